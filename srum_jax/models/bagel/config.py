@@ -1,0 +1,303 @@
+"""Shapes of a BAGEL model, read from the JSON files that a released checkpoint carries."""
+
+import dataclasses
+import json
+import logging
+from typing import Any
+
+from etils import epath
+
+logger = logging.getLogger(__name__)
+
+
+class ConfigError(ValueError):
+    """A model configuration file is missing, unreadable, or describes something that is not supported."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageConfig:
+    """The Qwen2 decoder (`llm_config.json`). Both experts have these widths."""
+
+    vocab_size: int  # rows of the embedding and of the output head
+    hidden_size: int
+    intermediate_size: int  # width of the gated MLP
+    num_layers: int
+    num_heads: int  # query heads
+    num_kv_heads: int
+    rms_norm_eps: float
+    rope_theta: float
+    max_position_embeddings: int  # largest rotary position that the model was trained for
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+
+@dataclasses.dataclass(frozen=True)
+class VisionConfig:
+    """The SigLIP tower (`vit_config.json`)."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_layers: int  # layers that exist and are used; the JSON of the release counts one more
+    image_size: int  # pixels; fixes the learned position table
+    patch_size: int  # pixels
+    num_channels: int
+    layer_norm_eps: float
+
+    @property
+    def num_positions(self) -> int:
+        """Rows of the learned position table."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def patch_values(self) -> int:
+        """Values of one flattened patch."""
+        return self.patch_size**2 * self.num_channels
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderConfig:
+    """The FLUX-style autoencoder. The release has no `vae_config.json`; its values are the defaults."""
+
+    in_channels: int = 3
+    out_ch: int = 3
+    ch: int = 128
+    ch_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    z_channels: int = 16
+    downsample: int = 8  # pixels per latent cell, along each side
+    scale_factor: float = 0.3611
+    shift_factor: float = 0.1159
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecialTokens:
+    """Token ids that mark the start and end of texts and images. Defaults: the Qwen2.5 tokenizer's."""
+
+    bos: int = 151644
+    eos: int = 151645
+    start_of_image: int = 151652
+    end_of_image: int = 151653
+
+
+@dataclasses.dataclass(frozen=True)
+class BagelConfig:
+    """A whole BAGEL model. `vit` is None for a model that only generates."""
+
+    llm: LanguageConfig
+    vit: VisionConfig | None
+    vae: AutoencoderConfig
+    special_tokens: SpecialTokens
+    latent_patch_size: int = 2  # latent cells per token, along each side
+    max_latent_size: int = 64  # side of the latent position table, in tokens
+    vit_max_num_patch_per_side: int = 70  # side of the fixed table added after the connector
+    interpolate_pos: bool = False  # position ids by bucket instead of by row and column
+    timestep_shift: float = 1.0  # of the training times
+
+    @property
+    def latent_values(self) -> int:
+        """Values of one latent token."""
+        return self.latent_patch_size**2 * self.vae.z_channels
+
+    @property
+    def latent_stride(self) -> int:
+        """Pixels that one latent token covers, along each side."""
+        return self.latent_patch_size * self.vae.downsample
+
+    @classmethod
+    def from_directory(cls, directory: epath.PathLike) -> "BagelConfig":
+        """Reads `llm_config.json`, `vit_config.json`, and where present `vae_config.json` and `config.json`.
+
+        Raises:
+          ConfigError: naming the file and field, what was expected and what was found.
+        """
+        directory = epath.Path(directory)
+        return cls.from_json(
+            llm=read_json(directory / "llm_config.json"),
+            vit=_read_optional(directory / "vit_config.json"),
+            vae=_read_optional(directory / "vae_config.json"),
+            model=_read_tolerantly(directory / "config.json"),
+            source=str(directory),
+        )
+
+    @classmethod
+    def from_json(
+        cls,
+        llm: dict[str, Any],
+        vit: dict[str, Any] | None = None,
+        vae: dict[str, Any] | None = None,
+        model: dict[str, Any] | None = None,
+        source: str = "configuration",
+    ) -> "BagelConfig":
+        """Builds the configuration from the parsed JSON files; None stands for an absent file."""
+        model = model or {}
+        llm_reader = _Fields(llm, f"{source}/llm_config.json")
+        model_reader = _Fields(model, f"{source}/config.json")
+        language = LanguageConfig(
+            vocab_size=llm_reader.positive("vocab_size"),
+            hidden_size=llm_reader.positive("hidden_size"),
+            intermediate_size=llm_reader.positive("intermediate_size"),
+            num_layers=llm_reader.positive("num_hidden_layers"),
+            num_heads=llm_reader.positive("num_attention_heads"),
+            num_kv_heads=llm_reader.positive("num_key_value_heads"),
+            rms_norm_eps=llm_reader.number("rms_norm_eps", 1e-6),
+            rope_theta=llm_reader.number("rope_theta", 1e6),
+            max_position_embeddings=llm_reader.positive("max_position_embeddings", 32768),
+        )
+        llm_reader.divides("num_attention_heads", language.num_heads, "hidden_size", language.hidden_size)
+        llm_reader.divides("num_key_value_heads", language.num_kv_heads, "num_attention_heads", language.num_heads)
+        llm_reader.unsupported("hidden_act", "silu")
+        llm_reader.unsupported("tie_word_embeddings", False)
+        llm_reader.unsupported("use_sliding_window", False)
+        llm_reader.unsupported("rope_scaling", None)
+        if language.hidden_size % 4:
+            raise ConfigError(f"{llm_reader.file}: field 'hidden_size': expected a multiple of 4 (sine/cosine "
+                              f"tables), found {language.hidden_size}.")
+
+        vision = None
+        if vit is not None and model.get("visual_und", True):
+            reader = _Fields(vit, f"{source}/vit_config.json")
+            select_layer = model_reader.integer("vit_select_layer", -2)
+            vision = VisionConfig(
+                hidden_size=reader.positive("hidden_size"),
+                intermediate_size=reader.positive("intermediate_size"),
+                num_heads=reader.positive("num_attention_heads"),
+                num_layers=reader.positive("num_hidden_layers") + 1 + select_layer,
+                image_size=reader.positive("image_size"),
+                patch_size=reader.positive("patch_size"),
+                num_channels=reader.positive("num_channels", 3),
+                layer_norm_eps=reader.number("layer_norm_eps", 1e-6),
+            )
+            reader.divides("num_attention_heads", vision.num_heads, "hidden_size", vision.hidden_size)
+            reader.unsupported("hidden_act", "gelu_pytorch_tanh")
+            reader.unsupported("rope", False)
+            if vision.num_layers < 1:
+                raise ConfigError(f"{reader.file}: field 'num_hidden_layers': no layer is left after "
+                                  f"vit_select_layer {select_layer}; found {vit['num_hidden_layers']}.")
+
+        autoencoder = AutoencoderConfig()
+        if vae is not None:
+            reader = _Fields(vae, f"{source}/vae_config.json")
+            autoencoder = AutoencoderConfig(
+                in_channels=reader.positive("in_channels", 3),
+                out_ch=reader.positive("out_ch", 3),
+                ch=reader.positive("ch"),
+                ch_mult=reader.positives("ch_mult"),
+                num_res_blocks=reader.positive("num_res_blocks"),
+                z_channels=reader.positive("z_channels"),
+                downsample=2 ** (len(reader.positives("ch_mult")) - 1),
+                scale_factor=reader.number("scale_factor"),
+                shift_factor=reader.number("shift_factor"),
+            )
+            stated = reader.positive("downsample", autoencoder.downsample)
+            if stated != autoencoder.downsample:
+                raise ConfigError(f"{reader.file}: field 'downsample': expected {autoencoder.downsample} "
+                                  f"(2 to the number of levels of ch_mult less one), found {stated}.")
+
+        model_reader.unsupported("llm_qk_norm", True)
+        model_reader.unsupported("vit_rope", False)
+        model_reader.unsupported("connector_act", "gelu_pytorch_tanh")
+        return cls(
+            llm=language,
+            vit=vision,
+            vae=autoencoder,
+            special_tokens=_special_tokens(model.get("special_token_ids"), language.vocab_size, source),
+            latent_patch_size=model_reader.positive("latent_patch_size", 2),
+            max_latent_size=model_reader.positive("max_latent_size", 64),
+            vit_max_num_patch_per_side=model_reader.positive("vit_max_num_patch_per_side", 70),
+            interpolate_pos=bool(model.get("interpolate_pos", False)),
+            timestep_shift=model_reader.number("timestep_shift", 1.0),
+        )
+
+
+def _special_tokens(ids: dict[str, int] | None, vocab_size: int, source: str) -> SpecialTokens:
+    if ids is None:
+        tokens = SpecialTokens()
+    else:
+        try:
+            tokens = SpecialTokens(bos=ids["bos_token_id"], eos=ids["eos_token_id"],
+                                   start_of_image=ids["start_of_image"], end_of_image=ids["end_of_image"])
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{source}/config.json: field 'special_token_ids': expected bos_token_id, "
+                              f"eos_token_id, start_of_image, end_of_image; found {ids!r}.") from error
+    largest = max(dataclasses.astuple(tokens))
+    if largest >= vocab_size:
+        raise ConfigError(f"{source}: special token id {largest} lies outside the vocabulary of {vocab_size} rows; "
+                          "state 'special_token_ids' in config.json.")
+    return tokens
+
+
+class _Fields:
+    """Reads typed fields of one JSON object; every complaint names the file and the field."""
+
+    def __init__(self, values: Any, file: str):
+        if not isinstance(values, dict):
+            raise ConfigError(f"{file}: expected a JSON object, found {type(values).__name__}.")
+        self.values, self.file = values, file
+
+    def _get(self, name: str, default: Any) -> Any:
+        value = self.values.get(name, default)
+        if value is None:
+            raise ConfigError(f"{self.file}: field '{name}' is missing.")
+        return value
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        value = self._get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigError(f"{self.file}: field '{name}': expected an integer, found {value!r}.")
+        return value
+
+    def positive(self, name: str, default: int | None = None) -> int:
+        value = self.integer(name, default)
+        if value < 1:
+            raise ConfigError(f"{self.file}: field '{name}': expected a positive integer, found {value}.")
+        return value
+
+    def positives(self, name: str) -> tuple[int, ...]:
+        value = self._get(name, None)
+        if not isinstance(value, list) or not value or not all(isinstance(v, int) and v > 0 for v in value):
+            raise ConfigError(f"{self.file}: field '{name}': expected a list of positive integers, found {value!r}.")
+        return tuple(value)
+
+    def number(self, name: str, default: float | None = None) -> float:
+        value = self._get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{self.file}: field '{name}': expected a number, found {value!r}.")
+        return float(value)
+
+    def divides(self, name: str, part: int, whole_name: str, whole: int) -> None:
+        if whole % part:
+            raise ConfigError(f"{self.file}: field '{name}': expected a divisor of {whole_name} {whole}, found {part}.")
+
+    def unsupported(self, name: str, only: Any) -> None:
+        """Refuses a field that is present with another value than the one that this code computes."""
+        if name in self.values and self.values[name] != only:
+            raise ConfigError(f"{self.file}: field '{name}': only {only!r} is supported, found {self.values[name]!r}.")
+
+
+def read_json(path: epath.Path) -> Any:
+    """Parses one JSON file; a missing or broken file is a ConfigError that names it."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; expected the configuration of a BAGEL checkpoint.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid JSON ({error}).") from error
+
+
+def _read_optional(path: epath.Path) -> Any | None:
+    return read_json(path) if path.exists() else None
+
+
+def _read_tolerantly(path: epath.Path) -> dict[str, Any]:
+    # The released config.json is reported not to be strictly valid JSON, and nothing in it is indispensable.
+    if not path.exists():
+        return {}
+    try:
+        return read_json(path)
+    except ConfigError as error:
+        logger.warning("%s The released values are used instead.", error)
+        return {}
