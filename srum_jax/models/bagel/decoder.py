@@ -1,0 +1,172 @@
+"""The language model: a Qwen2 decoder with two experts that share one attention (mixture of transformers).
+
+Text, special tokens and image patches run through the und expert, latent tokens through the gen expert. The two kinds
+lie in two buffers from the first layer to the last, so neither expert computes a token of the other.
+
+B rows · U und tokens · G gen tokens · S = U + G · D width · N query heads · K key/value heads · H head width
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+from srum_jax.models.bagel.compute import REMAT_POLICIES, ComputeConfig
+from srum_jax.models.bagel.config import LanguageConfig
+from srum_jax.models.bagel.sharding import ROWS, TOKENS
+from srum_jax.models.layers.attention import Attention
+from srum_jax.models.layers.linear import Embedding, Linear
+from srum_jax.models.layers.logical_axes import constrain
+from srum_jax.models.layers.norm import RMSNorm
+from srum_jax.models.layers.rope import RotaryAngles, rotate
+
+# Called with a name and a value along the unscanned path, for parity checks.
+Tap = Callable[[str, "Hidden"], None]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """The residual stream of both kinds of token."""
+
+    und: jax.Array  # [B, U, D]
+    gen: jax.Array  # [B, G, D]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rotary:
+    """Rotary angles of both kinds of token."""
+
+    und: RotaryAngles
+    gen: RotaryAngles
+
+
+class Expert(nnx.Module):
+    """One expert's share of a layer: norms, projections and gated MLP."""
+
+    def __init__(
+        self, config: LanguageConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
+    ):
+        def linear(features: tuple[int, int], axes: tuple[str, str], use_bias: bool = False) -> Linear:
+            return Linear(*features, rngs=rngs, axes=axes, use_bias=use_bias, stack=stack, dtype=dtype)
+
+        def norm(features: int) -> RMSNorm:
+            return RMSNorm(features, config.rms_norm_eps, rngs=rngs, stack=stack, dtype=dtype)
+
+        width, hidden = config.hidden_size, config.intermediate_size
+        query_width, key_width = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        self.input_norm = norm(width)
+        self.query = linear((width, query_width), ("embed_in", "heads_out"), use_bias=True)
+        self.key = linear((width, key_width), ("embed_in", "heads_out"), use_bias=True)
+        self.value = linear((width, key_width), ("embed_in", "heads_out"), use_bias=True)
+        self.query_norm = norm(config.head_dim)
+        self.key_norm = norm(config.head_dim)
+        self.out = linear((query_width, width), ("heads_in", "embed_out"))
+        self.mlp_norm = norm(width)
+        self.gate = linear((width, hidden), ("embed_in", "mlp_out"))
+        self.up = linear((width, hidden), ("embed_in", "mlp_out"))
+        self.down = linear((hidden, width), ("mlp_in", "embed_out"))
+        self.head_dim = config.head_dim
+
+    def attention_inputs(self, x: jax.Array, rotary: RotaryAngles) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """[B, T, D] to queries [B, T, N, H], keys and values [B, T, K, H]."""
+        normed = self.input_norm(x)
+        query, key, value = (
+            projection(normed).reshape(*x.shape[:-1], -1, self.head_dim)
+            for projection in (self.query, self.key, self.value)
+        )
+        return rotate(self.query_norm(query), rotary), rotate(self.key_norm(key), rotary), value
+
+    def attention_output(self, attended: jax.Array) -> jax.Array:
+        """[B, T, N, H] to the attention branch [B, T, D]."""
+        return self.out(attended.reshape(*attended.shape[:-2], -1))
+
+    def mlp(self, x: jax.Array) -> jax.Array:
+        """The MLP branch, [B, T, D] to [B, T, D]."""
+        normed = self.mlp_norm(x)
+        return self.down(jax.nn.silu(self.gate(normed)) * self.up(normed))
+
+
+class MixtureLayer(nnx.Module):
+    """One layer, or the stacked parameters of all layers."""
+
+    def __init__(
+        self, config: LanguageConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
+    ):
+        self.und = Expert(config, rngs=rngs, stack=stack, dtype=dtype)
+        self.gen = Expert(config, rngs=rngs, stack=stack, dtype=dtype)
+
+    def __call__(self, x: Hidden, rotary: Rotary, attention: Attention, tap: Tap | None = None) -> Hidden:
+        """Adds the attention branch, then the MLP branch, each token by its own expert."""
+        und_qkv = self.und.attention_inputs(x.und, rotary.und)
+        gen_qkv = self.gen.attention_inputs(x.gen, rotary.gen)
+        query, key, value = (jnp.concatenate(pair, axis=1) for pair in zip(und_qkv, gen_qkv, strict=True))
+        attended = checkpoint_name(attention(query, key, value), "attended")  # [B, S, N, H]
+        num_und = x.und.shape[1]
+        branch = Hidden(
+            self.und.attention_output(attended[:, :num_und]), self.gen.attention_output(attended[:, num_und:])
+        )
+        if tap is not None:
+            tap("attention_branch", branch)
+        x = _constrain(Hidden(x.und + branch.und, x.gen + branch.gen))
+        return _constrain(Hidden(x.und + self.und.mlp(x.und), x.gen + self.gen.mlp(x.gen)))
+
+
+class Decoder(nnx.Module):
+    """Embedding, layers, final norms and output head."""
+
+    def __init__(self, config: LanguageConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+        self.embed = Embedding(
+            config.vocab_size, config.hidden_size, rngs=rngs, axes=("vocab_in", "embed_out"), dtype=dtype
+        )
+        self.layers = MixtureLayer(config, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
+        self.und_norm = RMSNorm(config.hidden_size, config.rms_norm_eps, rngs=rngs, dtype=dtype)
+        self.gen_norm = RMSNorm(config.hidden_size, config.rms_norm_eps, rngs=rngs, dtype=dtype)
+        self.lm_head = Linear(
+            config.hidden_size, config.vocab_size, rngs=rngs, axes=("embed_in", "vocab_out"), use_bias=False,
+            dtype=dtype,
+        )
+        self.num_layers = config.num_layers
+
+    def __call__(
+        self, x: Hidden, rotary: Rotary, attention: Attention, compute: ComputeConfig, tap: Tap | None = None
+    ) -> Hidden:
+        """Runs all layers and the final norms.
+
+        Args:
+          x: inputs of both kinds of token, in the compute dtype.
+          rotary: their rotary angles.
+          attention: over the concatenation of und and gen tokens.
+          compute: remat policy, and whether to scan.
+          tap: called with "attention_branch" and "layer" after each layer; needs an unscanned,
+            unrematerialised model.
+        """
+        if tap is not None and (compute.scan_layers or compute.remat != "none"):
+            raise ValueError("Intermediate values can be tapped only with scan_layers False and remat 'none'; "
+                             f"found {compute.scan_layers} and {compute.remat!r}.")
+        graphdef, stacked = nnx.split(self.layers)
+        # Cast once, before the scan: the shards are then gathered in the compute dtype.
+        stacked = jax.tree.map(lambda leaf: leaf.astype(x.und.dtype), stacked)
+
+        def layer(x: Hidden, parameters: nnx.State) -> Hidden:
+            return nnx.merge(graphdef, parameters)(x, rotary, attention, tap)
+
+        if compute.remat != "none":
+            layer = jax.checkpoint(layer, policy=REMAT_POLICIES[compute.remat], prevent_cse=not compute.scan_layers)
+        x = _constrain(x)
+        if compute.scan_layers:
+            x, _ = jax.lax.scan(lambda x, parameters: (layer(x, parameters), None), x, stacked)
+        else:
+            for i in range(self.num_layers):
+                x = layer(x, jax.tree.map(lambda leaf, i=i: leaf[i], stacked))
+                if tap is not None:
+                    tap("layer", x)
+        return Hidden(self.und_norm(x.und), self.gen_norm(x.gen))
+
+
+def _constrain(x: Hidden) -> Hidden:
+    return jax.tree.map(lambda leaf: constrain(leaf, ROWS, TOKENS), x)

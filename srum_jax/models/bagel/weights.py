@@ -1,0 +1,118 @@
+"""The key table of BAGEL: names in `ema.safetensors` and `ae.safetensors`, and where they go in our model.
+
+Published linear weights are (out, in), ours (in, out); published convolutions are (out, in, height, width), ours
+(height, width, in, out). The layers of the decoder and of the vision tower are stacked on a leading axis. The tensors
+of the generation expert carry `_moe_gen` behind the name of their module.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from srum_jax.models.key_table import Ignored, Rule, Table
+from srum_jax.models.layers.sincos_table import sincos_table
+
+_LINEAR = (1, 0)
+_CONV = (2, 3, 1, 0)
+
+
+def _linear(source: str, target: str, bias: bool = True) -> Iterator[Rule]:
+    yield Rule(f"{source}.weight", f"{target}.kernel", _LINEAR)
+    if bias:
+        yield Rule(f"{source}.bias", f"{target}.bias")
+
+
+def _norm(source: str, target: str) -> Iterator[Rule]:
+    yield Rule(f"{source}.weight", f"{target}.scale")
+    yield Rule(f"{source}.bias", f"{target}.bias")
+
+
+def _conv(source: str, target: str) -> Iterator[Rule]:
+    yield Rule(f"{source}.weight", f"{target}.kernel", _CONV)
+    yield Rule(f"{source}.bias", f"{target}.bias")
+
+
+def _expert(expert: str, suffix: str) -> Iterator[Rule]:
+    layer, ours = "language_model.model.layers.{layer}", f"llm.layers.{expert}"
+    yield Rule(f"{layer}.input_layernorm{suffix}.weight", f"{ours}.input_norm.scale")
+    yield Rule(f"{layer}.post_attention_layernorm{suffix}.weight", f"{ours}.mlp_norm.scale")
+    for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
+        yield from _linear(f"{layer}.self_attn.{theirs}_proj{suffix}", f"{ours}.{name}")
+    yield from _linear(f"{layer}.self_attn.o_proj{suffix}", f"{ours}.out", bias=False)
+    for theirs, name in (("q", "query"), ("k", "key")):
+        yield Rule(f"{layer}.self_attn.{theirs}_norm{suffix}.weight", f"{ours}.{name}_norm.scale")
+    for name in ("gate", "up", "down"):
+        yield from _linear(f"{layer}.mlp{suffix}.{name}_proj", f"{ours}.{name}", bias=False)
+    yield Rule(f"language_model.model.norm{suffix}.weight", f"llm.{expert}_norm.scale")
+
+
+def _language_model() -> Iterator[Rule]:
+    yield Rule("language_model.model.embed_tokens.weight", "llm.embed.embedding")
+    yield Rule("language_model.lm_head.weight", "llm.lm_head.kernel", _LINEAR)
+    yield from _expert("und", "")
+    yield from _expert("gen", "_moe_gen")
+
+
+def _table_of_shape(shape: tuple[int, ...]) -> np.ndarray:
+    rows, width = shape
+    return np.asarray(sincos_table(width, math.isqrt(rows)), np.float32)
+
+
+def _latents() -> Iterator[Rule]:
+    yield from _linear("time_embedder.mlp.0", "time_embedder.fc1")
+    yield from _linear("time_embedder.mlp.2", "time_embedder.fc2")
+    yield from _linear("vae2llm", "vae2llm")
+    yield from _linear("llm2vae", "llm2vae")
+    # The reference refuses checkpoints without these two tables although it recomputes both.
+    yield Rule("latent_pos_embed.pos_embed", "latent_pos_embed.table", computed=_table_of_shape)
+
+
+def _vision() -> Iterator[Rule]:
+    yield from _linear("connector.fc1", "connector.fc1")
+    yield from _linear("connector.fc2", "connector.fc2")
+    yield Rule("vit_pos_embed.pos_embed", "vit_pos_embed.table", computed=_table_of_shape)
+    tower = "vit_model.vision_model"
+    yield from _linear(f"{tower}.embeddings.patch_embedding", "vit.patch_embed")
+    yield Rule(f"{tower}.embeddings.position_embedding.weight", "vit.position_embed.embedding")
+    yield from _norm(f"{tower}.post_layernorm", "vit.post_norm")
+    layer = f"{tower}.encoder.layers.{{layer}}"
+    for theirs, name in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out")):
+        yield from _linear(f"{layer}.self_attn.{theirs}_proj", f"vit.layers.{name}")
+    for number in (1, 2):
+        yield from _norm(f"{layer}.layer_norm{number}", f"vit.layers.norm{number}")
+        yield from _linear(f"{layer}.mlp.fc{number}", f"vit.layers.fc{number}")
+
+
+def _residual_block(prefix: str) -> Iterator[Rule]:
+    for number in (1, 2):
+        yield from _norm(f"{prefix}.norm{number}", f"vae.{prefix}.norm{number}")
+        yield from _conv(f"{prefix}.conv{number}", f"vae.{prefix}.conv{number}")
+    yield from _conv(f"{prefix}.nin_shortcut", f"vae.{prefix}.nin_shortcut")
+
+
+def _autoencoder() -> Iterator[Rule]:
+    for half, levels, change in (("encoder", "down", "downsample"), ("decoder", "up", "upsample")):
+        yield from _conv(f"{half}.conv_in", f"vae.{half}.conv_in")
+        yield from _residual_block(f"{half}.{levels}.{{level}}.block.{{block}}")
+        yield from _conv(f"{half}.{levels}.{{level}}.{change}.conv", f"vae.{half}.{levels}.{{level}}.{change}")
+        yield from _residual_block(f"{half}.mid.block_{{block}}")
+        yield from _norm(f"{half}.mid.attn_1.norm", f"vae.{half}.mid.attn_1.norm")
+        for name in ("q", "k", "v", "proj_out"):
+            yield from _conv(f"{half}.mid.attn_1.{name}", f"vae.{half}.mid.attn_1.{name}")
+        yield from _norm(f"{half}.norm_out", f"vae.{half}.norm_out")
+        yield from _conv(f"{half}.conv_out", f"vae.{half}.conv_out")
+
+
+TABLE = Table(
+    rules=(*_language_model(), *_latents(), *_vision(), *_autoencoder()),
+    ignored=(
+        Ignored("language_model.model.rotary_emb.inv_freq", "computed from rope_theta"),
+        Ignored("language_model.model.layers.{layer}.self_attn.rotary_emb.inv_freq", "computed from rope_theta"),
+        Ignored("vit_model.vision_model.embeddings.position_ids", "positions are computed from the image's size"),
+    ),
+)
+
+# Parts that a model may be built without, and the source names that then have no place.
+VISION_SOURCES = ("vit_model.", "connector.", "vit_pos_embed.")
+AUTOENCODER_SOURCES = ("encoder.", "decoder.")

@@ -1,0 +1,58 @@
+"""Joint attention over packed tokens, by a mask made of per-token integers.
+
+B rows · S tokens · N query heads · K key/value heads · H head width
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from srum_jax.models.layers.attention_mask import allowed
+from srum_jax.models.layers.splash_attention import splash_attention
+from srum_jax.models.layers.token_stream import TokenStream
+
+# (queries [B, Sq, N, H], keys [B, Sk, K, H], values [B, Sk, K, H]) -> [B, Sq, N, H]
+Attention = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def make_attention(query: TokenStream, key: TokenStream, implementation: str, block: int) -> Attention:
+    """Attention for one fixed layout of tokens; whatever all layers share is computed here, once.
+
+    Query head j reads key/value head `j // (N / K)`; scores are scaled by `H ** -0.5`; softmax is float32.
+
+    Args:
+      query, key: the tokens, fields [B, Sq] and [B, Sk].
+      implementation: "dense" holds all scores at once; "chunked" those of `block` queries, recomputed in the
+        backward pass; "splash" is the TPU kernel, which skips blocks that the mask empties.
+      block: tokens per block of the latter two.
+    """
+    if implementation == "splash":
+        return splash_attention(query, key, block)
+    if implementation == "chunked":
+        return _chunked(query, key, block)
+    mask = allowed(query, key)[:, None]
+    return lambda q, k, v: jax.nn.dot_product_attention(q, k, v, mask=mask)
+
+
+def _chunked(query: TokenStream, key: TokenStream, block: int) -> Attention:
+    num_tokens = query.sample.shape[1]
+    block = min(block, num_tokens)
+    padding = -num_tokens % block
+
+    def blocks(x: jax.Array) -> jax.Array:  # [B, S, ...] -> [S / block, B, block, ...]
+        padded = jnp.pad(x, ((0, 0), (0, padding)) + ((0, 0),) * (x.ndim - 2))
+        return jnp.moveaxis(padded.reshape(x.shape[0], -1, block, *x.shape[2:]), 1, 0)
+
+    query_blocks = jax.tree.map(blocks, query)
+
+    def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        @jax.checkpoint
+        def one_block(inputs: tuple[TokenStream, jax.Array]) -> jax.Array:
+            tokens, q_block = inputs
+            return jax.nn.dot_product_attention(q_block, k, v, mask=allowed(tokens, key)[:, None])
+
+        out = jax.lax.map(one_block, (query_blocks, blocks(q)))
+        return jnp.moveaxis(out, 0, 1).reshape(q.shape[0], -1, *q.shape[2:])[:, :num_tokens]
+
+    return attention

@@ -1,0 +1,81 @@
+"""Affine maps, embeddings and convolutions that compute in the dtype of their input."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from srum_jax.models.layers.parameter import Initializer, along_last, normal, parameter, zeros
+
+
+class Linear(nnx.Module):
+    """`x @ kernel + bias`, kernel stored as (in, out)."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rngs: nnx.Rngs,
+        axes: tuple[str, str] = ("small_in", "small_out"),
+        use_bias: bool = True,
+        stack: tuple[int, ...] = (),
+        dtype: jnp.dtype = jnp.float32,
+        initializer: Initializer = normal,
+    ):
+        self.kernel = parameter(initializer, (in_features, out_features), axes, rngs=rngs, dtype=dtype, stack=stack)
+        self.bias = (
+            parameter(zeros, (out_features,), (axes[1],), rngs=rngs, dtype=dtype, stack=stack) if use_bias else None
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [..., in] to [..., out]."""
+        y = jnp.einsum("...i,io->...o", x, self.kernel[...].astype(x.dtype))
+        return y if self.bias is None else y + along_last(self.bias[...], y)
+
+
+class Embedding(nnx.Module):
+    """A learned table, looked up by row."""
+
+    def __init__(
+        self,
+        num_rows: int,
+        features: int,
+        *,
+        rngs: nnx.Rngs,
+        axes: tuple[str, str] = ("small_in", "small_out"),
+        dtype: jnp.dtype = jnp.float32,
+    ):
+        self.embedding = parameter(normal, (num_rows, features), axes, rngs=rngs, dtype=dtype)
+
+    def __call__(self, rows: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Rows int32 [...] to [..., features] in `dtype`."""
+        return jnp.take(self.embedding[...].astype(dtype), rows, axis=0)
+
+
+class Conv(nnx.Module):
+    """A two-dimensional convolution over [B, H, W, C], kernel stored as (height, width, in, out)."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int,
+        *,
+        rngs: nnx.Rngs,
+        stride: int = 1,
+        padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+        dtype: jnp.dtype = jnp.float32,
+    ):
+        shape = (kernel_size, kernel_size, in_features, out_features)
+        initializer = jax.nn.initializers.normal((kernel_size**2 * in_features) ** -0.5)
+        self.kernel = parameter(initializer, shape, ("conv", "conv", "conv", "conv"), rngs=rngs, dtype=dtype)
+        self.bias = parameter(zeros, (out_features,), ("conv",), rngs=rngs, dtype=dtype)
+        self.stride, self.padding = stride, padding
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, in] to [B, H', W', out]."""
+        y = jax.lax.conv_general_dilated(
+            x, self.kernel[...].astype(x.dtype), (self.stride, self.stride), self.padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return y + along_last(self.bias[...], y)

@@ -1,0 +1,32 @@
+"""The integers that attention needs to know of each token, stored in any order."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array | np.ndarray
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TokenStream:
+    """What attention has to know of each token of one buffer. All fields int32 [B, C]."""
+
+    sample: Array  # number of the sample in its row; -1 marks padding
+    split: Array  # number of the split, unique in the row; -1 for padding
+    order: Array  # place in the row's logical sequence
+    full: Array  # 1 where the split attends in both directions (full and noise splits)
+    noise: Array  # 1 where the split is a noise split, invisible from outside
+    position: Array  # rotary position
+
+    @property
+    def real(self) -> Array:
+        """Bool [B, C]: False for padding."""
+        return self.sample >= 0
+
+
+def concatenate(streams: list[TokenStream]) -> TokenStream:
+    """Joins token streams along the token axis."""
+    return jax.tree.map(lambda *fields: jnp.concatenate(fields, axis=-1), *streams)

@@ -1,0 +1,88 @@
+"""Made-up token layouts and batches for tests."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
+from srum_jax.models.layers.logical_axes import MESH_AXES
+from srum_jax.models.layers.token_stream import TokenStream
+
+CAUSAL, FULL, NOISE = 0, 1, 2
+
+
+def small_config(**changes) -> BagelConfig:
+    """A model that runs in milliseconds, with widths that eight ways divide."""
+    fields = dict(
+        llm=LanguageConfig(64, 64, 128, 3, 4, 2, 1e-6, 1e4, 512),
+        vit=VisionConfig(32, 48, 2, 2, 56, 14, 3, 1e-6),
+        vae=AutoencoderConfig(ch=32, ch_mult=(1, 1), num_res_blocks=1, z_channels=4, downsample=2),
+        special_tokens=SpecialTokens(60, 61, 62, 63),
+        max_latent_size=8,
+        vit_max_num_patch_per_side=4,
+    )
+    return BagelConfig(**(fields | changes))
+
+
+def stream(sample: np.ndarray, split: np.ndarray, mode: np.ndarray, position: np.ndarray | None = None) -> TokenStream:
+    """A stream in logical order; all arguments [B, S], padding has sample -1."""
+    order = np.broadcast_to(np.arange(sample.shape[1]), sample.shape)
+    fields = dict(sample=sample, split=split, order=order, full=mode > 0, noise=mode == NOISE,
+                  position=order if position is None else position)
+    return TokenStream(**{name: jnp.asarray(value, jnp.int32) for name, value in fields.items()})
+
+
+def random_stream(rng: np.random.Generator, rows: int, length: int) -> TokenStream:
+    """Rows of samples of random splits and modes, with some padding at the end."""
+    sample, split, mode = (np.full((rows, length), -1) for _ in range(3))
+    for row in range(rows):
+        place = number = 0
+        for s in range(3):
+            for _ in range(int(rng.integers(1, 5))):
+                width = int(rng.integers(1, max(2, length // 8)))
+                part = slice(place, min(place + width, length - 2))
+                sample[row, part], split[row, part], mode[row, part] = s, number, rng.integers(0, 3)
+                place, number = part.stop, number + 1
+    return stream(sample, split, np.maximum(mode, 0))
+
+
+def random_batch(config: BagelConfig, rows: int = 8, seed: int = 0, text: int = 10, side: int = 4) -> PackedBatch:
+    """Rows of one text-to-image sample each: a few words, then a square noise image of `side` tokens a side."""
+    rng = np.random.default_rng(seed)
+    words = rng.integers(3, text - 4, rows)
+    num_latents = side * side
+    ids = np.zeros((rows, text), np.int32)
+    sample = np.full((rows, text), -1, np.int32)
+    split, full, order, position = (np.zeros((rows, text), np.int32) for _ in range(4))
+    for row, n in enumerate(words):
+        ids[row, : n + 2] = rng.integers(0, 60, n + 2)
+        sample[row, : n + 2] = 0
+        split[row, n : n + 2], full[row, n : n + 2] = 1, 1
+        order[row, :n], position[row, :n] = np.arange(n), np.arange(n)
+        order[row, n : n + 2], position[row, n : n + 2] = (n, n + 1 + num_latents), n
+    ones = np.ones((rows, num_latents), np.int32)
+    text_stream = TokenStream(sample, split, order, full, full, position)
+    latent = TokenStream(0 * ones, ones, words[:, None] + 1 + np.arange(num_latents)[None], ones, ones,
+                         ones * words[:, None])
+    grid = (np.arange(side)[:, None] * config.max_latent_size + np.arange(side)).reshape(1, -1)
+    pixels = side * config.latent_stride
+    empty = np.zeros((rows, 0), np.int32)
+    batch = PackedBatch(
+        text=text_stream, text_ids=ids,
+        vit=TokenStream(*[empty] * 6), vit_patches=np.zeros((rows, 0, 588), np.float32), vit_position_ids=empty,
+        latent=latent, latent_position_ids=ones * grid, latent_index=ones * np.arange(num_latents)[None],
+        timestep_logit=np.repeat(rng.normal(size=(rows, 1)), num_latents, 1).astype(np.float32),
+        images=rng.integers(0, 256, (rows, 1, pixels, pixels, 3)).astype(np.uint8),
+        image_size=np.full((rows, 1, 2), pixels, np.int32), reference_images=None,
+        reward_alpha=np.repeat(rng.uniform(size=(rows, 1)), num_latents, 1).astype(np.float32),
+        reward_map=rng.uniform(-1, 1, (rows, num_latents)).astype(np.float32),
+        ce_index=empty, ce_labels=empty, ce_weights=np.zeros((rows, 0), np.float32),
+    )
+    return batch
+
+
+def mesh_of(*shape: int) -> jax.sharding.Mesh:
+    """A mesh data x fsdp x seq x tensor of virtual devices."""
+    types = (jax.sharding.AxisType.Auto,) * 4
+    return jax.make_mesh(shape, MESH_AXES, axis_types=types, devices=jax.devices()[: int(np.prod(shape))])

@@ -1,0 +1,84 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from srum_jax.models.layers.attention import make_attention
+from srum_jax.models.layers.attention_mask import allowed
+from srum_jax.models.layers.splash_attention import splash_attention
+from tests.models.packs import CAUSAL, NOISE, mesh_of, random_stream, stream
+
+
+def qkv(rows, length, heads=4, kv_heads=2, head_dim=16, seed=0):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    return [jax.random.normal(k, (rows, length, h, head_dim)) for k, h in zip(keys, (heads, kv_heads, kv_heads))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_the_mask_of_integers_is_the_mask_of_splits(data):
+    """Built split by split as the specification words it, then permuted as storage order may be."""
+    samples = data.draw(st.lists(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 2)), min_size=1, max_size=4),
+                                 min_size=1, max_size=3))
+    owner, split, mode = [], [], []
+    for s, splits in enumerate(samples):
+        for length, kind in splits:
+            owner += [s] * length
+            split += [len(split) + 1000] * length
+            mode += [kind] * length
+    n = len(owner)
+    expected = np.zeros((n, n), bool)
+    for i in range(n):
+        for j in range(n):
+            own_block = split[i] == split[j] and mode[i] != CAUSAL
+            hidden = mode[j] == NOISE and split[i] != split[j]
+            expected[i, j] = owner[i] == owner[j] and (j <= i or own_block) and not hidden
+    tokens = stream(np.array([owner]), np.array([split]), np.array([mode]))
+    permutation = np.random.default_rng(n).permutation(n)
+    stored = jax.tree.map(lambda x: x[:, permutation], tokens)
+    np.testing.assert_array_equal(allowed(stored, stored)[0], expected[np.ix_(permutation, permutation)])
+
+
+def test_no_query_is_without_a_key_even_in_padding():
+    tokens = random_stream(np.random.default_rng(0), 4, 48)
+    assert bool(jnp.all(jnp.any(allowed(tokens, tokens), axis=-1)))
+    assert int((tokens.sample < 0).sum()) > 0
+
+
+@pytest.mark.parametrize("block", [7, 16, 1000])
+def test_chunked_attention_equals_dense_attention_and_so_do_its_gradients(block):
+    tokens = random_stream(np.random.default_rng(1), 2, 48)
+    inputs = qkv(2, 48)
+
+    def loss(route):
+        attention = make_attention(tokens, tokens, route, block)
+        return lambda inputs: jnp.sum(jnp.sin(attention(*inputs)))
+
+    dense, chunked = (jax.value_and_grad(loss(route))(inputs) for route in ("dense", "chunked"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), dense, chunked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh_shape", [None, (2, 2, 2, 1), (1, 2, 2, 2)])
+def test_the_tpu_kernel_interpreted_equals_dense_attention_on_and_off_a_mesh(mesh_shape):
+    rows, length = 4, 200  # not a multiple of the block
+    tokens = random_stream(np.random.default_rng(2), rows, length)
+    inputs = qkv(rows, length, head_dim=128)
+
+    def loss(make):
+        def value(tokens, inputs):
+            real = (tokens.sample >= 0)[..., None, None]
+            return jnp.sum(jnp.where(real, jnp.sin(make(tokens)(*inputs)), 0.0))
+
+        return jax.jit(jax.value_and_grad(value, argnums=1))
+
+    dense = loss(lambda t: make_attention(t, t, "dense", 128))(tokens, inputs)
+    kernel = loss(lambda t: splash_attention(t, t, 128, interpret=True))
+    if mesh_shape is None:
+        splash = kernel(tokens, inputs)
+    else:
+        with jax.set_mesh(mesh_of(*mesh_shape)):
+            splash = kernel(tokens, inputs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5, rtol=1e-5), dense, splash)
