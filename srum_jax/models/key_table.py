@@ -1,8 +1,8 @@
 """A reversible table between the tensors of a published checkpoint and the arrays of a model.
 
-A rule pairs a source name with a target path and a permutation of axes, so that every rule can be read in both
-directions. `{layer}` in a source name stands for the leading axis of a stacked target; any other `{name}` stands for
-the same number on both sides:
+A rule pairs a source name with a target path and a permutation of axes, so that every rule can be read in
+both directions. `{layer}` in a source name stands for the leading axis of a stacked target; any other
+`{name}` stands for the same number on both sides:
 
   Rule("layers.{layer}.q_proj.weight", "layers.query.kernel", axes=(1, 0))
   Rule("down.{level}.conv.weight", "down.{level}.conv.kernel", axes=(2, 3, 1, 0))

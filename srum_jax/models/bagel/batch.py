@@ -48,8 +48,8 @@ class PackedBatch:
 
     @property
     def loss_mask(self) -> Array:
-        """Bool [B, Cg]: latent tokens that enter the flow-matching loss."""
-        return (self.latent.sample >= 0) & (self.latent.noise > 0) & jnp.isfinite(self.timestep_logit)
+        """Bool [B, Cg]: latent tokens that enter the flow-matching loss, which are those that have a time."""
+        return self.latent.real & jnp.isfinite(self.timestep_logit)
 
 
 @jax.tree_util.register_dataclass

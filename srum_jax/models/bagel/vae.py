@@ -126,6 +126,8 @@ class Encoder(nnx.Module):
     def __call__(self, x: jax.Array, tap=None) -> jax.Array:
         """[B, H, W, 3] to [B, H/8, W/8, 2 z]."""
         x = self.conv_in(x)
+        if tap is not None:
+            tap("conv_in", x)
         for level in self.down:
             x = level(x)
         x = self.mid(x, tap)
@@ -149,7 +151,10 @@ class ImageDecoder(nnx.Module):
 
     def __call__(self, z: jax.Array, tap=None) -> jax.Array:
         """[B, h, w, z] to [B, 8 h, 8 w, 3]."""
-        x = self.mid(self.conv_in(z), tap)
+        x = self.conv_in(z)
+        if tap is not None:
+            tap("conv_in", x)
+        x = self.mid(x, tap)
         for level in reversed(self.up):
             x = level(x)
         return self.conv_out(jax.nn.silu(self.norm_out(x)))

@@ -1,8 +1,8 @@
 """The key table of BAGEL: names in `ema.safetensors` and `ae.safetensors`, and where they go in our model.
 
-Published linear weights are (out, in), ours (in, out); published convolutions are (out, in, height, width), ours
-(height, width, in, out). The layers of the decoder and of the vision tower are stacked on a leading axis. The tensors
-of the generation expert carry `_moe_gen` behind the name of their module.
+Published linear weights are (out, in), ours (in, out); published convolutions are (out, in, height, width),
+ours (height, width, in, out). The layers of the decoder and of the vision tower are stacked on a leading
+axis. The tensors of the generation expert carry `_moe_gen` behind the name of their module.
 """
 
 import math
@@ -95,7 +95,9 @@ def _autoencoder() -> Iterator[Rule]:
     for half, levels, change in (("encoder", "down", "downsample"), ("decoder", "up", "upsample")):
         yield from _conv(f"{half}.conv_in", f"vae.{half}.conv_in")
         yield from _residual_block(f"{half}.{levels}.{{level}}.block.{{block}}")
-        yield from _conv(f"{half}.{levels}.{{level}}.{change}.conv", f"vae.{half}.{levels}.{{level}}.{change}")
+        yield from _conv(
+            f"{half}.{levels}.{{level}}.{change}.conv", f"vae.{half}.{levels}.{{level}}.{change}"
+        )
         yield from _residual_block(f"{half}.mid.block_{{block}}")
         yield from _norm(f"{half}.mid.attn_1.norm", f"vae.{half}.mid.attn_1.norm")
         for name in ("q", "k", "v", "proj_out"):
@@ -108,8 +110,10 @@ TABLE = Table(
     rules=(*_language_model(), *_latents(), *_vision(), *_autoencoder()),
     ignored=(
         Ignored("language_model.model.rotary_emb.inv_freq", "computed from rope_theta"),
-        Ignored("language_model.model.layers.{layer}.self_attn.rotary_emb.inv_freq", "computed from rope_theta"),
-        Ignored("vit_model.vision_model.embeddings.position_ids", "positions are computed from the image's size"),
+        Ignored("language_model.model.layers.{layer}.self_attn.rotary_emb.inv_freq", "computed from "
+                                                                                     "rope_theta"),
+        Ignored("vit_model.vision_model.embeddings.position_ids", "positions are computed from the image's "
+                                                                  "size"),
     ),
 )
 

@@ -1,0 +1,139 @@
+"""Converted weights: safetensors files with our names and stacked layers; the manifest is written last."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from srum_jax.weights.errors import WeightsError, raise_together
+from srum_jax.weights.safetensors_read import Region, SafetensorsFile
+
+MANIFEST = "srum_weights.json"
+FORMAT = "srum_jax weights"
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """Contents of `srum_weights.json`. Without it a directory is not a checkpoint.
+
+    Attributes:
+      model: kind of model, for instance "bagel".
+      dtype: "float32", "bfloat16" or "source" (each array as the source stored it).
+      parts: optional part -> whether it is there.
+      files: file name -> size in bytes.
+      tensors: array's path -> file name.
+      ignored: source tensor -> why it was left out.
+      computed: paths of constants that the source lacked.
+    """
+
+    model: str
+    dtype: str
+    parts: dict[str, bool]
+    files: dict[str, int]
+    tensors: dict[str, str]
+    ignored: dict[str, str] = dataclasses.field(default_factory=dict)
+    computed: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """The file's text."""
+        content = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
+        return json.dumps(content, indent=1) + "\n"
+
+
+class ConvertedSource:
+    """A directory made by `tools.convert_weights import`."""
+
+    def __init__(self, directory: epath.PathLike, model: str = "bagel"):
+        """Reads the manifest and all headers.
+
+        Raises:
+          WeightsError: if the manifest or a file is absent, malformed, of another size or another model.
+        """
+        self.directory = epath.Path(directory)
+        self.manifest = read_manifest(self.directory / MANIFEST)
+        if self.manifest.model != model:
+            raise WeightsError(f"{self.directory / MANIFEST}: field 'model': expected {model!r}, "
+                               f"found {self.manifest.model!r}.")
+        self._files: dict[str, SafetensorsFile] = {}
+        problems = []
+        for name, size in self.manifest.files.items():
+            try:
+                file = SafetensorsFile(self.directory / name)
+            except WeightsError as error:
+                problems.append(str(error))
+                continue
+            if file.size != size:
+                problems.append(f"{file.path}: expected {size} bytes, found {file.size}; convert again")
+            self._files[name] = file
+        raise_together(f"{self.directory}: damaged", problems)
+        for path, name in self.manifest.tensors.items():
+            if name not in self._files or path not in self._files[name].tensors:
+                problems.append(f"{self.directory / MANIFEST}: array '{path}': expected in {name}, found "
+                                "nothing there; convert again")
+        raise_together(f"{self.directory}: damaged", problems)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Path and shape of every array."""
+        return {path: self._entry(path).shape for path in self.manifest.tensors}
+
+    def dtype(self, path: str) -> np.dtype:
+        """The stored dtype of an array."""
+        return self._entry(path).dtype
+
+    def read(self, path: str, region: Region | None = None) -> np.ndarray:
+        """One region of one array, in the stored dtype."""
+        return self._files[self.manifest.tensors[path]].read(path, region)
+
+    def _entry(self, path: str):
+        return self._files[self.manifest.tensors[path]].tensors[path]
+
+
+def is_converted(path: epath.PathLike) -> bool:
+    """Whether a directory holds converted weights."""
+    return (epath.Path(path) / MANIFEST).exists()
+
+
+def read_manifest(path: epath.Path) -> Manifest:
+    """Reads and checks a manifest.
+
+    Raises:
+      WeightsError: naming the field, what was expected and what was found.
+    """
+    try:
+        content: Any = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file; the directory holds no converted weights, or their "
+                           "conversion was interrupted. Convert again.") from error
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: not valid JSON ({error}); convert again.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path}: field 'format': expected {FORMAT!r}, found "
+            f"{content.get('format') if isinstance(content, dict) else type(content).__name__!r}."
+        )
+    if content.get("version") != VERSION:
+        raise WeightsError(f"{path}: field 'version': expected {VERSION}, found {content.get('version')!r}; "
+                           "convert again with this version.")
+    wanted: dict[str, tuple[type, type]] = {
+        "parts": (dict, bool), "files": (dict, int), "tensors": (dict, str), "ignored": (dict, str),
+    }
+    for field, (kind, value_type) in wanted.items():
+        value = content.get(field)
+        if not isinstance(value, kind) or not all(type(item) is value_type for item in value.values()):
+            raise WeightsError(f"{path}: field '{field}': expected an object of {value_type.__name__} "
+                               "values; convert again.")
+    for file in content["files"]:
+        if epath.Path(file).name != file:
+            raise WeightsError(f"{path}: field 'files': expected plain file names, found {file!r}.")
+    if not isinstance(content.get("model"), str) or not isinstance(content.get("dtype"), str):
+        raise WeightsError(f"{path}: fields 'model' and 'dtype': expected strings; convert again.")
+    computed = content.get("computed")
+    if not isinstance(computed, list) or not all(isinstance(item, str) for item in computed):
+        raise WeightsError(f"{path}: field 'computed': expected a list of strings; convert again.")
+    fields = {field.name: content[field.name] for field in dataclasses.fields(Manifest)}
+    return Manifest(**fields | {"computed": tuple(computed)})

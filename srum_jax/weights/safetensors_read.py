@@ -1,0 +1,262 @@
+"""Reading safetensors files: the header with every check, then any region of any tensor.
+
+Layout of a file: 8 bytes, the little-endian length of the header; the header, a JSON object from tensor name
+to `{"dtype", "shape", "data_offsets": [begin, end]}`; the tensors' bytes, row-major, without gaps.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from srum_jax.weights.byte_source import open_bytes
+from srum_jax.weights.dtypes import DTYPES
+from srum_jax.weights.errors import WeightsError, raise_together
+
+# The limit of the format's own reader; a longer header is an attack or not a header.
+MAX_HEADER_BYTES = 100_000_000
+_MAX_RANK = 16
+# A region of whole columns lies scattered over its rows. Short rows are read as they are, a block of them at
+# a time, and the columns picked out in memory: requests of a few hundred bytes would cost more than the
+# bytes between them.
+_SHORT_ROW_BYTES = 2**20
+_BLOCK_BYTES = 32 * 2**20
+
+Region = tuple[slice, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorEntry:
+    """Where one tensor lies. `begin` and `end` are bytes from the start of the file."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the tensor's data."""
+        return self.end - self.begin
+
+
+class SafetensorsFile:
+    """One file. Opening reads and checks the header only; all reads are of exactly the region asked for."""
+
+    def __init__(self, path: epath.PathLike):
+        """Opens a file.
+
+        Args:
+          path: local, or of any file system that epath knows.
+
+        Raises:
+          WeightsError: if the file is absent, truncated, or no valid safetensors file; all problems together.
+        """
+        self.path = epath.Path(path)
+        self._bytes = open_bytes(self.path)
+        self.size = self._bytes.size
+        self.tensors: Mapping[str, TensorEntry]
+        self.metadata: Mapping[str, str]
+        self.tensors, self.metadata = self._read_header()
+
+    def read(self, name: str, region: Region | None = None) -> np.ndarray:
+        """One region of one tensor, as a new C-contiguous array of the stored dtype.
+
+        Args:
+          name: of the tensor.
+          region: one slice of step 1 per dimension (missing ones mean everything); None for the whole tensor.
+
+        Raises:
+          WeightsError: if there is no such tensor, or the file became shorter.
+        """
+        if name not in self.tensors:
+            raise WeightsError(f"{self.path}: no tensor '{name}'.")
+        entry = self.tensors[name]
+        bounds = region_bounds(entry.shape, region)
+        result = np.empty([stop - start for start, stop in bounds], entry.dtype)
+        if result.size:
+            self._read_box(entry, bounds, result)
+        return result
+
+    def close(self) -> None:
+        """Releases the file."""
+        self._bytes.close()
+
+    def _read_box(self, entry: TensorEntry, bounds: Sequence[tuple[int, int]], result: np.ndarray) -> None:
+        # The dimensions behind `split` are taken whole, so that a run along `split` is contiguous.
+        split = len(bounds)
+        while split > 0 and bounds[split - 1] == (0, entry.shape[split - 1]):
+            split -= 1
+        split = max(split - 1, 0)
+        strides = [math.prod(entry.shape[d + 1 :]) for d in range(len(entry.shape))]
+        if all(stop - start == 1 for start, stop in bounds[:split]):
+            first = sum(start * stride for (start, _), stride in zip(bounds, strides, strict=True))
+            self._read_flat(entry, first, result.reshape(-1))
+            return
+        start, stop = bounds[0]
+        row_values = strides[0]
+        row_bounds, row_shape = bounds[1:], entry.shape[1:]
+        if row_values * entry.dtype.itemsize > _SHORT_ROW_BYTES:
+            row_entry = dataclasses.replace(entry, shape=row_shape)
+            for row in range(start, stop):
+                begin = entry.begin + row * row_values * entry.dtype.itemsize
+                self._read_box(dataclasses.replace(row_entry, begin=begin), row_bounds, result[row - start])
+            return
+        rows_per_block = max(1, _BLOCK_BYTES // (row_values * entry.dtype.itemsize))
+        columns = tuple(slice(*bound) for bound in row_bounds)
+        for row in range(start, stop, rows_per_block):
+            last = min(stop, row + rows_per_block)
+            block = np.empty((last - row, *row_shape), entry.dtype)
+            self._read_flat(entry, row * row_values, block.reshape(-1))
+            result[row - start : last - start] = block[(slice(None), *columns)]
+
+    def _read_flat(self, entry: TensorEntry, first: int, values: np.ndarray) -> None:
+        """Fills a flat array with values from number `first` of the tensor on."""
+        self._bytes.read_into(memoryview(values.view(np.uint8)), entry.begin + first * entry.dtype.itemsize)
+
+    def _read_header(self) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+        if self.size < 8:
+            raise WeightsError(
+                f"{self.path}: not a safetensors file: expected at least 8 bytes, found {self.size}; "
+                "the copy may have been cut off. Copy it again."
+            )
+        length_bytes = bytearray(8)
+        self._bytes.read_into(memoryview(length_bytes), 0)
+        length = int.from_bytes(length_bytes, "little")
+        if length > MAX_HEADER_BYTES:
+            raise WeightsError(
+                f"{self.path}: not a safetensors file: it would have a header of {length} bytes (expected "
+                f"at most {MAX_HEADER_BYTES}). Only safetensors files are read; convert pickled weights "
+                "elsewhere first."
+            )
+        if length > self.size - 8:
+            raise WeightsError(
+                f"{self.path}: not a safetensors file, or cut off: the header needs {8 + length} bytes, "
+                f"the file has {self.size}. Copy it again."
+            )
+        text = bytearray(length)
+        self._bytes.read_into(memoryview(text), 8)
+        header = _parse_json(text, str(self.path))
+        return _check_header(header, 8 + length, self.size, str(self.path))
+
+
+def region_bounds(shape: tuple[int, ...], region: Region | None) -> list[tuple[int, int]]:
+    """First and last (exclusive) index per dimension of a region."""
+    region = region or ()
+    if len(region) > len(shape):
+        raise ValueError(f"A region of {len(region)} slices was asked for in a tensor of shape {shape}.")
+    bounds = []
+    for dim, size in enumerate(shape):
+        start, stop, step = (region[dim] if dim < len(region) else slice(None)).indices(size)
+        if step != 1:
+            raise ValueError(f"Regions have steps of 1; found {step}.")
+        bounds.append((start, max(start, stop)))
+    return bounds
+
+
+def _parse_json(text: bytearray, file: str) -> dict[str, Any]:
+    if not text.startswith(b"{"):
+        raise WeightsError(f"{file}: not a safetensors file: expected a header that starts with '{{', "
+                           f"found {bytes(text[:8])!r}. Only safetensors files are read.")
+    repeated: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = dict(pairs)
+        if len(keys) != len(pairs):
+            seen: set[str] = set()
+            repeated.extend(key for key, _ in pairs if key in seen or seen.add(key))
+        return keys
+
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise WeightsError(f"{file}: the header is not valid JSON ({reason}); the file is damaged. "
+                           "Copy it again.") from error
+    if repeated:
+        raise WeightsError(f"{file}: the header names {', '.join(repr(key) for key in repeated[:5])} twice; "
+                           "the file is damaged or was made to mislead.")
+    if not isinstance(header, dict):
+        raise WeightsError(f"{file}: expected a JSON object as header, found {type(header).__name__}.")
+    return header
+
+
+def _check_header(
+    header: dict[str, Any], data_begin: int, file_size: int, file: str
+) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+    problems: list[str] = []
+    metadata = header.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        problems.append("field '__metadata__': expected an object of strings")
+        metadata = {}
+    tensors = {}
+    for name, fields in header.items():
+        entry = _check_entry(name, fields, data_begin, problems)
+        if entry is not None:
+            tensors[name] = entry
+    if not problems:
+        position = data_begin
+        for name, entry in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+            if entry.begin != position:
+                what = "overlaps another tensor" if entry.begin < position else "leaves a gap before it"
+                problems.append(f"tensor '{name}': {what}: expected to begin at byte {position}, "
+                                f"found {entry.begin}")
+                break
+            position = entry.end
+    if not problems and position > file_size:
+        cut = [name for name, entry in tensors.items() if entry.end > file_size]
+        for name in cut:
+            problems.append(
+                f"tensor '{name}' is truncated: expected {tensors[name].num_bytes} bytes up to byte "
+                f"{tensors[name].end}, found {max(0, file_size - tensors[name].begin)}; copy the file again"
+            )
+    elif not problems and position < file_size:
+        problems.append(f"expected {position} bytes, found {file_size}: {file_size - position} bytes "
+                        "behind the last tensor belong to none; copy the file again")
+    raise_together(f"{file}: not a valid safetensors file", problems)
+    return tensors, metadata
+
+
+def _check_entry(name: str, fields: Any, data_begin: int, problems: list[str]) -> TensorEntry | None:
+    if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
+        problems.append(f"tensor '{name}': expected the fields dtype, shape, data_offsets, found "
+                        f"{_brief(fields)}")
+        return None
+    dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
+    before = len(problems)
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        problems.append(f"tensor '{name}': field 'dtype': expected one of {', '.join(DTYPES)}, found "
+                        f"{_brief(dtype)}")
+    if not _is_counts(shape) or len(shape) > _MAX_RANK:
+        problems.append(f"tensor '{name}': field 'shape': expected at most {_MAX_RANK} non-negative "
+                        f"integers, found {_brief(shape)}")
+    if not _is_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        problems.append(f"tensor '{name}': field 'data_offsets': expected [begin, end], found "
+                        f"{_brief(offsets)}")
+    if len(problems) > before:
+        return None
+    expected = math.prod(shape) * DTYPES[dtype].itemsize
+    if offsets[1] - offsets[0] != expected:
+        problems.append(f"tensor '{name}': expected {expected} bytes for {dtype} {_brief(shape)}, "
+                        f"found {offsets[1] - offsets[0]}")
+        return None
+    return TensorEntry(DTYPES[dtype], tuple(shape), data_begin + offsets[0], data_begin + offsets[1])
+
+
+def _is_counts(values: Any) -> bool:
+    # Bounded, so that products stay printable and fit what an array can be asked for.
+    return isinstance(values, list) and all(
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 for value in values
+    )
+
+
+def _brief(value: Any) -> str:
+    try:
+        text = json.dumps(value)
+    except ValueError:  # an integer too long to print
+        return type(value).__name__
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,191 @@
+"""A key table applied to one checkpoint and one model: every tensor has exactly one place, or there is an
+error."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from srum_jax.models.key_table import Rule, Table
+from srum_jax.weights.dtypes import NAMES, WEIGHT_DTYPES
+from srum_jax.weights.errors import raise_together
+
+STACK = "layer"
+_FIELD = re.compile(r"\{(\w+)\}")
+_NUMBER = r"(0|[1-9][0-9]*)"
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceTensor:
+    """What is known of a published tensor before it is read."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    file: str  # for messages
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One source tensor and its place: the whole of a target, or layer number `layer` of a stacked one."""
+
+    source: str
+    target: str
+    layer: int | None
+    axes: tuple[int, ...]  # target axis i is source axis axes[i], without the stack axis
+
+    def to_target(self, values: np.ndarray) -> np.ndarray:
+        """The source's values in the target's order of axes; a view."""
+        return values.transpose(self.axes)
+
+    def to_source(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `to_target`; a view."""
+        return values.transpose(np.argsort(self.axes))
+
+    def source_region(self, region: Sequence[slice]) -> tuple[slice, ...]:
+        """Where in the source the given region of the target (without its stack axis) comes from."""
+        return tuple(region[axis] for axis in np.argsort(self.axes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A table applied to one checkpoint and one model: each source and each target exactly once.
+
+    Attributes:
+      pieces: per target path, its pieces in the order of layers.
+      shapes: shape of every target.
+      ignored: source name -> reason.
+      computed: target path -> the constant that no source holds.
+    """
+
+    pieces: Mapping[str, tuple[Piece, ...]]
+    shapes: Mapping[str, tuple[int, ...]]
+    ignored: Mapping[str, str]
+    computed: Mapping[str, Callable[[tuple[int, ...]], np.ndarray]]
+
+    def by_source(self) -> dict[str, Piece]:
+        """The pieces by the names of their sources."""
+        return {piece.source: piece for pieces in self.pieces.values() for piece in pieces}
+
+
+def make_plan(
+    table: Table,
+    sources: Mapping[str, SourceTensor],
+    targets: Mapping[str, tuple[int, ...]],
+    origin: str,
+) -> Plan:
+    """Pairs every tensor of a checkpoint with its place in a model.
+
+    Args:
+      table: the rules.
+      sources: the checkpoint's tensors.
+      targets: path and shape of every array of the model.
+      origin: the checkpoint's name, for messages.
+
+    Raises:
+      WeightsError: listing every missing, extra, or wrongly shaped tensor and every target without a rule.
+    """
+    problems: list[str] = []
+    pieces: dict[str, tuple[Piece, ...]] = {}
+    computed = {}
+    claims: dict[str, list[str]] = {}
+    compiled = [(rule, _compile(rule.target)) for rule in table.rules]
+    for target, shape in targets.items():
+        matches = [(rule, match) for rule, pattern in compiled if (match := pattern.fullmatch(target))]
+        if len(matches) != 1:
+            found = ", ".join(f"'{rule.source}'" for rule, _ in matches) or "none"
+            problems.append(f"model array '{target}': expected exactly one rule of the key table, found "
+                            f"{found}; the table and the model disagree")
+            continue
+        rule, match = matches[0]
+        wanted = _pieces(rule, match.groupdict(), target, shape)
+        absent = [piece.source for piece in wanted if piece.source not in sources]
+        if rule.computed is not None and len(absent) == len(wanted):
+            computed[target] = rule.computed
+            continue
+        for piece in wanted:
+            claims.setdefault(piece.source, []).append(target)
+        problems += [
+            _missing(name, piece, shape, origin) for piece in wanted if (name := piece.source) in absent
+        ]
+        problems += [problem for piece in wanted if piece.source in sources
+                     and (problem := _misfit(piece, sources[piece.source], shape))]
+        pieces[target] = tuple(wanted)
+    ignored = {}
+    ignorable = [(_compile(entry.source), entry.reason) for entry in table.ignored]
+    for name, tensor in sources.items():
+        reasons = [reason for pattern, reason in ignorable if pattern.fullmatch(name)]
+        users = claims.get(name, [])
+        if len(users) > 1:
+            problems.append(f"{tensor.file}: tensor '{name}' would fill {', '.join(users)}; the key table "
+                            f"is wrong")
+        elif reasons and not users:
+            ignored[name] = reasons[0]
+        elif not users:
+            problems.append(
+                f"{tensor.file}: tensor '{name}' ({_form(tensor.dtype, tensor.shape)}) is extra: expected "
+                "no such tensor in a model of this configuration; check the JSON files beside it, or "
+                "remove the tensor"
+            )
+    raise_together(f"{origin}: does not fit the model", problems)
+    return Plan(pieces, dict(targets), ignored, computed)
+
+
+def published_tensors(table: Table, targets: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every published tensor of a model, by the table alone.
+
+    Args:
+      table: the rules; exactly one must match each target.
+      targets: path and shape of every array of the model.
+    """
+    shapes = {}
+    compiled = [(rule, _compile(rule.target)) for rule in table.rules]
+    for target, shape in targets.items():
+        for rule, pattern in compiled:
+            if match := pattern.fullmatch(target):
+                shapes |= {piece.source: _source_shape(piece, shape)
+                           for piece in _pieces(rule, match.groupdict(), target, shape)}
+    return shapes
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    parts = _FIELD.split(pattern)  # text, field, text, field, ..., text
+    return re.compile("".join(
+        re.escape(part) if i % 2 == 0 else f"(?P<{part}>{_NUMBER})" for i, part in enumerate(parts)
+    ))
+
+
+def _pieces(rule: Rule, fields: dict[str, str], target: str, shape: tuple[int, ...]) -> list[Piece]:
+    stacked = "{" + STACK + "}" in rule.source
+    rank = len(shape) - stacked
+    axes = rule.axes if rule.axes is not None else tuple(range(rank))
+    layers = range(shape[0]) if stacked else [None]
+    return [Piece(rule.source.format(**fields, **({STACK: layer} if stacked else {})), target, layer, axes)
+            for layer in layers]
+
+
+def _source_shape(piece: Piece, target_shape: tuple[int, ...]) -> tuple[int, ...]:
+    own = target_shape if piece.layer is None else target_shape[1:]
+    return tuple(own[axis] for axis in np.argsort(piece.axes)) if len(own) == len(piece.axes) else own
+
+
+def _missing(name: str, piece: Piece, shape: tuple[int, ...], origin: str) -> str:
+    return (f"{origin}: tensor '{name}' is missing: expected shape {_source_shape(piece, shape)} (for "
+            f"'{piece.target}'), found nothing; take the whole checkpoint, or correct the JSON files "
+            f"beside it")
+
+
+def _misfit(piece: Piece, tensor: SourceTensor, shape: tuple[int, ...]) -> str | None:
+    expected = _source_shape(piece, shape)
+    if tensor.shape != expected:
+        return (f"{tensor.file}: tensor '{piece.source}': expected shape {expected}, found {tensor.shape}; "
+                "the weights and the JSON files beside them describe different models")
+    if tensor.dtype not in WEIGHT_DTYPES:
+        known = ", ".join(NAMES[dtype] for dtype in WEIGHT_DTYPES)
+        return (f"{tensor.file}: tensor '{piece.source}': expected one of {known}, found "
+                f"{NAMES[tensor.dtype]}; convert the checkpoint to a float dtype first")
+    return None
+
+
+def _form(dtype: np.dtype, shape: tuple[int, ...]) -> str:
+    return f"{NAMES[dtype]} {list(shape)}"

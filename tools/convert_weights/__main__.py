@@ -1,0 +1,111 @@
+"""Command line of the converter: `python -m tools.convert_weights import|export`."""
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+import jax
+
+from srum_jax.models.bagel.config import ConfigError
+from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.model_kind import KINDS
+from tools.convert_weights.export import REPORT, export_weights
+from tools.convert_weights.import_ import import_weights
+
+_EPILOG = """\
+examples:
+  python -m tools.convert_weights import --model bagel --source BAGEL-7B-MoT --out converted
+  python -m tools.convert_weights import --model bagel --source BAGEL-7B-MoT --out converted_f32 --dtype
+  float32 python -m tools.convert_weights export --checkpoint workdir --template BAGEL-7B-MoT --out exported
+
+exit codes: 0 done, 1 failed while writing, 2 unusable input or arguments, 130 interrupted.
+Nothing is left behind unless the exit code is 0.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.convert_weights",
+        description="Converts weights between published checkpoints and ours.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="import|export")
+    from_published = commands.add_parser("import", help="from a published checkpoint to converted weights")
+    from_published.add_argument("--model", required=True, choices=sorted(KINDS), help="kind of model")
+    from_published.add_argument("--source", required=True, metavar="HF_DIR",
+                                help="published checkpoint: a directory, or one safetensors file of it")
+    from_published.add_argument("--out", required=True, metavar="CKPT_DIR", help="directory to be made")
+    from_published.add_argument("--dtype", choices=("bfloat16", "float32"),
+                                help="of all arrays (default: each as the source has it)")
+    from_published.add_argument("--without-vit", action="store_true",
+                                help="leave the vision tower out, or do not expect one")
+    from_published.add_argument("--without-vae", action="store_true",
+                                help="leave the autoencoder out, or do not expect one")
+    to_published = commands.add_parser("export", help="from converted weights or a training run to that "
+                                                      "layout")
+    to_published.add_argument("--model", default="bagel", choices=sorted(KINDS), help="kind of model")
+    to_published.add_argument("--checkpoint", required=True, metavar="CKPT_DIR",
+                              help="converted weights, a training run's directory, or one step of it")
+    to_published.add_argument("--template", required=True, metavar="HF_DIR",
+                              help="published checkpoint that gives names, dtypes, and what the checkpoint "
+                                   "lacks")
+    to_published.add_argument("--out", required=True, metavar="DIR", help="directory to be made")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    jax.config.update("jax_platforms", "cpu")  # only shapes are computed; leave the accelerators alone
+    try:
+        if arguments.command == "import":
+            _import(arguments)
+        else:
+            _export(arguments)
+    except (WeightsError, ConfigError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}. Nothing was left behind.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left behind.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    summary = import_weights(
+        KINDS[arguments.model], arguments.source, arguments.out, dtype=arguments.dtype,
+        parts={"vit": not arguments.without_vit, "vae": not arguments.without_vae},
+    )
+    for reason, count in Counter(summary.ignored.values()).items():
+        names = [name for name, why in summary.ignored.items() if why == reason]
+        print(f"ignored {count} tensors ({names[0]}{', ...' if count > 1 else ''}): {reason}")
+    for path in summary.computed:
+        print(f"computed {path}: the source has no tensor for this constant")
+    rate = summary.num_bytes / 1e6 / max(summary.seconds, 1e-9)
+    print(f"{arguments.out}: {summary.num_tensors} tensors in {summary.num_arrays} arrays, "
+          f"{summary.num_bytes / 1e9:.3f} GB, {summary.num_files_copied} other files, "
+          f"{summary.seconds:.1f} s ({rate:.0f} MB/s)")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    summary = export_weights(KINDS[arguments.model], arguments.checkpoint, arguments.template, arguments.out)
+    if summary.from_template:
+        print(f"taken from the template, because {summary.checkpoint} does not have them:")
+        for group, count in summary.from_template.items():
+            print(f"  {group}: {count} tensor{'s' * (count != 1)}")
+    rate = summary.num_bytes / 1e6 / max(summary.seconds, 1e-9)
+    print(f"{arguments.out}: {summary.num_from_checkpoint} tensors from {summary.checkpoint}, "
+          f"{sum(summary.from_template.values())} from the template (see {REPORT}), "
+          f"{summary.num_bytes / 1e9:.3f} GB, {summary.seconds:.1f} s ({rate:.0f} MB/s)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

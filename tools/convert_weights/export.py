@@ -1,0 +1,225 @@
+"""From our weights back to the layout that the official code loads."""
+
+import dataclasses
+import json
+import logging
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+from etils import epath
+from tqdm import tqdm
+
+from srum_jax.weights.arrays import (
+    ArrayReader,
+    ConvertedArrays,
+    PublishedArrays,
+    for_each_block,
+    open_published,
+)
+from srum_jax.weights.converted import ConvertedSource, is_converted
+from srum_jax.weights.errors import WeightsError, raise_together
+from srum_jax.weights.huggingface import AUTOENCODER_FILE, INDEX, MODEL_FILES
+from srum_jax.weights.model_kind import ModelKind
+from srum_jax.weights.orbax_params import OrbaxArrays, find_step
+from srum_jax.weights.safetensors_write import SafetensorsWriter
+from srum_jax.weights.table import Piece
+from tools.convert_weights.output_directory import (
+    check_name,
+    check_output,
+    copy_files,
+    output_directory,
+    write_text,
+)
+
+logger = logging.getLogger(__name__)
+
+REPORT = "export_report.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSummary:
+    """What an export did.
+
+    Attributes:
+      checkpoint: the directory that was really read (of a training run, the step).
+      num_from_checkpoint: tensors with values of the checkpoint.
+      from_template: group of tensors -> how many of them were taken from the template.
+      num_bytes: written.
+      seconds: it took.
+    """
+
+    checkpoint: str
+    num_from_checkpoint: int
+    from_template: Mapping[str, int]
+    num_bytes: int
+    seconds: float
+
+
+def export_weights(
+    kind: ModelKind, checkpoint: epath.PathLike, template: epath.PathLike, out: epath.PathLike
+) -> ExportSummary:
+    """Writes a checkpoint in the published layout.
+
+    Every tensor has the template's name, dtype, order and shape. Its values are the checkpoint's if it has
+    them, else the template's. Memory holds one tensor (of a training checkpoint: some chunks) and a block of
+    64 MiB.
+
+    Args:
+      kind: of the model.
+      checkpoint: converted weights, a training run's directory, its `checkpoints`, or one step of it.
+      template: published checkpoint that the weights once came from.
+      out: directory to be made; must not exist.
+
+    Raises:
+      WeightsError, ConfigError: if the inputs are not usable or do not belong together.
+      OSError: if writing fails. In all cases nothing is left behind.
+    """
+    start = time.monotonic()
+    out = epath.Path(out)
+    check_name(out)
+    opened, trained = _open_checkpoint(kind, checkpoint)
+    _, published, _ = open_published(template, kind, dict.fromkeys(kind.parts, True))
+    _check_belongs(opened, trained, published)
+    files = _files(kind, published)
+    source = published.source
+    forms = {
+        name: (source.tensors[name].dtype, source.tensors[name].shape)
+        for names in files.values()
+        for name in names
+    }
+    num_bytes = sum(dtype.itemsize * math.prod(shape) for dtype, shape in forms.values())
+    companions = [file for file in source.companions() if file.name != REPORT]
+    check_output(out, num_bytes + sum(file.stat().length for file in companions))
+
+    pieces = published.plan.by_source()
+    own = {name for name, piece in pieces.items() if piece.target in trained.shapes}
+    completed = Counter(_group(name, pieces.get(name)) for name in forms if name not in own)
+    with output_directory(out) as directory:
+        with tqdm(
+            total=num_bytes, unit="B", unit_scale=True, desc="export", disable=not sys.stderr.isatty()
+        ) as bar:
+            for file, names in files.items():
+                metadata = _metadata(published, names)
+                with SafetensorsWriter(
+                    directory / file, {name: forms[name] for name in names}, metadata
+                ) as writer:
+                    inside = set(names)
+                    for path in trained.shapes:
+                        mine = [
+                            piece for piece in published.plan.pieces.get(path, ()) if piece.source in inside
+                        ]
+                        if mine:
+                            _write_array(writer, trained, mine, forms, bar)
+                    for name in names:
+                        if name not in own:
+                            values = source.read(name)
+                            writer.write(name, values)
+                            bar.update(values.nbytes)
+        copy_files(companions, directory)
+        summary = ExportSummary(str(opened), len(own), dict(sorted(completed.items())), num_bytes,
+                                time.monotonic() - start)
+        weight_map = {name: file for file, names in files.items() for name in names}
+        index = {"metadata": {"total_size": num_bytes}, "weight_map": weight_map}
+        write_text(directory / INDEX, json.dumps(index, indent=2) + "\n")
+        write_text(directory / REPORT, json.dumps(
+            {"checkpoint": summary.checkpoint, "template": str(template), "tensors_from_checkpoint": len(own),
+             "tensors_from_template": summary.from_template}, indent=1) + "\n")
+    return summary
+
+
+def _open_checkpoint(kind: ModelKind, path: epath.PathLike) -> tuple[epath.Path, ArrayReader]:
+    path = epath.Path(path)
+    if not path.exists():
+        raise WeightsError(f"--checkpoint {path}: no such directory.")
+    if is_converted(path):
+        source = ConvertedSource(path, kind.name)
+        return path, ConvertedArrays(source, source.shapes)
+    step = find_step(path)
+    if step is None:
+        raise WeightsError(
+            f"--checkpoint {path}: expected converted weights (srum_weights.json), a training run's "
+            "directory, its 'checkpoints', or one finished step of it; found none of these. An interrupted "
+            "import or save leaves nothing that can be exported."
+        )
+    return step, OrbaxArrays(step)
+
+
+def _check_belongs(opened: epath.Path, trained: ArrayReader, published: PublishedArrays) -> None:
+    problems = []
+    for path, shape in trained.shapes.items():
+        expected = published.shapes.get(path)
+        if expected is None:
+            problems.append(f"array '{path}' {shape}: expected no such array in the template's model")
+        elif expected != shape:
+            problems.append(f"array '{path}': expected shape {expected} as in the template, found {shape}")
+        elif path in published.plan.computed:
+            logger.info("array '%s' is not exported: the template has no tensor for it.", path)
+    raise_together(f"{opened}: does not belong to the template {published.source.path}; give the published "
+                   "checkpoint that the training started from", problems)
+
+
+def _files(kind: ModelKind, published: PublishedArrays) -> dict[str, list[str]]:
+    """Which tensors go into which file, in the template's order."""
+    files: dict[str, list[str]] = {MODEL_FILES[0]: []}
+    for file in published.source.files.values():
+        for name, _ in sorted(file.tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+            target = AUTOENCODER_FILE if kind.part_of(name) == "vae" else MODEL_FILES[0]
+            files.setdefault(target, []).append(name)
+    return files
+
+
+def _metadata(published: PublishedArrays, names: list[str]) -> Mapping[str, str]:
+    return published.source.files[published.source.file_of(names[0])].metadata
+
+
+def _write_array(
+    writer: SafetensorsWriter,
+    trained: ArrayReader,
+    pieces: list[Piece],
+    forms: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
+    bar: tqdm,
+) -> None:
+    """Writes one array's tensors, region by region in the order that suits the checkpoint."""
+    path = pieces[0].target
+    by_layer = {piece.layer: piece for piece in pieces}
+    for box in trained.boxes(path):
+        values = trained.read(path, box)
+        if None in by_layer:
+            _write_region(writer, by_layer[None], values, box, forms, bar)
+            continue
+        for offset, layer in enumerate(range(box[0].start, box[0].stop)):
+            if layer in by_layer:
+                _write_region(writer, by_layer[layer], values[offset], box[1:], forms, bar)
+
+
+def _write_region(
+    writer: SafetensorsWriter,
+    piece: Piece,
+    values: np.ndarray,
+    box: tuple[slice, ...],
+    forms: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
+    bar: tqdm,
+) -> None:
+    region = piece.source_region(box)
+
+    def consume(rows: tuple[int, int], block: np.ndarray) -> None:
+        first = region[0].start if region else 0
+        moved = (slice(first + rows[0], first + rows[1]), *region[1:]) if region else ()
+        writer.write(piece.source, block, moved)
+        bar.update(block.nbytes)
+
+    for_each_block(piece.to_source(values), forms[piece.source][0], consume)
+
+
+def _group(name: str, piece: Piece | None) -> str:
+    """A short name for what a tensor belongs to."""
+    if piece is None:
+        return f"{name} (not used by our model)"
+    parts = piece.target.split(".")
+    return ".".join(
+        parts[:3] if parts[:2] == ["llm", "layers"] else parts[:2] if parts[0] == "llm" else parts[:1]
+    )
