@@ -1,0 +1,65 @@
+"""Files that are either complete or absent."""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from etils import epath
+
+PARTIAL_MARK = ".partial-"
+
+
+def partial_name(path: epath.Path) -> epath.Path:
+    """A temporary name in the same directory, different at each call. Readers ignore such files."""
+    return path.parent / f".{path.name}{PARTIAL_MARK}{secrets.token_hex(4)}"
+
+
+def is_local(path: epath.Path) -> bool:
+    """True where the operating system's own calls work on the path."""
+    return "://" not in os.fspath(path)
+
+
+def sync(file: BinaryIO) -> None:
+    """Flushes, and where the file is local waits until its bytes are on the disk."""
+    file.flush()
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # remote files have no descriptor
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def atomic_write(path: epath.PathLike) -> Iterator[BinaryIO]:
+    """Opens a binary file that appears under its name only when the block ends without an error."""
+    path = epath.Path(path)
+    temporary = partial_name(path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            sync(file)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: epath.PathLike, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+    """Writes readable JSON atomically; equal values give equal bytes."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def file_sha256(path: epath.PathLike, block_bytes: int = 1 << 22) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with epath.Path(path).open("rb") as file:
+        while block := file.read(block_bytes):
+            digest.update(block)
+    return digest.hexdigest()

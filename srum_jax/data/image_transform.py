@@ -1,0 +1,123 @@
+"""Image bytes to training pixels: decode, resize rule, bicubic resize. As the reference, to the last bit."""
+
+import dataclasses
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from srum_jax.data.errors import ImageError
+
+DEFAULT_MAX_PIXELS = 14 * 14 * 9 * 1024
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, MemoryError, struct.error,
+                  zlib.error, Image.DecompressionBombError)
+_SUPPORTED_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTransform:
+    """Resizes to multiples of `stride`, between `min_size` and `max_size` pixels where the shape allows it."""
+
+    max_size: int = 1024  # pixels, longer side
+    min_size: int = 512  # pixels, shorter side
+    stride: int = 16  # pixels
+    max_pixels: int = DEFAULT_MAX_PIXELS  # of all images of a sample together
+
+    def target_size(self, width: int, height: int, num_images: int = 1) -> tuple[int, int]:
+        """Width and height after the transform. Halves are rounded to even, as Python does.
+
+        Args:
+          width: pixels before.
+          height: likewise.
+          num_images: images of the same sample, which share `max_pixels`.
+        """
+        scale = min(self.max_size / max(width, height), 1.0)
+        scale = max(scale, self.min_size / min(width, height))
+        width, height = self._apply(width, height, scale)
+        if width * height > self.max_pixels / num_images:
+            # A ratio of areas used as a ratio of sides: the reference shrinks more than it has to.
+            scale = self.max_pixels / num_images / (width * height)
+            width, height = self._apply(width, height, scale)
+        if max(width, height) > self.max_size:
+            width, height = self._apply(width, height, self.max_size / max(width, height))
+        return width, height
+
+    def _apply(self, width: int, height: int, scale: float) -> tuple[int, int]:
+        def side(pixels: int) -> int:
+            return max(self.stride, round(round(pixels * scale) / self.stride) * self.stride)
+
+        return side(width), side(height)
+
+    def resize(self, image: Image.Image, num_images: int = 1) -> np.ndarray:
+        """Uint8 [height, width, 3] of the resized image: bicubic with antialias."""
+        size = self.target_size(*image.size, num_images)
+        image = to_rgb(image)
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        return np.asarray(image)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageHeader:
+    """What the first bytes of an image file say."""
+
+    format: str  # lower case: "png", "jpeg", "webp", ...
+    width: int
+    height: int
+
+
+def read_header(encoded: bytes) -> ImageHeader:
+    """Format and size without decoding pixels.
+
+    Raises:
+      ImageError: the bytes do not start as an image.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return ImageHeader((image.format or "").lower(), *image.size)
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"undecodable image: {_describe(error)}") from error
+
+
+def decode_image(encoded: bytes) -> Image.Image:
+    """All pixels of an image file, in its own mode.
+
+    Raises:
+      ImageError: the bytes are damaged, truncated, or of a kind that has no 8-bit RGB form.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            image.load()
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"undecodable image: {_describe(error)}") from error
+    if image.mode not in _SUPPORTED_MODES:
+        raise ImageError(f"undecodable image: expected 8 bits a channel, found mode {image.mode!r}")
+    return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """RGB; what is transparent is put on white."""
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or image.info.get("transparency") is not None:
+        image = image.convert("RGBA")
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(image, mask=image.getchannel("A"))
+        return white
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def to_unit_range(pixels: np.ndarray) -> np.ndarray:
+    """Uint8 pixels as float32 in [-1, 1]."""
+    return (pixels.astype(np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+
+
+def patchify(image: np.ndarray, patch: int) -> np.ndarray:
+    """Cuts an image [H, W, C] into rows of `patch * patch * C` values, row-major, channel fastest."""
+    height, width, channels = image.shape
+    grid = image.reshape(height // patch, patch, width // patch, patch, channels)
+    return grid.transpose(0, 2, 1, 3, 4).reshape(-1, patch * patch * channels)
+
+
+def _describe(error: BaseException) -> str:
+    return str(error) or type(error).__name__

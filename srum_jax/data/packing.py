@@ -1,0 +1,160 @@
+"""Places the samples of a row into the fixed buffers of a PackedBatch.
+
+C capacity of a buffer · M images · H, W pixels of the canvas
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from srum_jax.data.errors import CapacityError
+from srum_jax.data.sample_plan import PackedSample
+from srum_jax.models.bagel.batch import PackedBatch, TokenStream
+
+
+@dataclasses.dataclass(frozen=True)
+class RowCapacity:
+    """Sizes of the buffers of one row."""
+
+    text: int  # tokens, the markers of images included
+    vit: int  # patches
+    latent: int  # latent tokens
+    ce: int  # predicted text tokens
+    images: int  # latent images
+    image_height: int  # pixels of the canvas on which each image lies, at its top left
+    image_width: int
+    latent_stride: int  # pixels of a latent token, along each side
+    patch_values: int = 0  # values of a ViT patch
+    float_images: bool = False  # pixels are float32 in [-1, 1] instead of uint8
+    references: bool = False  # images have references of their own
+
+
+class RowBuilder:
+    """Fills one row, sample by sample. Padding: sample and split -1, times -inf, everything else 0."""
+
+    def __init__(self, capacity: RowCapacity):
+        self.capacity = capacity
+        self._streams = {name: _empty_stream(getattr(capacity, name)) for name in ("text", "vit", "latent")}
+        self._used = {"text": 0, "vit": 0, "latent": 0, "ce": 0, "images": 0}
+        self._num_samples = self._num_splits = self._order = 0
+        pixels = np.float32 if capacity.float_images else np.uint8
+        canvas = (capacity.images, capacity.image_height, capacity.image_width, 3)
+        self._arrays = {
+            "text_ids": np.zeros(capacity.text, np.int32),
+            "vit_patches": np.zeros((capacity.vit, capacity.patch_values), np.float32),
+            "vit_position_ids": np.zeros(capacity.vit, np.int32),
+            "latent_position_ids": np.zeros(capacity.latent, np.int32),
+            "latent_index": np.zeros(capacity.latent, np.int32),
+            "timestep_logit": np.full(capacity.latent, -np.inf, np.float32),
+            "images": np.zeros(canvas, pixels),
+            "image_size": np.zeros((capacity.images, 2), np.int32),
+            "reference_images": np.zeros(canvas, pixels) if capacity.references else None,
+            "reward_alpha": np.zeros(capacity.latent, np.float32),
+            "reward_map": np.zeros(capacity.latent, np.float32),
+            "ce_index": np.zeros(capacity.ce, np.int32),
+            "ce_labels": np.zeros(capacity.ce, np.int32),
+            "ce_weights": np.zeros(capacity.ce, np.float32),
+        }
+
+    def add(self, sample: PackedSample) -> None:
+        """Places a sample behind those that are in the row.
+
+        Raises:
+          CapacityError: it does not fit; the row is left as it was.
+        """
+        self._require_room(sample)
+        arrays, used = self._arrays, dict(self._used)
+        streams = {"text": sample.text_places, "vit": sample.vit_places, "latent": sample.latent_places}
+        spans = {name: slice(used[name], used[name] + len(places)) for name, places in streams.items()}
+        split_of = np.repeat(np.arange(len(sample.split_lens)), sample.split_lens)
+        is_noise = np.asarray([mode == "noise" for mode in sample.split_modes], bool)
+        is_full = np.asarray([mode != "causal" for mode in sample.split_modes], bool)
+        for name, places in streams.items():
+            stream, span = self._streams[name], spans[name]
+            split = split_of[places]
+            stream["sample"][span] = self._num_samples
+            stream["split"][span] = self._num_splits + split
+            stream["order"][span] = self._order + places
+            stream["full"][span] = is_full[split]
+            stream["noise"][span] = is_noise[split]
+            stream["position"][span] = sample.position[places]
+
+        arrays["text_ids"][spans["text"]] = sample.text_ids
+        if len(sample.vit_places):
+            arrays["vit_patches"][spans["vit"]] = sample.vit_patches
+        arrays["vit_position_ids"][spans["vit"]] = sample.vit_position_ids
+        arrays["latent_position_ids"][spans["latent"]] = sample.latent_position_ids
+        arrays["timestep_logit"][spans["latent"]] = sample.timestep_logit
+        arrays["reward_alpha"][spans["latent"]] = sample.reward_alpha
+        arrays["reward_map"][spans["latent"]] = sample.reward_map
+        rows = self.capacity.image_height // self.capacity.latent_stride
+        columns = self.capacity.image_width // self.capacity.latent_stride
+        image, cell = used["images"] + sample.latent_image, sample.latent_cell
+        arrays["latent_index"][spans["latent"]] = (image * rows + cell[:, 0]) * columns + cell[:, 1]
+        for slot, item in enumerate(sample.images, start=used["images"]):
+            height, width = item.pixels.shape[:2]
+            arrays["images"][slot, :height, :width] = item.pixels
+            arrays["image_size"][slot] = height, width
+            if self.capacity.references:
+                reference = item.pixels if item.reference_pixels is None else item.reference_pixels
+                arrays["reference_images"][slot, :height, :width] = reference
+        ce = slice(used["ce"], used["ce"] + len(sample.ce_places))
+        arrays["ce_index"][ce] = used["text"] + np.searchsorted(sample.text_places, sample.ce_places)
+        arrays["ce_labels"][ce] = sample.ce_labels
+        arrays["ce_weights"][ce] = sample.ce_weights
+
+        for name, places in streams.items():
+            self._used[name] += len(places)
+        self._used["ce"] += len(sample.ce_places)
+        self._used["images"] += len(sample.images)
+        self._num_samples += 1
+        self._num_splits += len(sample.split_lens)
+        self._order += sample.length
+
+    def _require_room(self, sample: PackedSample) -> None:
+        limit = (self.capacity.image_height, self.capacity.image_width)
+        for item in sample.images:
+            height, width = item.pixels.shape[:2]
+            if height > limit[0] or width > limit[1]:
+                raise CapacityError(f"its image has {width} x {height} pixels after the transform, the canvas "
+                                    f"{limit[1]} x {limit[0]}; raise image_width and image_height, or lower max_size")
+        needs = {"text": len(sample.text_ids), "vit": len(sample.vit_places), "latent": len(sample.latent_places),
+                 "ce": len(sample.ce_places), "images": len(sample.images)}
+        what = {"text": ("text tokens (image markers included)", "text_capacity"),
+                "vit": ("ViT patches", "vit_capacity"), "latent": ("latent tokens", "latent_capacity"),
+                "ce": ("predicted text tokens", "ce_capacity"), "images": ("latent images", "images_per_row")}
+        for name, need in needs.items():
+            capacity, used = getattr(self.capacity, name), self._used[name]
+            if used + need > capacity:
+                words, setting = what[name]
+                raise CapacityError(f"needs {need} {words}, but {capacity - used} of {capacity} are left in its row; "
+                                    f"raise {setting}")
+
+    def finish(self) -> PackedBatch:
+        """The row, without a leading batch axis."""
+        streams = {name: TokenStream(**fields) for name, fields in self._streams.items()}
+        return PackedBatch(**streams, **self._arrays)
+
+
+def _empty_stream(capacity: int) -> dict[str, np.ndarray]:
+    stream = {name: np.zeros(capacity, np.int32) for name in ("order", "full", "noise", "position")}
+    return stream | {name: np.full(capacity, -1, np.int32) for name in ("sample", "split")}
+
+
+def pack_row(samples: Sequence[PackedSample], capacity: RowCapacity) -> PackedBatch:
+    """Places all samples in one row, without a leading batch axis.
+
+    Raises:
+      CapacityError: they do not fit.
+    """
+    builder = RowBuilder(capacity)
+    for sample in samples:
+        builder.add(sample)
+    return builder.finish()
+
+
+def stack_rows(rows: Sequence[PackedBatch]) -> PackedBatch:
+    """Joins rows along a new leading axis. NumPy only, no device is touched."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)

@@ -1,0 +1,284 @@
+"""From a directory of records to batches on the host: a pure function of (seed, row), prefetched by Grain.
+
+Row r of the endless stream holds the samples at positions r * k .. r * k + k - 1 (k samples in a row). Position q is
+record `shuffled_index(q mod N, seed, epoch q div N)`, and all that is random about the sample comes from a Philox
+generator keyed by (seed, q). Rows therefore depend neither on the number of processes or workers nor on what was read
+before, and the whole state of the stream is the number of the next row.
+"""
+
+import dataclasses
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from absl import flags
+
+from srum_jax.data.errors import BadRecord, DataError
+from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform
+from srum_jax.data.packing import RowBuilder, RowCapacity, stack_rows
+from srum_jax.data.record_reader import RECORD_ERRORS, RecordReader, Tokenizer
+from srum_jax.data.records_source import RecordsSource
+from srum_jax.data.shuffle import shuffled_index
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.rewards.reward_map import RewardMapConfig
+
+_ENDLESS = 1 << 48  # rows; Grain wants a length
+_MAX_SEED = 1 << 64
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What is read, how it is packed, and what happens to records that cannot be used."""
+
+    records: str = ""  # directory of reward records
+    samples_per_row: int = 2
+    rows_per_batch: int = 8  # of the whole job, over all processes
+    text_capacity: int = 512  # text tokens of a row: prompts, and four markers a sample
+    vit_capacity: int = 0  # ViT patches of a row
+    latent_capacity: int = 8192  # latent tokens of a row
+    ce_capacity: int = 0  # predicted text tokens of a row
+    images_per_row: int = 2
+    image_height: int = 1024  # pixels of the canvas on which each image lies
+    image_width: int = 1024
+    max_size: int = 1024  # pixels; resize rule, see ImageTransform
+    min_size: int = 512
+    stride: int = 16  # pixels; the authors' scripts: 256
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    text_dropout: float = 0.1  # probability of training without the prompt
+    shuffle: bool = True
+    reward_map: RewardMapConfig = dataclasses.field(default_factory=RewardMapConfig)
+    on_bad_record: str = "stop"  # "skip" leaves its place empty, and the batch says so
+    num_workers: int = 0  # processes that prepare batches; 0: threads of this one
+    num_threads: int = 4  # threads of each of these processes
+    prefetch: int = 2  # batches kept ready
+
+    def __post_init__(self):
+        for field in ("samples_per_row", "rows_per_batch", "text_capacity", "latent_capacity", "images_per_row",
+                      "image_height", "image_width", "max_size", "min_size", "stride", "max_pixels", "num_threads",
+                      "prefetch"):
+            _check(f"data.{field}", getattr(self, field) >= 1, "a positive number", getattr(self, field))
+        for field in ("vit_capacity", "ce_capacity", "num_workers"):
+            _check(f"data.{field}", getattr(self, field) >= 0, "a number that is not negative", getattr(self, field))
+        _check("data.text_dropout", 0 <= self.text_dropout <= 1, "a number in [0, 1]", self.text_dropout)
+        _check("data.on_bad_record", self.on_bad_record in ("stop", "skip"), "stop or skip", self.on_bad_record)
+        _check("data.images_per_row", self.images_per_row >= self.samples_per_row,
+               f"at least samples_per_row ({self.samples_per_row})", self.images_per_row)
+
+    @property
+    def transform(self) -> ImageTransform:
+        """How images are resized."""
+        return ImageTransform(self.max_size, self.min_size, self.stride, self.max_pixels)
+
+    def row_capacity(self, model: BagelConfig) -> RowCapacity:
+        """Buffers of a row.
+
+        Raises:
+          ValueError: sizes that do not go with the model.
+        """
+        for field in ("stride", "image_height", "image_width"):
+            value = getattr(self, field)
+            _check(f"data.{field}", value % model.latent_stride == 0,
+                   f"a multiple of the {model.latent_stride} pixels of a latent token", value)
+        _check("data.vit_capacity", self.vit_capacity == 0 or model.vit is not None, "0 for a model without a ViT",
+               self.vit_capacity)
+        return RowCapacity(
+            text=self.text_capacity, vit=self.vit_capacity, latent=self.latent_capacity, ce=self.ce_capacity,
+            images=self.images_per_row, image_height=self.image_height, image_width=self.image_width,
+            latent_stride=model.latent_stride, patch_values=model.vit.patch_values if model.vit else 0)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HostBatch:
+    """The rows of one process, in host memory."""
+
+    batch: PackedBatch  # NumPy arrays [local rows, ...]
+    record_ids: tuple[tuple[str, ...], ...] = dataclasses.field(metadata={"static": True})  # row, place; "" for empty
+    bad_records: tuple[BadRecord, ...] = dataclasses.field(default=(), metadata={"static": True})
+    num_without_regions: int = dataclasses.field(default=0, metadata={"static": True})  # legal, their map is neutral
+
+
+class RowSource:
+    """Rows of the endless stream by number. Can be sent to another process."""
+
+    def __init__(self, data: DataConfig, model: BagelConfig, tokenizer: Tokenizer, seed: int):
+        _check("seed", 0 <= seed < _MAX_SEED, "a 64-bit number that is not negative", seed)
+        _check("data.records", bool(data.records), "a directory of reward records", data.records)
+        self.data, self.seed = data, seed
+        self.capacity = data.row_capacity(model)
+        self.reader = RecordReader(model, tokenizer, data.transform, data.reward_map, data.text_dropout)
+        self.records = RecordsSource(data.records)
+
+    def record_at(self, position: int) -> int:
+        """Which record is the sample at a position of the stream."""
+        epoch, place = divmod(position, len(self.records))
+        return shuffled_index(place, len(self.records), self.seed, epoch) if self.data.shuffle else place
+
+    def row(self, number: int) -> HostBatch:
+        """One row; its arrays have no batch axis. Records that cannot be used leave their place empty."""
+        builder = RowBuilder(self.capacity)
+        ids, bad, num_without_regions = [], [], 0
+        for slot in range(self.data.samples_per_row):
+            position = number * self.data.samples_per_row + slot
+            draws = np.random.Generator(np.random.Philox(key=np.array([self.seed, position], np.uint64)))
+            record = self.record_at(position)
+            try:
+                stored, sample = self.reader.read(self.records.read(record), draws)
+                builder.add(sample)
+            except (DataError, *RECORD_ERRORS) as error:
+                reason = error.reason if isinstance(error, DataError) else str(error)
+                bad.append(BadRecord(self.records.file_of(record), self.records.locate(record).record_number, reason))
+                ids.append("")
+                continue
+            ids.append(stored.record_id)
+            num_without_regions += not stored.regions
+        return HostBatch(builder.finish(), (tuple(ids),), tuple(bad), num_without_regions)
+
+
+@dataclasses.dataclass(frozen=True)
+class _LocalRows:
+    """Rows of one process in the order of its batches; what Grain reads."""
+
+    rows: RowSource
+    first_row: int  # of the first batch
+    first_local_row: int  # of this process in each batch
+    num_local_rows: int
+
+    def __len__(self) -> int:
+        return _ENDLESS
+
+    def __getitem__(self, index: int) -> HostBatch:
+        step, local_row = divmod(index, self.num_local_rows)
+        start = self.first_row + step * self.rows.data.rows_per_batch + self.first_local_row
+        return self.rows.row(start + local_row)
+
+
+class HostBatchIterator(grain.DatasetIterator[HostBatch]):
+    """Endless batches of one process. Its state is the next row, whatever the number of processes and workers.
+
+    Call `close` when done with it: worker processes and prefetching threads end then.
+    """
+
+    def __init__(self, rows: RowSource, process_index: int, process_count: int):
+        super().__init__()
+        self._prefetched = None
+        total = rows.data.rows_per_batch
+        _check("process_index", 0 <= process_index < process_count, f"a number below {process_count}", process_index)
+        _check("data.rows_per_batch", total % process_count == 0, f"a multiple of the {process_count} processes", total)
+        self._rows = rows
+        self._num_local_rows = total // process_count
+        self._first_local_row = process_index * self._num_local_rows
+        self._next_row = 0
+
+    def _start(self) -> None:
+        data = self._rows.data
+        # Whole rows are prepared in parallel and joined here, so workers cannot change what a batch holds.
+        source = _LocalRows(self._rows, self._next_row, self._first_local_row, self._num_local_rows)
+        buffered = -(-data.prefetch * self._num_local_rows // max(data.num_workers, 1))  # rows, of each worker
+        dataset = grain.MapDataset.source(source).to_iter_dataset(
+            grain.ReadOptions(num_threads=min(data.num_threads, buffered), prefetch_buffer_size=buffered))
+        if data.num_workers:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # Grain's workers ask for absl flags, and programs here use argparse
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=data.num_workers, per_worker_buffer_size=buffered))
+        self._prefetched = iter(dataset)
+
+    def __next__(self) -> HostBatch:
+        """The next batch.
+
+        Raises:
+          DataError: a record cannot be used, and `data.on_bad_record` is "stop". The state stays before this batch.
+        """
+        if self._closed:
+            raise ValueError("the iterator is closed.")
+        if self._prefetched is None:
+            self._start()
+        batch = _join_rows([next(self._prefetched) for _ in range(self._num_local_rows)])
+        if batch.bad_records and self._rows.data.on_bad_record == "stop":
+            self._stop()
+            first, others = batch.bad_records[0], len(batch.bad_records) - 1
+            more = f" ({others} more in the same batch)" if others else ""
+            raise DataError(first.file, first.record_number,
+                            f"{first.reason}{more}; data.on_bad_record=skip counts such records and goes on")
+        self._next_row += self._rows.data.rows_per_batch
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        """A small dict of numbers and text, fit for JSON."""
+        return {
+            "next_row": self._next_row,
+            "samples_per_row": self._rows.data.samples_per_row,
+            "seed": self._rows.seed,
+            "shuffle": self._rows.data.shuffle,
+            "records": self._rows.records.fingerprint,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continues exactly where `get_state` was taken, also with another number of processes, workers or rows.
+
+        Raises:
+          DataError: the state belongs to other records, another seed or another number of samples in a row.
+        """
+        own = self.get_state()
+        wrong = [f"{name}: the checkpoint has {state.get(name)!r}, this run {own[name]!r}"
+                 for name in own if name != "next_row" and state.get(name) != own[name]]
+        if wrong or not isinstance(state.get("next_row"), int) or state["next_row"] < 0:
+            wrong = wrong or [f"next_row: expected a number, found {state.get('next_row')!r}"]
+            raise DataError(str(self._rows.records.directory), None,
+                            "the saved place in the data does not belong to this run: " + "; ".join(wrong))
+        self._stop()
+        self._next_row = state["next_row"]
+
+    def start_prefetch(self) -> None:
+        """Starts to prepare batches in the background."""
+        if self._prefetched is None and not self._closed:
+            self._start()
+            self._prefetched.start_prefetch()
+
+    def _stop(self) -> None:
+        if self._prefetched is not None:
+            self._prefetched.close()
+            self._prefetched = None
+
+    def close(self) -> None:
+        """Ends workers and threads."""
+        self._stop()
+        super().close()
+
+
+def _join_rows(rows: list[HostBatch]) -> HostBatch:
+    return HostBatch(
+        batch=stack_rows([row.batch for row in rows]),
+        record_ids=tuple(row.record_ids[0] for row in rows),
+        bad_records=tuple(bad for row in rows for bad in row.bad_records),
+        num_without_regions=sum(row.num_without_regions for row in rows),
+    )
+
+
+def make_iterator(
+    data: DataConfig,
+    model: BagelConfig,
+    tokenizer: Tokenizer,
+    *,
+    seed: int,
+    process_index: int,
+    process_count: int,
+) -> HostBatchIterator:
+    """Batches of one process of the job; see HostBatchIterator.
+
+    With `data.num_workers` the calling program must be importable without side effects (`if __name__ == "__main__"`),
+    because worker processes are spawned.
+
+    Raises:
+      DataError: the records are absent, incomplete or truncated.
+      ValueError: a setting is out of range or does not go with the model.
+    """
+    return HostBatchIterator(RowSource(data, model, tokenizer, seed), process_index, process_count)
+
+
+def _check(name: str, condition: bool, expected: str, found: Any) -> None:
+    if not condition:
+        raise ValueError(f"{name}: expected {expected}, found {found!r}.")

@@ -1,0 +1,104 @@
+"""From the bytes of one reward record to one packed training sample (SRUM, section 3.2).
+
+    text(prompt, dropped with probability text_dropout), then the image with a flow-matching loss and its reward map
+"""
+
+from typing import Protocol
+
+from srum_jax.data.errors import CapacityError, ImageError, SchemaError
+from srum_jax.data.example_proto import decode_record
+from srum_jax.data.image_transform import ImageTransform, decode_image
+from srum_jax.data.position_ids import position_ids
+from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, RandomDraws, TextItem, pack_sample
+from srum_jax.data.schema import RewardRecord
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.rewards.reward_map import RewardMap, RewardMapConfig, RewardMapError, reward_map
+
+# What a record can be wrong in; everything else is an error of the program and is not caught.
+RECORD_ERRORS = (SchemaError, ImageError, RewardMapError, CapacityError)
+
+
+class Tokenizer(Protocol):
+    """What is needed of a tokenizer; those of Hugging Face have it. It must survive pickling."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without special tokens around it."""
+
+
+class RecordReader:
+    """Makes samples from stored records. Can be sent to another process.
+
+    Args:
+      model: sizes of the latent grid and the special tokens.
+      tokenizer: see Tokenizer.
+      transform: how images are resized.
+      reward: how scores become weights.
+      text_dropout: probability that the prompt is left out.
+    """
+
+    def __init__(
+        self,
+        model: BagelConfig,
+        tokenizer: Tokenizer,
+        transform: ImageTransform,
+        reward: RewardMapConfig,
+        text_dropout: float,
+    ):
+        self.model, self.tokenizer = model, tokenizer
+        self.transform, self.reward = transform, reward
+        self.dropout = Dropout(text=text_dropout)
+
+    def read(self, data: bytes, draws: RandomDraws) -> tuple[RewardRecord, PackedSample]:
+        """The record and its sample.
+
+        Raises:
+          SchemaError, ImageError, RewardMapError, CapacityError: why the record cannot be used.
+        """
+        record = decode_record(data)
+        image = decode_image(record.image_encoded)
+        if image.size != (record.image_width, record.image_height):
+            raise SchemaError("image/width, image/height", "{} x {}, as decoded".format(*image.size),
+                              f"{record.image_width} x {record.image_height}")
+        pixels = self.transform.resize(image)
+        height, width = pixels.shape[:2]
+        stride, side = self.model.latent_stride, self.model.max_latent_size
+        grid = (height // stride, width // stride)
+        if max(grid) > side and not self.model.interpolate_pos:
+            raise CapacityError(f"its image has {grid[0]} x {grid[1]} latent tokens after the transform, the model's "
+                                f"position table {side} x {side}; lower max_size")
+        ids = self.tokenizer.encode(record.prompt)
+        if ids and not 0 <= min(ids) <= max(ids) < self.model.llm.vocab_size:
+            raise CapacityError(f"its prompt has token id {max(ids)}, the model {self.model.llm.vocab_size} "
+                                "embeddings; "
+                                "the tokenizer belongs to another model")
+        plan = (
+            TextItem(ids=ids, droppable=True),
+            LatentItem(
+                pixels=pixels,
+                grid=grid,
+                position_ids=position_ids(*grid, side, self.model.interpolate_pos),
+                loss=True,
+                reward=self.reward_map(record, grid, (width, height)),
+            ),
+        )
+        return record, pack_sample(plan, self.model.special_tokens, self.dropout, draws)
+
+    def reward_map(self, record: RewardRecord, grid: tuple[int, int], transformed: tuple[int, int]) -> RewardMap:
+        """The reward map of a record.
+
+        Args:
+          record: as stored.
+          grid: rows and columns of the latent tokens.
+          transformed: width and height in pixels after the transform; only `box_space="unscaled"` looks at it.
+        """
+        stored = (record.image_width, record.image_height)
+        width, height = transformed if self.reward.box_space == "unscaled" else stored
+        return reward_map(
+            [(region.box, region.score) for region in record.regions],
+            record.global_score,
+            width=width,
+            height=height,
+            grid=grid,
+            config=self.reward,
+            provider=record.provider,
+        )

@@ -1,0 +1,161 @@
+"""A directory of reward records as one random-access sequence of bytes."""
+
+import bisect
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+from etils import epath
+
+from srum_jax.data.atomic_file import file_sha256
+from srum_jax.data.errors import DataError
+from srum_jax.data.schema import SCHEMA_VERSION
+from srum_jax.data.tfrecord import TFRecordFile
+from srum_jax.data.writer import MANIFEST, SHARDS_FILE, Manifest
+
+EXPORT_FOLDER = "export"
+
+
+class Place(NamedTuple):
+    """Where a record lies."""
+
+    shard: int
+    record_number: int  # in its shard
+
+
+def find_records(directory: epath.PathLike) -> epath.Path:
+    """The directory that holds the manifest: the one given, or its folder `export`.
+
+    Raises:
+      DataError: neither does.
+    """
+    directory = epath.Path(directory)
+    for candidate in (directory, directory / EXPORT_FOLDER):
+        if (candidate / MANIFEST).exists():
+            return candidate
+    if not directory.exists():
+        raise DataError(os.fspath(directory), None, "no such directory; expected reward records (data.records)")
+    raise DataError(os.fspath(directory), None, f"no {MANIFEST}: not a directory of records, or writing them did not "
+                                                "finish; make them with python -m tools.make_rewards")
+
+
+def read_manifest(directory: epath.Path) -> Manifest:
+    """The manifest of a record directory.
+
+    Raises:
+      DataError: it is broken, or of another schema version.
+    """
+    path = directory / MANIFEST
+    values = _read_json(path, path.read_text())
+    version = values.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise DataError(os.fspath(path), None, f"field 'schema_version': expected {SCHEMA_VERSION}, found {version!r}")
+    fields = {name: values.get(name) for name in Manifest.__dataclass_fields__}
+    for name, kind in (("name", str), ("num_shards", int), ("num_records", int), ("num_bytes", int),
+                       ("counts", dict), ("shards_sha256", str)):
+        if not isinstance(fields[name], kind):
+            raise DataError(os.fspath(path), None, f"field '{name}': expected {kind.__name__}, found {fields[name]!r}")
+    return Manifest(**fields)
+
+
+def read_sidecars(directory: epath.Path, manifest: Manifest) -> list[dict]:
+    """File name, counts and checksum of every shard.
+
+    Raises:
+      DataError: the list is not the one that belongs to the manifest.
+    """
+    path = directory / SHARDS_FILE
+    if not path.exists():
+        raise DataError(os.fspath(path), None, "no such file; it belongs to the manifest")
+    found = file_sha256(path)
+    if found != manifest.shards_sha256:
+        raise DataError(os.fspath(path), None, f"checksum: expected {manifest.shards_sha256} (from {MANIFEST}), found "
+                                               f"{found}; the list of shards was changed or is damaged")
+    sidecars = [_read_json(path, line) for line in path.read_text().splitlines()]
+    if len(sidecars) != manifest.num_shards:
+        raise DataError(os.fspath(path), None, f"expected {manifest.num_shards} shards, found {len(sidecars)}")
+    return sidecars
+
+
+class RecordsSource:
+    """`len(source)`, `source.read(i)`. Shards are read in turns, which is the order in which records were written.
+
+    Opening compares the size of every shard with the manifest and with its index, so a truncated one is found before
+    training starts; a flipped bit is found when its record is read. Can be sent to another process.
+
+    Raises:
+      DataError: naming the file that is absent, incomplete or damaged.
+    """
+
+    def __init__(self, directory: epath.PathLike):
+        self.directory = find_records(directory)
+        self.manifest = read_manifest(self.directory)
+        sidecars = read_sidecars(self.directory, self.manifest)
+        self.shards = []
+        for sidecar in sidecars:
+            shard = TFRecordFile(self.directory / sidecar["file"], sidecar["num_bytes"])
+            if len(shard) != sidecar["num_records"]:
+                raise DataError(shard.name, None, f"expected {sidecar['num_records']} records, found {len(shard)}")
+            self.shards.append(shard)
+        self._build_turns([len(shard) for shard in self.shards])
+        if len(self) == 0:
+            raise DataError(os.fspath(self.directory), None, "holds no records")
+
+    def _build_turns(self, counts: list[int]) -> None:
+        # Shards of unequal length drop out of the turns one level after the other; a level is a range of record
+        # numbers over which the same shards take part. No list over records is needed.
+        self._level_starts: list[int] = []  # first place of each level
+        self._level_numbers: list[int] = []  # first record number of each level
+        self._level_shards: list[np.ndarray] = []
+        place = low = 0
+        lengths = np.asarray(counts)
+        for high in sorted(set(counts)):
+            if high == low:
+                continue
+            active = np.flatnonzero(lengths >= high)
+            self._level_starts.append(place)
+            self._level_numbers.append(low)
+            self._level_shards.append(active)
+            place, low = place + (high - low) * len(active), high
+        self._count = place
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any byte of any record."""
+        return self.manifest.shards_sha256
+
+    def locate(self, place: int) -> Place:
+        """The shard and number of the record at a place."""
+        if not 0 <= place < self._count:
+            raise IndexError(f"record {place} of {self._count}")
+        level = bisect.bisect_right(self._level_starts, place) - 1
+        active = self._level_shards[level]
+        turn, position = divmod(place - self._level_starts[level], len(active))
+        return Place(int(active[position]), self._level_numbers[level] + turn)
+
+    def file_of(self, place: int) -> str:
+        """Name of the shard."""
+        return self.shards[self.locate(place).shard].name
+
+    def read(self, place: int) -> bytes:
+        """The stored bytes of the record at a place.
+
+        Raises:
+          DataError: the record is damaged.
+        """
+        shard, number = self.locate(place)
+        return self.shards[shard][number]
+
+
+def _read_json(path: epath.Path, text: str) -> dict:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(os.fspath(path), None, f"not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise DataError(os.fspath(path), None, f"expected a JSON object, found {type(values).__name__}")
+    return values

@@ -1,0 +1,250 @@
+"""Reward records, version 1: one `tf.train.Example` for each judged image.
+
+Boxes are x0, y0, x1, y1, half-open, in pixels of the stored image (not of the image as resized for training).
+A `score` is what the judge said, in [-1, 1]; what multiplies the loss is a weight and is derived by
+`srum_jax.rewards.reward_map` when records are read.
+"""
+
+import dataclasses
+import enum
+import json
+import math
+import numbers
+from typing import Any
+
+from srum_jax.data.errors import SchemaError
+from srum_jax.rewards.boxes import Box
+
+SCHEMA_VERSION = 1
+IMAGE_FORMATS = ("png", "webp", "jpeg")
+PROVIDERS = ("sam", "grounding", "both", "sample")
+JUDGE_MODES = ("region", "sample")
+MAX_RECORD_BYTES = 2**31 - 1
+
+
+class Verdict(enum.IntEnum):
+    """Whether a region shows what the prompt asks for."""
+
+    NOT_VERIFIED = 0
+    MATCH = 1
+    BACKGROUND = 2
+    UNMATCHED = 3
+
+
+class GlobalStatus(enum.IntEnum):
+    """What became of the global judgement."""
+
+    ABSENT = 0
+    OK = 1
+    UNPARSED = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """One judged box."""
+
+    box: Box
+    score: float  # after post-processing, [-1, 1]
+    score_raw: float | None = None  # as the judge gave it; None: the same
+    area: int | None = None  # mask pixels; None: the box's
+    severity: float = 0.0  # [0, 1]
+    object: str = ""
+    reason: str = ""
+    verdict: Verdict = Verdict.NOT_VERIFIED
+    keyword: str = ""
+    predicted_iou: float = -1.0  # -1: absent
+    stability: float = -1.0  # -1: absent
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredMap:
+    """A reward map that the exporter stored for other trainers."""
+
+    values: bytes  # float16, little endian, row-major
+    shape: tuple[int, int]  # h, w
+    kind: str  # for instance "paper.R/smallest/half_open/bilinear"
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredLatent:
+    """A cached autoencoder latent."""
+
+    values: bytes
+    shape: tuple[int, ...]
+    dtype: str
+    vae_sha256: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class DualLikelihood:
+    """Likelihood of the reversed pair (SUDER)."""
+
+    log_likelihood: float
+    num_tokens: int
+    direction: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardRecord:
+    """One judged image. Equal to what is stored; see FIELDS for the keys."""
+
+    record_id: str
+    index: int  # of the prompt
+    prompt: str
+    image_encoded: bytes  # the file as stored
+    image_format: str
+    image_width: int  # pixels
+    image_height: int
+    image_sha256: bytes  # of image_encoded
+    candidate: int = 0
+    prompt_set: str = ""
+    source_id: str = ""
+    category: str = ""
+    has_directive: bool = False
+    keywords: tuple[str, ...] = ()
+    think_text: str | None = None
+    regions: tuple[Region, ...] = ()
+    provider: str = "sam"
+    num_found: int = 0  # proposals before selection
+    global_status: GlobalStatus = GlobalStatus.ABSENT
+    global_score: float | None = None  # [-1, 1]; present iff the status is OK
+    global_score_raw: float | None = None  # None: the same
+    global_reason: str | None = None
+    judge_mode: str = "region"
+    judge_flags: tuple[str, ...] = ()
+    judge_attempts: tuple[int, int, int] = (0, 0, 0)  # identify, local, global
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stored_map: StoredMap | None = None
+    latent: StoredLatent | None = None
+    dual: DualLikelihood | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One key of a stored record."""
+
+    key: str
+    kind: str  # "bytes", "int" or "float"
+    length: str  # a number; "n" and "4n": regions; "optional": 0 or 1; "any"
+    text: bool = True  # of bytes fields: UTF-8 text rather than raw bytes
+
+
+def _fields(kind: str, lengths: dict[str, str], text: bool = True) -> list[Field]:
+    return [Field(key, kind, length, text) for key, length in lengths.items()]
+
+
+FIELDS: tuple[Field, ...] = tuple(
+    _fields("int", {
+        "schema/version": "1", "record/index": "1", "record/candidate": "1", "prompt/has_directive": "1",
+        "image/width": "1", "image/height": "1", "region/box": "4n", "region/area": "n", "region/verdict": "n",
+        "region/num_found": "1", "global/status": "1", "judge/attempts": "3", "reward/map_shape": "any",
+        "latent/shape": "any", "dual/num_tokens": "optional"})
+    + _fields("float", {
+        "region/score": "n", "region/score_raw": "n", "region/severity": "n", "region/predicted_iou": "n",
+        "region/stability": "n", "global/score": "optional", "global/score_raw": "optional",
+        "dual/log_likelihood": "optional"})
+    + _fields("bytes", {
+        "record/id": "1", "prompt/text": "1", "prompt/set": "1", "prompt/source_id": "1", "prompt/category": "1",
+        "prompt/keywords": "any", "image/format": "1", "think/text": "optional", "region/object": "n",
+        "region/reason": "n", "region/keyword": "n", "region/provider": "1", "global/reason": "optional",
+        "judge/mode": "1", "judge/flags": "any", "provenance/json": "1", "reward/map_kind": "optional",
+        "latent/dtype": "optional", "dual/direction": "optional"})
+    + _fields("bytes", {
+        "image/encoded": "1", "image/sha256": "1", "reward/map": "optional", "latent/encoded": "optional",
+        "latent/vae_sha256": "optional"}, text=False)
+)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def validate(record: RewardRecord) -> RewardRecord:
+    """Returns the record unchanged if it may be stored, apart from what only its image bytes can tell.
+
+    Raises:
+      SchemaError: naming the first field that is wrong, what was expected and what was found.
+    """
+    _require(bool(record.record_id), "record/id", "a name", "nothing")
+    _require(bool(record.prompt.strip()), "prompt/text", "a prompt", repr(record.prompt))
+    for field, number in (("record/index", record.index), ("record/candidate", record.candidate),
+                          ("region/num_found", record.num_found)):
+        _require(_is_integer(number) and number >= 0, field, "an integer that is not negative", repr(number))
+    for field, number in (("image/width", record.image_width), ("image/height", record.image_height)):
+        _require(_is_integer(number) and number > 0, field, "a positive number of pixels", repr(number))
+    _one_of("image/format", record.image_format, IMAGE_FORMATS)
+    _require(len(record.image_encoded) > 0, "image/encoded", "the bytes of an image", "nothing")
+    _require(len(record.image_sha256) == 32, "image/sha256", "32 bytes", f"{len(record.image_sha256)} bytes")
+    _one_of("region/provider", record.provider, PROVIDERS)
+    _one_of("judge/mode", record.judge_mode, JUDGE_MODES)
+    _require(len(record.judge_attempts) == 3, "judge/attempts", "3 values", f"{len(record.judge_attempts)} values")
+    for number, region in enumerate(record.regions):
+        _validate_region(region, f"[{number}]", record.image_width, record.image_height)
+    _validate_global(record)
+    _validate_stored(record)
+    try:
+        canonical_json(record.provenance)
+    except (TypeError, ValueError) as error:
+        raise SchemaError("provenance/json", "a JSON object of finite numbers", str(error)) from error
+    return record
+
+
+def _validate_region(region: Region, place: str, width: int, height: int) -> None:
+    _require(len(region.box) == 4 and all(_is_integer(value) for value in region.box), f"region/box{place}",
+             "4 integers", repr(tuple(region.box)))
+    _require(region.box.inside(width, height), f"region/box{place}",
+             f"a box that is not empty, inside {width} x {height} pixels", repr(tuple(region.box)))
+    _score(f"region/score{place}", region.score)
+    if region.score_raw is not None:
+        _score(f"region/score_raw{place}", region.score_raw)
+    severe = math.isfinite(region.severity) and 0 <= region.severity <= 1
+    _require(severe, f"region/severity{place}", "a number in [0, 1]", repr(region.severity))
+    if region.area is not None:
+        _require(_is_integer(region.area) and region.area >= 0, f"region/area{place}", "a number of pixels",
+                 repr(region.area))
+    for field, value in (("predicted_iou", region.predicted_iou), ("stability", region.stability)):
+        _require(math.isfinite(value), f"region/{field}{place}", "a finite number", repr(value))
+    _require(region.verdict in tuple(Verdict), f"region/verdict{place}", "0, 1, 2 or 3", repr(region.verdict))
+
+
+def _validate_global(record: RewardRecord) -> None:
+    _require(record.global_status in tuple(GlobalStatus), "global/status", "0, 1 or 2", repr(record.global_status))
+    if record.global_status == GlobalStatus.OK:
+        _require(record.global_score is not None, "global/score", "a score, because global/status is 1", "nothing")
+        _score("global/score", record.global_score)
+        if record.global_score_raw is not None:
+            _score("global/score_raw", record.global_score_raw)
+    else:
+        for field, score in (("score", record.global_score), ("score_raw", record.global_score_raw)):
+            _require(score is None, f"global/{field}",
+                     f"nothing, because global/status is {int(record.global_status)}", repr(score))
+
+
+def _validate_stored(record: RewardRecord) -> None:
+    if record.stored_map is not None:
+        expected = 2 * math.prod(record.stored_map.shape)
+        found = len(record.stored_map.values)
+        _require(len(record.stored_map.shape) == 2, "reward/map_shape", "h, w", repr(record.stored_map.shape))
+        _require(found == expected, "reward/map", f"{expected} bytes", f"{found} bytes")
+    if record.dual is not None:
+        _require(math.isfinite(record.dual.log_likelihood), "dual/log_likelihood", "a finite number",
+                 repr(record.dual.log_likelihood))
+
+
+def _score(field: str, score: float) -> None:
+    good = isinstance(score, numbers.Real) and not isinstance(score, bool) and math.isfinite(score) and -1 <= score <= 1
+    _require(good, field, "a finite number in [-1, 1]", repr(score))
+
+
+def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
+    _require(value in choices, field, "one of " + ", ".join(choices), repr(value))
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _require(condition: bool, field: str, expected: str, found: str) -> None:
+    if not condition:
+        raise SchemaError(field, expected, found)

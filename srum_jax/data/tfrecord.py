@@ -1,0 +1,193 @@
+"""TFRecord files with random access, without TensorFlow.
+
+    uint64 length · uint32 masked CRC-32C of those 8 bytes · payload · uint32 masked CRC-32C of the payload
+
+all little-endian. Beside `NAME.tfrecord` lies `NAME.tfrecord.index`: uint64 byte offset of every record, then the size
+of the file. Any single flipped bit of a record is found when it is read; a file of the wrong length when it is opened.
+"""
+
+import os
+import struct
+import threading
+
+import google_crc32c
+import numpy as np
+from etils import epath
+
+from srum_jax.data.atomic_file import is_local
+from srum_jax.data.errors import DataError
+
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+FRAME_BYTES = HEADER_BYTES + FOOTER_BYTES
+INDEX_SUFFIX = ".index"
+_MASK_DELTA = 0xA282EAD8
+
+
+def masked_crc32c(data: bytes) -> int:
+    """CRC-32C, rotated and shifted so that the checksum of data that holds checksums stays useful."""
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def frame(payload: bytes) -> bytes:
+    """The bytes that store one record."""
+    length = struct.pack("<Q", len(payload))
+    return b"".join((length, struct.pack("<I", masked_crc32c(length)), payload,
+                     struct.pack("<I", masked_crc32c(payload))))
+
+
+def unframe(data: bytes, file: str, record_number: int) -> bytes:
+    """The payload of exactly one framed record.
+
+    Raises:
+      DataError: the frame is too short, of another length than it states, or a checksum does not hold.
+    """
+    if len(data) < FRAME_BYTES:
+        raise DataError(file, record_number, f"truncated: expected at least {FRAME_BYTES} bytes, found {len(data)}")
+    length = data[:8]
+    if masked_crc32c(length) != struct.unpack_from("<I", data, 8)[0]:
+        raise DataError(file, record_number, "checksum of the record's length does not hold: the file is damaged")
+    size = struct.unpack("<Q", length)[0]
+    if size + FRAME_BYTES != len(data):
+        raise DataError(file, record_number, f"expected {len(data) - FRAME_BYTES} payload bytes (from the index), "
+                                             f"found a length of {size}")
+    payload = data[HEADER_BYTES:-FOOTER_BYTES]
+    if masked_crc32c(payload) != struct.unpack("<I", data[-FOOTER_BYTES:])[0]:
+        raise DataError(file, record_number, "checksum of the payload does not hold: the file is damaged")
+    return payload
+
+
+def scan_offsets(path: epath.PathLike) -> np.ndarray:
+    """Offsets of all records and the file size, from the record headers alone: uint64 [records + 1].
+
+    Raises:
+      DataError: a header is damaged, or the file ends inside a record.
+    """
+    path = epath.Path(path)
+    size = path.stat().length
+    offsets = [0]
+    with path.open("rb") as file:
+        while offsets[-1] < size:
+            number = len(offsets) - 1
+            file.seek(offsets[-1])
+            header = file.read(HEADER_BYTES)
+            if len(header) < HEADER_BYTES:
+                raise DataError(os.fspath(path), number, f"truncated: the file ends at byte {size}, inside a header")
+            if masked_crc32c(header[:8]) != struct.unpack_from("<I", header, 8)[0]:
+                raise DataError(os.fspath(path), number, "checksum of the record's length does not hold: the file is "
+                                                         "damaged")
+            end = offsets[-1] + struct.unpack_from("<Q", header)[0] + FRAME_BYTES
+            if end > size:
+                raise DataError(os.fspath(path), number,
+                                f"truncated: the record ends at byte {end}, the file at {size}")
+            offsets.append(end)
+    return np.asarray(offsets, np.uint64)
+
+
+class BlockReader:
+    """Reads byte ranges of one file; safe to use from several threads and to send to another process."""
+
+    def __init__(self, path: epath.PathLike):
+        self.path = epath.Path(path)
+        self._lock = threading.Lock()
+        self._file = None
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+        with self._lock:
+            if self._file is None:
+                self._file = os.open(self.path, os.O_RDONLY) if is_local(self.path) else self.path.open("rb")
+            if not isinstance(self._file, int):
+                self._file.seek(offset)
+                return self._file.read(size)
+            descriptor = self._file
+        parts = []
+        while size > 0 and (part := os.pread(descriptor, size, offset)):  # needs no lock: no shared position
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Gives the descriptor back; the next read opens the file again."""
+        with self._lock:
+            if isinstance(self._file, int):
+                os.close(self._file)
+            elif self._file is not None:
+                self._file.close()
+            self._file = None
+
+    def __del__(self):
+        self.close()
+
+    def __getstate__(self) -> dict:
+        return {"path": os.fspath(self.path)}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(state["path"])
+
+
+class TFRecordFile:
+    """One shard: `len(file)`, `file[i]`. Offsets are read from the index on demand, so opening costs no memory.
+
+    Args:
+      path: the `.tfrecord` file. Where its index is missing, the record headers are scanned instead.
+      num_bytes: size that is expected, or None where it is not known.
+
+    Raises:
+      DataError: the file is absent, of another size than expected or than its index says, or damaged.
+    """
+
+    def __init__(self, path: epath.PathLike, num_bytes: int | None = None):
+        path = epath.Path(path)
+        self.name = os.fspath(path)
+        if not path.exists():
+            raise DataError(self.name, None, "no such file; a shard of the record directory is missing")
+        size = path.stat().length
+        if num_bytes is not None and size != num_bytes:
+            kind = "truncated" if size < num_bytes else "too long"
+            raise DataError(self.name, None, f"{kind}: expected {num_bytes} bytes, found {size}; copy it again")
+        self._data = BlockReader(path)
+        index_path = epath.Path(self.name + INDEX_SUFFIX)
+        self._index, self._offsets = None, None
+        if index_path.exists():
+            self._index = BlockReader(index_path)
+            index_size = index_path.stat().length
+            if index_size % 8 or index_size < 8:
+                raise DataError(os.fspath(index_path), None,
+                                f"expected a positive multiple of 8 bytes, found {index_size}")
+            self._count = index_size // 8 - 1
+            end = struct.unpack("<Q", self._index.read(8 * self._count, 8))[0]
+            if end != size:
+                kind = "truncated" if size < end else "too long"
+                raise DataError(self.name, None, f"{kind}: expected {end} bytes (from {index_path.name}), found "
+                                                 f"{size}; copy it again")
+        else:
+            self._offsets = scan_offsets(path)
+            self._count = len(self._offsets) - 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> bytes:
+        """The payload of a record.
+
+        Raises:
+          DataError: the record is damaged.
+        """
+        if not 0 <= number < self._count:
+            raise IndexError(f"{self.name}: record {number} of {self._count}")
+        if self._offsets is not None:
+            start, end = (int(offset) for offset in self._offsets[number : number + 2])
+        else:
+            start, end = struct.unpack("<QQ", self._index.read(8 * number, 16))
+        if end < start + FRAME_BYTES:
+            raise DataError(self.name, number, f"index gives offsets {start} and {end}; delete {INDEX_SUFFIX} to have "
+                                               "it rebuilt")
+        return unframe(self._data.read(start, end - start), self.name, number)
+
+    def close(self) -> None:
+        """Gives file descriptors back; reading opens them again."""
+        self._data.close()
+        if self._index is not None:
+            self._index.close()

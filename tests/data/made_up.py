@@ -1,0 +1,61 @@
+"""Small made-up records, a tiny model and a tokenizer that needs no files."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
+from srum_jax.data.writer import record_of_image, write_records
+from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.rewards.boxes import Box
+
+MODEL = BagelConfig(
+    llm=LanguageConfig(vocab_size=160, hidden_size=64, intermediate_size=96, num_layers=2, num_heads=4, num_kv_heads=2,
+                       rms_norm_eps=1e-6, rope_theta=1e6, max_position_embeddings=512),
+    vit=None,
+    vae=AutoencoderConfig(ch=8, ch_mult=(1, 2), num_res_blocks=1, z_channels=4, downsample=2),
+    special_tokens=SpecialTokens(150, 151, 152, 153),
+    latent_patch_size=2,
+    max_latent_size=16,
+)
+
+
+class LetterTokenizer:
+    """One id a letter."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) % 128 for letter in text]
+
+
+def image_bytes(seed: int, width: int = 24, height: int = 20, mode: str = "RGB", format: str = "png") -> bytes:
+    channels = {"RGB": 3, "RGBA": 4, "L": 1, "LA": 2}[mode]
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels, mode).save(buffer, format)
+    return buffer.getvalue()
+
+
+def made_up_record(index: int, **changes) -> RewardRecord:
+    fields = {
+        "record_id": f"image-{index}",
+        "index": index,
+        "prompt": f"a cup {index}",
+        "regions": (Region(Box(0, 0, 12, 10), 0.5, object="cup"), Region(Box(4, 4, 24, 20), -0.25))[: index % 3],
+        "global_status": GlobalStatus.OK,
+        "global_score": 0.5,
+    } | changes
+    encoded = fields.pop("encoded", None) or image_bytes(index)
+    return record_of_image(encoded, **fields)
+
+
+def write_made_up(directory, num_records: int = 11, num_shards: int = 3):
+    return write_records(directory, (made_up_record(i) for i in range(num_records)), num_shards=num_shards)
+
+
+def data_config(directory, **changes) -> DataConfig:
+    fields = dict(
+        records=str(directory), samples_per_row=2, rows_per_batch=2, text_capacity=40, latent_capacity=64,
+        images_per_row=2, image_height=24, image_width=24, max_size=24, min_size=8, stride=4) | changes
+    return DataConfig(**fields)

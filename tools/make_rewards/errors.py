@@ -1,0 +1,48 @@
+"""What the commands report."""
+
+import collections
+import json
+
+from etils import epath
+
+from srum_jax.data.atomic_file import write_text
+
+REASONS = ("bad_prompt", "duplicate_id", "missing_image", "unreadable_image", "bad_image_size", "local_unparsed",
+           "no_region", "global_unparsed", "global_zero", "non_finite_score", "schema_error")
+
+
+class ArgumentError(ValueError):
+    """An argument, or the file that it names, cannot be used."""
+
+
+class Reject(Exception):
+    """A record is left out: an outcome, not a failure of the command."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+class Rejects:
+    """Collects the records that were left out, and what was changed in those that were not."""
+
+    def __init__(self):
+        self.lines: list[dict] = []
+        self.reasons: collections.Counter[str] = collections.Counter()
+        self.warnings: collections.Counter[str] = collections.Counter()
+
+    def add(self, record_id: str, stage: str, reject: Reject, **source) -> None:
+        """Notes a record that was left out; `source` says where it came from."""
+        self.reasons[reject.reason] += 1
+        self.lines.append({"record_id": record_id, "stage": stage, "reason": reject.reason, "detail": reject.detail,
+                           **source})
+
+    @property
+    def total(self) -> int:
+        """Records left out."""
+        return len(self.lines)
+
+    def write(self, path: epath.Path) -> None:
+        """One JSON line a record."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in self.lines))

@@ -1,0 +1,200 @@
+"""Turns the authors' SRUM JSON lines and the folder of images into reward records.
+
+Reads both the training form (bad_image_file, vlm_rewards with a global_layout_reward) and the intermediate form
+(image_file, global_layout_reward apart). Inclusive boxes become half-open. Records that cannot be used go, with the
+reason, to OUT/rejects/; a summary is printed and written to OUT/summary-import.json.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+from etils import epath
+from tqdm import tqdm
+
+import srum_jax
+from srum_jax.data.atomic_file import file_sha256, write_json
+from srum_jax.data.errors import ImageError, SchemaError
+from srum_jax.data.image_transform import decode_image
+from srum_jax.data.schema import IMAGE_FORMATS, GlobalStatus, RewardRecord, validate
+from srum_jax.data.writer import RecordWriter, num_shards_for, record_of_image
+from tools.make_rewards.errors import ArgumentError, Reject, Rejects
+from tools.make_rewards.official_format import JudgedImage, convert_global, convert_regions, parse_entry
+
+SUMMARY = "turn the authors' SRUM JSON lines and images into records"
+STAGE = "import"
+MIN_IMAGE_PIXELS = 32  # of the shorter side
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportRules:
+    """Which judged images become records."""
+
+    global_absent: str = "drop"  # no global score; the authors' loader keeps it and reads 0
+    global_zero: str = "keep"  # a global score of exactly 0; the authors' formatter drops it
+    no_region: str = "keep"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--jsonl", required=True, metavar="FILE", help="judged images, one JSON object a line")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder that the file names are relative to")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where to write; must not hold records")
+    parser.add_argument("--name", default="srum-rewards", help="starts the file names (default: %(default)s)")
+    parser.add_argument("--num-shards", type=int, metavar="N", help="default: by size, about 512 MiB each, at least 4")
+    parser.add_argument("--max-reject-rate", type=float, default=0.2, metavar="SHARE",
+                        help="exit with 3 if a larger share is rejected (default: %(default)s)")
+    parser.add_argument("--global-absent", choices=["drop", "keep"], default="drop",
+                        help="records without a usable global score (default: %(default)s)")
+    parser.add_argument("--global-zero", choices=["drop", "keep"], default="keep",
+                        help="records whose global score is exactly 0 (default: %(default)s)")
+    parser.add_argument("--no-region", choices=["drop", "keep"], default="keep",
+                        help="records without any usable region (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand; returns the exit code."""
+    jsonl, images, out = (epath.Path(path) for path in (arguments.jsonl, arguments.images, arguments.out))
+    if not jsonl.exists() or jsonl.is_dir():
+        raise ArgumentError(f"--jsonl {jsonl}: no such file.")
+    if not images.is_dir():
+        raise ArgumentError(f"--images {images}: no such directory.")
+    if not 0 <= arguments.max_reject_rate <= 1:
+        raise ArgumentError(f"--max-reject-rate: expected a share in [0, 1], found {arguments.max_reject_rate}.")
+    rules = ImportRules(arguments.global_absent, arguments.global_zero, arguments.no_region)
+    num_lines, num_bytes = _measure(jsonl, images)
+    if not num_lines:
+        raise ArgumentError(f"--jsonl {jsonl}: holds no records.")
+    num_shards = num_shards_for(num_bytes, num_lines) if arguments.num_shards is None else arguments.num_shards
+    rejects = Rejects()
+    settings = dataclasses.asdict(rules) | {"jsonl_sha256": file_sha256(jsonl)}
+    try:
+        writer = RecordWriter(out, name=arguments.name, num_shards=num_shards, settings=settings,
+                              provenance=_provenance())
+    except ValueError as error:  # a bad name or number, or other records in the way
+        raise ArgumentError(str(error)) from error
+    with writer:
+        for index, line_number, line in tqdm(_lines(jsonl), total=num_lines, unit="record", disable=None):
+            record_id = f"line {line_number}"
+            try:
+                judged = _parse_line(line)
+                record_id = judged.image_file
+                _write(writer, make_record(judged, index, images, rules, rejects))
+            except Reject as reject:
+                writer.reject(index, reject.reason)
+                rejects.add(record_id, STAGE, reject, file=os.fspath(jsonl.name), line=line_number,
+                            **({"text": line} if record_id.startswith("line ") else {}))
+        rejects.write(out / "rejects" / f"{STAGE}-00000-of-00001.jsonl")
+        manifest = writer.close(num_prompts=num_lines)
+    share = rejects.total / num_lines
+    summary = {
+        "records": num_lines, "exported": manifest.num_records, "rejected": dict(sorted(rejects.reasons.items())),
+        "reject_rate": share, "warnings": dict(sorted(rejects.warnings.items())), "num_shards": manifest.num_shards,
+        "num_bytes": manifest.num_bytes,
+    }
+    write_json(out / f"summary-{STAGE}.json", summary)
+    print(json.dumps(summary, indent=1, sort_keys=True))
+    if share > arguments.max_reject_rate:
+        print(f"error: {rejects.total} of {num_lines} records were rejected, more than --max-reject-rate "
+              f"{arguments.max_reject_rate} allows; the reasons are in {out / 'rejects'}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def make_record(
+    judged: JudgedImage, index: int, images: epath.Path, rules: ImportRules, rejects: Rejects
+) -> RewardRecord:
+    """A record from a judged image, its file read and decoded.
+
+    Raises:
+      Reject: with one of the reasons of the format.
+    """
+    encoded = _read_image(images, judged.image_file)
+    try:
+        image = decode_image(encoded)
+    except ImageError as error:
+        raise Reject("unreadable_image", f"{judged.image_file}: {error}") from error
+    width, height = image.size
+    if min(width, height) < MIN_IMAGE_PIXELS:
+        raise Reject("bad_image_size", f"{judged.image_file}: expected at least {MIN_IMAGE_PIXELS} pixels a side, "
+                                       f"found {width} x {height}")
+    if image.mode != "RGB":
+        rejects.warnings[f"image_mode_{image.mode}_will_be_converted"] += 1
+    global_fields = convert_global(judged)
+    if global_fields["global_status"] != GlobalStatus.OK and rules.global_absent == "drop":
+        raise Reject("global_unparsed", "no usable global score (--global-absent keep keeps such records)")
+    if global_fields.get("global_score") == 0 and rules.global_zero == "drop":
+        raise Reject("global_zero", "the global score is exactly 0")
+    regions, provider = convert_regions(judged, width, height, rejects.warnings)
+    if not regions:
+        if rules.no_region == "drop":
+            raise Reject("no_region", "no usable region")
+        rejects.warnings["record_without_regions"] += 1
+    record = record_of_image(
+        encoded, record_id=judged.image_file, index=index, prompt=judged.prompt, regions=regions, provider=provider,
+        num_found=len(judged.regions), provenance=_provenance(), **global_fields)
+    if record.image_format not in IMAGE_FORMATS:
+        raise Reject("unreadable_image", f"{judged.image_file}: expected {', '.join(IMAGE_FORMATS)}, found "
+                                         f"{record.image_format}")
+    try:
+        return validate(record)
+    except SchemaError as error:
+        raise Reject("schema_error", str(error)) from error
+
+
+def _write(writer: RecordWriter, record: RewardRecord) -> None:
+    try:
+        writer.write(record)
+    except SchemaError as error:
+        raise Reject("duplicate_id" if error.field == "record/id" else "schema_error", str(error)) from error
+
+
+def _parse_line(line: str) -> JudgedImage:
+    try:
+        return parse_entry(json.loads(line))
+    except json.JSONDecodeError as error:
+        raise Reject("schema_error", f"not valid JSON ({error})") from error
+    except RecursionError as error:
+        raise Reject("schema_error", "not usable JSON (nested too deeply)") from error
+
+
+def _read_image(images: epath.Path, name: str) -> bytes:
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        raise Reject("missing_image", f"{name!r}: expected a file name below the folder of images")
+    path = images / name
+    try:
+        if not path.exists() or path.is_dir():
+            raise Reject("missing_image", f"{name}: no such file below the folder of images")
+        return path.read_bytes()
+    except OSError as error:
+        raise Reject("unreadable_image", f"{name}: {error.strerror or error}") from error
+
+
+def _lines(jsonl: epath.Path) -> Iterator[tuple[int, int, str]]:
+    """Index, line number from 1 and text of every line that is not blank."""
+    index = 0
+    with jsonl.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if raw.strip():
+                yield index, number, raw.decode("utf-8-sig", errors="replace").strip()
+                index += 1
+
+
+def _measure(jsonl: epath.Path, images: epath.Path) -> tuple[int, int]:
+    """Number of records, and bytes of their images as far as they can be found."""
+    count = num_bytes = 0
+    for _, _, line in _lines(jsonl):
+        count += 1
+        try:
+            num_bytes += (images / _parse_line(line).image_file).stat().length
+        except (Reject, OSError, ValueError):
+            continue  # counted and reported when the record is made
+    return count, num_bytes
+
+
+def _provenance() -> dict:
+    return {"imported": True, "package_version": srum_jax.__version__, "stage_version": 1}
