@@ -1,0 +1,86 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.golden import golden_dir
+from tools.check_parity import rewards, units
+from tools.check_parity.result import GroupResult, Unchecked
+
+
+def failed(results):
+    return {result.name for result in results if isinstance(result, GroupResult) and not result.ok}
+
+
+def not_checked(results):
+    return {result.name for result in results if isinstance(result, Unchecked)}
+
+
+@pytest.fixture
+def case(tmp_path):
+    shutil.copytree(golden_dir() / "bagel" / "units", tmp_path / "units")
+    return tmp_path / "units"
+
+
+def test_every_unit_of_the_reference_is_reproduced():
+    folder = golden_dir() / "bagel" / "units"
+    results = units.check(folder)
+    assert failed(results) == set()
+    assert not_checked(results) == {"KEYS.md"}
+    assert sum(result.num_compared for result in results if isinstance(result, GroupResult)) > 800
+
+
+def test_every_reward_map_of_the_reference_is_reproduced():
+    results = rewards.check(golden_dir() / "bagel" / "rewards")
+    assert failed(results) == set()
+    assert {"judge_replies.json", "training_records.json", "detailed_prompt.json"} <= not_checked(results)
+
+
+@pytest.mark.parametrize("key, group", [
+    ("mask.3", "mask"), ("sincos.dim16.side5", "sincos"), ("timestep_embedding.out256", "timestep_embedding"),
+    ("train_time.shift2.5", "train_time"), ("schedule.n4.shift3.0.dt", "schedule"), ("patchify14.out", "patchify"),
+    ("image_transform.1.out", "image_transform")])
+def test_a_tensor_that_differs_is_found(case, key, group):
+    tensors = load_file(case / "units.safetensors")
+    tensors[key] = tensors[key] + np.asarray(1, tensors[key].dtype)
+    save_file(tensors, case / "units.safetensors")
+    assert failed(units.check(case)) == {group}
+
+
+@pytest.mark.parametrize("key, group", [("mask.3", "mask"), ("image_transform.1.out", "image_transform")])
+def test_a_tensor_that_is_missing_is_found(case, key, group):
+    tensors = load_file(case / "units.safetensors")
+    del tensors[key]
+    save_file(tensors, case / "units.safetensors")
+    assert failed(units.check(case)) == {group}
+
+
+@pytest.mark.parametrize("entry, change, group", [
+    ("position_ids", lambda v: v[0].update(interpolate=[0] * 6), "position_ids"),
+    ("packing", lambda v: v[1]["packs"].pop(), "packing"),
+    ("plans", lambda v: v[2]["out"].update(packed_label_ids=[1]), "plans.lists"),
+    ("plans", lambda v: v[0]["out"].update(packed_timesteps=["0.25", "-inf"]), "plans.floats"),
+    ("lr", lambda v: v[1]["lr_used_at_step"].__setitem__(20, 0.0), "lr"),
+    ("resize", lambda v: v["srum_train"]["rows_w_h_num_neww_newh"][0].__setitem__(3, 512), "resize")])
+def test_an_entry_that_differs_is_found(case, entry, change, group):
+    content = json.loads((case / "units.json").read_text())
+    change(content[entry])
+    (case / "units.json").write_text(json.dumps(content))
+    assert failed(units.check(case)) == {group}
+
+
+def test_what_is_unknown_is_reported_as_not_checked(case):
+    tensors = load_file(case / "units.safetensors")
+    save_file(tensors | {"novelty": np.zeros(3, np.float32)}, case / "units.safetensors")
+    content = json.loads((case / "units.json").read_text())
+    (case / "units.json").write_text(json.dumps(content | {"surprise": 1}))
+    (case / "other.bin").write_bytes(b"")
+    assert {"novelty", "units.json: surprise", "other.bin"} <= not_checked(units.check(case))
+
+
+def test_a_whole_group_that_is_missing_is_a_failure(case):
+    tensors = load_file(case / "units.safetensors")
+    save_file({k: v for k, v in tensors.items() if not k.startswith("schedule")}, case / "units.safetensors")
+    assert failed(units.check(case)) == {"schedule"}

@@ -1,0 +1,89 @@
+"""Compares what this project computes with tensors recorded from the reference implementation."""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+
+import jax
+from etils import epath
+
+from srum_jax.models.bagel.config import ConfigError
+from srum_jax.weights.errors import WeightsError
+from tools.check_parity import bagel
+from tools.check_parity.result import GroupResult, Unchecked
+
+_EPILOG = """
+examples:
+  python -m tools.check_parity bagel golden/bagel/tiny_a
+  python -m tools.check_parity bagel golden/bagel/units --json report.json
+
+exit codes:
+  0  everything that was compared is within tolerance
+  1  something is out of tolerance, or missing
+  2  the folder or the arguments cannot be used
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.check_parity", description=__doc__, epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", choices=["bagel"], help="the model that the case belongs to")
+    parser.add_argument("case_dir", help="folder of weights and recorded tensors")
+    parser.add_argument("--json", metavar="REPORT", help="also write the report to this file")
+    args = parser.parse_args(argv)
+    # The comparison is with float32; on accelerators the default would be less.
+    with jax.default_matmul_precision("highest"):
+        try:
+            results = bagel.check(args.case_dir)
+        except (bagel.CaseError, ConfigError, WeightsError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    ok = _print_report(results)
+    if args.json:
+        _write_report(epath.Path(args.json), args.case_dir, results, ok)
+    return 0 if ok else 1
+
+
+def _print_report(results: Sequence[GroupResult | Unchecked]) -> bool:
+    groups = [result for result in results if isinstance(result, GroupResult)]
+    width = max([len(result.name) for result in results], default=0)
+    print(f"{'group':{width}}  {'tensors':>7}  {'worst abs':>9}  {'worst rel':>9}  {'tolerance':34}  ok")
+    for result in groups:
+        print(f"{result.name:{width}}  {result.num_compared:7d}  {result.worst_absolute:9.2e}  "
+              f"{result.worst_relative:9.2e}  {result.tolerance:34}  {'ok' if result.ok else 'FAIL'}")
+        if not result.ok:
+            print(f"    {result.detail}")
+    for result in results:
+        if isinstance(result, Unchecked):
+            print(f"{result.name:{width}}  not checked: {result.reason}")
+    bad = [result.name for result in groups if not result.ok]
+    tensors = sum(result.num_compared for result in groups)
+    print(f"\n{len(groups) - len(bad)} of {len(groups)} groups agree ({tensors} tensors or entries compared)."
+          + (f" Out of tolerance or missing: {', '.join(bad)}." if bad else ""))
+    return bool(groups) and not bad
+
+
+def _write_report(path: epath.Path, case_dir: str, results: Sequence[GroupResult | Unchecked], ok: bool) -> None:
+    def plain(values: dict) -> dict:  # JSON has no infinity
+        return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+    report = {
+        "case": case_dir,
+        "ok": ok,
+        "groups": [plain(dataclasses.asdict(r)) for r in results if isinstance(r, GroupResult)],
+        "not_checked": [dataclasses.asdict(r) for r in results if isinstance(r, Unchecked)],
+    }
+    temporary = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Which comparisons a case folder of BAGEL calls for."""
+
+import tempfile
+
+from etils import epath
+from flax import nnx
+
+from srum_jax.weights.arrays import open_arrays
+from srum_jax.weights.load import load_bagel
+from srum_jax.weights.model_kind import BAGEL
+from tools.check_parity import adamw_case, autoencoder_case, rewards, training_case, units
+from tools.check_parity.result import GroupResult, Unchecked
+from tools.check_parity.tensors import read_tensors
+from tools.convert_weights.import_ import import_weights
+
+
+class CaseError(ValueError):
+    """The folder is not a case that can be checked."""
+
+
+_WEIGHTS = ("ema.safetensors", "ae.safetensors")
+_DESCRIPTIONS = ("KEYS.md", "README.md", "config.json", "llm_config.json", "vit_config.json", "vae_config.json")
+
+
+def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
+    """Recomputes whatever the folder holds.
+
+    Args:
+      directory: a model case (weights with `train_*`, `vae` files), a `units` case or a `rewards` case.
+
+    Raises:
+      CaseError: if it is none of these.
+    """
+    directory = epath.Path(directory)
+    if not directory.is_dir():
+        raise CaseError(f"{directory}: expected a case folder, found no directory.")
+    names = sorted(path.name for path in directory.iterdir())
+    if "units.safetensors" in names:
+        return units.check(directory)
+    if "reward_maps.json" in names:
+        return rewards.check(directory)
+    if "ema.safetensors" in names:
+        return _check_model(directory, names)
+    raise CaseError(f"{directory}: expected ema.safetensors, units.safetensors or reward_maps.json, found "
+                    f"{', '.join(names[:10]) or 'an empty directory'}.")
+
+
+def _check_model(directory: epath.Path, names: list[str]) -> list[GroupResult | Unchecked]:
+    results: list[GroupResult | Unchecked] = []
+    seen = {*_WEIGHTS, *_DESCRIPTIONS}
+    with tempfile.TemporaryDirectory() as scratch:
+        converted = epath.Path(scratch) / "converted"
+        import_weights(BAGEL, directory, converted)
+        models = {sees: load_bagel(converted, with_vit=sees) for sees in (True, False)}
+    if "vae.safetensors" in names:
+        seen.add("vae.safetensors")
+        config, graphdef, state = models[True]
+        results += autoencoder_case.check(nnx.merge(graphdef, state).vae, read_tensors(directory / "vae.safetensors"))
+    for file in names:
+        name = file.removesuffix(".safetensors")
+        if not file.startswith("train_") or name == file or name.endswith("_adamw"):
+            continue
+        tensors = read_tensors(directory / file)
+        # Text-to-image cases were made with a model that was built without its vision tower.
+        sees = "in.packed_vit_tokens" in tensors
+        config, graphdef, state = models[sees]
+        _, arrays = open_arrays(directory, BAGEL, {"vit": sees, "vae": True})
+        case = training_case.load_case(directory, name, tensors, config, graphdef, state, arrays.plan)
+        results += training_case.check(case)
+        seen |= {file, f"{name}_reward01.json", f"{name}_param_names.json"}
+        adamw = f"{name}_adamw.safetensors"
+        if adamw in names:
+            results += adamw_case.check(case, f"{name}_adamw", read_tensors(directory / adamw))
+            seen.add(adamw)
+    for file in names:
+        if file.startswith("infer."):
+            results.append(Unchecked(file, "generation is not part of this version"))
+        elif file not in seen:
+            results.append(Unchecked(file, "describes the case, or is unknown to this command"))
+    return results

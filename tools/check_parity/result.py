@@ -1,0 +1,124 @@
+"""What a comparison found, and how groups of tensors are compared."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+# (name of one tensor, expected, found); found is None where nothing was recomputed for it.
+Pair = tuple[str, np.ndarray, np.ndarray | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupResult:
+    """One line of the report."""
+
+    name: str
+    worst_absolute: float  # largest absolute difference of any value in the group
+    worst_relative: float  # largest relative L2 difference of any tensor in the group
+    tolerance: str
+    num_compared: int  # tensors, or entries of a JSON list
+    ok: bool
+    detail: str = ""  # which tensor is out or missing, and by how much
+
+
+@dataclasses.dataclass(frozen=True)
+class Unchecked:
+    """Something that the folder holds and that was not compared, said plainly."""
+
+    name: str
+    reason: str
+
+
+def compare_floats(name: str, pairs: Iterable[Pair], absolute: float, relative_l2: float | None = None) -> GroupResult:
+    """Every tensor must agree within `absolute` per value and, if given, `relative_l2` as a whole.
+
+    Args:
+      name: of the group.
+      pairs: its tensors.
+      absolute: largest allowed difference of a value. NaN never agrees.
+      relative_l2: largest allowed norm of the difference over the norm of what was expected.
+    """
+    def judge(expected: np.ndarray, found: np.ndarray) -> tuple[float, float, bool]:
+        error, relative = differences(expected, found)
+        return error, relative, error <= absolute and (relative_l2 is None or relative <= relative_l2)
+
+    bound = f"abs {absolute:.0e}" + (f", rel {relative_l2:.0e}" if relative_l2 is not None else "")
+    return _compare(name, pairs, judge, bound)
+
+
+def compare_relative(name: str, pairs: Iterable[Pair], relative_l2: float, floor: float = 0.0) -> GroupResult:
+    """Every tensor must agree within `relative_l2` as a whole, or within `floor` per value."""
+    def judge(expected: np.ndarray, found: np.ndarray) -> tuple[float, float, bool]:
+        error, relative = differences(expected, found)
+        return error, relative, relative <= relative_l2 or error <= floor
+
+    return _compare(name, pairs, judge, f"rel {relative_l2:.0e} or abs {floor:.0e}")
+
+
+def compare_exact(name: str, pairs: Iterable[Pair]) -> GroupResult:
+    """Every tensor must be equal, value by value."""
+    def judge(expected: np.ndarray, found: np.ndarray) -> tuple[float, float, bool]:
+        return *differences(expected, found), bool(np.array_equal(expected, found))
+
+    return _compare(name, pairs, judge, "exact")
+
+
+def compare_mostly(
+    name: str, pairs: Iterable[Pair], absolute: float, outlier_absolute: float, outlier_share: float
+) -> GroupResult:
+    """All but `outlier_share` of the values of the group within `absolute`, the rest within `outlier_absolute`."""
+    pairs = list(pairs)
+    size = max(1, sum(np.size(expected) for _, expected, _ in pairs))
+    outliers = 0
+
+    def judge(expected: np.ndarray, found: np.ndarray) -> tuple[float, float, bool]:
+        nonlocal outliers
+        error, relative = differences(expected, found)
+        outliers += int(np.sum(np.abs(expected.astype(np.float64) - found) > absolute))
+        return error, relative, error <= outlier_absolute
+
+    bound = f"abs {absolute:.0e}; {outlier_share:.1%} up to {outlier_absolute:.0e}"
+    result = _compare(name, pairs, judge, bound)
+    if outliers > outlier_share * size:
+        detail = f"{outliers} of {size} values differ by more than {absolute:.0e}; {result.detail}"
+        return dataclasses.replace(result, ok=False, detail=detail)
+    return result
+
+
+def differences(expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """Largest absolute difference and relative L2 difference; infinite where shapes differ or a value is not finite."""
+    expected, found = np.asarray(expected), np.asarray(found)
+    if expected.shape != found.shape:
+        return float("inf"), float("inf")
+    if not expected.size:
+        return 0.0, 0.0
+    with np.errstate(invalid="ignore"):
+        difference = expected.astype(np.float64) - found.astype(np.float64)
+    difference = np.where(np.equal(expected, found), 0.0, difference)  # equal infinities agree
+    if not np.all(np.isfinite(difference)):
+        return float("inf"), float("inf")
+    norm = np.linalg.norm(np.where(np.isfinite(expected), expected, 0.0).astype(np.float64))
+    error = np.linalg.norm(difference)
+    return float(np.max(np.abs(difference))), float(error / norm) if norm > 0 else (0.0 if error == 0 else float("inf"))
+
+
+def _compare(name, pairs, judge, bound: str) -> GroupResult:
+    worst_absolute = worst_relative = 0.0
+    num_compared, complaints = 0, []
+    for tensor, expected, found in pairs:
+        num_compared += 1
+        if found is None:
+            complaints.append(f"{tensor}: missing")
+            continue
+        if np.shape(expected) != np.shape(found):
+            complaints.append(f"{tensor}: expected shape {np.shape(expected)}, found {np.shape(found)}")
+            worst_absolute = worst_relative = float("inf")
+            continue
+        error, relative, ok = judge(np.asarray(expected), np.asarray(found))
+        worst_absolute, worst_relative = max(worst_absolute, error), max(worst_relative, relative)
+        if not ok:
+            complaints.append(f"{tensor}: absolute {error:.2e}, relative {relative:.2e}")
+    if not num_compared:
+        complaints.append("nothing to compare")
+    return GroupResult(name, worst_absolute, worst_relative, bound, num_compared, not complaints, "; ".join(complaints))
