@@ -1,0 +1,22 @@
+"""Ablation: the weight of the reference term, given behind a colon; the paper's grid is 0, 0.25, 0.5, 1.
+
+    python -m srum_jax.train --experiment=bagel_lambda_sweep:0.25 --workdir gs://BUCKET/runs/bagel_lambda_sweep \\
+        --set model.checkpoint=gs://BUCKET/bagel --set data.records=gs://BUCKET/records
+
+Hardware, time and score: not measured yet.
+"""
+
+from experiments._bagel_recipe import changed, paper_recipe
+from srum_jax.experiment import Experiment, ExperimentError
+
+
+def experiment(reference_coefficient: str) -> Experiment:
+    """The recipe under another lambda_c, for instance `bagel_lambda_sweep:0.25`."""
+    try:
+        weight = float(reference_coefficient)
+    except ValueError:
+        raise ExperimentError(
+            f"bagel_lambda_sweep: expected a number behind the colon, found {reference_coefficient!r}."
+        ) from None
+    name = f"bagel_lambda_{weight:g}"
+    return changed(paper_recipe(name), objective={"reference_coefficient": weight})

@@ -1,0 +1,15 @@
+"""SRUM on BAGEL as the authors' scripts run it; docs/experiments.md lists what differs from the paper.
+
+    python -m srum_jax.train --experiment=bagel_official --workdir gs://BUCKET/runs/bagel_official \\
+        --set model.checkpoint=gs://BUCKET/bagel --set data.records=gs://BUCKET/records
+
+Hardware, time and score: not measured yet.
+"""
+
+from experiments._bagel_recipe import official_recipe
+from srum_jax.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """The released script's recipe."""
+    return official_recipe("bagel_official")

@@ -1,0 +1,94 @@
+"""What a run is: settings that are each defined beside the code that reads them, composed by name."""
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable
+
+from etils import epath
+
+from srum_jax.data.pipeline import DataConfig
+from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.objectives.reward_weighted import ObjectiveConfig
+from srum_jax.training.config import TrainingConfig
+from srum_jax.training.mesh import MeshConfig
+from srum_jax.training.optimizer import OptimizerConfig
+from srum_jax.training.state import ModelSource
+
+
+class ExperimentError(ValueError):
+    """An experiment cannot be found or built."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that decides what a run computes."""
+
+    name: str
+    model: ModelSource = dataclasses.field(default_factory=ModelSource)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    compute: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    seed: int = 0  # of the order of records, their random draws, and the noise
+
+
+# Makes what an experiment needs before it can run (records, a base model) and fills in where that lies.
+Prepare = Callable[[Experiment, epath.Path], Experiment]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """An experiment's file, loaded: its settings, and what has to be made before it runs."""
+
+    experiment: Experiment
+    prepare: Prepare | None
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Finds an experiment by name in the `experiments` package, or in a user's own Python file.
+
+    The file defines `experiment() -> Experiment`, and may define `prepare(experiment, workdir) -> Experiment`. An
+    argument follows a colon: `bagel_lambda_sweep:0.25` calls `experiment("0.25")`.
+
+    Raises:
+      ExperimentError: no such experiment (with the nearest name), or a file without `experiment`.
+    """
+    name, colon, argument = name_or_path.partition(":")
+    if name.endswith(".py"):
+        module = _module_of_file(name)
+    else:
+        names = experiment_names()
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+            raise ExperimentError(f"--experiment={name}: no such experiment; the nearest is {near[0]}. There are: "
+                                  f"{', '.join(names)}; or give the path of a .py file.")
+        module = importlib.import_module(f"experiments.{name}")
+    build = getattr(module, "experiment", None)
+    if not callable(build):
+        raise ExperimentError(f"{module.__file__}: expected a function experiment() -> Experiment, found none.")
+    try:
+        experiment = build(argument) if colon else build()
+    except TypeError as error:
+        takes = "needs an argument after a colon" if not colon else "takes no argument"
+        raise ExperimentError(f"--experiment={name_or_path}: this experiment {takes} ({error}).") from error
+    return Recipe(experiment, getattr(module, "prepare", None))
+
+
+def experiment_names() -> list[str]:
+    """Names in the `experiments` package."""
+    package = importlib.import_module("experiments")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+
+
+def _module_of_file(path: str):
+    if not epath.Path(path).exists():
+        raise ExperimentError(f"--experiment={path}: no such file.")
+    spec = importlib.util.spec_from_file_location("user_experiment", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

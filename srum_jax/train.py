@@ -1,0 +1,162 @@
+"""Trains a unified multimodal model on reward records."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from etils import epath
+
+from srum_jax.data.errors import DataError
+from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
+from srum_jax.models.bagel.config import ConfigError
+from srum_jax.models.layers.logical_axes import ShardingError
+from srum_jax.overrides import OverrideError, apply_overrides, to_json
+from srum_jax.training.checkpoint import CheckpointError
+from srum_jax.training.loop import Ending, Outcome, TrainingError, train
+from srum_jax.training.mesh import MeshError
+from srum_jax.training.state import ModelError
+from srum_jax.training.tokenizer import TokenizerError
+from srum_jax.weights.errors import WeightsError
+
+CONFIG_FILE = "config.json"
+
+# What may change between the runs of one work directory without making them different experiments.
+_MAY_CHANGE = ("training.steps", "training.log_every", "training.save_every", "training.keep", "mesh.", "compute.",
+               "data.num_workers", "data.num_threads", "data.prefetch", "data.on_bad_record", "name")
+
+_BAD_INPUT = (ExperimentError, OverrideError, ConfigError, ModelError, TokenizerError, WeightsError, ShardingError,
+              MeshError)
+_FAILURES = (TrainingError, DataError, CheckpointError)
+
+_EPILOG = """
+examples:
+  python -m srum_jax.train --experiment=tiny --workdir runs/tiny
+  python -m srum_jax.train --experiment=bagel_cot --workdir gs://bucket/run \\
+      --set model.checkpoint=gs://bucket/bagel --set data.records=gs://bucket/records
+  python -m srum_jax.train --experiment=my_run.py --set training.steps=200 --set mesh.fsdp=8
+  python -m srum_jax.train --experiment=bagel_lambda_sweep:0.25 ...
+
+A run goes on from its newest checkpoint when the same command is given again.
+
+exit codes:
+  0    done, or stopped by SIGTERM after saving
+  1    training failed; the last checkpoint is intact
+  2    the arguments, settings or files cannot be used
+  130  interrupted from the keyboard
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    sys.excepthook = _report_and_leave
+    try:
+        outcome = run(args.experiment, args.set, args.workdir)
+    except _BAD_INPUT as error:
+        return _fail(error, 2)
+    except _FAILURES as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        print("interrupted; give the same command again to go on from the newest checkpoint", file=sys.stderr)
+        return 130
+    _summarise(outcome)
+    return 0
+
+
+def run(name: str, settings: Sequence[str], workdir: str | None) -> Outcome:
+    """Builds an experiment and trains it; see `--help` for the arguments."""
+    recipe = load_recipe(name)
+    experiment = apply_overrides(recipe.experiment, settings)
+    directory = epath.Path(workdir or f"runs/{experiment.name}")
+    directory.mkdir(parents=True, exist_ok=True)
+    _remember_settings(experiment, directory)
+    if recipe.prepare is not None:
+        experiment = recipe.prepare(experiment, directory)
+    return train(experiment, directory)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m srum_jax.train", description=__doc__, epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--experiment", required=True, metavar="NAME_OR_PATH",
+                        help=f"one of {', '.join(experiment_names())}; or a .py file")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one setting; repeatable")
+    parser.add_argument("--workdir", help="where checkpoints and logs go; default: runs/NAME")
+    return parser
+
+
+def _remember_settings(experiment: Experiment, directory: epath.Path) -> None:
+    """Writes the settings into a new work directory; refuses one that was begun with others.
+
+    Raises:
+      ExperimentError: listing the differences.
+    """
+    path = directory / CONFIG_FILE
+    current = to_json(experiment)
+    if path.exists():
+        try:
+            before = json.loads(path.read_text())
+        except ValueError as error:
+            raise ExperimentError(f"{path}: not valid JSON ({error}); use another --workdir.") from error
+        differences = [
+            f"  {name}: this directory {old!r}, this command {new!r}" for name, old, new in _differences(before, current)
+            if not name.startswith(_MAY_CHANGE)
+        ]
+        if differences:
+            raise ExperimentError(f"{path}: this directory belongs to a run with other settings:\n"
+                                  + "\n".join(differences) + "\nUse another --workdir, or the same settings.")
+    temporary = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    temporary.write_text(json.dumps(current, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    found = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append((prefix + name, old, new))
+    return found
+
+
+def _summarise(outcome: Outcome) -> None:
+    ending = "done" if outcome.ending is Ending.FINISHED else "stopped as asked"
+    print(f"{ending} after step {outcome.step}")
+    if outcome.bad_records:
+        total = sum(outcome.bad_records.values())
+        print(f"{total} places were left empty because their record could not be used:")
+        for reason, count in sorted(outcome.bad_records.items()):
+            print(f"  {count:6d}  {reason}")
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    _leave_now_if_not_alone(code)
+    return code
+
+
+def _report_and_leave(kind, error, trace) -> None:
+    traceback.print_exception(kind, error, trace)
+    _leave_now_if_not_alone(1)
+
+
+def _leave_now_if_not_alone(code: int) -> None:
+    """Ends this process at once if it is one of several: a clean exit would wait minutes for the others."""
+    if jax.process_count() > 1:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Checkpoints of a run: everything that the next step needs, in one Orbax step directory.
+
+    params   trained parameters, a nested dict under our names
+    opt      optimizer state
+    meta     step, experiment, place in the data
+
+The place in the data does not depend on the number of processes, and arrays are restored onto whatever mesh the run
+has now.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint.experimental.v1 as ocp
+from etils import epath
+from flax import nnx
+
+from srum_jax.training.state import TrainState
+
+_FORMAT = 1
+
+
+class CheckpointError(RuntimeError):
+    """A stored step cannot be restored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a checkpoint brings back."""
+
+    state: TrainState
+    data: dict[str, Any]  # the iterator's state
+    step: int
+
+
+class Checkpoints:
+    """The checkpoints of one run. Steps appear whole or not at all; a save that was cut short leaves no step."""
+
+    def __init__(self, directory: epath.PathLike, keep: int):
+        """Opens or creates the directory.
+
+        Args:
+          directory: one folder per step.
+          keep: how many of the newest steps stay.
+        """
+        self.directory = epath.Path(directory)
+        self._checkpointer = ocp.training.Checkpointer(
+            self.directory,
+            # The loop decides when to save.
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    @property
+    def latest(self) -> int | None:
+        """The newest complete step."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, step: int, state: TrainState, data: dict[str, Any], experiment: dict[str, Any]) -> None:
+        """Copies the state to the host and writes it in the background.
+
+        Args:
+          step: updates done.
+          state: of the run; may be donated once this returns.
+          data: the iterator's state.
+          experiment: settings, for whoever reads the checkpoint.
+        """
+        meta = {"format": _FORMAT, "step": step, "data": json.dumps(data), "experiment": json.dumps(experiment)}
+        self._checkpointer.save_checkpointables_async(
+            step,
+            {"params": nnx.to_pure_dict(state.parameters), "opt": _plain(state.optimizer), "meta": meta},
+            force=True,
+        )
+
+    def restore(self, like: TrainState) -> Restored:
+        """The newest step, laid out like `like`.
+
+        Raises:
+          CheckpointError: naming the step and its directory, if it is damaged or does not fit.
+        """
+        step = self.latest
+        where = self.directory / str(step)
+        wanted = {"params": nnx.to_pure_dict(like.parameters), "opt": _plain(like.optimizer)}
+        abstract = jax.tree.map(_abstract, wanted)
+        try:
+            loaded = self._checkpointer.load_checkpointables(step, abstract | {"meta": None})
+            meta = loaded["meta"]
+            data = json.loads(str(meta["data"]))
+            stored_step = int(meta["step"])
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{where}: step {step} cannot be restored ({type(error).__name__}: {str(error)[:500]}). It is damaged, "
+                "or another model or optimizer wrote it. Move that directory away to go on from the step before it."
+            ) from error
+        parameters = jax.tree.map(lambda _, value: value, like.parameters, _like(like.parameters, loaded["params"]))
+        optimizer = _unplain(like.optimizer, loaded["opt"])
+        number = jax.device_put(np.asarray(stored_step, np.int32), like.step.sharding)
+        return Restored(TrainState(number, parameters, optimizer), data, stored_step)
+
+    def wait(self) -> None:
+        """Returns once everything is on disk."""
+        self._checkpointer.wait()
+
+    def close(self) -> None:
+        """Finishes pending work and lets go of the directory."""
+        self._checkpointer.close()
+
+
+def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _is_state(node: Any) -> bool:
+    return isinstance(node, nnx.State)
+
+
+def _plain(tree: Any) -> Any:
+    """Module states inside a tree as nested dicts, which Orbax stores under readable names."""
+    return jax.tree.map(lambda node: nnx.to_pure_dict(node) if _is_state(node) else node, tree, is_leaf=_is_state)
+
+
+def _like(state: nnx.State, values: dict) -> nnx.State:
+    """A state with the variables of `state` and other values."""
+    leaves = jax.tree.leaves(values)
+    return jax.tree.unflatten(jax.tree.structure(state), leaves)
+
+
+def _unplain(like: Any, values: Any) -> Any:
+    """The inverse of `_plain`, given a tree of the wanted structure."""
+    return jax.tree.map(lambda node, value: _like(node, value) if _is_state(node) else value, like, values,
+                        is_leaf=_is_state)

@@ -1,0 +1,20 @@
+"""How long a run is, and what it leaves behind."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Steps, intervals, accumulation."""
+
+    steps: int = 1000  # updates
+    accumulation_steps: int = 1  # micro-batches per update
+    log_every: int = 10  # updates between lines
+    save_every: int = 250  # updates between checkpoints; the last update is always saved
+    keep: int = 3  # checkpoints that stay
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"training.{field.name}: expected a positive number, found "
+                                 f"{getattr(self, field.name)}.")

@@ -1,0 +1,91 @@
+"""Model FLOPs of a step, by formula, and what share of the devices' peak they are.
+
+Counted are the matrix products that a step of this model cannot do without: forward and backward (3 x 2 x tokens x
+weights) of the tokens that are real, and attention over the pairs that the mask allows. Padding, recomputation and the
+autoencoder are not counted.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import BagelConfig
+
+# Dense bfloat16 peak of one JAX device, FLOP/s.
+PEAK_FLOPS = {
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
+    "TPU v5": 459e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class PackCounts:
+    """What a batch holds, apart from padding."""
+
+    und_tokens: int
+    gen_tokens: int
+    vit_tokens: int
+    text_predictions: int
+    pairs: int  # (query, key) pairs that the mask allows
+
+
+def count_pack(batch: PackedBatch) -> PackCounts:
+    """Counts the tokens and pairs of a batch on the host; NumPy arrays."""
+    streams = [batch.text, batch.vit, batch.latent]
+    sample, split, order, full, noise = (
+        np.concatenate([np.asarray(getattr(s, name)) for s in streams], axis=1)
+        for name in ("sample", "split", "order", "full", "noise")
+    )
+    pairs = sum(_row_pairs(*row) for row in zip(sample, split, order, full, noise, strict=True))
+    text, vit, latent = (int(np.sum(np.asarray(s.sample) >= 0)) for s in streams)
+    return PackCounts(text + vit, latent, vit, int(np.sum(np.asarray(batch.ce_weights) > 0)), pairs)
+
+
+def _row_pairs(sample, split, order, full, noise) -> int:
+    real = sample >= 0
+    sample, split, order, full, noise = (x[real] for x in (sample, split, order, full, noise))
+    pairs = 0
+    for s in np.unique(sample):
+        own = sample == s
+        numbers, first, lengths = np.unique(split[own], return_index=True, return_counts=True)
+        start = np.array([order[own][split[own] == number].min() for number in numbers])
+        visible = 0
+        for i in np.argsort(start):
+            length = int(lengths[i])
+            inside = length**2 if full[own][first[i]] else length * (length + 1) // 2
+            pairs += inside + length * visible
+            if not noise[own][first[i]]:
+                visible += length
+    return pairs
+
+
+def step_flops(config: BagelConfig, counts: PackCounts) -> float:
+    """Model FLOPs of one step over what was counted."""
+    llm = config.llm
+    kv_width = llm.num_kv_heads * llm.head_dim
+    layer = 2 * llm.hidden_size * (llm.hidden_size + kv_width) + 3 * llm.hidden_size * llm.intermediate_size
+    tokens = (counts.und_tokens + counts.gen_tokens) * llm.num_layers * layer
+    latent = counts.gen_tokens * 2 * config.latent_values * llm.hidden_size
+    text = counts.text_predictions * llm.hidden_size * llm.vocab_size
+    attention = 2 * counts.pairs * llm.hidden_size * llm.num_layers
+    vision = 0
+    if config.vit is not None:
+        v = config.vit
+        vision = counts.vit_tokens * v.num_layers * (4 * v.hidden_size**2 + 2 * v.hidden_size * v.intermediate_size)
+    return 6.0 * (tokens + latent + text + attention + vision)
+
+
+def peak_flops(devices: list[jax.Device]) -> float | None:
+    """Peak of all devices together, FLOP/s; None where the kind is not known."""
+    peak = PEAK_FLOPS.get(devices[0].device_kind)
+    return None if peak is None else peak * len(devices)

@@ -1,0 +1,142 @@
+"""What a run carries from step to step, and where it lies on the mesh."""
+
+import dataclasses
+import fnmatch
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.layers.logical_axes import dotted
+from srum_jax.weights.load import load_bagel
+
+# What the published recipe trains: both experts, embeddings and heads, and the latent projections.
+GENERATION = ("llm.*", "time_embedder.*", "vae2llm.*", "llm2vae.*")
+# The same without the understanding expert, which then cannot forget.
+GENERATION_EXPERT_ONLY = ("llm.layers.gen.*", "llm.gen_norm.*", "time_embedder.*", "vae2llm.*", "llm2vae.*")
+# Never trained, whatever the patterns say: the reference keeps it fixed in every recipe.
+_ALWAYS_FROZEN = ("vae.*",)
+
+
+class ModelError(ValueError):
+    """The model cannot be trained as asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """Where the weights come from, and which of them are trained."""
+
+    checkpoint: str = ""  # a published checkpoint's directory, or converted weights
+    understanding: bool = False  # load the vision tower
+    trainable: tuple[str, ...] = GENERATION  # patterns over parameter names, as in a shell
+    timestep_shift: float | None = None  # of the training times; None: what the model's config.json says
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """The part of a run that a step changes; donated to it."""
+
+    step: jax.Array  # int32 [], updates done
+    parameters: nnx.State  # the trained ones, float32
+    optimizer: optax.OptState  # float32 moments, laid out like their parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A model's fixed structure and its two kinds of variable."""
+
+    config: BagelConfig
+    graphdef: nnx.GraphDef
+    trained: nnx.State
+    frozen: nnx.State
+
+
+def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str) -> LoadedModel:
+    """Loads the weights straight onto the mesh: trained ones as float32, the others in the compute dtype.
+
+    Raises:
+      ModelError: if no checkpoint is named, or a pattern of `source.trainable` selects nothing.
+      WeightsError, ConfigError, ShardingError: see `load_bagel`.
+    """
+    if not source.checkpoint:
+        raise ModelError("model.checkpoint: expected the directory of a BAGEL checkpoint, found nothing; set it with "
+                         "--set model.checkpoint=DIR.")
+
+    def dtype_of(path: str) -> str:
+        return "float32" if _selected(path, source.trainable) else compute_dtype
+
+    config, graphdef, state = load_bagel(source.checkpoint, mesh=mesh, dtype=dtype_of,
+                                         with_vit=source.understanding)
+    if source.timestep_shift is not None:
+        config = dataclasses.replace(config, timestep_shift=source.timestep_shift)
+        graphdef = _with_config(graphdef, state, config)
+    trained, frozen = split_trainable(state, source.trainable)
+    return LoadedModel(config, graphdef, trained, frozen)
+
+
+def split_trainable(state: nnx.State, patterns: tuple[str, ...]) -> tuple[nnx.State, nnx.State]:
+    """Splits a model's state into what is trained and what is not.
+
+    Raises:
+      ModelError: naming each pattern that selects no parameter.
+    """
+    names = [dotted(path) for path, variable in nnx.to_flat_state(state) if isinstance(variable, nnx.Param)]
+    idle = [pattern for pattern in patterns if not fnmatch.filter(names, pattern)]
+    if idle or not patterns:
+        raise ModelError(f"model.trainable: {', '.join(map(repr, idle)) or 'an empty list'} selects no parameter of "
+                         "this model; names look like 'llm.layers.gen.query.kernel'.")
+    return nnx.split_state(
+        state, lambda path, variable: isinstance(variable, nnx.Param) and _selected(dotted(path), patterns), ...
+    )
+
+
+def new_train_state(
+    trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """The state before the first step; moments are made where their parameters lie."""
+    moments = optimizer_shardings(trained, optimizer, mesh)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    return TrainState(
+        step=jax.device_put(jnp.zeros((), jnp.int32), replicated),
+        parameters=trained,
+        optimizer=jax.jit(optimizer.init, out_shardings=moments)(trained),
+    )
+
+
+def optimizer_shardings(trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh) -> optax.OptState:
+    """Where each moment lies: with its parameter. Left to XLA, zeros would be replicated on every device.
+
+    Args:
+      trained: arrays, or their shapes with shardings.
+      optimizer: whose state is meant.
+      mesh: where counters are replicated.
+    """
+    return optax.tree_map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        jax.eval_shape(optimizer.init, trained),
+        jax.tree.map(lambda parameter: parameter.sharding, trained),
+        transform_non_params=lambda _: NamedSharding(mesh, PartitionSpec()),
+    )
+
+
+def state_shardings(state: TrainState) -> TrainState:
+    """Where every array of a state lies."""
+    return jax.tree.map(lambda leaf: leaf.sharding, state)
+
+
+def _selected(path: str, patterns: tuple[str, ...]) -> bool:
+    def matches(candidates: tuple[str, ...]) -> bool:
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in candidates)
+
+    return matches(patterns) and not matches(_ALWAYS_FROZEN)
+
+
+def _with_config(graphdef: nnx.GraphDef, state: nnx.State, config: BagelConfig) -> nnx.GraphDef:
+    model = nnx.merge(graphdef, state)
+    model.config = config
+    return nnx.split(model)[0]
