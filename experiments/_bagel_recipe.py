@@ -54,9 +54,8 @@ def official_recipe(name: str) -> Experiment:
 
 def changed(experiment: Experiment, **groups: dict[str, Any]) -> Experiment:
     """The same experiment with some fields of some groups replaced, `changed(e, objective={"field": value})`."""
-    return dataclasses.replace(
-        experiment, **{name: dataclasses.replace(getattr(experiment, name), **fields) for name, fields in groups.items()}
-    )
+    replaced = {name: dataclasses.replace(getattr(experiment, name), **fields) for name, fields in groups.items()}
+    return dataclasses.replace(experiment, **replaced)
 
 
 def with_reward_map(experiment: Experiment, **fields: Any) -> Experiment:

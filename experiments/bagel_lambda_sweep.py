@@ -10,8 +10,8 @@ from experiments._bagel_recipe import changed, paper_recipe
 from srum_jax.experiment import Experiment, ExperimentError
 
 
-def experiment(reference_coefficient: str) -> Experiment:
-    """The recipe under another lambda_c, for instance `bagel_lambda_sweep:0.25`."""
+def experiment(reference_coefficient: str = "0.5") -> Experiment:
+    """The recipe under another lambda_c, for instance `bagel_lambda_sweep:0.25`; without a colon, the paper's 0.5."""
     try:
         weight = float(reference_coefficient)
     except ValueError:

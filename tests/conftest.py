@@ -10,7 +10,7 @@ if "xla_force_host_platform_device_count" not in flags:
 os.environ.setdefault("PJRT_NPROC", "16")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import jax
+import jax  # noqa: E402 - after the environment that it reads
 
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -87,6 +87,34 @@ def training_loss(
       The loss, float32 [], and sums with their weights by metric name.
     """
     latent, reference_latent = latents(model.vae, batch, noise, model.config, compute)
+    if tap is not None:
+        tap("latent", latent)
+        tap("reference_latent", reference_latent)
+    return loss_of_latents(
+        model, batch, noise, latent, reference_latent, objective=objective, compute=compute, weights=weights,
+        reward_limits=reward_limits, tap=tap,
+    )
+
+
+def loss_of_latents(
+    model: Bagel,
+    batch: PackedBatch,
+    noise: StepNoise,
+    latent: jax.Array,
+    reference_latent: jax.Array,
+    *,
+    objective: ObjectiveConfig,
+    compute: ComputeConfig,
+    weights: dict[str, jax.Array],
+    reward_limits: tuple[float, float] = (-1.0, 1.0),
+    tap=None,
+) -> tuple[jax.Array, dict[str, WeightedSum]]:
+    """`training_loss` for images that have been encoded already; the model needs no autoencoder.
+
+    Args:
+      latent, reference_latent: float32 [B, C, P], in the order of the latent buffer.
+      model, batch, noise, objective, compute, weights, reward_limits, tap: as for `training_loss`.
+    """
     timestep = timestep_from_logit(batch.timestep_logit, model.config.timestep_shift)
     noisy = interpolate(latent, noise.flow, timestep)
     output = model(batch, noisy, timestep, compute, tap)
@@ -101,8 +129,6 @@ def training_loss(
         + objective.text_coefficient * text.total / jnp.where(weights["text"] > 0, weights["text"], 1.0)
     )
     if tap is not None:
-        tap("latent", latent)
-        tap("reference_latent", reference_latent)
         tap("timestep", timestep)
         tap("noisy_latent", noisy)
         tap("velocity", output.velocity)

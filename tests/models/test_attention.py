@@ -13,7 +13,8 @@ from tests.models.packs import CAUSAL, NOISE, mesh_of, random_stream, stream
 
 def qkv(rows, length, heads=4, kv_heads=2, head_dim=16, seed=0):
     keys = jax.random.split(jax.random.key(seed), 3)
-    return [jax.random.normal(k, (rows, length, h, head_dim)) for k, h in zip(keys, (heads, kv_heads, kv_heads))]
+    counts = (heads, kv_heads, kv_heads)
+    return [jax.random.normal(key, (rows, length, n, head_dim)) for key, n in zip(keys, counts, strict=True)]
 
 
 @settings(max_examples=25, deadline=None)

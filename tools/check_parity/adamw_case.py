@@ -77,7 +77,7 @@ def _recompute(case: TrainingCase, tensors: Tensors) -> Tensors:
         updates, state = jax.jit(optimizer.update)(gradient, state, parameters)
         parameters = optax.apply_updates(parameters, updates)
         found |= {f"step{step}.param.{name}": v for name, v in published(parameters, case.plan).items()}
-        moments = optax.tree_utils.tree_get_all_with_path(state, "mu"), optax.tree_utils.tree_get_all_with_path(state, "nu")
-        for kind, [(_, values)] in zip(("exp_avg", "exp_avg_sq"), moments, strict=True):
+        for kind, field in (("exp_avg", "mu"), ("exp_avg_sq", "nu")):
+            [(_, values)] = optax.tree_utils.tree_get_all_with_path(state, field)
             found |= {f"step{step}.{kind}.{name}": v for name, v in published(values, case.plan).items()}
     return found

@@ -56,7 +56,7 @@ def golden_batch(inputs: Tensors, latent_patch_size: int, downsample: int) -> Go
     latent_places = inputs["packed_vae_token_indexes"]
     images = np.moveaxis(inputs["padded_images"], 1, -1)[None]
     references = inputs.get("padded_gt_images")
-    _, num_images, height, width, _ = images.shape
+    height, width = images.shape[2:4]
     ce_places = inputs.get("ce_loss_indexes", np.zeros(0, np.int32))
     text_slot = {place: slot for slot, place in enumerate(text_places)}
     num_latents = len(latent_places)

@@ -4,6 +4,7 @@ Attribute names follow the stored tensors' names.
 """
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +91,7 @@ class Level(nnx.Module):
 
     def __init__(self, widths: list[int], *, down: bool = False, up: bool = False, rngs: nnx.Rngs, dtype: jnp.dtype):
         self.block = nnx.List(
-            [ResidualBlock(i, o, rngs=rngs, dtype=dtype) for i, o in zip(widths, widths[1:], strict=False)]
+            [ResidualBlock(i, o, rngs=rngs, dtype=dtype) for i, o in itertools.pairwise(widths)]
         )
         # One row below and one column on the right, nothing above and on the left.
         self.downsample = Conv(

@@ -114,10 +114,11 @@ def _sharding(path: tuple[str | int, ...], variable: nnx.Variable, mesh: Mesh, r
     spec = partition_spec(dotted(path), axes, rules)
     shape = variable.get_value().shape
     for dim, (size, entry) in enumerate(zip(shape, spec, strict=True)):
-        if size % _ways(entry, mesh):
+        ways = _ways(entry, mesh)
+        if size % ways:
             raise ShardingError(
-                f"{dotted(path)}: dimension {dim} ('{axes[dim]}') of {shape} cannot be split {_ways(entry, mesh)} ways over "
-                f"mesh axes {entry}; choose a mesh whose axes divide {size}."
+                f"{dotted(path)}: dimension {dim} ('{axes[dim]}') of {shape} cannot be split {ways} ways over mesh "
+                f"axes {entry}; choose a mesh whose axes divide {size}."
             )
     return NamedSharding(mesh, spec)
 

@@ -1,0 +1,154 @@
+"""CPU seconds, wall seconds and tokens per second of one training step at a fixed small shape.
+
+  python -m benchmarks.train_step
+  python -m benchmarks.train_step --threads 1 --steps 10 --json step.json
+
+The shape: a decoder of width 512 with 8 layers and two experts (52.9 million trained values), one row of one sample
+with 70 words and a 32 x 32 grid of latents (1,098 tokens), latents, noise and reward map given. A step is forward,
+reward-weighted loss (lambda 0.5), backward, clipping and AdamW, in float32, without rematerialisation. Compilation is
+not counted. CPU seconds carry over between machines better than wall seconds, which depend on their load.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", default="1,2", help="processors to use, one run each (default: 1,2)")
+    parser.add_argument("--steps", type=int, default=5, help="steps that are measured (default: 5)")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)  # one run in this process, on so many processors
+    args = parser.parse_args(argv)
+    if args.measure is not None:
+        print(json.dumps(measure(args.measure, args.steps)))
+        return 0
+    rows = []
+    for threads in map(int, args.threads.split(",")):
+        if threads > len(os.sched_getaffinity(0)):
+            parser.error(f"--threads {threads}: this process may use {len(os.sched_getaffinity(0))} processors.")
+        # A process of its own: the number of threads is fixed when JAX starts.
+        command = [sys.executable, "-m", "benchmarks.train_step", "--measure", str(threads), "--steps", str(args.steps)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print("  ".join(f"{name} {value:,.4g}" for name, value in rows[-1].items()))
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(rows, file, indent=1)
+    return 0
+
+
+def measure(threads: int, steps: int) -> dict[str, float]:
+    """Figures of one run on the first `threads` processors."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    import jax
+    import optax
+    from flax import nnx
+
+    from srum_jax.models.bagel.compute import ComputeConfig
+    from srum_jax.models.bagel.model import Bagel
+    from srum_jax.objectives.reward_weighted import ObjectiveConfig
+    from srum_jax.training.flops import count_pack, step_flops
+    from srum_jax.training.loss import loss_of_latents, loss_weights
+    from srum_jax.training.optimizer import OptimizerConfig, make_optimizer
+
+    config, batch, noise, latent, reference = _inputs()
+    model = Bagel(config, rngs=nnx.Rngs(0), with_vae=False)
+    graphdef, trained, frozen = nnx.split(model, nnx.Param, ...)
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=2.5e-5, warmup_steps=0))
+    objective = ObjectiveConfig(reference_coefficient=0.5)
+    compute = ComputeConfig(dtype="float32", attention="dense", remat="none")
+
+    def step(trained, moments, batch, noise, latent, reference):
+        def loss(trained):
+            return loss_of_latents(nnx.merge(graphdef, trained, frozen), batch, noise, latent, reference,
+                                   objective=objective, compute=compute, weights=loss_weights(batch, objective))[0]
+
+        value, gradient = jax.value_and_grad(loss)(trained)
+        updates, moments = optimizer.update(gradient, moments, trained)
+        return optax.apply_updates(trained, updates), moments, value
+
+    moments = optimizer.init(trained)
+    num_trained = sum(leaf.size for leaf in jax.tree.leaves(trained))
+    arguments = (batch, noise, latent, reference)
+    began = time.perf_counter()
+    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(trained, moments, *arguments).compile()
+    compile_seconds = time.perf_counter() - began
+    trained, moments, _ = jax.block_until_ready(compiled(trained, moments, *arguments))
+    wall, cpu = time.perf_counter(), _cpu_seconds()
+    for _ in range(steps):
+        trained, moments, value = compiled(trained, moments, *arguments)
+    jax.block_until_ready(value)
+    wall, cpu = (time.perf_counter() - wall) / steps, (_cpu_seconds() - cpu) / steps
+    counts = count_pack(batch)
+    return {
+        "threads": threads,
+        "trained values": num_trained,
+        "cpu s/step": cpu,
+        "wall s/step": wall,
+        "tokens/s": (counts.und_tokens + counts.gen_tokens) / wall,
+        "model GFLOP/s": step_flops(config, counts) / wall / 1e9,
+        "compile s": compile_seconds,
+        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _inputs():
+    """The configuration, and one row made by the pipeline's own packing."""
+    import jax
+    import numpy as np
+
+    from srum_jax.models.bagel.batch import PackedBatch, StepNoise
+    from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+    from srum_jax.models.layers.token_stream import TokenStream
+
+    words, side = 70, 32
+    latents = side * side
+    config = BagelConfig(
+        llm=LanguageConfig(4096, 512, 1536, 8, 8, 2, 1e-6, 1e6, 32768), vit=None, vae=AutoencoderConfig(),
+        special_tokens=SpecialTokens(4092, 4093, 4094, 4095),
+    )
+    draws = np.random.default_rng(0)
+    # Words, then the two markers of the image; the image is a noise split of 1 + 1024 + 1 tokens.
+    num_text = words + 4
+    inside = np.arange(num_text) >= words + 2
+    order = np.arange(num_text)
+    order[-1] = num_text + latents - 1
+    text = TokenStream(*(np.asarray(values, np.int32)[None] for values in (
+        np.zeros(num_text), inside, order, inside, inside, np.minimum(np.arange(num_text), words + 2))))
+    ones = np.ones((1, latents), np.int32)
+    latent = TokenStream(0 * ones, ones, words + 3 + np.arange(latents, dtype=np.int32)[None], ones, ones,
+                         (words + 2) * ones)
+    grid = (np.arange(side)[:, None] * config.max_latent_size + np.arange(side)).reshape(1, -1).astype(np.int32)
+    none = np.zeros((1, 0), np.int32)
+    batch = PackedBatch(
+        text=text, text_ids=draws.integers(0, 4092, (1, num_text)).astype(np.int32),
+        vit=TokenStream(*[none] * len(dataclasses.fields(TokenStream))), vit_patches=np.zeros((1, 0, 588), np.float32),
+        vit_position_ids=none, latent=latent, latent_position_ids=grid,
+        latent_index=np.arange(latents, dtype=np.int32)[None], timestep_logit=np.full((1, latents), 0.3, np.float32),
+        images=np.zeros((1, 1, 16, 16, 3), np.uint8), image_size=np.zeros((1, 1, 2), np.int32), reference_images=None,
+        reward_alpha=np.ones((1, latents), np.float32),
+        reward_map=draws.uniform(0, 1, (1, latents)).astype(np.float32),
+        ce_index=none, ce_labels=none, ce_weights=np.zeros((1, 0), np.float32),
+    )
+    normal = jax.random.normal(jax.random.key(0), (3, 1, latents, config.latent_values))
+    noise = StepNoise(normal[0], normal[0, :, :1], normal[0, :, :1])
+    return config, batch, noise, normal[1], normal[2]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The arrays of a run by shape and layout alone, to lower and compile its step for devices that are not at hand."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from srum_jax.data.pipeline import DataConfig
+from srum_jax.models.bagel.abstract import abstract_bagel
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.bagel.sharding import RULES, batch_shardings
+from srum_jax.models.layers.logical_axes import named_shardings
+from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.training.state import ModelSource, TrainState, optimizer_shardings, split_trainable
+
+
+@dataclasses.dataclass(frozen=True)
+class AbstractRun:
+    """Arguments of the step as `jax.ShapeDtypeStruct` with shardings."""
+
+    graphdef: nnx.GraphDef
+    state: TrainState
+    frozen: nnx.State
+    batch: PackedBatch
+
+
+def abstract_run(
+    config: BagelConfig,
+    source: ModelSource,
+    data: DataConfig,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    compute_dtype: str,
+) -> AbstractRun:
+    """What `load_model`, `new_train_state` and the pipeline would make, without making it.
+
+    Args:
+      config: of the model.
+      source: which parts there are and which are trained.
+      data: capacities of a batch.
+      optimizer: see `make_optimizer`.
+      mesh: of real or described devices.
+      compute_dtype: of the frozen variables.
+    """
+    graphdef, abstract = abstract_bagel(config, with_vit=source.understanding)
+    layout = named_shardings(abstract, mesh, RULES)
+    laid_out = jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), abstract, layout)
+    trained, frozen = split_trainable(laid_out, source.trainable)
+    frozen = jax.tree.map(lambda leaf: _struct(leaf, jnp.dtype(compute_dtype), leaf.sharding), frozen)
+    moments = jax.tree.map(
+        lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding),
+        jax.eval_shape(optimizer.init, trained),
+        optimizer_shardings(trained, optimizer, mesh),
+    )
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, PartitionSpec()))
+    batch = abstract_batch(data, config)
+    shardings = batch_shardings(mesh, batch)
+    return AbstractRun(
+        graphdef,
+        TrainState(step, trained, moments),
+        frozen,
+        jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), batch, shardings),
+    )
+
+
+def abstract_batch(data: DataConfig, config: BagelConfig) -> PackedBatch:
+    """The shapes of a whole batch, over all processes."""
+    capacity, rows = data.row_capacity(config), data.rows_per_batch
+
+    def array(*shape: int, dtype: jnp.dtype = jnp.int32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *shape), dtype)
+
+    def stream(length: int) -> TokenStream:
+        return TokenStream(*(array(length) for _ in dataclasses.fields(TokenStream)))
+
+    text, vit, latent, ce, images = capacity.text, capacity.vit, capacity.latent, capacity.ce, capacity.images
+    return PackedBatch(
+        text=stream(text),
+        text_ids=array(text),
+        vit=stream(vit),
+        vit_patches=array(vit, capacity.patch_values, dtype=jnp.float32),
+        vit_position_ids=array(vit),
+        latent=stream(latent),
+        latent_position_ids=array(latent),
+        latent_index=array(latent),
+        timestep_logit=array(latent, dtype=jnp.float32),
+        images=array(images, capacity.image_height, capacity.image_width, 3, dtype=jnp.uint8),
+        image_size=array(images, 2),
+        reference_images=None,
+        reward_alpha=array(latent, dtype=jnp.float32),
+        reward_map=array(latent, dtype=jnp.float32),
+        ce_index=array(ce),
+        ce_labels=array(ce),
+        ce_weights=array(ce, dtype=jnp.float32),
+    )
+
+
+def _struct(leaf: jax.ShapeDtypeStruct, dtype: jnp.dtype, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
