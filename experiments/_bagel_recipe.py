@@ -46,7 +46,7 @@ def official_recipe(name: str) -> Experiment:
     return changed(
         paper,
         model={"timestep_shift": 1.0},
-        data={"reward_map": RewardMapConfig.official(box_space="unscaled", edge="half_open"), "stride": 256},
+        data={"reward_map": RewardMapConfig.official(box_space="unscaled"), "stride": 256},
         optimizer={"learning_rate": 2e-5, "warmup_steps": 100},
         training={"steps": 309, "save_every": 308},
     )

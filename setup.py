@@ -1,0 +1,71 @@
+"""Installs srum_jax, its experiments and its tools."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "srum_jax" / "__init__.py").read_text())[1]
+
+setup(
+    name="srum-jax",
+    version=VERSION,
+    description="Self-rewarding post-training of unified multimodal models in JAX",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["srum_jax*", "experiments*", "tools*"]),
+    install_requires=[
+        "absl-py>=2.1",
+        "einops>=0.8",
+        "etils[epath]>=1.12",
+        "flax>=0.12.8",
+        "google-crc32c>=1.6",
+        "grain>=0.2.18",
+        "importlib_resources>=6.4",
+        # The Pallas attention kernel and ahead-of-time compilation have no stable interface across minor versions.
+        "jax>=0.10.2,<0.11",
+        "ml_dtypes>=0.5",
+        "numpy>=2",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
+        "pillow>=11",
+        "protobuf>=5",
+        "safetensors>=0.5",
+        "scipy>=1.14",
+        "tensorboardX>=2.6.4",
+        "tensorflow-datasets>=4.9.10",  # the metadata of record directories; TensorFlow itself is not needed
+        "tensorstore>=0.1.80",
+        "tokenizers>=0.21",
+        "tqdm>=4.66",
+        "transformers>=5",  # tokenizers only
+    ],
+    extras_require={
+        "tpu": ["jax[tpu]>=0.10.2,<0.11", "etils[epath-gcs]>=1.12"],
+        "cuda12": ["jax[cuda12]>=0.10.2,<0.11"],
+        "rewards": ["torch>=2.5"],
+        "dev": [
+            "hypothesis>=6.100",
+            # Compiles for TPUs without having one; the version that goes with the tested jax.
+            'libtpu==0.0.42.*; sys_platform == "linux" and platform_machine == "x86_64"',
+            "psutil>=6",
+            "pytest>=8",
+            "ruff>=0.9",
+            "torch>=2.5",  # reference for resizing and optimiser arithmetic in tests; the CPU build is enough
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "srum-train = srum_jax.train:main",
+            "srum-convert-weights = tools.convert_weights.__main__:main",
+            "srum-rewards = tools.make_rewards.__main__:main",
+            "srum-check-parity = tools.check_parity.__main__:main",
+        ]
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+    ],
+)
