@@ -7,6 +7,7 @@ B rows · U und tokens · G gen tokens · S = U + G · D width · N query heads 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -14,8 +15,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from srum_jax.models.bagel.compute import REMAT_POLICIES, ComputeConfig
+from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import LanguageConfig
+from srum_jax.models.bagel.layer_stack import run_layers
 from srum_jax.models.bagel.sharding import ROWS, TOKENS
 from srum_jax.models.layers.attention import Attention
 from srum_jax.models.layers.linear import Embedding, Linear
@@ -145,26 +147,10 @@ class Decoder(nnx.Module):
           tap: called with "attention_branch" and "layer" after each layer; needs an unscanned,
             unrematerialised model.
         """
-        if tap is not None and (compute.scan_layers or compute.remat != "none"):
-            raise ValueError("Intermediate values can be tapped only with scan_layers False and remat 'none'; "
-                             f"found {compute.scan_layers} and {compute.remat!r}.")
-        graphdef, stacked = nnx.split(self.layers)
-        # Cast once, before the scan: the shards are then gathered in the compute dtype.
-        stacked = jax.tree.map(lambda leaf: leaf.astype(x.und.dtype), stacked)
-
-        def layer(x: Hidden, parameters: nnx.State) -> Hidden:
-            return nnx.merge(graphdef, parameters)(x, rotary, attention, tap)
-
-        if compute.remat != "none":
-            layer = jax.checkpoint(layer, policy=REMAT_POLICIES[compute.remat], prevent_cse=not compute.scan_layers)
-        x = _constrain(x)
-        if compute.scan_layers:
-            x, _ = jax.lax.scan(lambda x, parameters: (layer(x, parameters), None), x, stacked)
-        else:
-            for i in range(self.num_layers):
-                x = layer(x, jax.tree.map(lambda leaf, i=i: leaf[i], stacked))
-                if tap is not None:
-                    tap("layer", x)
+        x = run_layers(
+            self.layers, lambda layer, x: layer(x, rotary, attention, tap), _constrain(x), num_layers=self.num_layers,
+            compute=compute, after_each=None if tap is None else functools.partial(tap, "layer"),
+        )
         return Hidden(self.und_norm(x.und), self.gen_norm(x.gen))
 
 

@@ -3,12 +3,15 @@
 B rows · C patches · D width
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from srum_jax.models.bagel.compute import REMAT_POLICIES, ComputeConfig
+from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import VisionConfig
+from srum_jax.models.bagel.layer_stack import run_layers
 from srum_jax.models.layers.attention import Attention
 from srum_jax.models.layers.linear import Embedding, Linear
 from srum_jax.models.layers.norm import LayerNorm
@@ -69,22 +72,11 @@ class VisionTower(nnx.Module):
         Returns:
           [B, C, D], after the final norm.
         """
-        graphdef, stacked = nnx.split(self.layers)
-        x = self.patch_embed(patches) + self.position_embed(position_ids, patches.dtype)
-        stacked = jax.tree.map(lambda leaf: leaf.astype(x.dtype), stacked)
-
-        def layer(x: jax.Array, parameters: nnx.State) -> jax.Array:
-            return nnx.merge(graphdef, parameters)(x, attention)
-
-        if compute.remat != "none":
-            layer = jax.checkpoint(layer, policy=REMAT_POLICIES[compute.remat], prevent_cse=not compute.scan_layers)
-        if compute.scan_layers:
-            x, _ = jax.lax.scan(lambda x, parameters: (layer(x, parameters), None), x, stacked)
-        else:
-            for i in range(self.num_layers):
-                x = layer(x, jax.tree.map(lambda leaf, i=i: leaf[i], stacked))
-                if tap is not None:
-                    tap("vit_layer", x)
+        x = run_layers(
+            self.layers, lambda layer, x: layer(x, attention),
+            self.patch_embed(patches) + self.position_embed(position_ids, patches.dtype), num_layers=self.num_layers,
+            compute=compute, after_each=None if tap is None else functools.partial(tap, "vit_layer"),
+        )
         return self.post_norm(x)
 
 

@@ -1,0 +1,60 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.golden import golden_dir
+from tools.check_parity.__main__ import main
+
+
+def copy_of(case: str, tmp_path):
+    target = tmp_path / "case"
+    shutil.copytree(golden_dir() / "bagel" / case, target)
+    for path in target.iterdir():
+        path.chmod(0o644)
+    return target
+
+
+def edit(path, change) -> None:
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["tiny_a", "tiny_b"])
+def test_every_golden_tensor_of_a_model_case_is_matched(case, tmp_path):
+    report = tmp_path / "report.json"
+    assert main(["bagel", str(golden_dir() / "bagel" / case), "--json", str(report)]) == 0
+    content = json.loads(report.read_text())
+    groups = {group["name"] for group in content["groups"]}
+    for wanted in ("vae/decode_out", "train_mixed/mid.layer", "train_mixed/grad.total", "train_mixed/grad.srum11",
+                   "train_t2i/out.total", "train_mixed/out.ce", "train_t2i_adamw/step2.param"):
+        assert wanted in groups
+    assert any(entry["name"].startswith("infer") for entry in content["not_checked"])
+
+
+@pytest.mark.slow
+def test_a_tensor_that_is_out_and_one_that_is_unknown_fail_by_name(tmp_path, capsys):
+    case = copy_of("tiny_b", tmp_path)
+    for path in case.glob("train_mixed*"):
+        path.unlink()
+    (case / "train_t2i_adamw.safetensors").unlink()
+
+    def change(tensors):
+        tensors["mid.layer.1"] = tensors["mid.layer.1"] * 1.001
+        tensors["mid.layer.7"] = np.zeros((3, 3), np.float32)
+
+    edit(case / "train_t2i.safetensors", change)
+    assert main(["bagel", str(case)]) == 1
+    out = capsys.readouterr().out
+    assert "mid.layer.1: absolute" in out and "mid.layer.7: missing" in out
+    assert "train_t2i/mid.layer" in out.splitlines()[-1]
+
+
+def test_a_folder_that_is_no_case_is_an_error(tmp_path, capsys):
+    assert main(["bagel", str(tmp_path)]) == 2
+    assert "expected ema.safetensors, units.safetensors or reward_maps.json" in capsys.readouterr().err
+    assert main(["bagel", str(tmp_path / "absent")]) == 2
