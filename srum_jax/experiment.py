@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 from collections.abc import Callable
 
@@ -71,11 +72,21 @@ def load_recipe(name_or_path: str) -> Recipe:
     build = getattr(module, "experiment", None)
     if not callable(build):
         raise ExperimentError(f"{module.__file__}: expected a function experiment() -> Experiment, found none.")
+    arguments = (argument,) if colon else ()
     try:
-        experiment = build(argument) if colon else build()
-    except TypeError as error:
-        takes = "needs an argument after a colon" if not colon else "takes no argument"
-        raise ExperimentError(f"--experiment={name_or_path}: this experiment {takes} ({error}).") from error
+        inspect.signature(build).bind(*arguments)
+    except TypeError:
+        takes = "takes no argument" if colon else "needs an argument behind a colon"
+        raise ExperimentError(f"--experiment={name_or_path}: this experiment {takes}.") from None
+    try:
+        experiment = build(*arguments)
+    except ExperimentError:
+        raise
+    except ValueError as error:  # a setting that its dataclass refuses
+        raise ExperimentError(f"{module.__file__}: {error}") from error
+    if not isinstance(experiment, Experiment):
+        raise ExperimentError(f"{module.__file__}: experiment() returned {type(experiment).__name__}, expected "
+                              "Experiment.")
     return Recipe(experiment, getattr(module, "prepare", None))
 
 

@@ -5,7 +5,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,27 +16,61 @@ class OverrideError(ValueError):
 
 
 def apply_overrides(config: T, settings: Sequence[str]) -> T:
-    """Replaces fields by dotted name.
+    """Replaces fields by dotted name, all of them at once: settings that only go together may come in any order.
 
     Args:
       config: a frozen dataclass, with others inside it.
-      settings: each `name=value`; a value is JSON, or text as it stands. Tuples are JSON lists or comma-separated.
+      settings: each `name=value`. Tuples are comma-separated, or JSON lists; "none" is None where that is allowed.
 
     Raises:
       OverrideError: an unknown name (with the nearest one that exists), a value of another type, or one that the
         dataclass itself refuses.
     """
+    values = {}
     for setting in settings:
-        name, equals, text = setting.partition("=")
+        name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
             raise OverrideError(f"--set {setting}: expected NAME=VALUE, for instance training.steps=200.")
-        config = _replace(config, name.strip().split("."), text.strip(), name.strip())
-    return config
+        kind = _kind_of(config, name)
+        try:
+            values[tuple(name.split("."))] = _from_text(text, kind)
+        except TypeError:
+            raise OverrideError(f"--set {name}: expected {_title(kind)}, found {text!r}.") from None
+    return _replaced(config, values) if values else config
 
 
 def to_json(config: Any) -> dict[str, Any]:
     """A dataclass as plain JSON values; tuples become lists."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_json(kind: type[T], values: Mapping[str, Any], name: str = "") -> T:
+    """The inverse of `to_json`. Fields that are absent keep their defaults.
+
+    Args:
+      kind: the dataclass.
+      values: parsed JSON.
+      name: where `values` stands in the whole, for messages.
+
+    Raises:
+      OverrideError: an unknown field, a value of another type, or one that the dataclass refuses.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {}
+    for field, value in values.items():
+        full = f"{name}.{field}" if name else field
+        if field not in hints:
+            near = difflib.get_close_matches(field, hints, n=1, cutoff=0.0)
+            raise OverrideError(f"{full}: no such setting; the nearest is {near[0] if near else 'none'}.")
+        try:
+            nested = dataclasses.is_dataclass(hints[field]) and isinstance(value, Mapping)
+            fields[field] = from_json(hints[field], value, full) if nested else _from_value(value, hints[field])
+        except TypeError:
+            raise OverrideError(f"{full}: expected {_title(hints[field])}, found {value!r}.") from None
+    try:
+        return kind(**fields)
+    except TypeError as error:  # a field without a default is absent
+        raise OverrideError(f"{name or 'experiment'}: {error}.") from None
 
 
 def field_names(config: Any, prefix: str = "") -> list[str]:
@@ -49,87 +83,93 @@ def field_names(config: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def _replace(config: Any, path: list[str], text: str, name: str, root: Any = None) -> Any:
-    root = config if root is None else root
-    hints = typing.get_type_hints(type(config))
-    if path[0] not in hints:
-        near = difflib.get_close_matches(name, field_names(root), n=1, cutoff=0.0)
-        raise OverrideError(f"--set {name}: no such setting; the nearest is {near[0] if near else 'none'}.")
-    current = getattr(config, path[0])
-    if len(path) > 1:
-        if not dataclasses.is_dataclass(current):
-            raise OverrideError(f"--set {name}: '{path[0]}' has no settings below it.")
-        value = _replace(current, path[1:], text, name, root)
-    elif dataclasses.is_dataclass(current):
-        raise OverrideError(f"--set {name}: names a group; set one of {', '.join(field_names(current, name + '.'))}.")
-    else:
-        value = _parse(text, hints[path[0]], name)
+def _kind_of(config: Any, name: str) -> Any:
+    """The annotated type of a field."""
+    group, kind = config, None
+    for part in name.split("."):
+        hints = typing.get_type_hints(type(group)) if dataclasses.is_dataclass(group) else {}
+        if part not in hints:
+            near = difflib.get_close_matches(name, field_names(config), n=1, cutoff=0.0)
+            raise OverrideError(f"--set {name}: no such setting; the nearest is {near[0] if near else 'none'}.")
+        group, kind = getattr(group, part), hints[part]
+    if dataclasses.is_dataclass(group):
+        raise OverrideError(f"--set {name}: names a group; set one of {', '.join(field_names(group, name + '.'))}.")
+    return kind
+
+
+def _replaced(config: T, values: Mapping[tuple[str, ...], Any], prefix: str = "") -> T:
+    """The same dataclass with the fields at these paths replaced."""
+    changes = {}
+    for field in dict.fromkeys(path[0] for path in values):
+        below = {path[1:]: value for path, value in values.items() if path[0] == field}
+        changes[field] = below[()] if () in below else _replaced(getattr(config, field), below, f"{prefix}{field}.")
     try:
-        return dataclasses.replace(config, **{path[0]: value})
+        return dataclasses.replace(config, **changes)
     except OverrideError:
         raise
     except ValueError as error:
-        raise OverrideError(f"--set {name}={text}: {error}") from error
+        names = " ".join(f"--set {prefix}{'.'.join(path)}={value}" for path, value in values.items())
+        raise OverrideError(f"{names}: {error}") from error
 
 
-def _parse(text: str, kind: Any, name: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
-    try:
-        return _coerce(value, text, kind)
-    except TypeError:
-        raise OverrideError(f"--set {name}: expected {_title(kind)}, found {text!r}.") from None
-
-
-def _coerce(value: Any, text: str, kind: Any) -> Any:
-    """The value as the annotated type; TypeError where it is another."""
+def _from_text(text: str, kind: Any) -> Any:
+    """A value typed on the command line; TypeError where it is not of that kind."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        if type(None) in args and (value is None or text in ("None", "none")):
+        if type(None) in args and text.lower() in ("none", "null"):
             return None
-        for option in args:
-            if option is not type(None):
-                try:
-                    return _coerce(value, text, option)
-                except TypeError:
-                    continue
-        raise TypeError
-    if origin is tuple:
-        items = value if isinstance(value, list) else [part.strip() for part in text.split(",") if part.strip()]
-        if args[-1] is not Ellipsis and len(items) != len(args):
-            raise TypeError
-        kinds = [args[0]] * len(items) if args[-1] is Ellipsis else args
-        return tuple(_coerce(_loads(item), str(item), k) for item, k in zip(items, kinds, strict=True))
-    if kind is str:
-        return value if isinstance(value, str) else text
-    if kind is bool:
-        named = {"True": True, "False": False}
-        value = named.get(text, value)
-        if not isinstance(value, bool):
-            raise TypeError
-        return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind is float and isinstance(value, str):
+        return _first_of(args, lambda option: _from_text(text, option))
+    if (text.startswith("[") and origin is tuple) or (text.startswith('"') and kind is str):
         try:
-            return float(value)
+            return _from_value(json.loads(text), kind)
         except ValueError:
             raise TypeError from None
-    if kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if origin is tuple:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return tuple(_from_text(part, item) for part, item in zip(parts, _item_kinds(args, parts), strict=True))
+    if kind is str:
+        return text
+    if kind is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise TypeError from None
     raise TypeError
 
 
-def _loads(item: Any) -> Any:
-    if not isinstance(item, str):
-        return item
-    try:
-        return json.loads(item)
-    except ValueError:
-        return item
+def _from_value(value: Any, kind: Any) -> Any:
+    """A value from JSON; TypeError where it is not of that kind."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None and type(None) in args else _first_of(args, lambda k: _from_value(value, k))
+    if origin is tuple and isinstance(value, list):
+        return tuple(_from_value(item, k) for item, k in zip(value, _item_kinds(args, value), strict=True))
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError
+    return value
+
+
+def _first_of(kinds: Sequence[Any], convert) -> Any:
+    for kind in kinds:
+        if kind is not type(None):
+            try:
+                return convert(kind)
+            except TypeError:
+                continue
+    raise TypeError
+
+
+def _item_kinds(args: tuple, items: Sequence[Any]) -> Sequence[Any]:
+    if args[-1] is Ellipsis:
+        return [args[0]] * len(items)
+    if len(args) != len(items):
+        raise TypeError
+    return args
 
 
 def _title(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 from etils import epath
+from jax.experimental import multihost_utils
 
 from srum_jax.data.errors import DataError
 from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
@@ -18,7 +19,7 @@ from srum_jax.models.bagel.config import ConfigError
 from srum_jax.models.layers.logical_axes import ShardingError
 from srum_jax.overrides import OverrideError, apply_overrides, to_json
 from srum_jax.training.checkpoint import CheckpointError
-from srum_jax.training.loop import Ending, Outcome, TrainingError, train
+from srum_jax.training.loop import Ending, Outcome, SettingsError, TrainingError, train
 from srum_jax.training.mesh import MeshError
 from srum_jax.training.state import ModelError
 from srum_jax.training.tokenizer import TokenizerError
@@ -27,11 +28,11 @@ from srum_jax.weights.errors import WeightsError
 CONFIG_FILE = "config.json"
 
 # What may change between the runs of one work directory without making them different experiments.
-_MAY_CHANGE = ("training.steps", "training.log_every", "training.save_every", "training.keep", "mesh.", "compute.",
-               "data.num_workers", "data.num_threads", "data.prefetch", "data.on_bad_record", "name")
+_MAY_CHANGE = ("training.", "mesh.", "compute.", "data.num_workers", "data.num_threads", "data.prefetch",
+               "data.on_bad_record", "name")
 
-_BAD_INPUT = (ExperimentError, OverrideError, ConfigError, ModelError, TokenizerError, WeightsError, ShardingError,
-              MeshError)
+_BAD_INPUT = (ExperimentError, OverrideError, SettingsError, ConfigError, ModelError, TokenizerError, WeightsError,
+              ShardingError, MeshError)
 _FAILURES = (TrainingError, DataError, CheckpointError)
 
 _EPILOG = """
@@ -42,7 +43,11 @@ examples:
   python -m srum_jax.train --experiment=my_run.py --set training.steps=200 --set mesh.fsdp=8
   python -m srum_jax.train --experiment=bagel_lambda_sweep:0.25 ...
 
-A run goes on from its newest checkpoint when the same command is given again.
+A run goes on from its newest checkpoint when the same command is given again. Of its settings, training.*, mesh.*,
+compute.* and those of data.* that decide speed may then be others.
+
+On several hosts, start the same command with --distributed on each of them. On Cloud TPU, GKE and Slurm the hosts find
+each other; elsewhere set JAX_COORDINATOR_ADDRESS (HOST:PORT of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
 exit codes:
   0    done, or stopped by SIGTERM after saving
@@ -58,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     sys.excepthook = _report_and_leave
     try:
+        if args.distributed:
+            _join_other_processes()
         outcome = run(args.experiment, args.set, args.workdir)
     except _BAD_INPUT as error:
         return _fail(error, 2)
@@ -65,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 1)
     except KeyboardInterrupt:
         print("interrupted; give the same command again to go on from the newest checkpoint", file=sys.stderr)
+        _leave_now_if_not_alone(130)
         return 130
     _summarise(outcome)
     return 0
@@ -75,11 +83,35 @@ def run(name: str, settings: Sequence[str], workdir: str | None) -> Outcome:
     recipe = load_recipe(name)
     experiment = apply_overrides(recipe.experiment, settings)
     directory = epath.Path(workdir or f"runs/{experiment.name}")
-    directory.mkdir(parents=True, exist_ok=True)
-    _remember_settings(experiment, directory)
-    if recipe.prepare is not None:
+    # The first process writes what all of them read, while the others wait.
+    first = not jax.distributed.is_initialized() or jax.process_index() == 0
+    if first:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ExperimentError(f"--workdir {directory}: cannot be made ({error}).") from error
+        _remember_settings(experiment, directory)
+        if recipe.prepare is not None:
+            experiment = recipe.prepare(experiment, directory)
+    if jax.distributed.is_initialized():
+        multihost_utils.sync_global_devices("prepared")
+    if not first and recipe.prepare is not None:
         experiment = recipe.prepare(experiment, directory)
     return train(experiment, directory)
+
+
+def _join_other_processes() -> None:
+    """Makes this process one of a job.
+
+    Raises:
+      ExperimentError: the other processes cannot be found.
+    """
+    count, number = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+    try:
+        jax.distributed.initialize(num_processes=count and int(count), process_id=number and int(number))
+    except (ValueError, RuntimeError) as error:
+        raise ExperimentError(f"--distributed: {error} Set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
+                              "JAX_PROCESS_ID where they are not found by themselves.") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"one of {', '.join(experiment_names())}; or a .py file")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one setting; repeatable")
     parser.add_argument("--workdir", help="where checkpoints and logs go; default: runs/NAME")
+    parser.add_argument("--distributed", action="store_true", help="this is one of several processes of the same run")
     return parser
 
 
@@ -108,8 +141,8 @@ def _remember_settings(experiment: Experiment, directory: epath.Path) -> None:
         except ValueError as error:
             raise ExperimentError(f"{path}: not valid JSON ({error}); use another --workdir.") from error
         differences = [
-            f"  {name}: this directory {old!r}, this command {new!r}" for name, old, new in _differences(before, current)
-            if not name.startswith(_MAY_CHANGE)
+            f"  {name}: this directory {old!r}, this command {new!r}"
+            for name, old, new in _differences(before, current) if not name.startswith(_MAY_CHANGE)
         ]
         if differences:
             raise ExperimentError(f"{path}: this directory belongs to a run with other settings:\n"
@@ -153,7 +186,8 @@ def _report_and_leave(kind, error, trace) -> None:
 
 def _leave_now_if_not_alone(code: int) -> None:
     """Ends this process at once if it is one of several: a clean exit would wait minutes for the others."""
-    if jax.process_count() > 1:
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 

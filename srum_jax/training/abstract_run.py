@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from srum_jax.data.pipeline import DataConfig
 from srum_jax.models.bagel.abstract import abstract_bagel
@@ -15,7 +15,7 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
 from srum_jax.models.layers.logical_axes import named_shardings
 from srum_jax.models.layers.token_stream import TokenStream
-from srum_jax.training.state import ModelSource, TrainState, optimizer_shardings, split_trainable
+from srum_jax.training.state import ModelSource, TrainState, abstract_train_state, split_trainable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,24 +51,12 @@ def abstract_run(
     laid_out = jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), abstract, layout)
     trained, frozen = split_trainable(laid_out, source.trainable)
     frozen = jax.tree.map(lambda leaf: _struct(leaf, jnp.dtype(compute_dtype), leaf.sharding), frozen)
-    moments = jax.tree.map(
-        lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding),
-        jax.eval_shape(optimizer.init, trained),
-        optimizer_shardings(trained, optimizer, mesh),
-    )
-    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, PartitionSpec()))
-    batch = abstract_batch(data, config)
-    shardings = batch_shardings(mesh, batch)
-    return AbstractRun(
-        graphdef,
-        TrainState(step, trained, moments),
-        frozen,
-        jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), batch, shardings),
-    )
+    state = abstract_train_state(trained, optimizer, mesh)
+    return AbstractRun(graphdef, state, frozen, abstract_batch(data, config, mesh))
 
 
-def abstract_batch(data: DataConfig, config: BagelConfig) -> PackedBatch:
-    """The shapes of a whole batch, over all processes."""
+def abstract_batch(data: DataConfig, config: BagelConfig, mesh: Mesh) -> PackedBatch:
+    """The shapes and layouts of a whole batch, over all processes."""
     capacity, rows = data.row_capacity(config), data.rows_per_batch
 
     def array(*shape: int, dtype: jnp.dtype = jnp.int32) -> jax.ShapeDtypeStruct:
@@ -78,7 +66,7 @@ def abstract_batch(data: DataConfig, config: BagelConfig) -> PackedBatch:
         return TokenStream(*(array(length) for _ in dataclasses.fields(TokenStream)))
 
     text, vit, latent, ce, images = capacity.text, capacity.vit, capacity.latent, capacity.ce, capacity.images
-    return PackedBatch(
+    batch = PackedBatch(
         text=stream(text),
         text_ids=array(text),
         vit=stream(vit),
@@ -97,6 +85,8 @@ def abstract_batch(data: DataConfig, config: BagelConfig) -> PackedBatch:
         ce_labels=array(ce),
         ce_weights=array(ce, dtype=jnp.float32),
     )
+    shardings = batch_shardings(mesh, batch)
+    return jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), batch, shardings)
 
 
 def _struct(leaf: jax.ShapeDtypeStruct, dtype: jnp.dtype, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

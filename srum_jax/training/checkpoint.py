@@ -2,10 +2,9 @@
 
     params   trained parameters, a nested dict under our names
     opt      optimizer state
-    meta     step, experiment, place in the data
+    meta     step, experiment, and what the host carries: its place in the data, the metrics of the interval so far
 
-The place in the data does not depend on the number of processes, and arrays are restored onto whatever mesh the run
-has now.
+Nothing in it depends on the number of processes, and arrays are restored onto whatever mesh the run has now.
 """
 
 import dataclasses
@@ -21,6 +20,8 @@ from flax import nnx
 from srum_jax.training.state import TrainState
 
 _FORMAT = 1
+# Of one stored chunk. Whoever reads part of an array fetches whole chunks, and has to hold them.
+_CHUNK_BYTES = 256 * 2**20
 
 
 class CheckpointError(RuntimeError):
@@ -32,7 +33,7 @@ class Restored:
     """What a checkpoint brings back."""
 
     state: TrainState
-    data: dict[str, Any]  # the iterator's state
+    host: dict[str, Any]  # what the host carried
     step: int
 
 
@@ -47,13 +48,24 @@ class Checkpoints:
           keep: how many of the newest steps stay.
         """
         self.directory = epath.Path(directory)
+        context = ocp.Context()
+        context.array.saving.storage_options.chunk_byte_size = _CHUNK_BYTES
         self._checkpointer = ocp.training.Checkpointer(
             self.directory,
+            context=context,
             # The loop decides when to save.
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),
             cleanup_tmp_directories=True,
         )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        # Saving needs all processes. When one of them has failed, the others may wait for it for minutes.
+        if kind is None or jax.process_count() == 1:
+            self.close()
 
     @property
     def latest(self) -> int | None:
@@ -61,16 +73,16 @@ class Checkpoints:
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
-    def save(self, step: int, state: TrainState, data: dict[str, Any], experiment: dict[str, Any]) -> None:
+    def save(self, step: int, state: TrainState, host: dict[str, Any], experiment: dict[str, Any]) -> None:
         """Copies the state to the host and writes it in the background.
 
         Args:
           step: updates done.
           state: of the run; may be donated once this returns.
-          data: the iterator's state.
+          host: what the host carries from step to step, fit for JSON and the same on every process.
           experiment: settings, for whoever reads the checkpoint.
         """
-        meta = {"format": _FORMAT, "step": step, "data": json.dumps(data), "experiment": json.dumps(experiment)}
+        meta = {"format": _FORMAT, "step": step, "host": json.dumps(host), "experiment": json.dumps(experiment)}
         self._checkpointer.save_checkpointables_async(
             step,
             {"params": nnx.to_pure_dict(state.parameters), "opt": _plain(state.optimizer), "meta": meta},
@@ -78,7 +90,10 @@ class Checkpoints:
         )
 
     def restore(self, like: TrainState) -> Restored:
-        """The newest step, laid out like `like`.
+        """The newest step.
+
+        Args:
+          like: shapes, dtypes and shardings to restore to; arrays, or `jax.ShapeDtypeStruct`.
 
         Raises:
           CheckpointError: naming the step and its directory, if it is damaged or does not fit.
@@ -90,17 +105,17 @@ class Checkpoints:
         try:
             loaded = self._checkpointer.load_checkpointables(step, abstract | {"meta": None})
             meta = loaded["meta"]
-            data = json.loads(str(meta["data"]))
+            host = json.loads(str(meta["host"]))
             stored_step = int(meta["step"])
         except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             raise CheckpointError(
                 f"{where}: step {step} cannot be restored ({type(error).__name__}: {str(error)[:500]}). It is damaged, "
                 "or another model or optimizer wrote it. Move that directory away to go on from the step before it."
             ) from error
-        parameters = jax.tree.map(lambda _, value: value, like.parameters, _like(like.parameters, loaded["params"]))
+        parameters = _like(like.parameters, loaded["params"])
         optimizer = _unplain(like.optimizer, loaded["opt"])
         number = jax.device_put(np.asarray(stored_step, np.int32), like.step.sharding)
-        return Restored(TrainState(number, parameters, optimizer), data, stored_step)
+        return Restored(TrainState(number, parameters, optimizer), host, stored_step)
 
     def wait(self) -> None:
         """Returns once everything is on disk."""
@@ -111,7 +126,7 @@ class Checkpoints:
         self._checkpointer.close()
 
 
-def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 
-# Dense bfloat16 peak of one JAX device, FLOP/s.
+# Dense bfloat16 peak of one JAX device, FLOP/s. A device is a chip; of the TPU7x, one of a chip's two cores.
 PEAK_FLOPS = {
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
@@ -22,6 +22,7 @@ PEAK_FLOPS = {
     "TPU v5p": 459e12,
     "TPU v6 lite": 918e12,
     "TPU v6e": 918e12,
+    "TPU7x": 1155e12,
     "NVIDIA A100-SXM4-80GB": 312e12,
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,

@@ -7,7 +7,7 @@ import enum
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -16,27 +16,34 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from srum_jax.data.errors import BadRecord
-from srum_jax.data.pipeline import HostBatch, make_iterator
+from srum_jax.data.pipeline import HostBatch, HostBatchIterator, make_iterator
 from srum_jax.experiment import Experiment
 from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.sharding import ROWS, RULES, batch_shardings
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.bagel.sharding import ROWS, RULES, TOKENS, batch_shardings
 from srum_jax.models.layers.logical_axes import check_layout
 from srum_jax.overrides import to_json
+from srum_jax.training.abstract_run import abstract_batch
 from srum_jax.training.checkpoint import Checkpoints
 from srum_jax.training.flops import count_pack, peak_flops, step_flops
-from srum_jax.training.mesh import build_mesh
+from srum_jax.training.mesh import ProcessRows, build_mesh
 from srum_jax.training.metrics import MetricsWindow, is_finite
 from srum_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from srum_jax.training.report import Report
-from srum_jax.training.state import load_model, new_train_state
+from srum_jax.training.state import LoadedModel, abstract_train_state, load_model, new_train_state
 from srum_jax.training.step import StepMetrics, compile_step, make_step
 from srum_jax.training.tokenizer import load_tokenizer
 
 _GIB = 2**30
+_TOKENS = ("tokens/text", "tokens/vit", "tokens/latent")
+
+
+class SettingsError(ValueError):
+    """Settings do not go together, or not with the model, the records or the devices."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot start, or had to stop."""
+    """Training had to stop."""
 
 
 class Ending(enum.Enum):
@@ -63,7 +70,8 @@ def train(experiment: Experiment, workdir: epath.Path) -> Outcome:
       workdir: of this run; holds `checkpoints/`, `metrics.jsonl`, `tensorboard/`.
 
     Raises:
-      TrainingError: settings do not go together, or the loss is not finite.
+      SettingsError: settings do not go together.
+      TrainingError: the loss is not finite.
       DataError, WeightsError, ShardingError, MeshError, ModelError, CheckpointError: see there.
     """
     settings = experiment.training
@@ -71,68 +79,81 @@ def train(experiment: Experiment, workdir: epath.Path) -> Outcome:
     # -- mesh ----------------------------------------------------------------------------------------------------
     mesh = build_mesh(experiment.mesh)
     devices = list(mesh.devices.flat)
-    _check_rows(experiment, mesh)
+    _check_shapes(experiment, mesh)
+    rows = ProcessRows.of(mesh, experiment.data.rows_per_batch, jax.process_index())
 
-    # -- model and state -----------------------------------------------------------------------------------------
+    # -- model ---------------------------------------------------------------------------------------------------
     model = load_model(experiment.model, mesh, experiment.compute.dtype)
     if experiment.mesh.check_layout and devices[0].platform == "tpu":
         check_layout(model.trained, mesh, RULES)
     optimizer = make_optimizer(experiment.optimizer)
-    state = new_train_state(model.trained, optimizer, mesh)
 
     # -- data ----------------------------------------------------------------------------------------------------
-    tokenizer = load_tokenizer(experiment.model.checkpoint)
-    batches = make_iterator(experiment.data, model.config, tokenizer, seed=experiment.seed,
-                            process_index=jax.process_index(), process_count=jax.process_count())
-
-    # -- restore -------------------------------------------------------------------------------------------------
+    batches = _open_records(experiment, model.config, rows)
     checkpoints = Checkpoints(workdir / "checkpoints", settings.keep)
-    done = 0
-    if checkpoints.latest is not None:
-        restored = checkpoints.restore(state)
-        state, done = restored.state, restored.step
-        batches.set_state(restored.data)
-    report = Report(workdir, first_step=done, last_step=settings.steps, enabled=jax.process_index() == 0)
-    report.say(_opening(experiment, mesh, model.trained, done))
+    with contextlib.closing(batches), checkpoints, _StopRequest() as stop:
 
-    with contextlib.closing(batches), _StopRequest() as stop:
+        # -- state: new or restored ------------------------------------------------------------------------------
+        window, done = MetricsWindow(), 0
+        opening = _opening(experiment, mesh, model)
+        if checkpoints.latest is None:
+            state = new_train_state(model.trained, optimizer, mesh)
+        else:
+            like = abstract_train_state(model.trained, optimizer, mesh)
+            for array in jax.tree.leaves(model.trained):
+                array.delete()  # the checkpoint's parameters take their place
+            restored = checkpoints.restore(like)
+            state, done = restored.state, restored.step
+            batches.set_state(restored.host["data"])
+            window.set_state(restored.host["metrics"])
+            opening += f", restored from step {done}"
         if done >= settings.steps:
-            report.close()
-            checkpoints.close()
             return Outcome(Ending.FINISHED, done, {})
-        # -- compile ---------------------------------------------------------------------------------------------
-        source = _Batches(batches, mesh)
-        first = next(source)
-        step = compile_step(
-            make_step(model.graphdef, model.config, optimizer, objective=experiment.objective,
-                      compute=experiment.compute, accumulation_steps=settings.accumulation_steps,
-                      reward_limits=experiment.data.reward_map.limits, seed=experiment.seed),
-            state, model.frozen, first.batch, mesh,
-        )
-        report.say(_memory(step))
-        loop = _Loop(experiment, report, flops_of=lambda counts: step_flops(model.config, counts),
-                     peak=peak_flops(devices))
 
-        # -- loop ------------------------------------------------------------------------------------------------
-        current, saved_at = first, done
-        while True:
-            state, metrics = step(state, model.frozen, current.batch)
-            done += 1
-            # One step late: while the device works on this step, the host looks at the one before.
-            loop.dispatched(done, metrics, current)
-            last, stopping = done == settings.steps, stop.requested(done)
-            if last or stopping or done % settings.save_every == 0:
-                loop.settle()  # a step whose loss is not finite is never saved
-                checkpoints.save(done, state, current.next_state, to_json(experiment))
-                saved_at = done
-            if last or stopping:
-                break
-            current = next(source)  # after saving, so that the saved place in the data belongs to the saved step
-        checkpoints.wait()
-        report.say(f"saved step {saved_at} in {workdir / 'checkpoints'}")
-        report.close()
-        checkpoints.close()
+        with Report(workdir, first_step=done, last_step=settings.steps, enabled=jax.process_index() == 0) as report:
+            report.say(opening)
+
+            # -- compile -----------------------------------------------------------------------------------------
+            batches.start_prefetch()
+            step = compile_step(
+                make_step(model.graphdef, model.config, optimizer, objective=experiment.objective,
+                          compute=experiment.compute, accumulation_steps=settings.accumulation_steps,
+                          reward_limits=experiment.data.reward_map.limits, seed=experiment.seed),
+                state, model.frozen, abstract_batch(experiment.data, model.config, mesh), mesh,
+            )
+            report.say(_memory(step))
+
+            # -- loop --------------------------------------------------------------------------------------------
+            source = _Batches(batches, mesh, rows)
+            log = _StepLog(experiment, report, window, peak_flops(devices),
+                           lambda host: rows.num_groups * step_flops(model.config, count_pack(host.batch)))
+            while True:
+                drawn = next(source)
+                with jax.transfer_guard("disallow"):  # nothing in here may wait for a device by accident
+                    state, metrics = step(state, model.frozen, drawn.batch)
+                    done += 1
+                    # One step late: while the devices work on this step, the host reads the one before.
+                    log.dispatched(done, metrics, drawn.host)
+                last, stopping = done == settings.steps, stop.requested(done)
+                if last or stopping or done % settings.save_every == 0:
+                    log.settle()  # a step whose loss is not finite is never saved
+                    # Saved before the next batch is drawn, so that the place in the data belongs to this step.
+                    host = {"data": batches.get_state(), "metrics": window.get_state()}
+                    checkpoints.save(done, state, host, to_json(experiment))
+                if last or stopping:
+                    break
+            checkpoints.wait()
+            report.say(f"saved step {done} in {checkpoints.directory}")
         return Outcome(Ending.FINISHED if last else Ending.INTERRUPTED, done, dict(source.bad_records))
+
+
+def _open_records(experiment: Experiment, config: BagelConfig, rows: ProcessRows) -> HostBatchIterator:
+    tokenizer = load_tokenizer(experiment.model.checkpoint)
+    try:
+        return make_iterator(experiment.data, config, tokenizer, seed=experiment.seed, process_index=rows.group,
+                             process_count=rows.num_groups)
+    except ValueError as error:  # records that are absent, or settings that do not go with the model
+        raise SettingsError(str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,14 +162,13 @@ class _Drawn:
 
     batch: PackedBatch
     host: HostBatch
-    next_state: dict  # of the iterator, once this batch has been trained on
 
 
 class _Batches:
     """Draws batches, puts them on the mesh, and counts what could not be used."""
 
-    def __init__(self, batches, mesh: Mesh):
-        self._batches, self._mesh = batches, mesh
+    def __init__(self, batches: HostBatchIterator, mesh: Mesh, rows: ProcessRows):
+        self._batches, self._mesh, self._rows = batches, mesh, rows
         self.bad_records: collections.Counter[str] = collections.Counter()
 
     def __iter__(self) -> Iterator[_Drawn]:
@@ -158,24 +178,23 @@ class _Batches:
         host = next(self._batches)
         self.bad_records.update(map(_kind, host.bad_records))
         shardings = batch_shardings(self._mesh, host.batch)
-        batch = jax.tree.map(jax.make_array_from_process_local_data, shardings, host.batch)
-        return _Drawn(batch, host, self._batches.get_state())
+        return _Drawn(jax.tree.map(self._rows.place, host.batch, shardings), host)
 
 
-class _Loop:
+class _StepLog:
     """The host's side of the steps: metrics, checks, and lines, one step behind the devices."""
 
-    def __init__(self, experiment: Experiment, report: Report, flops_of, peak: float | None):
-        self._every, self._report = experiment.training.log_every, report
+    def __init__(self, experiment: Experiment, report: Report, window: MetricsWindow, peak: float | None,
+                 flops_of: Callable[[HostBatch], float]):
+        self._every, self._report, self._window = experiment.training.log_every, report, window
         self._rate = learning_rate_schedule(experiment.optimizer)
         self._flops_of, self._peak = flops_of, peak
-        self._window = MetricsWindow()
-        self._pending: tuple[int, StepMetrics, _Drawn] | None = None
-        self._since, self._flops, self._tokens = time.monotonic(), 0.0, 0
+        self._pending: tuple[int, StepMetrics, HostBatch] | None = None
+        self._since, self._flops, self._tokens = time.monotonic(), 0.0, 0.0
 
-    def dispatched(self, step: int, metrics: StepMetrics, drawn: _Drawn) -> None:
-        """Notes a step that the devices are working on, and settles the one before."""
-        previous, self._pending = self._pending, (step, metrics, drawn)
+    def dispatched(self, step: int, metrics: StepMetrics, batch: HostBatch) -> None:
+        """Notes a step that the devices are working on, and reads the one before."""
+        previous, self._pending = self._pending, (step, metrics, batch)
         if previous is not None:
             self._take(*previous)
 
@@ -185,20 +204,18 @@ class _Loop:
             self._take(*self._pending)
             self._pending = None
 
-    def _take(self, step: int, metrics: StepMetrics, drawn: _Drawn) -> None:
+    def _take(self, step: int, metrics: StepMetrics, batch: HostBatch) -> None:
         metrics = jax.device_get(metrics)
         if not is_finite(metrics):
-            records = ", ".join(id_ for row in drawn.host.record_ids for id_ in row if id_)
+            records = ", ".join(id_ for row in batch.record_ids for id_ in row if id_)
             raise TrainingError(
                 f"step {step}: loss {float(metrics.loss)}, gradient norm {float(metrics.gradient_norm)}: not finite. "
                 f"Records of this batch (on this process): {records}. The last checkpoint is from before this step; "
                 "look at these records, or lower optimizer.learning_rate."
             )
         self._window.add(metrics)
-        counts = count_pack(drawn.host.batch)
-        processes = jax.process_count()  # rows of all processes hold about as much as ours
-        self._flops += self._flops_of(counts) * processes
-        self._tokens += (counts.und_tokens + counts.gen_tokens) * processes
+        self._flops += self._flops_of(batch)
+        self._tokens += sum(float(metrics.sums[name].total) for name in _TOKENS)
         self._report.advance(step)
         if step % self._every == 0:
             self._log(step)
@@ -213,7 +230,7 @@ class _Loop:
         }
         if self._peak is not None:
             values["speed/mfu"] = self._flops / seconds / self._peak
-        self._flops, self._tokens = 0.0, 0
+        self._flops, self._tokens = 0.0, 0.0
         self._report.log(step, values)
 
 
@@ -241,14 +258,18 @@ class _StopRequest:
         return self._asked.is_set()
 
 
-def _check_rows(experiment: Experiment, mesh: Mesh) -> None:
-    rows, micro = experiment.data.rows_per_batch, experiment.training.accumulation_steps
+def _check_shapes(experiment: Experiment, mesh: Mesh) -> None:
+    data, micro = experiment.data, experiment.training.accumulation_steps
     ways = int(np.prod([mesh.shape[axis] for axis in ROWS]))
-    if rows % (ways * micro):
-        raise TrainingError(
+    if data.rows_per_batch % (ways * micro):
+        raise SettingsError(
             f"data.rows_per_batch: expected a multiple of {ways * micro} (data x fsdp = {ways} devices times "
-            f"accumulation_steps {micro}), found {rows}."
+            f"accumulation_steps {micro}), found {data.rows_per_batch}."
         )
+    for name in ("text_capacity", "vit_capacity", "latent_capacity"):
+        if getattr(data, name) % mesh.shape[TOKENS]:
+            raise SettingsError(f"data.{name}: expected a multiple of mesh.seq = {mesh.shape[TOKENS]}, found "
+                                f"{getattr(data, name)}.")
 
 
 def _kind(record: BadRecord) -> str:
@@ -256,12 +277,11 @@ def _kind(record: BadRecord) -> str:
     return record.reason.partition(":")[0]
 
 
-def _opening(experiment: Experiment, mesh: Mesh, trained, done: int) -> str:
+def _opening(experiment: Experiment, mesh: Mesh, model: LoadedModel) -> str:
     shape = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
-    count = sum(leaf.size for leaf in jax.tree.leaves(trained))
-    device = mesh.devices.flat[0].device_kind
-    return (f"{experiment.name}: {count:,} trained parameters on {mesh.size} x {device} ({shape}), "
-            f"{experiment.compute.dtype}, {'from step ' + str(done) if done else 'from the start'}")
+    trained, frozen = (sum(leaf.size for leaf in jax.tree.leaves(part)) for part in (model.trained, model.frozen))
+    return (f"{experiment.name}: {trained:,} trained and {frozen:,} fixed values, {experiment.compute.dtype}, on "
+            f"{mesh.size} x {mesh.devices.flat[0].device_kind} ({shape})")
 
 
 def _memory(compiled: jax.stages.Compiled) -> str:

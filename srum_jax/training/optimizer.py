@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
@@ -42,19 +43,23 @@ class OptimizerConfig:
 def learning_rate_schedule(config: OptimizerConfig) -> optax.Schedule:
     """The rate of update k, counted from 0.
 
-    Update k of the warm-up uses `learning_rate * k / warmup_steps`, so the first update changes nothing.
+    Update k of the warm-up uses `learning_rate * k / warmup_steps`, so the first update changes nothing. The cosine
+    reaches `min_learning_rate` at `total_steps`. A number on the host gives a number on the host: reading the rate
+    for a log line does not wait for a device.
     """
-    if config.schedule == "constant":
-        after = optax.constant_schedule(config.learning_rate)
-    else:
-        after = optax.cosine_decay_schedule(
-            config.learning_rate, config.total_steps - config.warmup_steps,
-            alpha=config.min_learning_rate / config.learning_rate,
-        )
-    if config.warmup_steps == 0:
-        return after
-    warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
-    return optax.join_schedules([warmup, after], [config.warmup_steps])
+    least, span = config.min_learning_rate, config.learning_rate - config.min_learning_rate
+
+    def rate(update: jax.typing.ArrayLike) -> jax.typing.ArrayLike:
+        xp = jnp if isinstance(update, jax.Array) else np
+        if config.schedule == "constant":
+            after = config.learning_rate
+        else:
+            progress = (update - config.warmup_steps) / (config.total_steps - config.warmup_steps)
+            after = least + span * (1 + xp.cos(xp.pi * xp.clip(progress, 0.0, 1.0))) / 2
+        warmup = config.learning_rate * update / max(config.warmup_steps, 1)
+        return xp.where(update < config.warmup_steps, warmup, after)
+
+    return rate
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:

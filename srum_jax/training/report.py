@@ -46,6 +46,12 @@ class Report:
         self._bar = tqdm(total=last_step, initial=first_step, unit="step", disable=not sys.stderr.isatty(),
                          dynamic_ncols=True)
 
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
     def log(self, step: int, values: dict[str, float]) -> None:
         """One line per sink.
 

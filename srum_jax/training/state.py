@@ -17,8 +17,8 @@ from srum_jax.weights.load import load_bagel
 GENERATION = ("llm.*", "time_embedder.*", "vae2llm.*", "llm2vae.*")
 # The same without the understanding expert, which then cannot forget.
 GENERATION_EXPERT_ONLY = ("llm.layers.gen.*", "llm.gen_norm.*", "time_embedder.*", "vae2llm.*", "llm2vae.*")
-# Never trained, whatever the patterns say: the reference keeps it fixed in every recipe.
-_ALWAYS_FROZEN = ("vae.*",)
+# Never trained, whatever the patterns say: the reference keeps both fixed in its recipes.
+_ALWAYS_FROZEN = ("vae.*", "vit.*")
 
 
 class ModelError(ValueError):
@@ -85,25 +85,43 @@ def split_trainable(state: nnx.State, patterns: tuple[str, ...]) -> tuple[nnx.St
       ModelError: naming each pattern that selects no parameter.
     """
     names = [dotted(path) for path, variable in nnx.to_flat_state(state) if isinstance(variable, nnx.Param)]
-    idle = [pattern for pattern in patterns if not fnmatch.filter(names, pattern)]
+    idle = [pattern for pattern in patterns if not any(_selected(name, (pattern,)) for name in names)]
     if idle or not patterns:
         raise ModelError(f"model.trainable: {', '.join(map(repr, idle)) or 'an empty list'} selects no parameter of "
-                         "this model; names look like 'llm.layers.gen.query.kernel'.")
+                         "this model that can be trained (vae and vit cannot); names look like "
+                         "'llm.layers.gen.query.kernel'.")
     return nnx.split_state(
         state, lambda path, variable: isinstance(variable, nnx.Param) and _selected(dotted(path), patterns), ...
     )
 
 
-def new_train_state(
-    trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh
-) -> TrainState:
+def new_train_state(trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
     """The state before the first step; moments are made where their parameters lie."""
     moments = optimizer_shardings(trained, optimizer, mesh)
-    replicated = NamedSharding(mesh, PartitionSpec())
     return TrainState(
-        step=jax.device_put(jnp.zeros((), jnp.int32), replicated),
+        step=jax.jit(lambda: jnp.zeros((), jnp.int32), out_shardings=NamedSharding(mesh, PartitionSpec()))(),
         parameters=trained,
         optimizer=jax.jit(optimizer.init, out_shardings=moments)(trained),
+    )
+
+
+def abstract_train_state(trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """Shapes and layouts of `new_train_state`, as `jax.ShapeDtypeStruct`; nothing is allocated.
+
+    Args:
+      trained: arrays, or their shapes with shardings.
+      optimizer: see `make_optimizer`.
+      mesh: where counters are replicated.
+    """
+    def struct(leaf, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return TrainState(
+        step=jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, PartitionSpec())),
+        parameters=jax.tree.map(lambda leaf: struct(leaf, leaf.sharding), trained),
+        optimizer=jax.tree.map(
+            struct, jax.eval_shape(optimizer.init, trained), optimizer_shardings(trained, optimizer, mesh)
+        ),
     )
 
 

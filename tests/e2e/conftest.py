@@ -1,0 +1,3 @@
+"""Fixtures shared with the tests of training."""
+
+from tests.training.conftest import tiny_base  # noqa: F401

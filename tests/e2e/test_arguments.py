@@ -1,0 +1,88 @@
+"""What the training command says to arguments and directories that it cannot use."""
+
+import sys
+
+import pytest
+
+from srum_jax import train
+
+
+@pytest.fixture
+def command(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the command sets its own
+
+    def call(*arguments, workdir=tmp_path / "run"):
+        code = train.main([*arguments, "--workdir", str(workdir)])
+        return code, capsys.readouterr().err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--experiment=tny"], "no such experiment; the nearest is tiny"),
+        (["--experiment=absent.py"], "absent.py: no such file"),
+        (["--experiment=tiny", "--set", "training.stps=3"], "no such setting; the nearest is training.steps"),
+        (["--experiment=tiny", "--set", "training.steps=many"], "training.steps: expected int, found 'many'"),
+        (["--experiment=tiny", "--set", "training.steps=0"], "training.steps: expected a positive number, found 0"),
+        (["--experiment=tiny", "--set", "compute.dtype=float16"], "compute.dtype: expected one of float32, bfloat16"),
+        (["--experiment=tiny", "--set", "mesh.data=3"], "cannot be laid over"),
+        (["--experiment=bagel_cot", "--set", "mesh.fsdp=5"], "cannot be laid over 8 devices"),
+        (["--experiment=bagel_cot", "--set", "mesh.fsdp=1"], "model.checkpoint: expected the directory of a BAGEL"),
+        (["--experiment=tiny", "--set", "data.rows_per_batch=12"], "data.rows_per_batch: expected a multiple of 8"),
+        (["--experiment=tiny", "--set", "mesh.seq=8", "--set", "data.text_capacity=90"],
+         "data.text_capacity: expected a multiple of mesh.seq = 8, found 90"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line_with_exit_code_2(command, monkeypatch, arguments, message):
+    monkeypatch.setattr("experiments.tiny.prepare", lambda experiment, workdir: experiment)
+    code, err = command(*arguments)
+    assert code == 2 and message in err and "Traceback" not in err
+    assert err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_a_work_directory_of_another_run_is_refused_with_the_differences(command, monkeypatch):
+    monkeypatch.setattr("experiments.tiny.prepare", lambda experiment, workdir: experiment)
+    first = ["--experiment=tiny", "--set", "mesh.data=3"]  # goes no further than the settings
+    assert command(*first)[0] == 2
+    code, err = command("--experiment=tiny", "--set", "optimizer.learning_rate=0.5", "--set", "seed=3")
+    assert code == 2 and "belongs to a run with other settings" in err
+    assert "optimizer.learning_rate: this directory 0.001, this command 0.5" in err
+    assert "seed: this directory 0, this command 3" in err
+    code, err = command(*first, "--set", "training.steps=7", "--set", "mesh.tensor=2", "--set", "data.prefetch=9")
+    assert "cannot be laid over" in err, "these settings may change"
+
+
+def test_a_settings_file_that_is_damaged_is_named(command, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{")
+    code, err = command("--experiment=tiny")
+    assert code == 2 and "config.json: not valid JSON" in err
+
+
+def test_a_work_directory_that_cannot_be_made_is_an_error(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, err = command("--experiment=tiny", workdir=tmp_path / "file" / "run")
+    assert code == 2 and "cannot be made" in err
+
+
+def test_records_that_are_absent_are_an_error_with_exit_code_2(command, monkeypatch, tiny_base, tmp_path):
+    monkeypatch.setattr("experiments.tiny.prepare", lambda experiment, workdir: experiment)
+    code, err = command("--experiment=tiny", "--set", f"model.checkpoint={tiny_base}",
+                        "--set", f"data.records={tmp_path / 'nowhere'}")
+    assert code == 2 and "nowhere" in err and "Traceback" not in err
+
+
+def test_help_shows_examples_and_exit_codes(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert "--experiment=tiny" in text and "exit codes" in text and "bagel_lambda_sweep:0.25" in text
+
+
+def test_an_absent_experiment_is_an_error_of_usage():
+    with pytest.raises(SystemExit) as stopped:
+        train.main([])
+    assert stopped.value.code == 2

@@ -1,0 +1,80 @@
+"""Runs that are stopped in every way, and then go on as if nothing had happened."""
+
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from tests.e2e.command import lines, parameters, run, signal_when, start, steps
+
+# Saving falls between log lines, so that a resumed run has to finish a line that another one began.
+SETTINGS = ("training.steps=40", "training.save_every=4", "training.log_every=3", "training.keep=20",
+            "data.rows_per_batch=2")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_interrupted_and_terminated_repeats_the_losses_of_one_that_is_not(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    code, out, err = run(whole, *SETTINGS)
+    assert code == 0 and "done after step 40" in out, err
+    assert steps(whole) == list(range(4, 41, 4))
+
+    broken.mkdir()
+    shutil.copytree(whole / "shapes", broken / "shapes")
+    code, *_ = signal_when(start(broken, *SETTINGS), lambda: 4 in steps(broken), signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    killed_at = steps(broken)[-1]
+    assert killed_at < 40
+
+    process = start(broken, *SETTINGS)
+    code, out, err = signal_when(process, lambda: steps(broken)[-1] > killed_at, signal.SIGINT)
+    assert code == 130 and "interrupted" in err and f"restored from step {killed_at}" in out
+    interrupted_at = steps(broken)[-1]
+
+    process = start(broken, *SETTINGS)
+    code, out, err = signal_when(process, lambda: steps(broken)[-1] > interrupted_at, signal.SIGTERM)
+    stopped_at = steps(broken)[-1]
+    assert code == 0 and f"stopped as asked after step {stopped_at}" in out, err
+
+    code, out, err = run(broken, *SETTINGS)
+    assert code == 0 and f"restored from step {stopped_at}" in out, err
+    assert lines(broken) == lines(whole)
+    expected = parameters(whole, 40)
+    for name, values in parameters(broken, 40).items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+    code, out, _ = run(broken, *SETTINGS)  # there is nothing left to do
+    assert code == 0 and "done after step 40" in out
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_the_run_names_the_records_and_keeps_the_last_checkpoint(tmp_path):
+    code, _, err = run(tmp_path, "training.save_every=1", "data.rows_per_batch=2", "optimizer.learning_rate=1e30",
+                       "optimizer.warmup_steps=0")
+    assert code == 1 and "Traceback" not in err
+    assert "step 2: loss nan" in err and "not finite" in err
+    names = err.split("on this process): ")[1].split(". The last")[0].split(", ")
+    assert len(names) == 4 and all(name.startswith("shapes_train-") for name in names), names
+    assert steps(tmp_path) == [1]
+
+
+@pytest.mark.slow
+def test_damaged_records_stop_the_run_or_are_counted(tmp_path):
+    short = ("training.steps=2", "data.rows_per_batch=8")
+    code, _, err = run(tmp_path / "a", *short)
+    assert code == 0, err
+    shard = sorted((tmp_path / "a" / "shapes" / "records").glob("*.tfrecord"))[0]
+    data = bytearray(shard.read_bytes())
+    for place in range(500, len(data), 1500):
+        data[place] ^= 0xFF
+    for name in ("b", "c"):
+        shutil.copytree(tmp_path / "a" / "shapes", tmp_path / name / "shapes")
+        (tmp_path / name / "shapes" / "records" / shard.name).write_bytes(data)
+
+    code, _, err = run(tmp_path / "b", *short)
+    assert code == 1 and "Traceback" not in err
+    assert shard.name in err and ": record " in err and "data.on_bad_record=skip" in err
+    code, out, err = run(tmp_path / "c", *short, "data.on_bad_record=skip")
+    assert code == 0, err
+    assert "done after step 2" in out and "places were left empty" in out

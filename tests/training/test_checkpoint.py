@@ -1,0 +1,165 @@
+import json
+import shutil
+
+import jax
+import numpy as np
+import orbax.checkpoint.experimental.v1 as ocp
+import pytest
+
+from srum_jax.training.checkpoint import CheckpointError, Checkpoints
+from srum_jax.training.state import TrainState
+from srum_jax.weights.orbax_params import OrbaxArrays, find_step
+from tests.training.runs import batches, small_run
+
+HOST = {"data": {"next_row": 16, "records": "abc"}, "metrics": {"values": {"loss": 0.1 + 0.2}}}
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Two steps on eight devices."""
+    run = small_run(2, 4, 1, 1)
+    run.train(*batches(2))
+    return run
+
+
+def abstract(state):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+
+
+def equal(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+@pytest.fixture
+def saved(run, tmp_path):
+    """A directory with steps 1 and 2."""
+    with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, _at(run.state, step), HOST | {"of": step}, {"name": "x", "seed": 1})
+    return tmp_path / "checkpoints"
+
+
+def _at(state, step):
+    number = jax.device_put(np.asarray(step, np.int32), state.step.sharding)
+    return TrainState(number, state.parameters, state.optimizer)
+
+
+def test_everything_comes_back_exactly(run, saved):
+    with Checkpoints(saved, keep=3) as checkpoints:
+        assert checkpoints.latest == 2
+        restored = checkpoints.restore(abstract(run.state))
+    assert restored.step == 2 and restored.host == HOST | {"of": 2}
+    equal(restored.state, _at(run.state, 2))
+    for a, b in zip(jax.tree.leaves(restored.state), jax.tree.leaves(run.state), strict=True):
+        assert a.sharding == b.sharding
+
+
+def test_a_restored_state_can_be_trained_on(run, saved):
+    with Checkpoints(saved, keep=3) as checkpoints:
+        again = run.of(checkpoints.restore(abstract(run.state)).state)
+    expected = run.of(jax.tree.map(lambda leaf: jax.device_put(leaf, may_alias=False), run.state))
+    one, other = (r.train(batches(3)[2])[0] for r in (expected, again))
+    assert one.loss == other.loss and one.gradient_norm == other.gradient_norm
+    equal(again.state, expected.state)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 2, 2, 2)])
+def test_another_mesh_is_restored_to(run, saved, shape):
+    like = abstract(small_run(*shape).state)
+    with Checkpoints(saved, keep=3) as checkpoints:
+        restored = checkpoints.restore(like)
+    equal(restored.state, _at(run.state, 2))
+    for found, wanted in zip(jax.tree.leaves(restored.state), jax.tree.leaves(like), strict=True):
+        assert found.sharding == wanted.sharding
+
+
+def test_only_the_newest_steps_are_kept(run, tmp_path):
+    with Checkpoints(tmp_path / "c", keep=2) as checkpoints:
+        for step in (1, 2, 3, 4):
+            checkpoints.save(step, _at(run.state, step), {}, {})
+    assert sorted(int(path.name) for path in (tmp_path / "c").iterdir() if path.name.isdecimal()) == [3, 4]
+
+
+def test_a_save_that_was_cut_short_is_no_step(run, saved):
+    (saved / "3.orbax-checkpoint-tmp").mkdir()
+    (saved / "3.orbax-checkpoint-tmp" / "params").mkdir()
+    with Checkpoints(saved, keep=3) as checkpoints:
+        assert checkpoints.latest == 2
+        assert checkpoints.restore(abstract(run.state)).step == 2
+        checkpoints.save(3, _at(run.state, 3), {}, {})
+    with Checkpoints(saved, keep=3) as checkpoints:
+        assert checkpoints.latest == 3
+
+
+def _truncate(step):
+    for path in (step / "params" / "d").iterdir():
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(step):
+    for path in (step / "opt" / "d").iterdir():
+        data = bytearray(path.read_bytes())
+        for place in range(len(data) // 8, len(data), max(1, len(data) // 64)):
+            data[place] ^= 0xFF
+        path.write_bytes(bytes(data))
+
+
+def _lose(step):
+    for path in (step / "params" / "ocdbt.process_0" / "d").iterdir():
+        path.unlink()
+    for path in (step / "params" / "d").iterdir():
+        path.unlink()
+
+
+def _no_metadata(step):
+    (step / "params" / "_METADATA").unlink()
+
+
+def _broken_metadata(step):
+    (step / "params" / "_METADATA").write_text("{")
+
+
+def _no_opt(step):
+    shutil.rmtree(step / "opt")
+
+
+def _no_meta(step):
+    shutil.rmtree(step / "meta")
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, _lose, _no_metadata, _broken_metadata, _no_opt, _no_meta])
+def test_a_damaged_step_is_named_and_the_one_before_can_be_used(run, saved, damage):
+    damage(saved / "2")
+    with Checkpoints(saved, keep=3) as checkpoints:
+        with pytest.raises(CheckpointError, match=r"checkpoints/2: step 2 cannot be restored .*Move that directory"):
+            checkpoints.restore(abstract(run.state))
+    (saved / "2").rename(saved.parent / "damaged")
+    with Checkpoints(saved, keep=3) as checkpoints:
+        restored = checkpoints.restore(abstract(run.state))
+    assert restored.step == 1
+    equal(restored.state, _at(run.state, 1))
+
+
+def test_another_models_step_is_refused(run, saved):
+    like = abstract(run.state)
+    wider = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((*x.shape[:-1], 2 * x.shape[-1]), x.dtype, sharding=x.sharding) if x.ndim else x,
+        like,
+    )
+    with Checkpoints(saved, keep=3) as checkpoints, pytest.raises(CheckpointError, match="another model or optimizer"):
+        checkpoints.restore(wider)
+
+
+def test_the_weights_tools_read_the_parameters_without_restoring(run, saved):
+    arrays = OrbaxArrays(find_step(saved.parent))
+    name = "llm.layers.gen.query.kernel"
+    np.testing.assert_array_equal(arrays.read(name), run.state.parameters.llm.layers.gen.query.kernel[...])
+    assert not any(name.startswith("vae.") for name in arrays.shapes)
+
+
+def test_the_settings_of_the_run_lie_in_the_checkpoint(saved):
+    meta = ocp.load_checkpointables(saved / "2", {"meta": None})["meta"]
+    assert json.loads(meta["experiment"]) == {"name": "x", "seed": 1}

@@ -1,0 +1,114 @@
+import pytest
+
+from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
+from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.overrides import from_json, to_json
+from srum_jax.training.optimizer import OptimizerConfig
+
+REAL = BagelConfig(LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), None, AutoencoderConfig(),
+                   SpecialTokens())
+
+
+def recipe(name):
+    return load_recipe(name).experiment
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_experiment_builds_survives_json_and_is_documented(name):
+    found = load_recipe(name)
+    assert from_json(Experiment, to_json(found.experiment)) == found.experiment
+    module_doc = __import__(f"experiments.{name}", fromlist=["x"]).__doc__
+    assert f"python -m srum_jax.train --experiment={name}" in module_doc
+    if name != "tiny":
+        assert "not measured yet" in module_doc
+        found.experiment.data.row_capacity(REAL)  # sizes go with the released model
+
+
+def test_the_named_experiments_of_the_paper_exist():
+    assert {"bagel_cot", "bagel", "bagel_sft", "bagel_no_global", "bagel_no_reference", "bagel_sparse",
+            "bagel_lambda_sweep", "bagel_official", "tiny"} <= set(experiment_names())
+
+
+def test_the_paper_recipe_is_the_papers():
+    cot = recipe("bagel_cot")
+    assert cot.optimizer == OptimizerConfig(
+        learning_rate=2.5e-5, schedule="constant", warmup_steps=500, beta1=0.9, beta2=0.95, eps=1e-15,
+        weight_decay=0.0, clip_norm=1.0,
+    )
+    assert cot.model.timestep_shift == 4.0
+    assert (cot.objective.reward_coefficient, cot.objective.reference_coefficient) == (1.0, 0.5)
+    assert cot.data.reward_map.limits == (-1.0, 1.0)
+    assert (cot.compute.dtype, cot.compute.attention) == ("bfloat16", "splash")
+
+
+def test_the_official_recipe_is_that_of_the_released_script():
+    official = recipe("bagel_official")
+    assert (official.optimizer.learning_rate, official.optimizer.warmup_steps) == (2e-5, 100)
+    assert official.training.steps == 309
+    assert official.model.timestep_shift == 1.0
+    assert official.data.text_dropout == 0.1 and official.data.stride == 256
+    assert official.data.reward_map.limits == (0.0, 1.0) and official.data.reward_map.box_space == "unscaled"
+    assert official.seed == 4396
+
+
+def test_ablations_differ_from_the_main_run_in_one_thing_only():
+    main = to_json(recipe("bagel_cot"))
+    expected = {
+        "bagel": {},
+        "bagel_sft": {"objective": {"reward_coefficient": 0.0, "reference_coefficient": 1.0}},
+        "bagel_no_global": {"data": {"reward_map": main["data"]["reward_map"] | {"use_global": False}}},
+        "bagel_no_reference": {"objective": {"reference_coefficient": 0.0}},
+        "bagel_sparse": {"data": {"reward_map": main["data"]["reward_map"] | {"binarize": "region"}}},
+        "bagel_lambda_sweep:0.25": {"objective": {"reference_coefficient": 0.25}},
+    }
+    for name, groups in expected.items():
+        found = to_json(recipe(name))
+        assert found.pop("name") != main["name"]
+        wanted = {key: main[key] | groups[key] if key in groups else main[key] for key in main if key != "name"}
+        assert found == wanted, name
+
+
+def test_the_sweep_names_its_runs_by_value_and_refuses_what_is_no_number():
+    assert recipe("bagel_lambda_sweep:0.25").name == "bagel_lambda_0.25"
+    assert recipe("bagel_lambda_sweep").objective.reference_coefficient == 0.5
+    with pytest.raises(ExperimentError, match="expected a number behind the colon, found 'much'"):
+        load_recipe("bagel_lambda_sweep:much")
+
+
+def test_an_unknown_name_gives_the_nearest():
+    with pytest.raises(ExperimentError, match="--experiment=bagel_cott: no such experiment; the nearest is bagel_cot"):
+        load_recipe("bagel_cott")
+
+
+def test_an_argument_for_an_experiment_that_takes_none_is_an_error():
+    with pytest.raises(ExperimentError, match="takes no argument"):
+        load_recipe("tiny:3")
+
+
+def test_a_users_own_file_is_an_experiment(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from experiments.tiny import prepare\nfrom srum_jax.experiment import Experiment\n\n\n"
+                    "def experiment():\n    return Experiment('mine', seed=3)\n")
+    found = load_recipe(str(path))
+    assert found.experiment == Experiment("mine", seed=3) and found.prepare is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", r"mine\.py: expected a function experiment\(\) -> Experiment, found none"),
+        ("from srum_jax.training.config import TrainingConfig\ndef experiment():\n    return TrainingConfig(steps=0)\n",
+         r"mine\.py: training\.steps: expected a positive number, found 0"),
+        ("def experiment(size):\n    return None\n", "needs an argument behind a colon"),
+        ("def experiment():\n    return 3\n", r"mine\.py: experiment\(\) returned int, expected Experiment"),
+    ],
+)
+def test_a_file_that_is_no_experiment_says_why(tmp_path, text, message):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(ExperimentError, match=message):
+        load_recipe(str(tmp_path / "mine.py"))
+
+
+def test_a_file_that_is_not_there_is_an_error():
+    with pytest.raises(ExperimentError, match="no such file"):
+        load_recipe("absent/mine.py")

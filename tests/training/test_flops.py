@@ -1,0 +1,51 @@
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.models.layers.attention_mask import allowed
+from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.training.flops import PackCounts, count_pack, peak_flops, step_flops
+from tests.models.packs import random_batch, random_stream, small_config
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_are_those_that_the_attention_mask_allows(seed):
+    stream = random_stream(np.random.default_rng(seed), rows=2, length=60)
+    empty = np.zeros((2, 0), np.int32)
+    batch = types.SimpleNamespace(text=stream, vit=TokenStream(*[empty] * 6), latent=TokenStream(*[empty] * 6),
+                                  ce_weights=empty)
+    real = np.asarray(stream.sample) >= 0
+    mask = np.asarray(allowed(*(TokenStream(*(jnp.asarray(getattr(stream, f)) for f in stream.__dataclass_fields__))
+                                for _ in range(2))))
+    expected = int(np.sum(mask & real[:, :, None] & real[:, None, :]))
+    assert count_pack(batch).pairs == expected
+    assert count_pack(batch).und_tokens == int(real.sum())
+
+
+def test_a_text_to_image_row_is_counted_by_hand():
+    batch = random_batch(small_config(), rows=1)
+    words = int(np.sum(batch.text.sample >= 0)) - 2
+    image = 16 + 2
+    counts = count_pack(batch)
+    assert (counts.und_tokens, counts.gen_tokens) == (words + 2, 16)
+    assert counts.pairs == words * (words + 1) // 2 + image * (words + image)
+
+
+def test_the_released_model_takes_six_flops_for_each_weight_of_a_tokens_expert():
+    real = BagelConfig(LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), None, AutoencoderConfig(),
+                       SpecialTokens())
+    # One expert's layer has 233,058,048 values, of which norms and biases are no matrices (spec of the checkpoint).
+    matrices = 233_058_048 - 2 * 3584 - 2 * 128 - (3584 + 2 * 512)
+    tokens = PackCounts(und_tokens=100, gen_tokens=0, vit_tokens=0, text_predictions=0, pairs=0)
+    assert step_flops(real, tokens) == 6 * 100 * 28 * matrices
+    pairs = PackCounts(0, 0, 0, 0, pairs=1000)
+    assert step_flops(real, pairs) == 12 * 1000 * 28 * 3584, "12 x heads x head width a pair and layer"
+
+
+def test_the_peak_is_known_for_tpus_and_unknown_elsewhere():
+    devices = [types.SimpleNamespace(device_kind="TPU v5p")] * 4
+    assert peak_flops(devices) == 4 * 459e12
+    assert peak_flops([types.SimpleNamespace(device_kind="cpu")]) is None

@@ -1,0 +1,114 @@
+import dataclasses
+import json
+
+import pytest
+
+from srum_jax.experiment import Experiment
+from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    low: int = 0
+    high: int = 10
+    label: str = "a"
+    limit: float | None = None
+
+    def __post_init__(self):
+        if self.low > self.high:
+            raise ValueError(f"window.low: expected at most high {self.high}, found {self.low}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    name: str
+    rate: float = 0.5
+    exact: bool = False
+    patterns: tuple[str, ...] = ("x",)
+    pair: tuple[int, float] = (1, 2.0)
+    window: Window = dataclasses.field(default_factory=Window)
+
+
+BASE = Settings("base")
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("rate=3", dataclasses.replace(BASE, rate=3.0)),
+        ("rate=1e-5", dataclasses.replace(BASE, rate=1e-5)),
+        ("exact=true", dataclasses.replace(BASE, exact=True)),
+        ("exact=False", dataclasses.replace(BASE, exact=False)),
+        ("name=12", dataclasses.replace(BASE, name="12")),
+        ('name="a b"', dataclasses.replace(BASE, name="a b")),
+        ("name=a=b", dataclasses.replace(BASE, name="a=b")),
+        ("patterns=a.*,b.*", dataclasses.replace(BASE, patterns=("a.*", "b.*"))),
+        ('patterns=["a,b", "c"]', dataclasses.replace(BASE, patterns=("a,b", "c"))),
+        ("patterns=", dataclasses.replace(BASE, patterns=())),
+        ("pair=3,4", dataclasses.replace(BASE, pair=(3, 4.0))),
+        ("window.limit=2", dataclasses.replace(BASE, window=Window(limit=2.0))),
+        ("window.limit=none", BASE),
+        (" window.high = 7 ", dataclasses.replace(BASE, window=Window(high=7))),
+    ],
+)
+def test_a_setting_is_read_as_the_type_of_its_field(setting, expected):
+    changed = apply_overrides(BASE, [setting])
+    assert changed == expected
+    assert type(changed.rate) is float and type(changed.pair[1]) is float
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("window.hihg=3", "--set window.hihg: no such setting; the nearest is window.high."),
+        ("wndow.high=3", "--set wndow.high: no such setting; the nearest is window.high."),
+        ("rate.x=3", "--set rate.x: no such setting; the nearest is rate."),
+        ("rate=fast", "--set rate: expected float, found 'fast'."),
+        ("window.high=1.5", "--set window.high: expected int, found '1.5'."),
+        ("window.high=true", "--set window.high: expected int, found 'true'."),
+        ("exact=1", "--set exact: expected bool, found '1'."),
+        ("rate=none", "--set rate: expected float, found 'none'."),
+        ("window.limit=x", "--set window.limit: expected float | None, found 'x'."),
+        ("pair=1", "--set pair: expected tuple[int, float], found '1'."),
+        ("patterns=[1]", "--set patterns: expected tuple[str, ...], found '[1]'."),
+        ("window=3", "--set window: names a group; set one of window.low, window.high"),
+        ("rate", "--set rate: expected NAME=VALUE, for instance training.steps=200."),
+        ("window.low=11", "--set window.low=11: window.low: expected at most high 10, found 11."),
+    ],
+)
+def test_a_setting_that_cannot_be_used_says_what_was_expected_and_what_was_found(setting, message):
+    with pytest.raises(OverrideError) as error:
+        apply_overrides(BASE, [setting])
+    assert message in str(error.value)
+
+
+def test_settings_that_only_go_together_may_come_in_any_order():
+    expected = Window(low=20, high=30)
+    assert apply_overrides(BASE, ["window.low=20", "window.high=30"]).window == expected
+    assert apply_overrides(BASE, ["window.high=30", "window.low=20"]).window == expected
+
+
+def test_the_last_of_two_values_for_one_setting_counts():
+    assert apply_overrides(BASE, ["rate=1", "rate=2"]).rate == 2
+
+
+def test_an_experiment_survives_json():
+    changed = apply_overrides(Experiment("x"), ["model.timestep_shift=4", "model.trainable=llm.*", "data.stride=32"])
+    again = from_json(Experiment, json.loads(json.dumps(to_json(changed))))
+    assert again == changed and isinstance(again.model.trainable, tuple)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "x", "rte": 1}, "rte: no such setting; the nearest is rate."),
+        ({"name": "x", "window": {"hi": 1}}, "window.hi: no such setting; the nearest is high."),
+        ({"name": "x", "window": {"high": "3"}}, "window.high: expected int, found '3'."),
+        ({"name": "x", "window": 3}, "window: expected Window, found 3."),
+        ({"rate": 1}, "name"),
+    ],
+)
+def test_json_that_does_not_fit_is_refused_by_field(values, message):
+    with pytest.raises(OverrideError) as error:
+        from_json(Settings, values)
+    assert message in str(error.value)

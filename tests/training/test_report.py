@@ -1,0 +1,61 @@
+import json
+
+from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import masked_crc32c
+
+from srum_jax.training.report import METRICS_FILE, Report
+
+
+def lines(directory):
+    return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
+
+
+def events(directory):
+    """Every scalar of the event files, read as TFRecords."""
+    found = []
+    for path in sorted((directory / "tensorboard").iterdir()):
+        data, place = path.read_bytes(), 0
+        while place < len(data):
+            length = int.from_bytes(data[place : place + 8], "little")
+            payload = data[place + 12 : place + 12 + length]
+            assert int.from_bytes(data[place + 12 + length : place + 16 + length], "little") == masked_crc32c(payload)
+            event = event_pb2.Event.FromString(payload)
+            found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+            place += 16 + length
+    return found
+
+
+def test_floats_keep_all_their_digits_and_the_console_gets_one_line(tmp_path, capsys):
+    values = {"loss/total": 0.1 + 0.2, "learning_rate": 2.5e-5, "loss_by_time/q0": 1 / 3}
+    with Report(tmp_path, first_step=0, last_step=20) as report:
+        report.advance(10)
+        report.log(10, values)
+    assert lines(tmp_path) == [{"step": 10} | values]
+    printed = capsys.readouterr()
+    assert printed.out == "step      10  loss 0.30000  lr 2.5e-05\n"
+    assert printed.err == "", "no progress bar without a terminal"
+
+
+def test_tensorboard_gets_every_value(tmp_path):
+    with Report(tmp_path, first_step=0, last_step=20) as report:
+        report.log(10, {"loss/total": 0.25, "speed/mfu": 0.5})
+    assert events(tmp_path) == [(10, "loss/total", 0.25), (10, "speed/mfu", 0.5)]
+
+
+def test_lines_behind_the_restored_step_are_dropped_and_a_torn_one_too(tmp_path):
+    with Report(tmp_path, first_step=0, last_step=40) as report:
+        for step in (10, 20, 30):
+            report.log(step, {"loss/total": float(step)})
+    with (tmp_path / METRICS_FILE).open("a") as file:
+        file.write('{"step": 4')
+    with Report(tmp_path, first_step=20, last_step=40) as report:
+        report.log(30, {"loss/total": 31.0})
+    assert [(line["step"], line["loss/total"]) for line in lines(tmp_path)] == [(10, 10.0), (20, 20.0), (30, 31.0)]
+
+
+def test_other_processes_write_nothing(tmp_path, capsys):
+    with Report(tmp_path, first_step=0, last_step=20, enabled=False) as report:
+        report.say("x")
+        report.advance(1)
+        report.log(10, {"loss/total": 1.0})
+    assert not list(tmp_path.iterdir()) and capsys.readouterr().out == ""

@@ -1,0 +1,99 @@
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from flax import nnx
+
+from srum_jax.models.bagel.abstract import abstract_bagel
+from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.bagel.sharding import RULES
+from srum_jax.models.layers.logical_axes import dotted, named_shardings
+from srum_jax.training.optimizer import OptimizerConfig, make_optimizer
+from srum_jax.training.state import (
+    GENERATION,
+    GENERATION_EXPERT_ONLY,
+    ModelError,
+    ModelSource,
+    abstract_train_state,
+    load_model,
+    new_train_state,
+    split_trainable,
+)
+from tests.models.packs import mesh_of, small_config
+
+
+def names(state):
+    return {dotted(path) for path, _ in nnx.to_flat_state(state)}
+
+
+@pytest.fixture(scope="module")
+def abstract():
+    return abstract_bagel(small_config())[1]
+
+
+def test_the_paper_trains_the_language_model_and_the_latent_projections_and_nothing_else(abstract):
+    trained, frozen = (names(part) for part in split_trainable(abstract, GENERATION))
+    assert trained | frozen == names(abstract) and not trained & frozen
+    assert {name.split(".")[0] for name in trained} == {"llm", "time_embedder", "vae2llm", "llm2vae"}
+    assert {name.split(".")[0] for name in frozen} == {
+        "vae", "vit", "connector", "latent_pos_embed", "vit_pos_embed",
+    }
+
+
+def test_the_understanding_expert_can_be_left_out(abstract):
+    trained = names(split_trainable(abstract, GENERATION_EXPERT_ONLY)[0])
+    assert "llm.layers.gen.query.kernel" in trained and "llm.gen_norm.scale" in trained
+    assert not any(".und" in name or "embed." in name or "lm_head" in name for name in trained)
+
+
+def test_autoencoder_vision_tower_and_position_tables_stay_whatever_the_patterns(abstract):
+    trained = names(split_trainable(abstract, ("*",))[0])
+    assert {name.split(".")[0] for name in trained} == {"llm", "time_embedder", "vae2llm", "llm2vae", "connector"}
+
+
+@pytest.mark.parametrize("patterns", [("llm.*", "lmm.*"), ("vae.*",), ("vit.*",), ("latent_pos_embed.*",), ()])
+def test_a_pattern_that_selects_nothing_is_an_error(abstract, patterns):
+    with pytest.raises(ModelError, match=r"model\.trainable: .* selects no parameter"):
+        split_trainable(abstract, patterns)
+
+
+def test_moments_exist_for_trained_parameters_only_and_lie_with_them():
+    mesh = mesh_of(2, 2, 1, 2)
+    model = nnx.split(Bagel(small_config(), rngs=nnx.Rngs(0)))[1]
+    placed = jax.device_put(model, named_shardings(model, mesh, RULES))
+    trained, _ = split_trainable(placed, GENERATION_EXPERT_ONLY)
+    optimizer = make_optimizer(OptimizerConfig())
+    state = new_train_state(trained, optimizer, mesh)
+    for field in ("mu", "nu"):
+        [(_, moments)] = optax.tree_utils.tree_get_all_with_path(state.optimizer, field)
+        assert names(moments) == names(trained)
+        for moment, parameter in zip(jax.tree.leaves(moments), jax.tree.leaves(trained), strict=True):
+            assert moment.sharding == parameter.sharding and moment.dtype == jnp.float32
+    split = [leaf for leaf in jax.tree.leaves(state.optimizer) if not leaf.sharding.is_fully_replicated]
+    assert len(split) > 10, "the moments ought to be sharded"
+
+
+def test_the_abstract_state_is_that_of_the_real_one():
+    mesh = mesh_of(2, 4, 1, 1)
+    model = nnx.split(Bagel(small_config(), rngs=nnx.Rngs(0)))[1]
+    trained, _ = split_trainable(jax.device_put(model, named_shardings(model, mesh, RULES)), GENERATION)
+    optimizer = make_optimizer(OptimizerConfig())
+    real, like = new_train_state(trained, optimizer, mesh), abstract_train_state(trained, optimizer, mesh)
+    assert jax.tree.structure(real) == jax.tree.structure(like)
+    for a, b in zip(jax.tree.leaves(real), jax.tree.leaves(like), strict=True):
+        assert (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding)
+
+
+def test_trained_weights_are_float32_and_fixed_ones_may_be_bfloat16(tiny_base):
+    mesh = mesh_of(1, 1, 1, 1)
+    model = load_model(ModelSource(str(tiny_base), timestep_shift=4.0), mesh, "bfloat16")
+    assert {leaf.dtype for leaf in jax.tree.leaves(model.trained)} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(model.frozen)} == {jnp.dtype("bfloat16")}
+    assert model.config.timestep_shift == 4.0
+    assert nnx.merge(model.graphdef, model.trained, model.frozen).config.timestep_shift == 4.0
+    assert not any(name.startswith("vit.") for name in names(model.frozen)), "understanding is off by default"
+
+
+def test_a_model_without_checkpoint_says_how_to_name_one():
+    with pytest.raises(ModelError, match=r"--set model\.checkpoint=DIR"):
+        load_model(ModelSource(), mesh_of(1, 1, 1, 1), "float32")
