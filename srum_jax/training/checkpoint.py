@@ -109,8 +109,8 @@ class Checkpoints:
             stored_step = int(meta["step"])
         except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             raise CheckpointError(
-                f"{where}: step {step} cannot be restored ({type(error).__name__}: {str(error)[:500]}). It is damaged, "
-                "or another model or optimizer wrote it. Move that directory away to go on from the step before it."
+                f"{where}: step {step} cannot be restored ({_first_cause(error)}). It is damaged, or "
+                "another model or optimizer wrote it. Move that directory away to go on from the step before it."
             ) from error
         parameters = _like(like.parameters, loaded["params"])
         optimizer = _unplain(like.optimizer, loaded["opt"])
@@ -149,3 +149,10 @@ def _unplain(like: Any, values: Any) -> Any:
     """The inverse of `_plain`, given a tree of the wanted structure."""
     return jax.tree.map(lambda node, value: _like(node, value) if _is_state(node) else value, like, values,
                         is_leaf=_is_state)
+
+
+def _first_cause(error: BaseException) -> str:
+    """What went wrong first, in one line: Orbax wraps it in messages about handlers, TensorStore adds its whole spec."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -16,10 +17,16 @@ HOST = {"data": {"next_row": 16, "records": "abc"}, "metrics": {"values": {"loss
 
 @pytest.fixture(scope="module")
 def run():
-    """Two steps on eight devices."""
+    """A state on eight devices, with moments that are not zero."""
     run = small_run(2, 4, 1, 1)
-    run.train(*batches(2))
-    return run
+    rng = np.random.default_rng(0)
+
+    def filled(leaf):
+        values = rng.normal(size=leaf.shape).astype(leaf.dtype) if leaf.ndim else np.asarray(2, leaf.dtype)
+        return jax.device_put(values, leaf.sharding)
+
+    return dataclasses.replace(run, state=dataclasses.replace(
+        run.state, optimizer=jax.tree.map(filled, run.state.optimizer)))
 
 
 def abstract(state):
@@ -57,11 +64,12 @@ def test_everything_comes_back_exactly(run, saved):
         assert a.sharding == b.sharding
 
 
+@pytest.mark.slow
 def test_a_restored_state_can_be_trained_on(run, saved):
     with Checkpoints(saved, keep=3) as checkpoints:
         again = run.of(checkpoints.restore(abstract(run.state)).state)
-    expected = run.of(jax.tree.map(lambda leaf: jax.device_put(leaf, may_alias=False), run.state))
-    one, other = (r.train(batches(3)[2])[0] for r in (expected, again))
+    expected = run.of(jax.tree.map(lambda leaf: jax.device_put(leaf, may_alias=False), _at(run.state, 2)))
+    one, other = (each.train(*batches(1))[0] for each in (expected, again))
     assert one.loss == other.loss and one.gradient_norm == other.gradient_norm
     equal(again.state, expected.state)
 
@@ -130,12 +138,15 @@ def _no_meta(step):
     shutil.rmtree(step / "meta")
 
 
+# Orbax leaves readers behind that complain when they are collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", [_truncate, _flip, _lose, _no_metadata, _broken_metadata, _no_opt, _no_meta])
 def test_a_damaged_step_is_named_and_the_one_before_can_be_used(run, saved, damage):
     damage(saved / "2")
     with Checkpoints(saved, keep=3) as checkpoints:
-        with pytest.raises(CheckpointError, match=r"checkpoints/2: step 2 cannot be restored .*Move that directory"):
+        with pytest.raises(CheckpointError, match=r"checkpoints/2: step 2 cannot be restored .*Move that directory") as error:
             checkpoints.restore(abstract(run.state))
+    assert "handler" not in str(error.value) and len(str(error.value)) < 700, "the cause, not who wrapped it"
     (saved / "2").rename(saved.parent / "damaged")
     with Checkpoints(saved, keep=3) as checkpoints:
         restored = checkpoints.restore(abstract(run.state))
@@ -143,6 +154,7 @@ def test_a_damaged_step_is_named_and_the_one_before_can_be_used(run, saved, dama
     equal(restored.state, _at(run.state, 1))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_another_models_step_is_refused(run, saved):
     like = abstract(run.state)
     wider = jax.tree.map(
