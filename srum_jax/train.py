@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    sys.excepthook = _report_and_leave
     try:
         if args.distributed:
+            sys.excepthook = _report_and_leave
             _join_other_processes()
         outcome = run(args.experiment, args.set, args.workdir)
     except _BAD_INPUT as error:

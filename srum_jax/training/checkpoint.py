@@ -152,7 +152,7 @@ def _unplain(like: Any, values: Any) -> Any:
 
 
 def _first_cause(error: BaseException) -> str:
-    """What went wrong first, in one line: Orbax wraps it in messages about handlers, TensorStore adds its whole spec."""
+    """What went wrong first, in one line; Orbax wraps it in messages about handlers, TensorStore adds its settings."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

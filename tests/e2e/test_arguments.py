@@ -1,16 +1,12 @@
 """What the training command says to arguments and directories that it cannot use."""
 
-import sys
-
 import pytest
 
 from srum_jax import train
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the command sets its own
-
+def command(capsys, tmp_path):
     def call(*arguments, workdir=tmp_path / "run"):
         code = train.main([*arguments, "--workdir", str(workdir)])
         return code, capsys.readouterr().err

@@ -144,7 +144,8 @@ def _no_meta(step):
 def test_a_damaged_step_is_named_and_the_one_before_can_be_used(run, saved, damage):
     damage(saved / "2")
     with Checkpoints(saved, keep=3) as checkpoints:
-        with pytest.raises(CheckpointError, match=r"checkpoints/2: step 2 cannot be restored .*Move that directory") as error:
+        message = r"checkpoints/2: step 2 cannot be restored .*Move that directory"
+        with pytest.raises(CheckpointError, match=message) as error:
             checkpoints.restore(abstract(run.state))
     assert "handler" not in str(error.value) and len(str(error.value)) < 700, "the cause, not who wrapped it"
     (saved / "2").rename(saved.parent / "damaged")
