@@ -266,6 +266,10 @@ def _check_shapes(experiment: Experiment, mesh: Mesh) -> None:
             f"data.rows_per_batch: expected a multiple of {ways * micro} (data x fsdp = {ways} devices times "
             f"accumulation_steps {micro}), found {data.rows_per_batch}."
         )
+    platform = mesh.devices.flat[0].platform
+    if experiment.compute.attention == "splash" and platform != "tpu":
+        raise SettingsError(f"compute.attention: 'splash' is a TPU kernel, found devices of platform {platform!r}; use "
+                            "--set compute.attention=chunked (or dense).")
     for name in ("text_capacity", "vit_capacity", "latent_capacity"):
         if getattr(data, name) % mesh.shape[TOKENS]:
             raise SettingsError(f"data.{name}: expected a multiple of mesh.seq = {mesh.shape[TOKENS]}, found "
