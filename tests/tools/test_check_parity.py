@@ -46,11 +46,13 @@ def test_a_tensor_that_is_out_and_one_that_is_unknown_fail_by_name(tmp_path, cap
     def change(tensors):
         tensors["mid.layer.1"] = tensors["mid.layer.1"] * 1.001
         tensors["mid.layer.7"] = np.zeros((3, 3), np.float32)
+        del tensors["out.total"]
 
     edit(case / "train_t2i.safetensors", change)
     assert main(["bagel", str(case)]) == 1
     out = capsys.readouterr().out
-    assert "mid.layer.1: absolute" in out and "mid.layer.7: missing" in out
+    assert "mid.layer.1: absolute" in out and "mid.layer.7: missing, nothing" in out
+    assert "out.total: missing in the case" in out
     assert "train_t2i/mid.layer" in out.splitlines()[-1]
 
 
@@ -58,3 +60,16 @@ def test_a_folder_that_is_no_case_is_an_error(tmp_path, capsys):
     assert main(["bagel", str(tmp_path)]) == 2
     assert "expected ema.safetensors, units.safetensors or reward_maps.json" in capsys.readouterr().err
     assert main(["bagel", str(tmp_path / "absent")]) == 2
+
+
+@pytest.mark.slow
+def test_a_case_that_lacks_an_input_is_an_error_that_names_file_and_tensor(tmp_path, capsys):
+    case = copy_of("tiny_b", tmp_path)
+    edit(case / "vae.safetensors", lambda tensors: tensors.pop("posterior_noise"))
+    assert main(["bagel", str(case)]) == 2
+    err = capsys.readouterr().err
+    assert "vae.safetensors" in err and "posterior_noise" in err
+    (case / "vae.safetensors").unlink()
+    (case / "train_mixed_reward01.json").unlink()
+    assert main(["bagel", str(case)]) == 2
+    assert "train_mixed_reward01.json" in capsys.readouterr().err

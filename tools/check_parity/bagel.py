@@ -1,6 +1,8 @@
 """Which comparisons a case folder of BAGEL calls for."""
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 
 from etils import epath
 from flax import nnx
@@ -36,13 +38,24 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
         raise CaseError(f"{directory}: expected a case folder, found no directory.")
     names = sorted(path.name for path in directory.iterdir())
     if "units.safetensors" in names:
-        return units.check(directory)
+        with _reading(directory):
+            return units.check(directory)
     if "reward_maps.json" in names:
-        return rewards.check(directory)
+        with _reading(directory):
+            return rewards.check(directory)
     if "ema.safetensors" in names:
         return _check_model(directory, names)
     raise CaseError(f"{directory}: expected ema.safetensors, units.safetensors or reward_maps.json, found "
                     f"{', '.join(names[:10]) or 'an empty directory'}.")
+
+
+@contextlib.contextmanager
+def _reading(path: epath.Path) -> Iterator[None]:
+    """Says of which file it was that something the format promises is absent or of another shape."""
+    try:
+        yield
+    except (KeyError, IndexError, ValueError, OSError) as error:
+        raise CaseError(f"{path}: not a case of the documented format ({type(error).__name__}: {error}).") from error
 
 
 def _check_model(directory: epath.Path, names: list[str]) -> list[GroupResult | Unchecked]:
@@ -55,23 +68,26 @@ def _check_model(directory: epath.Path, names: list[str]) -> list[GroupResult | 
     if "vae.safetensors" in names:
         seen.add("vae.safetensors")
         config, graphdef, state = models[True]
-        results += autoencoder_case.check(nnx.merge(graphdef, state).vae, read_tensors(directory / "vae.safetensors"))
+        with _reading(directory / "vae.safetensors"):
+            vae = nnx.merge(graphdef, state).vae
+            results += autoencoder_case.check(vae, read_tensors(directory / "vae.safetensors"))
     for file in names:
         name = file.removesuffix(".safetensors")
         if not file.startswith("train_") or name == file or name.endswith("_adamw"):
             continue
-        tensors = read_tensors(directory / file)
-        # Text-to-image cases were made with a model that was built without its vision tower.
-        sees = "in.packed_vit_tokens" in tensors
-        config, graphdef, state = models[sees]
-        _, arrays = open_arrays(directory, BAGEL, {"vit": sees, "vae": True})
-        case = training_case.load_case(directory, name, tensors, config, graphdef, state, arrays.plan)
-        results += training_case.check(case)
-        seen |= {file, f"{name}_reward01.json", f"{name}_param_names.json"}
-        adamw = f"{name}_adamw.safetensors"
-        if adamw in names:
-            results += adamw_case.check(case, f"{name}_adamw", read_tensors(directory / adamw))
-            seen.add(adamw)
+        with _reading(directory / file):
+            tensors = read_tensors(directory / file)
+            # Text-to-image cases were made with a model that was built without its vision tower.
+            sees = "in.packed_vit_tokens" in tensors
+            config, graphdef, state = models[sees]
+            _, arrays = open_arrays(directory, BAGEL, {"vit": sees, "vae": True})
+            case = training_case.load_case(directory, name, tensors, config, graphdef, state, arrays.plan)
+            results += training_case.check(case)
+            seen |= {file, f"{name}_reward01.json", f"{name}_param_names.json"}
+            adamw = f"{name}_adamw.safetensors"
+            if adamw in names:
+                results += adamw_case.check(case, f"{name}_adamw", read_tensors(directory / adamw))
+                seen.add(adamw)
     for file in names:
         if file.startswith("infer."):
             results.append(Unchecked(file, "generation is not part of this version"))

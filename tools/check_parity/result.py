@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-# (name of one tensor, expected, found); found is None where nothing was recomputed for it.
-Pair = tuple[str, np.ndarray, np.ndarray | None]
+# (name of one tensor, expected, found). Expected is None where the case lacks a tensor that its format demands, found
+# is None where nothing was recomputed for it.
+Pair = tuple[str, np.ndarray | None, np.ndarray | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,9 +108,12 @@ def _compare(name, pairs, judge, bound: str) -> GroupResult:
     worst_absolute = worst_relative = 0.0
     num_compared, complaints = 0, []
     for tensor, expected, found in pairs:
+        if expected is None:
+            complaints.append(f"{tensor}: missing in the case")
+            continue
         num_compared += 1
         if found is None:
-            complaints.append(f"{tensor}: missing")
+            complaints.append(f"{tensor}: missing, nothing was recomputed for it")
             continue
         if np.shape(expected) != np.shape(found):
             complaints.append(f"{tensor}: expected shape {np.shape(expected)}, found {np.shape(found)}")
@@ -119,6 +123,6 @@ def _compare(name, pairs, judge, bound: str) -> GroupResult:
         worst_absolute, worst_relative = max(worst_absolute, error), max(worst_relative, relative)
         if not ok:
             complaints.append(f"{tensor}: absolute {error:.2e}, relative {relative:.2e}")
-    if not num_compared:
+    if not num_compared and not complaints:
         complaints.append("nothing to compare")
     return GroupResult(name, worst_absolute, worst_relative, bound, num_compared, not complaints, "; ".join(complaints))

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -93,8 +93,8 @@ def check(case: TrainingCase) -> list[GroupResult | Unchecked]:
     """Compares every tensor of the case with what this project computes."""
     found = _recompute(case)
     results: list[GroupResult | Unchecked] = []
-    for group, keys in _groups(case.tensors).items():
-        pairs = [(key, case.tensors[key], found.get(key)) for key in keys]
+    for group, keys in _groups({*case.tensors, *_demanded(case)}).items():
+        pairs = [(key, case.tensors.get(key), found.get(key)) for key in keys]
         title = f"{case.name}/{group}"
         if group in _GIVEN:
             results.append(Unchecked(title, "an input of the case, used as it is"))
@@ -124,10 +124,26 @@ _GIVEN = frozenset(
 )  # fmt: skip
 
 
-def _groups(tensors: Tensors) -> dict[str, list[str]]:
+def _demanded(case: TrainingCase) -> set[str]:
+    """What every file of this format holds."""
+    middle = ("timesteps", "time_embed", "latent_clean", "latent_clean_gt", "latent_noisy", "packed_sequence",
+              "last_hidden", "v_theta", "reward01_latent", "reward11_latent")
+    out = ("mse_plain_bad", "mse_plain_good", "loss_constraint", "total", "srum01.loss_reward", "srum11.loss_reward")
+    wanted = {f"mid.{name}" for name in middle} | {f"out.{name}" for name in out}
+    wanted |= {f"mid.layer.{i}" for i in range(case.config.llm.num_layers)}
+    wanted |= {"grad.total.global_norm", "grad.total.all_norms", "in.padded_latent"}
+    if "in.packed_label_ids" in case.tensors:
+        wanted |= {"out.ce", "out.ce_mean"}
+    if "in.packed_vit_tokens" in case.tensors:
+        wanted |= {"mid.vit_tower", "mid.vit_connector"}
+        wanted |= {f"mid.vit_layer.{i}" for i in range(case.config.vit.num_layers)}
+    return wanted
+
+
+def _groups(keys: Iterable[str]) -> dict[str, list[str]]:
     """Keys by group: numbered tensors together, gradients together but for their norms."""
     groups: dict[str, list[str]] = {}
-    for key in sorted(tensors):
+    for key in sorted(keys):
         parts = key.split(".")
         if parts[0] == "grad" and parts[-1] not in ("global_norm", "all_norms"):
             group = ".".join(parts[:2])
