@@ -83,6 +83,10 @@ class DataConfig:
                    f"a multiple of the {model.latent_stride} pixels of a latent token", value)
         _check("data.vit_capacity", self.vit_capacity == 0 or model.vit is not None, "0 for a model without a ViT",
                self.vit_capacity)
+        positions = self.text_capacity + self.images_per_row  # the most that one sample can use
+        _check("data.text_capacity", positions <= model.llm.max_position_embeddings,
+               f"at most the {model.llm.max_position_embeddings} rotary positions of the model, images included",
+               self.text_capacity)
         return RowCapacity(
             text=self.text_capacity, vit=self.vit_capacity, latent=self.latent_capacity, ce=self.ce_capacity,
             images=self.images_per_row, image_height=self.image_height, image_width=self.image_width,
