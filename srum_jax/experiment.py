@@ -18,6 +18,8 @@ from srum_jax.training.mesh import MeshConfig
 from srum_jax.training.optimizer import OptimizerConfig
 from srum_jax.training.state import ModelSource
 
+_MAX_SEED = 1 << 32  # JAX keys drop the bits above: seeds that differ only there would share their noise
+
 
 class ExperimentError(ValueError):
     """An experiment cannot be found or built."""
@@ -36,6 +38,10 @@ class Experiment:
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     seed: int = 0  # of the order of records, their random draws, and the noise
+
+    def __post_init__(self):
+        if not 0 <= self.seed < _MAX_SEED:
+            raise ValueError(f"seed: expected a number from 0 to {_MAX_SEED - 1}, found {self.seed}.")
 
 
 # Makes what an experiment needs before it can run (records, a base model) and fills in where that lies.
@@ -97,7 +103,7 @@ def experiment_names() -> list[str]:
 
 
 def _module_of_file(path: str):
-    if not epath.Path(path).exists():
+    if not epath.Path(path).exists() or epath.Path(path).is_dir():
         raise ExperimentError(f"--experiment={path}: no such file.")
     spec = importlib.util.spec_from_file_location("user_experiment", path)
     module = importlib.util.module_from_spec(spec)

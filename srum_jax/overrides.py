@@ -71,6 +71,10 @@ def from_json(kind: type[T], values: Mapping[str, Any], name: str = "") -> T:
         return kind(**fields)
     except TypeError as error:  # a field without a default is absent
         raise OverrideError(f"{name or 'experiment'}: {error}.") from None
+    except OverrideError:
+        raise
+    except ValueError as error:
+        raise OverrideError(str(error)) from error
 
 
 def field_names(config: Any, prefix: str = "") -> list[str]:

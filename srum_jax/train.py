@@ -14,7 +14,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from srum_jax.data.errors import DataError
-from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
+from srum_jax.experiment import Experiment, ExperimentError, Recipe, experiment_names, load_recipe
 from srum_jax.models.bagel.config import ConfigError
 from srum_jax.models.layers.logical_axes import ShardingError
 from srum_jax.overrides import OverrideError, apply_overrides, to_json
@@ -32,8 +32,9 @@ _MAY_CHANGE = ("training.", "mesh.", "compute.", "data.num_workers", "data.num_t
                "data.on_bad_record", "name")
 
 _BAD_INPUT = (ExperimentError, OverrideError, SettingsError, ConfigError, ModelError, TokenizerError, WeightsError,
-              ShardingError, MeshError)
-_FAILURES = (TrainingError, DataError, CheckpointError)
+              ShardingError, MeshError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError,
+              PermissionError)
+_FAILURES = (TrainingError, DataError, CheckpointError, OSError)
 
 _EPILOG = """
 examples:
@@ -91,13 +92,19 @@ def run(name: str, settings: Sequence[str], workdir: str | None) -> Outcome:
         except OSError as error:
             raise ExperimentError(f"--workdir {directory}: cannot be made ({error}).") from error
         _remember_settings(experiment, directory)
-        if recipe.prepare is not None:
-            experiment = recipe.prepare(experiment, directory)
+        experiment = _prepared(recipe, experiment, directory)
     if jax.distributed.is_initialized():
         multihost_utils.sync_global_devices("prepared")
-    if not first and recipe.prepare is not None:
-        experiment = recipe.prepare(experiment, directory)
+    if not first:
+        experiment = _prepared(recipe, experiment, directory)
     return train(experiment, directory)
+
+
+def _prepared(recipe: Recipe, experiment: Experiment, directory: epath.Path) -> Experiment:
+    try:
+        return experiment if recipe.prepare is None else recipe.prepare(experiment, directory)
+    except DataError as error:  # records that were there before, and are not what this run needs
+        raise ExperimentError(str(error)) from error
 
 
 def _join_other_processes() -> None:

@@ -7,8 +7,11 @@
 Nothing in it depends on the number of processes, and arrays are restored onto whatever mesh the run has now.
 """
 
+import contextlib
 import dataclasses
 import json
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -19,13 +22,14 @@ from flax import nnx
 
 from srum_jax.training.state import TrainState
 
+_LOG = logging.getLogger(__name__)
 _FORMAT = 1
 # Of one stored chunk. Whoever reads part of an array fetches whole chunks, and has to hold them.
 _CHUNK_BYTES = 256 * 2**20
 
 
 class CheckpointError(RuntimeError):
-    """A stored step cannot be restored."""
+    """A step cannot be restored, or not be written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +68,13 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         # Saving needs all processes. When one of them has failed, the others may wait for it for minutes.
-        if kind is None or jax.process_count() == 1:
+        if kind is None:
             self.close()
+        elif jax.process_count() == 1:
+            try:
+                self.close()
+            except CheckpointError as error:  # what went wrong before it is what the caller has to know
+                _LOG.warning("%s", error)
 
     @property
     def latest(self) -> int | None:
@@ -81,13 +90,17 @@ class Checkpoints:
           state: of the run; may be donated once this returns.
           host: what the host carries from step to step, fit for JSON and the same on every process.
           experiment: settings, for whoever reads the checkpoint.
+
+        Raises:
+          CheckpointError: this step, or the one before it, cannot be written.
         """
         meta = {"format": _FORMAT, "step": step, "host": json.dumps(host), "experiment": json.dumps(experiment)}
-        self._checkpointer.save_checkpointables_async(
-            step,
-            {"params": nnx.to_pure_dict(state.parameters), "opt": _plain(state.optimizer), "meta": meta},
-            force=True,
-        )
+        with self._writing():
+            self._checkpointer.save_checkpointables_async(
+                step,
+                {"params": nnx.to_pure_dict(state.parameters), "opt": _plain(state.optimizer), "meta": meta},
+                force=True,
+            )
 
     def restore(self, like: TrainState) -> Restored:
         """The newest step.
@@ -118,12 +131,33 @@ class Checkpoints:
         return Restored(TrainState(number, parameters, optimizer), host, stored_step)
 
     def wait(self) -> None:
-        """Returns once everything is on disk."""
-        self._checkpointer.wait()
+        """Returns once everything is on disk.
+
+        Raises:
+          CheckpointError: a step cannot be written.
+        """
+        with self._writing():
+            self._checkpointer.wait()
 
     def close(self) -> None:
-        """Finishes pending work and lets go of the directory."""
-        self._checkpointer.close()
+        """Finishes pending work and lets go of the directory.
+
+        Raises:
+          CheckpointError: a step cannot be written.
+        """
+        with self._writing():
+            self._checkpointer.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        # Steps are written in the background: what goes wrong there is heard of at the next call.
+        try:
+            yield
+        except (ValueError, OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{self.directory}: a checkpoint cannot be written ({_first_cause(error)}). Those before it are "
+                "intact; make room or access, and give the same command again."
+            ) from error
 
 
 def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -155,4 +189,6 @@ def _first_cause(error: BaseException) -> str:
     """What went wrong first, in one line; Orbax wraps it in messages about handlers, TensorStore adds its settings."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    text = " ".join(str(error).split()).partition(" [tensorstore_spec=")[0]
+    shown = text if len(text) <= 300 else f"{text[:100]} ... {text[-200:]}"  # long paths come before the reason
+    return f"{type(error).__name__}: {shown}"

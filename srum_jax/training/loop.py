@@ -4,10 +4,12 @@ import collections
 import contextlib
 import dataclasses
 import enum
+import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +17,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from srum_jax.data.errors import BadRecord
+from srum_jax.data.errors import BadRecord, DataError
 from srum_jax.data.pipeline import HostBatch, HostBatchIterator, make_iterator
 from srum_jax.experiment import Experiment
 from srum_jax.models.bagel.batch import PackedBatch
@@ -34,6 +36,7 @@ from srum_jax.training.state import LoadedModel, abstract_train_state, load_mode
 from srum_jax.training.step import StepMetrics, compile_step, make_step
 from srum_jax.training.tokenizer import load_tokenizer
 
+_LOG = logging.getLogger(__name__)
 _GIB = 2**30
 _TOKENS = ("tokens/text", "tokens/vit", "tokens/latent")
 
@@ -104,7 +107,7 @@ def train(experiment: Experiment, workdir: epath.Path) -> Outcome:
                 array.delete()  # the checkpoint's parameters take their place
             restored = checkpoints.restore(like)
             state, done = restored.state, restored.step
-            batches.set_state(restored.host["data"])
+            _go_on_from(batches, restored.host["data"])
             window.set_state(restored.host["metrics"])
             opening += f", restored from step {done}"
         if done >= settings.steps:
@@ -156,6 +159,13 @@ def _open_records(experiment: Experiment, config: BagelConfig, rows: ProcessRows
         raise SettingsError(str(error)) from error
 
 
+def _go_on_from(batches: HostBatchIterator, place: dict[str, Any]) -> None:
+    try:
+        batches.set_state(place)
+    except DataError as error:  # the records are not those of the run so far
+        raise SettingsError(str(error)) from error
+
+
 @dataclasses.dataclass(frozen=True)
 class _Drawn:
     """A batch on the devices, with what the host keeps of it."""
@@ -170,6 +180,7 @@ class _Batches:
     def __init__(self, batches: HostBatchIterator, mesh: Mesh, rows: ProcessRows):
         self._batches, self._mesh, self._rows = batches, mesh, rows
         self.bad_records: collections.Counter[str] = collections.Counter()
+        self._named: set[BadRecord] = set()
 
     def __iter__(self) -> Iterator[_Drawn]:
         return self
@@ -177,6 +188,10 @@ class _Batches:
     def __next__(self) -> _Drawn:
         host = next(self._batches)
         self.bad_records.update(map(_kind, host.bad_records))
+        for record in host.bad_records:
+            if record not in self._named:  # each once, however often it comes again
+                self._named.add(record)
+                _LOG.warning("left out %s", record)
         shardings = batch_shardings(self._mesh, host.batch)
         return _Drawn(jax.tree.map(self._rows.place, host.batch, shardings), host)
 
@@ -209,9 +224,10 @@ class _StepLog:
         if not is_finite(metrics):
             records = ", ".join(id_ for row in batch.record_ids for id_ in row if id_)
             raise TrainingError(
-                f"step {step}: loss {float(metrics.loss)}, gradient norm {float(metrics.gradient_norm)}: not finite. "
-                f"Records of this batch (on this process): {records}. The last checkpoint is from before this step; "
-                "look at these records, or lower optimizer.learning_rate."
+                f"step {step}: loss {float(metrics.loss)}, gradient norm {float(metrics.gradient_norm)}, update norm "
+                f"{float(metrics.update_norm)}: not finite. "
+                f"Records of this batch (on this process): {records}. No checkpoint holds this step; look at these "
+                "records, or lower optimizer.learning_rate."
             )
         self._window.add(metrics)
         self._flops += self._flops_of(batch)

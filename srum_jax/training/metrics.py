@@ -65,5 +65,5 @@ def _with_derived(values: dict[str, float]) -> dict[str, float]:
 
 
 def is_finite(metrics: StepMetrics) -> bool:
-    """Whether loss and gradient of a step are numbers."""
-    return math.isfinite(float(metrics.loss)) and math.isfinite(float(metrics.gradient_norm))
+    """Whether loss, gradient and update of a step are numbers; the update is what a checkpoint would keep."""
+    return all(math.isfinite(float(value)) for value in (metrics.loss, metrics.gradient_norm, metrics.update_norm))

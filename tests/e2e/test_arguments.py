@@ -19,6 +19,8 @@ def command(capsys, tmp_path):
     [
         (["--experiment=tny"], "no such experiment; the nearest is tiny"),
         (["--experiment=absent.py"], "absent.py: no such file"),
+        (["--experiment=tiny", "--set", "seed=-1"], "seed: expected a number from 0 to 4294967295, found -1"),
+        (["--experiment=tiny", "--set", "model.checkpoint=/absent"], "/absent: no such directory"),
         (["--experiment=tiny", "--set", "training.stps=3"], "no such setting; the nearest is training.steps"),
         (["--experiment=tiny", "--set", "training.steps=many"], "training.steps: expected int, found 'many'"),
         (["--experiment=tiny", "--set", "training.steps=0"], "training.steps: expected a positive number, found 0"),
@@ -70,6 +72,26 @@ def test_records_that_are_absent_are_an_error_with_exit_code_2(command, monkeypa
     code, err = command("--experiment=tiny", "--set", f"model.checkpoint={tiny_base}",
                         "--set", f"data.records={tmp_path / 'nowhere'}")
     assert code == 2 and "nowhere" in err and "Traceback" not in err
+
+
+def test_a_file_that_cannot_be_read_is_an_error_and_no_traceback(command, tmp_path):
+    (tmp_path / "folder.py").mkdir()
+    code, err = command(f"--experiment={tmp_path / 'folder.py'}")
+    assert code == 2 and "folder.py: no such file" in err
+    (tmp_path / "run" / "config.json").mkdir(parents=True)
+    code, err = command("--experiment=tiny")
+    assert code == 2 and err.startswith("error: ") and "config.json" in err
+
+
+def test_records_in_the_work_directory_that_are_not_the_runs_are_an_error_with_exit_code_2(command, tmp_path):
+    records = tmp_path / "run" / "shapes" / "records"
+    records.mkdir(parents=True)
+    (records / "manifest.json").write_text('{"provenance": {}}')
+    code, err = command("--experiment=tiny")
+    assert code == 2 and "choose another workdir" in err and "Traceback" not in err
+    (records / "manifest.json").write_text("[")
+    code, err = command("--experiment=tiny")
+    assert code == 2 and "manifest.json: not a manifest" in err and "Traceback" not in err
 
 
 def test_help_shows_examples_and_exit_codes(capsys):

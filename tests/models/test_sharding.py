@@ -87,6 +87,7 @@ def test_layouts_known_to_be_slow_are_refused_and_good_ones_are_not():
         logical_axes.NamedSharding = original
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 4, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2)])
 def test_loss_and_gradients_on_eight_devices_equal_those_on_one(shape):
     config = small_config()
@@ -116,6 +117,7 @@ def test_loss_and_gradients_on_eight_devices_equal_those_on_one(shape):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), spread[1], alone[1])
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_close_to_float32():
     config = small_config()
     model = Bagel(config, rngs=nnx.Rngs(0))

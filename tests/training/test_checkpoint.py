@@ -1,12 +1,17 @@
 import dataclasses
 import json
+import resource
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 import pytest
+import tensorstore
+from flax import nnx
 
+from srum_jax.training import checkpoint as checkpoint_module
 from srum_jax.training.checkpoint import CheckpointError, Checkpoints
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import OrbaxArrays, find_step
@@ -82,6 +87,51 @@ def test_another_mesh_is_restored_to(run, saved, shape):
     equal(restored.state, _at(run.state, 2))
     for found, wanted in zip(jax.tree.leaves(restored.state), jax.tree.leaves(like), strict=True):
         assert found.sharding == wanted.sharding
+
+
+def test_leaves_find_their_places_whatever_order_the_names_came_in(tmp_path):
+    def tree(leaf):
+        nested = {"b": {"z": leaf(1), "a": leaf(2)}, "a": {"10": leaf(3), "9": leaf(4)}, "Z": leaf(5), "a.b": leaf(6)}
+        return nnx.State(nested)
+
+    state = tree(lambda number: nnx.Param(jnp.full(3, float(number))))
+    backwards = nnx.State(dict(reversed(list(nnx.to_pure_dict(state).items()))))
+    number = jnp.zeros((), jnp.int32)
+    with Checkpoints(tmp_path / "c", keep=1) as checkpoints:
+        checkpoints.save(1, TrainState(number, state, {"nu": backwards, "mu": state}), {}, {})
+        checkpoints.wait()
+        like = abstract(TrainState(number, state, {"mu": state, "nu": backwards}))
+        restored = checkpoints.restore(like).state
+    for found in (restored.parameters, restored.optimizer["mu"], restored.optimizer["nu"]):
+        assert jax.tree.map(lambda x: int(x[0]), nnx.to_pure_dict(found)) == {
+            "b": {"z": 1, "a": 2}, "a": {"10": 3, "9": 4}, "Z": 5, "a.b": 6}
+
+
+def test_large_arrays_are_stored_in_chunks_that_a_reader_can_hold(tmp_path, monkeypatch):
+    assert checkpoint_module._CHUNK_BYTES == 256 * 2**20
+    monkeypatch.setattr(checkpoint_module, "_CHUNK_BYTES", 4096)
+    state = nnx.State({"w": nnx.Param(jnp.ones((256, 64)))})
+    with Checkpoints(tmp_path / "c", keep=1) as checkpoints:
+        checkpoints.save(1, TrainState(jnp.zeros((), jnp.int32), state, {"n": jnp.ones(3)}), {}, {})
+    base = f"file://{tmp_path}/c/1/params"
+    stored = tensorstore.open({"driver": "zarr3", "kvstore": {"driver": "ocdbt", "base": base}, "path": "w"}).result()
+    assert np.prod(stored.chunk_layout.read_chunk.shape) * 4 <= 4096
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_step_that_cannot_be_written_is_an_error_and_leaves_the_ones_before(run, saved):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(CheckpointError, match=r"a checkpoint cannot be written .*File too large"):
+            with Checkpoints(saved, keep=3) as checkpoints:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+                checkpoints.save(3, _at(run.state, 3), {}, {})
+                checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with Checkpoints(saved, keep=3) as checkpoints:
+        assert checkpoints.latest == 2
+        equal(checkpoints.restore(abstract(run.state)).state, _at(run.state, 2))
 
 
 def test_only_the_newest_steps_are_kept(run, tmp_path):

@@ -25,6 +25,23 @@ def test_pairs_are_those_that_the_attention_mask_allows(seed):
     assert count_pack(batch).und_tokens == int(real.sum())
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_do_not_depend_on_the_buffer_in_which_a_token_lies(seed):
+    rng = np.random.default_rng(seed)
+    whole = random_stream(rng, rows=2, length=60)
+    arrays = {name: np.asarray(getattr(whole, name)) for name in whole.__dataclass_fields__}
+    places = rng.permutation(60)
+    parts = [TokenStream(**{name: value[:, part] for name, value in arrays.items()})
+             for part in np.split(places, [15, 35])]
+    none = np.zeros((2, 0), np.int32)
+    found = count_pack(types.SimpleNamespace(text=parts[0], vit=parts[1], latent=parts[2], ce_weights=none))
+    mask = np.asarray(allowed(whole, whole))
+    real = arrays["sample"] >= 0
+    assert found.pairs == int(np.sum(mask & real[:, :, None] & real[:, None, :]))
+    assert found.und_tokens + found.gen_tokens == int(real.sum())
+    assert found.vit_tokens == int((parts[1].sample >= 0).sum())
+
+
 def test_a_text_to_image_row_is_counted_by_hand():
     batch = random_batch(small_config(), rows=1)
     words = int(np.sum(batch.text.sample >= 0)) - 2

@@ -104,6 +104,7 @@ def test_a_reference_image_of_its_own_changes_only_the_reference_term(compute_lo
     assert own["loss/reference"].total != another["loss/reference"].total
 
 
+@pytest.mark.slow
 def test_the_autoencoder_gets_no_gradient_and_the_und_expert_gets_one(model):
     batch = random_batch(CONFIG, rows=2)
     noise = draw_noise(jax.random.key(3), batch, CONFIG)

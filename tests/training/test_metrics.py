@@ -58,7 +58,7 @@ def test_a_window_that_went_through_json_goes_on_bit_equal():
     assert window.summary() == filled(range(6)).summary()
 
 
-@pytest.mark.parametrize("field", ["loss", "gradient_norm"])
+@pytest.mark.parametrize("field", ["loss", "gradient_norm", "update_norm"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_loss_or_gradient_that_is_no_number_is_noticed(field, value):
+def test_a_loss_gradient_or_update_that_is_no_number_is_noticed(field, value):
     assert is_finite(step(0)) and not is_finite(step(0, **{field: np.float32(value)}))

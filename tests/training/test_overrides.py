@@ -2,9 +2,12 @@ import dataclasses
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from srum_jax.experiment import Experiment
 from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
+from srum_jax.rewards.reward_map import BINARIZATIONS, BOX_SPACES, EDGES, OVERLAPS, RESIZES, RewardMapConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +109,62 @@ def test_an_experiment_survives_json():
         ({"name": "x", "window": {"high": "3"}}, "window.high: expected int, found '3'."),
         ({"name": "x", "window": 3}, "window: expected Window, found 3."),
         ({"rate": 1}, "name"),
+        ({"name": "x", "window": {"low": 11}}, "window.low: expected at most high 10, found 11."),
     ],
 )
 def test_json_that_does_not_fit_is_refused_by_field(values, message):
     with pytest.raises(OverrideError) as error:
         from_json(Settings, values)
     assert message in str(error.value)
+
+
+def typed(name, text):
+    return apply_overrides(BASE, [f"{name}={text}"])
+
+
+@given(st.integers())
+def test_every_whole_number_is_read_back(value):
+    high = max(value, 10)
+    changed = apply_overrides(BASE, [f"window.low={value}", f"window.high={high}"])
+    assert changed.window == Window(low=value, high=high)
+
+
+@given(st.floats(allow_nan=False))
+def test_every_number_is_read_back_exactly(value):
+    assert typed("rate", repr(value)).rate == value
+    assert typed("window.limit", repr(value)).window.limit == value
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=("Cs",))))
+def test_every_text_is_read_back_as_json_and_most_as_it_stands(value):
+    assert typed("name", json.dumps(value)).name == value
+    if value == value.strip() and not value.startswith('"'):
+        assert typed("name", value).name == value
+
+
+@given(st.lists(st.text(alphabet="abc.*=[]-", min_size=1)))
+def test_every_list_of_texts_is_read_back(value):
+    assert typed("patterns", json.dumps(value)).patterns == tuple(value)
+    if not (value and value[0].startswith("[")):
+        assert typed("patterns", ",".join(value)).patterns == tuple(value)
+
+
+@given(st.builds(
+    RewardMapConfig, variant=st.just("paper"), overlap=st.sampled_from(OVERLAPS), edge=st.sampled_from(EDGES),
+    resize=st.sampled_from(RESIZES), use_global=st.booleans(), use_local=st.booleans(),
+    binarize=st.sampled_from(BINARIZATIONS), box_space=st.sampled_from(BOX_SPACES),
+))
+def test_every_reward_map_can_be_set_by_name_and_survives_json(value):
+    settings = [f"data.reward_map.{field.name}={getattr(value, field.name)}" for field in dataclasses.fields(value)]
+    changed = apply_overrides(Experiment("x"), settings)
+    assert changed.data.reward_map == value
+    assert from_json(Experiment, json.loads(json.dumps(to_json(changed)))) == changed
+
+
+@given(st.text())
+def test_whatever_is_typed_is_used_or_refused_in_words(text):
+    for name in ("rate", "exact", "patterns", "pair", "window.high", "window.limit", text):
+        try:
+            typed(name, text)
+        except OverrideError as error:
+            assert "--set" in str(error)

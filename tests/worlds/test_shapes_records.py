@@ -89,3 +89,12 @@ def test_prepare_makes_model_and_records_once_and_refuses_other_settings(tmp_pat
     assert json.loads(manifest.read_text())["num_records"] == 2048
     with pytest.raises(DataError, match="choose another workdir"):
         prepare(_Experiment(seed=1), tmp_path)
+    manifest.write_text("{")
+    with pytest.raises(DataError, match=r"manifest\.json: not a manifest .*choose another workdir"):
+        prepare(_Experiment(), tmp_path)
+
+
+def test_prepare_keeps_what_a_run_names_itself_and_makes_nothing_for_it(tmp_path):
+    own = _Experiment(model=_Model("weights"), data=_Data("records"))
+    assert prepare(own, tmp_path) == own
+    assert not (tmp_path / "shapes").exists()

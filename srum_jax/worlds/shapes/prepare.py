@@ -19,30 +19,38 @@ WRONG_SHARE = 0.4
 def prepare(experiment: Any, workdir: epath.PathLike) -> Any:
     """Writes `WORKDIR/shapes/base` and `WORKDIR/shapes/records` unless they exist, and points a run to them.
 
+    A run that names a checkpoint or records of its own keeps them, and what it does not need is not made.
+
     Args:
       experiment: a dataclass with `seed`, `model.checkpoint` and `data.records`.
       workdir: of the run, a local path.
 
     Returns:
-      The experiment, with both paths filled in.
+      The experiment, with both paths filled in where they were empty.
 
     Raises:
-      DataError: the directory holds records drawn with other settings.
+      DataError: the directory holds records drawn with other settings, or damaged ones.
     """
     folder = epath.Path(workdir) / "shapes"
-    base, records = folder / "base", folder / "records"
-    if not base.exists():
-        write_base(base, experiment.seed)
-    settings = world_settings(num_records=NUM_RECORDS, seed=experiment.seed, wrong_share=WRONG_SHARE)
-    if not (records / MANIFEST).exists():
-        write_records(records, NUM_RECORDS, experiment.seed, wrong_share=WRONG_SHARE)
-    found = json.loads((records / MANIFEST).read_text())["provenance"].get("world")
+    model, data = experiment.model, experiment.data
+    if not model.checkpoint:
+        if not (folder / "base").exists():
+            write_base(folder / "base", experiment.seed)
+        model = dataclasses.replace(model, checkpoint=os.fspath(folder / "base"))
+    if not data.records:
+        _draw_records(folder / "records", experiment.seed)
+        data = dataclasses.replace(data, records=os.fspath(folder / "records"))
+    return dataclasses.replace(experiment, model=model, data=data)
+
+
+def _draw_records(records: epath.Path, seed: int) -> None:
+    settings = world_settings(num_records=NUM_RECORDS, seed=seed, wrong_share=WRONG_SHARE)
+    manifest = records / MANIFEST
+    if not manifest.exists():
+        write_records(records, NUM_RECORDS, seed, wrong_share=WRONG_SHARE)
+    try:
+        found = json.loads(manifest.read_text())["provenance"].get("world")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(os.fspath(manifest), None, f"not a manifest ({error!r}); choose another workdir") from error
     if found != settings:
-        raise DataError(
-            os.fspath(records), None, f"drawn with {found}, expected {settings}; choose another workdir"
-        )
-    return dataclasses.replace(
-        experiment,
-        model=dataclasses.replace(experiment.model, checkpoint=os.fspath(base)),
-        data=dataclasses.replace(experiment.data, records=os.fspath(records)),
-    )
+        raise DataError(os.fspath(records), None, f"drawn with {found}, expected {settings}; choose another workdir")
