@@ -51,7 +51,7 @@ class Checkpoints:
           directory: one folder per step.
           keep: how many of the newest steps stay.
         """
-        self.directory = epath.Path(directory)
+        self.directory = epath.Path(directory).resolve()  # Orbax takes absolute paths only
         context = ocp.Context()
         context.array.saving.storage_options.chunk_byte_size = _CHUNK_BYTES
         self._checkpointer = ocp.training.Checkpointer(

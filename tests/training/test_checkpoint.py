@@ -226,3 +226,12 @@ def test_the_weights_tools_read_the_parameters_without_restoring(run, saved):
 def test_the_settings_of_the_run_lie_in_the_checkpoint(saved):
     meta = ocp.load_checkpointables(saved / "2", {"meta": None})["meta"]
     assert json.loads(meta["experiment"]) == {"name": "x", "seed": 1}
+
+
+def test_a_relative_directory_is_taken_from_where_the_command_runs(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Checkpoints("runs/here/checkpoints", keep=1) as checkpoints:
+        checkpoints.save(2, run.state, HOST, {})
+        checkpoints.wait()
+        assert checkpoints.latest == 2
+    assert (tmp_path / "runs" / "here" / "checkpoints" / "2" / "params").is_dir()
