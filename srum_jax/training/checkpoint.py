@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,7 +52,7 @@ class Checkpoints:
           directory: one folder per step.
           keep: how many of the newest steps stay.
         """
-        self.directory = epath.Path(directory).resolve()  # Orbax takes absolute paths only
+        self.directory = _absolute(epath.Path(directory))
         context = ocp.Context()
         context.array.saving.storage_options.chunk_byte_size = _CHUNK_BYTES
         self._checkpointer = ocp.training.Checkpointer(
@@ -158,6 +159,11 @@ class Checkpoints:
                 f"{self.directory}: a checkpoint cannot be written ({_first_cause(error)}). Those before it are "
                 "intact; make room or access, and give the same command again."
             ) from error
+
+
+def _absolute(directory: epath.Path) -> epath.Path:
+    """Orbax takes absolute paths only; those of a bucket are, and would be broken by resolving them."""
+    return directory if "://" in os.fspath(directory) else directory.resolve()
 
 
 def _abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

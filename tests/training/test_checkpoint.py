@@ -9,10 +9,11 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 import pytest
 import tensorstore
+from etils import epath
 from flax import nnx
 
 from srum_jax.training import checkpoint as checkpoint_module
-from srum_jax.training.checkpoint import CheckpointError, Checkpoints
+from srum_jax.training.checkpoint import CheckpointError, Checkpoints, _absolute
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import OrbaxArrays, find_step
 from tests.training.runs import batches, small_run
@@ -235,3 +236,7 @@ def test_a_relative_directory_is_taken_from_where_the_command_runs(run, tmp_path
         checkpoints.wait()
         assert checkpoints.latest == 2
     assert (tmp_path / "runs" / "here" / "checkpoints" / "2" / "params").is_dir()
+
+
+def test_a_bucket_is_not_taken_for_a_relative_path():
+    assert str(_absolute(epath.Path("gs://bucket/run"))) == "gs://bucket/run"
