@@ -17,6 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["srum_jax*", "experiments*", "tools*"]),
+    package_data={"srum_jax.inference": ["template_files/*.txt"]},
     install_requires=[
         "absl-py>=2.1",
         "einops>=0.8",
@@ -59,6 +60,9 @@ setup(
     entry_points={
         "console_scripts": [
             "srum-train = srum_jax.train:main",
+            "srum-generate = srum_jax.generate:main",
+            "srum-chat = srum_jax.chat:main",
+            "srum-compile = srum_jax.compile:main",
             "srum-convert-weights = tools.convert_weights.__main__:main",
             "srum-rewards = tools.make_rewards.__main__:main",
             "srum-check-parity = tools.check_parity.__main__:main",

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from etils import epath
 
 from srum_jax.data.pipeline import DataConfig
+from srum_jax.mesh import MeshConfig
 from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.training.config import TrainingConfig
-from srum_jax.training.mesh import MeshConfig
 from srum_jax.training.optimizer import OptimizerConfig
 from srum_jax.training.state import ModelSource
 

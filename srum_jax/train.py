@@ -15,15 +15,15 @@ from jax.experimental import multihost_utils
 
 from srum_jax.data.errors import DataError
 from srum_jax.experiment import Experiment, ExperimentError, Recipe, experiment_names, load_recipe
+from srum_jax.mesh import MeshError
 from srum_jax.models.bagel.config import ConfigError
 from srum_jax.models.layers.logical_axes import ShardingError
 from srum_jax.overrides import OverrideError, apply_overrides, to_json
 from srum_jax.training.checkpoint import CheckpointError
 from srum_jax.training.loop import Ending, Outcome, SettingsError, TrainingError, train
-from srum_jax.training.mesh import MeshError
 from srum_jax.training.state import ModelError
-from srum_jax.training.tokenizer import TokenizerError
 from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.tokenizer import TokenizerError
 
 CONFIG_FILE = "config.json"
 

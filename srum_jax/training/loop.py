@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from srum_jax.data.errors import BadRecord, DataError
 from srum_jax.data.pipeline import HostBatch, HostBatchIterator, make_iterator
 from srum_jax.experiment import Experiment
+from srum_jax.mesh import ProcessRows, build_mesh
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.sharding import ROWS, RULES, TOKENS, batch_shardings
@@ -28,13 +29,12 @@ from srum_jax.overrides import to_json
 from srum_jax.training.abstract_run import abstract_batch
 from srum_jax.training.checkpoint import Checkpoints
 from srum_jax.training.flops import count_pack, peak_flops, step_flops
-from srum_jax.training.mesh import ProcessRows, build_mesh
 from srum_jax.training.metrics import MetricsWindow, is_finite
 from srum_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from srum_jax.training.report import Report
 from srum_jax.training.state import LoadedModel, abstract_train_state, load_model, new_train_state
 from srum_jax.training.step import StepMetrics, compile_step, make_step
-from srum_jax.training.tokenizer import load_tokenizer
+from srum_jax.weights.tokenizer import load_tokenizer
 
 _LOG = logging.getLogger(__name__)
 _GIB = 2**30

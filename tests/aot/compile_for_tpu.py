@@ -12,6 +12,7 @@ import jax
 from jax.experimental import topologies
 
 from experiments.bagel_cot import experiment
+from srum_jax.mesh import MeshConfig, build_mesh
 from srum_jax.models.bagel.config import (
     AutoencoderConfig,
     BagelConfig,
@@ -21,7 +22,6 @@ from srum_jax.models.bagel.config import (
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.layers.logical_axes import check_layout
 from srum_jax.training.abstract_run import abstract_run
-from srum_jax.training.mesh import MeshConfig, build_mesh
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.step import compile_step, make_step
 

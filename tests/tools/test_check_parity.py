@@ -33,7 +33,14 @@ def test_every_golden_tensor_of_a_model_case_is_matched(case, tmp_path):
     for wanted in ("vae/decode_out", "train_mixed/mid.layer", "train_mixed/grad.total", "train_mixed/grad.srum11",
                    "train_t2i/out.total", "train_mixed/out.ce", "train_t2i_adamw/step2.param"):
         assert wanted in groups
-    assert any(entry["name"].startswith("infer") for entry in content["not_checked"])
+    runs = {name.split("/")[0] for name in groups if name.startswith("infer.")}
+    assert runs == {f"infer.{run}" for run in (
+        "t2i", "t2i_interval", "edit_global", "edit_channel", "edit_text_channel", "vqa", "vqa_think", "t2i_think",
+        "edit_think",
+    )}
+    for wanted in ("infer.t2i/step", "infer.edit_global/cache", "infer.vqa/text.tokens", "infer.edit_channel/step",
+                   "infer.edit_think/operations", "infer.t2i_interval/image_uint8"):
+        assert wanted in groups
 
 
 @pytest.mark.slow
@@ -54,6 +61,22 @@ def test_a_tensor_that_is_out_and_one_that_is_unknown_fail_by_name(tmp_path, cap
     assert "mid.layer.1: absolute" in out and "mid.layer.7: missing, nothing" in out
     assert "out.total: missing in the case" in out
     assert "train_t2i/mid.layer" in out.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_wrong_step_of_sampling_and_a_wrong_rotary_position_fail_by_name(tmp_path, capsys):
+    case = copy_of("tiny_b", tmp_path)
+    for path in (*case.glob("train_*"), case / "vae.safetensors"):
+        path.unlink()
+    edit(case / "infer.safetensors", lambda tensors: tensors.update({
+        "t2i/step2.v": tensors["t2i/step2.v"] * 1.001, "vqa/text.tokens": tensors["vqa/text.tokens"][::-1].copy(),
+    }))
+    description = json.loads((case / "infer.json").read_text())
+    description["runs"]["edit_global"]["ops"][2]["rope_after"] += 1
+    (case / "infer.json").write_text(json.dumps(description))
+    assert main(["bagel", str(case)]) == 1
+    out = capsys.readouterr().out
+    assert "step2.v: absolute" in out and "text.tokens: absolute" in out and "op2.rope_after: absolute 1.00e+00" in out
 
 
 def test_a_folder_that_is_no_case_is_an_error(tmp_path, capsys):

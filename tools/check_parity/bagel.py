@@ -10,7 +10,7 @@ from flax import nnx
 from srum_jax.weights.arrays import open_arrays
 from srum_jax.weights.load import load_bagel
 from srum_jax.weights.model_kind import BAGEL
-from tools.check_parity import adamw_case, autoencoder_case, rewards, training_case, units
+from tools.check_parity import adamw_case, autoencoder_case, inference_case, rewards, training_case, units
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import read_tensors
 from tools.convert_weights.import_ import import_weights
@@ -28,7 +28,7 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
     """Recomputes whatever the folder holds.
 
     Args:
-      directory: a model case (weights with `train_*`, `vae` files), a `units` case or a `rewards` case.
+      directory: a model case (weights with `train_*`, `vae`, `infer` files), a `units` case or a `rewards` case.
 
     Raises:
       CaseError: if it is none of these.
@@ -88,9 +88,11 @@ def _check_model(directory: epath.Path, names: list[str]) -> list[GroupResult | 
             if adamw in names:
                 results += adamw_case.check(case, f"{name}_adamw", read_tensors(directory / adamw))
                 seen.add(adamw)
+    if "infer.safetensors" in names:
+        with _reading(directory / "infer.safetensors"):
+            results += inference_case.check(directory, *models[True][1:])
+        seen |= {"infer.safetensors", "infer.json"}
     for file in names:
-        if file.startswith("infer."):
-            results.append(Unchecked(file, "generation is not part of this version"))
-        elif file not in seen:
+        if file not in seen:
             results.append(Unchecked(file, "describes the case, or is unknown to this command"))
     return results

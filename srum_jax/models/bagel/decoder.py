@@ -23,7 +23,7 @@ from srum_jax.models.layers.attention import Attention
 from srum_jax.models.layers.linear import Embedding, Linear
 from srum_jax.models.layers.logical_axes import constrain
 from srum_jax.models.layers.norm import RMSNorm
-from srum_jax.models.layers.rope import RotaryAngles, rotate
+from srum_jax.models.layers.rope import RotaryAngles, rotary_angles, rotate
 
 # Called with a name and a value along the unscanned path, for parity checks.
 Tap = Callable[[str, "Hidden"], None]
@@ -45,6 +45,12 @@ class Rotary:
 
     und: RotaryAngles
     gen: RotaryAngles
+
+    @classmethod
+    def of(cls, position: jax.Array, num_und: int, config: LanguageConfig) -> "Rotary":
+        """From rotary positions int32 [B, S], of which the first `num_und` belong to und tokens."""
+        angles = rotary_angles(position, config.head_dim, config.rope_theta)
+        return cls(jax.tree.map(lambda x: x[:, :num_und], angles), jax.tree.map(lambda x: x[:, num_und:], angles))
 
 
 class Expert(nnx.Module):
@@ -78,14 +84,17 @@ class Expert(nnx.Module):
         """[B, T, D] to queries [B, T, N, H], keys and values [B, T, K, H]."""
         normed = self.input_norm(x)
         query, key, value = (
-            projection(normed).reshape(*x.shape[:-1], -1, self.head_dim)
+            self._heads(projection(normed))
             for projection in (self.query, self.key, self.value)
         )
         return rotate(self.query_norm(query), rotary), rotate(self.key_norm(key), rotary), value
 
+    def _heads(self, x: jax.Array) -> jax.Array:
+        return x.reshape(*x.shape[:-1], x.shape[-1] // self.head_dim, self.head_dim)
+
     def attention_output(self, attended: jax.Array) -> jax.Array:
         """[B, T, N, H] to the attention branch [B, T, D]."""
-        return self.out(attended.reshape(*attended.shape[:-2], -1))
+        return self.out(attended.reshape(*attended.shape[:-2], attended.shape[-2] * attended.shape[-1]))
 
     def mlp(self, x: jax.Array) -> jax.Array:
         """The MLP branch, [B, T, D] to [B, T, D]."""
@@ -104,10 +113,18 @@ class MixtureLayer(nnx.Module):
 
     def __call__(self, x: Hidden, rotary: Rotary, attention: Attention, tap: Tap | None = None) -> Hidden:
         """Adds the attention branch, then the MLP branch, each token by its own expert."""
+        return self.after_attention(x, attention(*self.attention_inputs(x, rotary)), tap)
+
+    def attention_inputs(self, x: Hidden, rotary: Rotary) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries [B, S, N, H], keys and values [B, S, K, H] of all tokens, und first."""
         und_qkv = self.und.attention_inputs(x.und, rotary.und)
         gen_qkv = self.gen.attention_inputs(x.gen, rotary.gen)
         query, key, value = (jnp.concatenate(pair, axis=1) for pair in zip(und_qkv, gen_qkv, strict=True))
-        attended = checkpoint_name(attention(query, key, value), "attended")  # [B, S, N, H]
+        return query, key, value
+
+    def after_attention(self, x: Hidden, attended: jax.Array, tap: Tap | None = None) -> Hidden:
+        """The rest of the layer, given what all tokens attended to, [B, S, N, H]."""
+        attended = checkpoint_name(attended, "attended")
         num_und = x.und.shape[1]
         branch = Hidden(
             self.und.attention_output(attended[:, :num_und]), self.gen.attention_output(attended[:, num_und:])
@@ -132,7 +149,7 @@ class Decoder(nnx.Module):
             config.hidden_size, config.vocab_size, rngs=rngs, axes=("embed_in", "vocab_out"), use_bias=False,
             dtype=dtype,
         )
-        self.num_layers = config.num_layers
+        self.config = config
 
     def __call__(
         self, x: Hidden, rotary: Rotary, attention: Attention, compute: ComputeConfig, tap: Tap | None = None
@@ -148,8 +165,9 @@ class Decoder(nnx.Module):
             unrematerialised model.
         """
         x = run_layers(
-            self.layers, lambda layer, x: layer(x, rotary, attention, tap), _constrain(x), num_layers=self.num_layers,
-            compute=compute, after_each=None if tap is None else functools.partial(tap, "layer"),
+            self.layers, lambda layer, x: layer(x, rotary, attention, tap), _constrain(x),
+            num_layers=self.config.num_layers, compute=compute,
+            after_each=None if tap is None else functools.partial(tap, "layer"),
         )
         return Hidden(self.und_norm(x.und), self.gen_norm(x.gen))
 

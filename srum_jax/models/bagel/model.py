@@ -19,10 +19,9 @@ from srum_jax.models.bagel.vision import Connector, VisionTower
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.linear import Linear
 from srum_jax.models.layers.parameter import FixedTable
-from srum_jax.models.layers.rope import rotary_angles
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.models.layers.timestep_embedding import timestep_features
-from srum_jax.models.layers.token_stream import concatenate
+from srum_jax.models.layers.token_stream import TokenStream, concatenate
 
 _TIME_FEATURES = 256
 
@@ -107,22 +106,35 @@ class Bagel(nnx.Module):
             tap("time_embed", time)
         return values + time + self.latent_pos_embed(position_ids, dtype)
 
-    def embed_patches(self, batch: PackedBatch, compute: ComputeConfig, tap=None) -> jax.Array:
-        """The decoder's input for the vit buffer, [B, Cv, D]."""
+    def embed_patches(
+        self, patches: jax.Array, position_ids: jax.Array, tokens: TokenStream, compute: ComputeConfig, tap=None
+    ) -> jax.Array:
+        """The decoder's input for image patches, [B, Cv, D] in the compute dtype.
+
+        Args:
+          patches: float32 [B, Cv, patch values], pixels in [-1, 1].
+          position_ids: int32 [B, Cv], rows of both vision position tables.
+          tokens: fields [B, Cv]; patches of one split belong to one image.
+          compute: precision, attention route, remat.
+          tap: called with "vit_layer", "vit_tower" and "vit_connector".
+
+        Raises:
+          ValueError: if the model was built without vision tower.
+        """
         dtype = compute.compute_dtype
         if self.vit is None:
             raise ValueError("The batch holds images to be understood, but the model was built without vision tower.")
         # Splash wants heads of a multiple of 128 values; the tower's have 72.
         route = "dense" if compute.attention == "dense" else "chunked"
         # Inside the tower an image sees only itself, however its sample is arranged.
-        alone = dataclasses.replace(batch.vit, sample=batch.vit.split)
+        alone = dataclasses.replace(tokens, sample=tokens.split)
         attention = make_attention(alone, alone, route, compute.attention_block)
-        hidden = self.vit(batch.vit_patches.astype(dtype), batch.vit_position_ids, attention, compute, tap)
+        hidden = self.vit(patches.astype(dtype), position_ids, attention, compute, tap)
         connected = self.connector(hidden)
         if tap is not None:
             tap("vit_tower", hidden)
             tap("vit_connector", connected)
-        return connected + self.vit_pos_embed(batch.vit_position_ids, dtype)
+        return connected + self.vit_pos_embed(position_ids, dtype)
 
     def __call__(
         self,
@@ -145,14 +157,13 @@ class Bagel(nnx.Module):
         und = self.llm.embed(batch.text_ids, dtype)
         streams = [batch.text, batch.latent]
         if batch.vit.sample.shape[1]:
-            und = jnp.concatenate([und, self.embed_patches(batch, compute, tap)], axis=1)
+            patches = self.embed_patches(batch.vit_patches, batch.vit_position_ids, batch.vit, compute, tap)
+            und = jnp.concatenate([und, patches], axis=1)
             streams = [batch.text, batch.vit, batch.latent]
         gen = self.embed_latents(noisy_latent, timestep, batch.latent_position_ids, dtype, tap)
         tokens = concatenate(streams)
         num_und = und.shape[1]
-        angles = rotary_angles(tokens.position, self.config.llm.head_dim, self.config.llm.rope_theta)
-        rotary = Rotary(*(jax.tree.map(lambda x, part=part: x[:, part], angles)
-                          for part in (slice(None, num_und), slice(num_und, None))))
+        rotary = Rotary.of(tokens.position, num_und, self.config.llm)
         attention = make_attention(tokens, tokens, compute.attention, compute.attention_block)
         if tap is not None:
             tap("packed_sequence", Hidden(und, gen))

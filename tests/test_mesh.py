@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from srum_jax.training.mesh import MeshConfig, MeshError, ProcessRows, build_mesh
+from srum_jax.mesh import MeshConfig, MeshError, ProcessRows, build_mesh
 
 
 @pytest.mark.parametrize(

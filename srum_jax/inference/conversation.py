@@ -1,0 +1,144 @@
+"""A batch of inputs in the order in which the model is given them, and the contexts that guidance needs.
+
+Rows go through the same sequence of operations; a row that has nothing to add in one of them is left as it is.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from srum_jax.data.image_transform import to_unit_range
+from srum_jax.inference.buckets import bucket
+from srum_jax.inference.context import Bookmark, Context
+from srum_jax.inference.image_views import LatentView, PatchView
+from srum_jax.inference.prefill import NUM_MARKERS
+from srum_jax.inference.programs import Programs
+from srum_jax.inference.settings import TextSampler
+from srum_jax.inference.size_groups import fill_rows, same_size
+from srum_jax.inference.text_decoding import DecodedText
+
+_LATENT_BUCKETS = 8  # per octave: fine enough for all sizes that BAGEL was trained on to be exact
+
+
+class Conversation:
+    """Three contexts of the same rows (spec: BAGEL's inference contexts).
+
+    `everything`; the same before the last text, for text guidance; and one that never sees images, for image guidance.
+    """
+
+    def __init__(self, programs: Programs, rows: int, capacity: int, image_guidance: bool):
+        """Starts empty.
+
+        Args:
+          programs: of the model.
+          rows: a multiple of `programs.rows_multiple`.
+          capacity: slots of every chunk to come; see `text_slots` and the like.
+          image_guidance: whether to keep the context without images.
+        """
+        self.programs, self.rows = programs, rows
+        self.everything: Context = programs.empty_context(rows, capacity)
+        self._without_images = programs.empty_context(rows, capacity) if image_guidance else None
+        self._before_text: Bookmark = self.everything.bookmark()
+
+    def add_system(self, texts: Sequence[Sequence[int]]) -> None:
+        """Adds instructions, token ids of each row without markers; part of every context."""
+        self._add_text(texts, also_without_images=True)
+        self._before_text = self.everything.bookmark()
+
+    def add_text(self, texts: Sequence[Sequence[int]]) -> None:
+        """Adds an input text; text guidance leaves it out if it is the last input."""
+        self._before_text = self.everything.bookmark()
+        self._add_text(texts, also_without_images=True)
+
+    def add_plan(self, texts: Sequence[Sequence[int]]) -> None:
+        """Adds what the model wrote itself; only the conditional branch gets it."""
+        self._add_text(texts, also_without_images=False)
+
+    def add_latents(self, views: Sequence[LatentView | None], keys: jax.Array) -> None:
+        """Adds clean latent images; None for rows without one.
+
+        Args:
+          views: one per row.
+          keys: [B] random keys of the posterior samples.
+        """
+        latent = encode_views(self.programs, views, keys)
+        width = latent.shape[1]
+        position_ids = _padded([view.position_ids if view else [] for view in views], width, np.int32)
+        counts = np.array([len(view.position_ids) if view else 0 for view in views], np.int32)
+        self.everything = self.programs.prefill_latents(self.everything, latent, position_ids, counts)
+        self._before_text = self.everything.bookmark()
+
+    def add_patches(self, views: Sequence[PatchView | None]) -> None:
+        """Adds images to be understood; None for rows without one."""
+        counts = np.array([len(view.patches) if view else 0 for view in views], np.int32)
+        width = bucket(int(counts.max()))
+        patches = np.zeros((self.rows, width, self.programs.config.vit.patch_values), np.float32)
+        for row, view in enumerate(views):
+            if view:
+                patches[row, : len(view.patches)] = view.patches
+        position_ids = _padded([view.position_ids if view else [] for view in views], width, np.int32)
+        self.everything = self.programs.prefill_patches(self.everything, patches, position_ids, counts)
+        self._before_text = self.everything.bookmark()
+
+    def write(self, keys: jax.Array, active: np.ndarray, sampler: TextSampler) -> DecodedText:
+        """Lets the model continue; the contexts stay as they are."""
+        return self.programs.decode_text(self.everything, keys, active, sampler)
+
+    def branches(self, count: int) -> list[Context]:
+        """The contexts of the first `count` branches of guidance."""
+        contexts = [self.everything, self.everything.at(self._before_text)]
+        if self._without_images is not None:
+            contexts.append(self._without_images)
+        return contexts[:count]
+
+    def _add_text(self, texts: Sequence[Sequence[int]], also_without_images: bool) -> None:
+        special = self.programs.config.special_tokens
+        marked = [[special.bos, *text, special.eos] if text is not None else [] for text in texts]
+        token_ids = _padded(marked, text_slots(texts), np.int32)
+        counts = np.array([len(text) for text in marked], np.int32)
+        self.everything = self.programs.prefill_text(self.everything, token_ids, counts)
+        if also_without_images and self._without_images is not None:
+            self._without_images = self.programs.prefill_text(self._without_images, token_ids, counts)
+
+
+def text_slots(texts: Sequence[Sequence[int] | None]) -> int:
+    """Slots that a chunk of texts takes."""
+    return bucket(max(len(text) + 2 for text in texts if text is not None))
+
+
+def latent_slots(views: Sequence[LatentView | None]) -> int:
+    """Slots that a chunk of latent images takes."""
+    return NUM_MARKERS + latent_width([len(view.position_ids) for view in views if view])
+
+
+def patch_slots(views: Sequence[PatchView | None]) -> int:
+    """Slots that a chunk of patches takes."""
+    return NUM_MARKERS + bucket(max(len(view.patches) for view in views if view))
+
+
+def latent_width(counts: Sequence[int]) -> int:
+    """Width of a chunk that holds images of these numbers of latent tokens."""
+    return bucket(int(max(counts)), _LATENT_BUCKETS)
+
+
+def encode_views(programs: Programs, views: Sequence[LatentView | None], keys: jax.Array) -> np.ndarray:
+    """Latents of the rows' images, float32 [B, G, P]; images of one size are encoded together."""
+    width = latent_width([len(view.position_ids) for view in views if view])
+    latent = np.zeros((len(views), width, programs.config.latent_values), np.float32)
+    for rows in same_size([view.pixels.shape if view else None for view in views]):
+        # Padding of the batch encodes the first image again.
+        filled = fill_rows(rows, programs.rows_multiple)
+        pixels = np.stack([to_unit_range(views[row].pixels) for row in filled])
+        encoded = np.asarray(programs.encode_images(pixels, keys[np.array(filled)]))
+        for row, tokens in zip(rows, encoded, strict=False):
+            latent[row, : len(tokens)] = tokens
+    return latent
+
+
+def _padded(rows: Sequence[Sequence[int]], width: int, dtype: np.dtype) -> np.ndarray:
+    """[B, width], each row padded at its end with zeros."""
+    padded = np.zeros((len(rows), width), dtype)
+    for row, values in enumerate(rows):
+        padded[row, : len(values)] = values
+    return padded

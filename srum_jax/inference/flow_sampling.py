@@ -1,0 +1,124 @@
+"""From noise to latents: Euler steps along the learned flow, on top of a context that does not change.
+
+B rows · R guidance branches · G latent tokens · P values of a token
+"""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from srum_jax.inference.cached_decoder import Reader, image_tokens, make_reader
+from srum_jax.inference.context import Context, stack_branches
+from srum_jax.inference.guidance import guided_velocity
+from srum_jax.inference.prefill import NUM_MARKERS, image_markers
+from srum_jax.inference.schedule import denoise_schedule
+from srum_jax.inference.settings import FlowSampler
+from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.bagel.decoder import Hidden
+from srum_jax.models.bagel.model import Bagel
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LatentLayout:
+    """Where the latent tokens of each row lie."""
+
+    position_ids: jax.Array  # int32 [B, G], rows of the latent position table
+    num_tokens: jax.Array  # int32 [B]; the rest of G is padding
+
+    @property
+    def real(self) -> jax.Array:
+        """Bool [B, G]."""
+        return jnp.arange(self.position_ids.shape[1]) < self.num_tokens[:, None]
+
+
+def sample_latents(
+    model: Bagel,
+    contexts: list[Context],
+    noise: jax.Array,
+    layout: LatentLayout,
+    sampler: FlowSampler,
+    compute: ComputeConfig,
+    trace: bool = False,
+) -> tuple[jax.Array, list[dict[str, jax.Array]]]:
+    """Integrates from noise (t = 1) to data (t = 0).
+
+    The branches of a guided step are evaluated as one batch. Steps outside the guidance interval evaluate the
+    conditional branch alone.
+
+    Args:
+      model: any.
+      contexts: everything; then, as the guidance asks for them, without the last text, and without images.
+      noise: float32 [B, G, P].
+      layout: of the latent tokens.
+      sampler: steps and guidance.
+      compute: precision and attention route.
+      trace: whether to return every step's intermediates.
+
+    Returns:
+      Latents float32 [B, G, P], zero in padding, and for each run of steps of one kind (before, inside and after the
+      guidance interval) what was computed, stacked over its steps: "t", "x_t", "v_cond", "v_text", "v_img", "v", and
+      the hidden states of every branch, und and gen; empty dictionaries without `trace`.
+    """
+    branches = sampler.guidance.branches
+    steps = jnp.stack(denoise_schedule(sampler.num_timesteps, sampler.shift), axis=-1)  # [N - 1, 2]
+    low, high = np.float32(sampler.guidance.interval)
+    times = _times(sampler)
+    guided = (times > low) & (times <= high) & (branches > 1)
+    x = jnp.where(layout.real[..., None], noise, 0.0)
+    traces = []
+    for start, end in _runs(guided):
+        count = branches if guided[start] else 1
+        velocity = _velocity(model, contexts[:count], layout, sampler, compute)
+
+        def step(x: jax.Array, now: jax.Array, velocity=velocity) -> tuple[jax.Array, dict[str, jax.Array]]:
+            t, dt = now
+            v, details = velocity(x, t)
+            return x - v * dt, {"t": t, "x_t": x, "v": v, **details} if trace else {}
+
+        x, details = jax.lax.scan(step, x, steps[start:end])
+        traces.append(details)
+    return x, traces
+
+
+def _velocity(model, contexts: list[Context], layout: LatentLayout, sampler: FlowSampler, compute: ComputeConfig):
+    """The guided velocity as a function of (x [B, G, P], t []), over one, two or three branches."""
+    branches = len(contexts)
+    repeat = lambda x: jnp.repeat(x, branches, axis=0)  # noqa: E731
+    context = contexts[0] if branches == 1 else stack_branches(contexts)
+    real = layout.real
+    markers = jnp.ones((real.shape[0], NUM_MARKERS), bool) & (layout.num_tokens[:, None] > 0)
+    query = image_tokens(repeat(jnp.concatenate([markers, real], axis=1)), context.next_position)
+    read: Reader = make_reader(model.llm, query, NUM_MARKERS, context, compute)
+    marker_values = image_markers(model, compute)
+    und = jnp.broadcast_to(marker_values, (branches * real.shape[0], *marker_values.shape))
+
+    def velocity(x: jax.Array, t: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        gen = model.embed_latents(x, jnp.full(x.shape[:2], t), layout.position_ids, compute.compute_dtype)
+        hidden, _ = read(Hidden(und, repeat(gen)))
+        predicted = model.llm2vae(hidden.gen).astype(jnp.float32)
+        predicted = predicted.reshape(-1, branches, *predicted.shape[1:])
+        names = ("v_cond", "v_text", "v_img")[:branches]
+        parts = {name: predicted[:, i] for i, name in enumerate(names)}
+        v = parts["v_cond"] if branches == 1 else guided_velocity(
+            parts["v_cond"], parts["v_text"], parts.get("v_img"), real, sampler.guidance
+        )
+        return jnp.where(real[..., None], v, 0.0), {**parts, "und": hidden.und, "gen": hidden.gen}
+
+    return velocity
+
+
+def _times(sampler: FlowSampler) -> np.ndarray:
+    """The times of all steps as the host knows them: which steps are guided is a constant of the program."""
+    with jax.ensure_compile_time_eval():
+        return np.asarray(denoise_schedule(sampler.num_timesteps, sampler.shift)[0])
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Ends of the stretches of equal flags."""
+    changes = np.flatnonzero(np.diff(flags)) + 1
+    bounds = [0, *changes.tolist(), len(flags)]
+    return list(itertools.pairwise(bounds))

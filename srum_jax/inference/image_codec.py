@@ -1,0 +1,74 @@
+"""Between pixels and latent tokens, by the autoencoder. Always float32: it is a small part of the work.
+
+N images of one size · H, W pixels · h, w latent cells · G = rows * columns latent tokens · P values of a token
+"""
+
+import jax
+import jax.numpy as jnp
+
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.bagel.sharding import ROWS
+from srum_jax.models.bagel.vae import Autoencoder
+from srum_jax.models.layers.patchify import patchify, unpatchify
+
+
+def encode_images(vae: Autoencoder, images: jax.Array, noise: jax.Array, config: BagelConfig) -> jax.Array:
+    """Samples latents.
+
+    Args:
+      vae: the autoencoder.
+      images: float32 [N, H, W, 3] in [-1, 1]; sides are multiples of `config.latent_stride`.
+      noise: float32 [N, h, w, z], standard normal, of the posterior.
+      config: of the model.
+
+    Returns:
+      float32 [N, G, P].
+    """
+    return _each_image(
+        lambda image, noise: patchify(vae.sample(vae.posterior(image), noise), config.latent_patch_size), images, noise
+    )
+
+
+def decode_latents(vae: Autoencoder, latent: jax.Array, rows: int, columns: int, config: BagelConfig) -> jax.Array:
+    """Pixels, nominally in [-1, 1] and not clipped, float32 [N, H, W, 3].
+
+    Args:
+      vae: the autoencoder.
+      latent: float32 [N, G, P].
+      rows, columns: latent tokens along the sides.
+      config: of the model.
+    """
+    return _each_image(lambda tokens: vae.decode(unpatchify(tokens, rows, columns, config.latent_patch_size)), latent)
+
+
+def to_uint8(images: jax.Array) -> jax.Array:
+    """Pixels in [-1, 1] to 0 .. 255: clipped, then truncated."""
+    return (jnp.clip(images * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+
+
+def posterior_noise(keys: jax.Array, height: int, width: int, config: BagelConfig) -> jax.Array:
+    """Standard normal values for the posterior of images of one size, float32 [N, h, w, z]; one key per image."""
+    cells = (height // config.vae.downsample, width // config.vae.downsample, config.vae.z_channels)
+    return jax.vmap(lambda key: jax.random.normal(key, cells))(keys)
+
+
+def initial_noise(keys: jax.Array, num_tokens: int, config: BagelConfig) -> jax.Array:
+    """Where sampling starts, float32 [N, `num_tokens`, P]; one key per image.
+
+    A token's values depend on its key and place only, not on `num_tokens`.
+    """
+    most = config.max_latent_size**2
+    return jax.vmap(lambda key: jax.random.normal(key, (most, config.latent_values))[:num_tokens])(keys)
+
+
+def _each_image(function, *arrays: jax.Array) -> jax.Array:
+    """Image after image on every device: at 1024 pixels the activations of one are gigabytes."""
+
+    def one_by_one(*arrays: jax.Array) -> jax.Array:
+        return jax.lax.map(lambda image: function(*(x[None] for x in image))[0], arrays)
+
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return one_by_one(*arrays)
+    rows = jax.sharding.PartitionSpec(ROWS)
+    return jax.shard_map(one_by_one, in_specs=(rows,) * len(arrays), out_specs=rows, check_vma=False)(*arrays)

@@ -1,0 +1,105 @@
+"""The two views of an image that the model is given: pixels for the autoencoder, patches for the vision tower."""
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+from srum_jax.data.image_transform import ImageTransform, patchify, to_unit_range
+from srum_jax.data.position_ids import position_ids
+from srum_jax.inference.requests import Picture, RequestError
+from srum_jax.models.bagel.config import BagelConfig
+
+_MAX_ASPECT = 20  # longer strips leave nothing to see after the resize
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageViews:
+    """How images are resized. The vision tower's view is made from the autoencoder's."""
+
+    latent: ImageTransform
+    vit: ImageTransform | None
+
+    @classmethod
+    def of(cls, config: BagelConfig) -> "ImageViews":
+        """As large as the position tables allow; for the released model 512 to 1024 and 224 to 980 pixels."""
+        side = config.max_latent_size * config.latent_stride
+        latent = ImageTransform(max_size=side, min_size=side // 2, stride=config.latent_stride)
+        if config.vit is None:
+            return cls(latent, None)
+        patch = config.vit.patch_size
+        side = config.vit_max_num_patch_per_side * patch
+        return cls(latent, ImageTransform(max_size=side, min_size=min(16 * patch, side), stride=patch))
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentView:
+    """For the autoencoder."""
+
+    pixels: np.ndarray  # uint8 [H, W, 3]
+    position_ids: np.ndarray  # int32 [G], rows of the latent position table
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchView:
+    """For the vision tower."""
+
+    patches: np.ndarray  # float32 [V, patch values], in [-1, 1]
+    position_ids: np.ndarray  # int32 [V], rows of the vision position tables
+
+
+def latent_view(image: Picture, views: ImageViews, config: BagelConfig) -> LatentView:
+    """Resizes an image for the autoencoder.
+
+    Raises:
+      RequestError: if it is not an image, or too large or too slender for the position table.
+    """
+    image = _as_image(image)
+    if max(image.size) > _MAX_ASPECT * min(image.size):
+        raise RequestError(f"image: expected sides of a ratio of at most {_MAX_ASPECT}, found {image.width} x "
+                           f"{image.height} pixels; crop it.")
+    pixels = views.latent.resize(image)
+    return LatentView(pixels, latent_position_ids(*pixels.shape[:2], config))
+
+
+def patch_view(resized: np.ndarray, views: ImageViews, config: BagelConfig) -> PatchView:
+    """Patches of an image that went through the latent view, uint8 [H, W, 3].
+
+    Raises:
+      RequestError: if it is too large for the position table.
+    """
+    pixels = views.vit.resize(Image.fromarray(resized))
+    patch = config.vit.patch_size
+    rows, columns = pixels.shape[0] // patch, pixels.shape[1] // patch
+    ids = _position_ids(rows, columns, config.vit_max_num_patch_per_side, config, "image")
+    return PatchView(patchify(to_unit_range(pixels), patch), ids)
+
+
+def latent_position_ids(height: int, width: int, config: BagelConfig) -> np.ndarray:
+    """Rows of the latent position table for an image of this many pixels, int32 [G].
+
+    Raises:
+      RequestError: naming the field, if the sides are no multiples of the stride or beyond the table.
+    """
+    stride = config.latent_stride
+    for name, side in (("height", height), ("width", width)):
+        if side < stride or side % stride:
+            raise RequestError(f"{name}: expected a positive multiple of {stride} pixels, found {side}.")
+    return _position_ids(height // stride, width // stride, config.max_latent_size, config, "height x width")
+
+
+def _position_ids(rows: int, columns: int, side: int, config: BagelConfig, field: str) -> np.ndarray:
+    try:
+        return position_ids(rows, columns, side, config.interpolate_pos)
+    except ValueError as error:
+        raise RequestError(f"{field}: {error}; choose a smaller size.") from error
+
+
+def _as_image(image: Picture) -> Image.Image:
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise RequestError(f"image: expected uint8 pixels [height, width, 3], found {image.dtype} {image.shape}.")
+        return Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        raise RequestError(f"image: expected a PIL image or an array of pixels, found {type(image).__name__}.")
+    return image

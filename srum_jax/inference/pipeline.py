@@ -1,0 +1,382 @@
+"""Images and texts from a checkpoint, in batches on a mesh of devices.
+
+    from srum_jax.inference import ImageRequest, Pipeline
+
+    pipeline = Pipeline.load("BAGEL-7B-MoT")
+    image = pipeline.generate([ImageRequest("a red circle left of a blue square", seed=0)])[0].pixels
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from etils import epath
+from transformers import PreTrainedTokenizerBase
+
+from srum_jax.inference.buckets import bucket
+from srum_jax.inference.conversation import (
+    Conversation,
+    latent_slots,
+    latent_width,
+    patch_slots,
+    text_slots,
+)
+from srum_jax.inference.flow_sampling import LatentLayout
+from srum_jax.inference.image_views import (
+    ImageViews,
+    LatentView,
+    PatchView,
+    latent_position_ids,
+    latent_view,
+    patch_view,
+)
+from srum_jax.inference.programs import Programs
+from srum_jax.inference.random_keys import MAX_SEED, Use, random_keys
+from srum_jax.inference.requests import Answer, GeneratedImage, ImageRequest, Question, RequestError
+from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
+from srum_jax.inference.size_groups import fill_rows, same_size
+from srum_jax.inference.templates import Templates
+from srum_jax.inference.text_decoding import DecodedText
+from srum_jax.inference.think_text import split_thought
+from srum_jax.mesh import MeshConfig, MeshError, build_mesh
+from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.weights.load import load_bagel
+from srum_jax.weights.tokenizer import load_tokenizer
+
+DEFAULT_MAX_PROMPT_TOKENS = 2048
+
+
+class NonFiniteError(RuntimeError):
+    """The model computed something that is not a number: damaged weights, or a dtype that they do not fit."""
+
+
+class Pipeline:
+    """A model that can be asked for images and for answers. Rows of a batch do not influence each other."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        templates: Templates,
+        views: ImageViews | None = None,
+        max_prompt_tokens: int = DEFAULT_MAX_PROMPT_TOKENS,
+    ):
+        """Puts the parts together; see `load` for the usual way.
+
+        Args:
+          programs: of a model with its autoencoder.
+          tokenizer: of the checkpoint.
+          templates: instructions of think mode.
+          views: how images are resized; None for what the position tables allow.
+          max_prompt_tokens: longer prompts are refused.
+        """
+        self.programs, self.tokenizer, self.templates = programs, tokenizer, templates
+        self.views = views or ImageViews.of(programs.config)
+        self.max_prompt_tokens = max_prompt_tokens
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: epath.PathLike,
+        *,
+        mesh: MeshConfig | None = None,
+        devices: Sequence[jax.Device] | None = None,
+        dtype: str = "bfloat16",
+        attention: str = "auto",
+        templates: Templates | None = None,
+        understanding: bool = True,
+        max_prompt_tokens: int = DEFAULT_MAX_PROMPT_TOKENS,
+    ) -> "Pipeline":
+        """Loads a checkpoint.
+
+        Args:
+          checkpoint: a published BAGEL directory, or converted weights.
+          mesh: how its devices are used; None splits the weights over all of them (fsdp).
+          devices: None for those of this process, so that the processes of a pod work independently.
+          dtype: "bfloat16" or "float32", of weights and activations; the autoencoder is always float32.
+          attention: "dense", "chunked", "splash", or "auto": splash on TPUs, chunked elsewhere.
+          templates: instructions of think mode; None for the shipped ones.
+          understanding: whether to load the vision tower.
+          max_prompt_tokens: longer prompts are refused.
+
+        Raises:
+          WeightsError, ConfigError, TokenizerError: the checkpoint is unusable.
+          MeshError: the devices cannot be arranged as asked.
+        """
+        devices = jax.local_devices() if devices is None else devices
+        mesh = mesh or MeshConfig(data=1, fsdp=-1)
+        arranged = build_mesh(mesh, devices)
+        if arranged.shape["seq"] != 1:
+            raise MeshError(f"mesh: generation cannot split the tokens of a row: expected seq=1, found "
+                            f"{arranged.shape['seq']}; use fsdp or tensor.")
+        compute = ComputeConfig(dtype=dtype, attention=_attention(attention, devices), remat="none")
+        tokenizer = load_tokenizer(checkpoint)
+        _, graphdef, state = load_bagel(
+            checkpoint, mesh=arranged, dtype=lambda path: "float32" if path.startswith("vae.") else dtype,
+            with_vit=understanding,
+        )
+        return cls(Programs(graphdef, state, arranged, compute), tokenizer, templates=templates or Templates.read(),
+                   max_prompt_tokens=max_prompt_tokens)
+
+    @property
+    def config(self) -> BagelConfig:
+        """Of the model."""
+        return self.programs.config
+
+    @property
+    def stride(self) -> int:
+        """Pixels that heights and widths must be multiples of."""
+        return self.config.latent_stride
+
+    @property
+    def rows_multiple(self) -> int:
+        """Batches are filled up to a multiple of this many rows."""
+        return self.programs.rows_multiple
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model has its vision tower."""
+        return self.programs.sees
+
+    def check(self, request: ImageRequest | Question) -> None:
+        """Finds out whether a request can be served, without computing anything.
+
+        Raises:
+          RequestError: naming the field, what was expected and what was found.
+        """
+        if isinstance(request, ImageRequest):
+            self._prepare_image(request)
+        else:
+            self._prepare_question(request)
+
+    def generate(
+        self,
+        requests: Sequence[ImageRequest],
+        *,
+        sampler: FlowSampler | None = None,
+        plan: TextSampler | None = None,
+    ) -> list[GeneratedImage]:
+        """Makes one image per request, all in one batch.
+
+        Args:
+          requests: prompts of any lengths, images of any sizes; edits and plain requests may be mixed.
+          sampler: None for the published settings: those of editing if every request has a source image, else those
+            of text-to-image.
+          plan: how to write the plan that precedes the image in think mode; None for no plan.
+
+        Raises:
+          RequestError: a request cannot be served; says which.
+          NonFiniteError: the model computed something that is not a number.
+        """
+        if not requests:
+            return []
+        prepared = [_of_row(row, lambda request=request: self._prepare_image(request))
+                    for row, request in enumerate(requests)]
+        if sampler is None:
+            sampler = EDITING if all(item.source for item in prepared) else TEXT_TO_IMAGE
+        active = self._active(len(prepared))
+        prepared += [prepared[0]] * (len(active) - len(prepared))
+        conversation, plans = self._image_contexts(prepared, active, sampler, plan)
+        latent = self._sample(conversation, prepared, sampler)
+        pixels = self._decode(latent, [item.size for item in prepared])
+        return [
+            GeneratedImage(pixels[row], *(plans[row] if plans else (None, False))) for row in range(len(requests))
+        ]
+
+    def answer(
+        self, questions: Sequence[Question], *, sampler: TextSampler | None = None, think: bool = False
+    ) -> list[Answer]:
+        """Answers every question, all in one batch.
+
+        Args:
+          questions: with any number of images each.
+          sampler: None for greedy decoding with the default limit.
+          think: whether to ask for reasoning first; it is split from the answer.
+
+        Raises:
+          RequestError: a question cannot be answered; says which.
+          NonFiniteError: the model computed something that is not a number.
+        """
+        if not questions:
+            return []
+        sampler = sampler or TextSampler()
+        prepared = [_of_row(row, lambda question=question: self._prepare_question(question))
+                    for row, question in enumerate(questions)]
+        active = self._active(len(prepared))
+        prepared += [prepared[0]] * (len(active) - len(prepared))
+        system = self._tokens(self.templates.think_understanding) if think else None
+        texts = [item.prompt for item in prepared]
+        images = [
+            [item.patches[i] if i < len(item.patches) else None for item in prepared]
+            for i in range(max(len(item.patches) for item in prepared))
+        ]
+        slots = text_slots(texts) + sum(map(patch_slots, images)) + (text_slots([system]) if think else 0)
+        conversation = Conversation(self.programs, len(prepared), slots, image_guidance=False)
+        if think:
+            conversation.add_system([system] * len(prepared))
+        for views in images:
+            conversation.add_patches(views)
+        conversation.add_text(texts)
+        keys = random_keys([item.seed for item in prepared], Use.TEXT)
+        decoded = _checked(conversation.write(keys, active, sampler))
+        answers = []
+        for row in range(len(questions)):
+            raw = self._text(decoded, row)
+            thought, text = split_thought(raw) if think else (None, raw.strip())
+            answers.append(Answer(text, thought, not decoded.finished[row], int(decoded.num_tokens[row]) - 1, raw))
+        return answers
+
+    def _prepare_image(self, request: ImageRequest) -> "_PreparedImage":
+        _check_seed(request.seed)
+        tokens = self._prompt(request.prompt)
+        if (request.height is None) != (request.width is None):
+            raise RequestError(f"height, width: expected both or neither, found {request.height} and {request.width}.")
+        latent = patches = None
+        if request.image is not None:
+            self._must_see()
+            latent = latent_view(request.image, self.views, self.config)
+            patches = patch_view(latent.pixels, self.views, self.config)
+        if request.height is not None:
+            size = (request.height, request.width)
+        elif latent is not None:
+            size = latent.pixels.shape[:2]
+        else:
+            size = (self.views.latent.max_size, self.views.latent.max_size)
+        return _PreparedImage(tokens, request.seed, size, latent_position_ids(*size, self.config), latent, patches)
+
+    def _prepare_question(self, question: Question) -> "_PreparedQuestion":
+        _check_seed(question.seed)
+        tokens = self._prompt(question.prompt)
+        if question.images:
+            self._must_see()
+        resized = (latent_view(image, self.views, self.config).pixels for image in question.images)
+        return _PreparedQuestion(tokens, question.seed,
+                                 [patch_view(pixels, self.views, self.config) for pixels in resized])
+
+    def _must_see(self) -> None:
+        if not self.sees:
+            raise RequestError("image: expected a model with a vision tower (vit_config.json and vit_model.* tensors), "
+                               "found none in this checkpoint or it was not loaded; use a checkpoint that "
+                               "understands images.")
+
+    def _prompt(self, prompt: str) -> list[int]:
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise RequestError(f"prompt: expected a text, found {prompt!r}.")
+        tokens = self._tokens(prompt)
+        if not tokens or len(tokens) > self.max_prompt_tokens:
+            raise RequestError(f"prompt: expected 1 to {self.max_prompt_tokens} tokens, found {len(tokens)}; "
+                               "shorten it, or raise max_prompt_tokens.")
+        return tokens
+
+    def _tokens(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text)
+
+    def _text(self, decoded: DecodedText, row: int) -> str:
+        # The first token is the starting marker.
+        return self.tokenizer.decode(decoded.token_ids[row, 1 : decoded.num_tokens[row]].tolist())
+
+    def _active(self, count: int) -> np.ndarray:
+        """Bool [B]: the rows of the batch that are requests, before those that fill it up."""
+        rows = len(fill_rows(range(count), self.rows_multiple)) if count % self.rows_multiple else count
+        return np.arange(rows) < count
+
+    def _image_contexts(
+        self, prepared: list["_PreparedImage"], active: np.ndarray, sampler: FlowSampler, plan: TextSampler | None
+    ) -> tuple[Conversation, list[tuple[str, bool]] | None]:
+        """Gives the model everything that precedes the image; in think mode also the plans, and whether cut short."""
+        texts = [item.prompt for item in prepared]
+        sources, patches = [item.source for item in prepared], [item.patches for item in prepared]
+        system = None if plan is None else self._tokens(self.templates.think_generation)
+        slots = text_slots(texts)
+        if any(sources):
+            slots += latent_slots(sources) + patch_slots(patches)
+        if plan is not None:
+            # A text that was decoded and encoded again may be a little longer than it was.
+            slots += text_slots([system]) + bucket(2 * plan.max_tokens + 2)
+        image_guidance = sampler.guidance.branches == 3
+        conversation = Conversation(self.programs, len(prepared), slots, image_guidance)
+        seeds = [item.seed for item in prepared]
+        if plan is not None:
+            conversation.add_system([system] * len(prepared))
+        if any(sources):
+            conversation.add_latents(sources, random_keys(seeds, Use.POSTERIOR))
+            conversation.add_patches(patches)
+        conversation.add_text(texts)
+        if plan is None:
+            return conversation, None
+        decoded = _checked(conversation.write(random_keys(seeds, Use.TEXT), active, plan))
+        written = [self._text(decoded, row) if active[row] else "" for row in range(len(prepared))]
+        conversation.add_plan([self._tokens(text)[: 2 * plan.max_tokens] if text else [] for text in written])
+        return conversation, [(text, not decoded.finished[row]) for row, text in enumerate(written)]
+
+    def _sample(
+        self, conversation: Conversation, prepared: list["_PreparedImage"], sampler: FlowSampler
+    ) -> jax.Array:
+        counts = np.array([len(item.position_ids) for item in prepared], np.int32)
+        position_ids = np.zeros((len(prepared), latent_width(counts)), np.int32)
+        for row, item in enumerate(prepared):
+            position_ids[row, : counts[row]] = item.position_ids
+        keys = random_keys([item.seed for item in prepared], Use.NOISE)
+        return self.programs.sample_latents(
+            conversation.branches(sampler.guidance.branches), keys, LatentLayout(position_ids, counts), sampler
+        )
+
+    def _decode(self, latent: jax.Array, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+        """Pixels of each row, uint8 [H, W, 3]."""
+        if not np.isfinite(np.asarray(latent)).all():
+            raise NonFiniteError("The sampled latents are not finite: expected numbers; the weights are damaged, or do "
+                                 "not fit the dtype (try float32).")
+        pixels: dict[int, np.ndarray] = {}
+        for rows in same_size(sizes):
+            height, width = (side // self.stride for side in sizes[rows[0]])
+            filled = np.array(fill_rows(rows, self.rows_multiple))
+            decoded = self.programs.decode_images(latent[filled, : height * width], height, width)
+            pixels |= dict(zip(rows, np.asarray(decoded), strict=False))
+        return [pixels[row] for row in range(len(sizes))]
+
+
+@dataclasses.dataclass(frozen=True)
+class _PreparedImage:
+    prompt: list[int]
+    seed: int
+    size: tuple[int, int]  # pixels
+    position_ids: np.ndarray  # of the image to be made
+    source: LatentView | None
+    patches: PatchView | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _PreparedQuestion:
+    prompt: list[int]
+    seed: int
+    patches: list[PatchView]
+
+
+def _of_row(row: int, prepare):
+    try:
+        return prepare()
+    except RequestError as error:
+        raise RequestError(f"request {row}: {error}") from error
+
+
+def _check_seed(seed: int) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise RequestError(f"seed: expected an integer from 0 to {MAX_SEED}, found {seed!r}.")
+
+
+def _checked(decoded: DecodedText) -> DecodedText:
+    decoded = jax.device_get(decoded)
+    if not decoded.healthy.all():
+        rows = np.flatnonzero(~decoded.healthy).tolist()
+        raise NonFiniteError(f"The predicted logits of rows {rows} are not finite: expected numbers; the weights are "
+                             "damaged, or do not fit the dtype (try float32).")
+    return decoded
+
+
+def _attention(name: str, devices: Sequence[jax.Device]) -> str:
+    if name != "auto":
+        return name
+    return "splash" if devices[0].platform == "tpu" else "chunked"

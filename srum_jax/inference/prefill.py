@@ -1,0 +1,120 @@
+"""Adding texts, image patches and clean latents to a context.
+
+Rows may differ in length, down to none at all: a row without tokens in a chunk is left as it was.
+
+B rows · T, V, G widths of a chunk of text, of patches, of latents · P values of a latent token · D width
+"""
+
+import jax
+import jax.numpy as jnp
+
+from srum_jax.inference.cached_decoder import causal_tokens, image_tokens, make_reader
+from srum_jax.inference.context import Context
+from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.bagel.decoder import Hidden
+from srum_jax.models.bagel.model import Bagel
+
+NUM_MARKERS = 2  # around every image
+
+
+def prefill_text(
+    model: Bagel, context: Context, token_ids: jax.Array, num_tokens: jax.Array, compute: ComputeConfig
+) -> tuple[Context, jax.Array]:
+    """Adds texts, causally.
+
+    Args:
+      model: its language model is used.
+      context: with at least T free slots.
+      token_ids: int32 [B, T], starting and ending markers included; padded at the end.
+      num_tokens: int32 [B].
+      compute: precision and attention route.
+
+    Returns:
+      The longer context, and the last hidden states [B, T, D].
+    """
+    query = causal_tokens(num_tokens, token_ids.shape[1], context.next_position)
+    und = model.llm.embed(token_ids, compute.compute_dtype)
+    hidden, written = make_reader(model.llm, query, und.shape[1], context, compute)(Hidden(und, _no_latents(und)))
+    return context.append(written, query.real, num_tokens), hidden.und
+
+
+def prefill_patches(
+    model: Bagel,
+    context: Context,
+    patches: jax.Array,
+    position_ids: jax.Array,
+    num_patches: jax.Array,
+    compute: ComputeConfig,
+) -> tuple[Context, jax.Array]:
+    """Adds one image to be understood to each row.
+
+    Args:
+      model: with a vision tower.
+      context: with at least V + 2 free slots.
+      patches: float32 [B, V, patch values], pixels in [-1, 1]; padded at the end.
+      position_ids: int32 [B, V], rows of the vision position tables.
+      num_patches: int32 [B].
+      compute: precision and attention route.
+
+    Returns:
+      The longer context, and the last hidden states [B, 2 + V, D]: both markers, then the patches.
+    """
+    real = _with_markers(num_patches, patches.shape[1])
+    query = image_tokens(real, context.next_position)
+    patch_tokens = jax.tree.map(lambda x: x[:, NUM_MARKERS:], query)
+    embedded = model.embed_patches(patches, position_ids, patch_tokens, compute)
+    und = jnp.concatenate([_markers(model, patches.shape[0], compute), embedded], axis=1)
+    hidden, written = make_reader(model.llm, query, und.shape[1], context, compute)(Hidden(und, _no_latents(und)))
+    return context.append(written, real, (num_patches > 0).astype(jnp.int32)), hidden.und
+
+
+def prefill_latents(
+    model: Bagel,
+    context: Context,
+    latent: jax.Array,
+    position_ids: jax.Array,
+    num_latents: jax.Array,
+    compute: ComputeConfig,
+) -> tuple[Context, Hidden]:
+    """Adds one clean latent image to each row.
+
+    Args:
+      model: any.
+      context: with at least G + 2 free slots.
+      latent: float32 [B, G, P], scaled as the autoencoder samples them; padded at the end.
+      position_ids: int32 [B, G], rows of the latent position table.
+      num_latents: int32 [B].
+      compute: precision and attention route.
+
+    Returns:
+      The longer context, and the last hidden states: und [B, 2, D] of the markers, gen [B, G, D] of the latents.
+    """
+    real = _with_markers(num_latents, latent.shape[1])
+    query = image_tokens(real, context.next_position)
+    timestep = jnp.zeros(latent.shape[:2], jnp.float32)
+    gen = model.embed_latents(latent, timestep, position_ids, compute.compute_dtype)
+    und = _markers(model, latent.shape[0], compute)
+    hidden, written = make_reader(model.llm, query, NUM_MARKERS, context, compute)(Hidden(und, gen))
+    return context.append(written, real, (num_latents > 0).astype(jnp.int32)), hidden
+
+
+def image_markers(model: Bagel, compute: ComputeConfig) -> jax.Array:
+    """The embedded start and end markers of an image, [2, D]."""
+    special = model.config.special_tokens
+    return model.llm.embed(jnp.array([special.start_of_image, special.end_of_image]), compute.compute_dtype)
+
+
+def _markers(model: Bagel, rows: int, compute: ComputeConfig) -> jax.Array:
+    markers = image_markers(model, compute)
+    return jnp.broadcast_to(markers, (rows, *markers.shape))
+
+
+def _with_markers(num_tokens: jax.Array, width: int) -> jax.Array:
+    """Bool [B, 2 + width]: both markers, then the tokens; nothing in rows without tokens."""
+    real = jnp.arange(width) < num_tokens[:, None]
+    markers = jnp.broadcast_to(num_tokens[:, None] > 0, (num_tokens.shape[0], NUM_MARKERS))
+    return jnp.concatenate([markers, real], axis=1)
+
+
+def _no_latents(und: jax.Array) -> jax.Array:
+    return und[:, :0]

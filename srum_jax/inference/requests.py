@@ -1,0 +1,52 @@
+"""What a pipeline is asked, and what it answers."""
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+Picture = Image.Image | np.ndarray  # an array is uint8 [H, W, 3]
+
+
+class RequestError(ValueError):
+    """A request that the model cannot serve; names the field, what was expected and what was found."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageRequest:
+    """One image to be made."""
+
+    prompt: str
+    seed: int  # fixes the image, whatever else is in the batch; 0 <= seed < 2^63
+    height: int | None = None  # pixels; None: the default size of the model, or that of the resized source
+    width: int | None = None
+    image: Picture | None = None  # source of an edit
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """One text to be answered, about any number of images."""
+
+    prompt: str
+    images: tuple[Picture, ...] = ()
+    seed: int = 0  # matters only when sampling
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratedImage:
+    """One image that was made."""
+
+    pixels: np.ndarray  # uint8 [H, W, 3]
+    plan: str | None  # what was thought first, in think mode
+    plan_truncated: bool = False  # the plan reached its token limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One answer."""
+
+    text: str  # what follows the thought
+    thought: str | None  # None without think mode, or if the thought was never closed
+    truncated: bool  # the token limit was reached
+    num_tokens: int
+    raw: str  # the whole text
