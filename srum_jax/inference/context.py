@@ -52,7 +52,7 @@ class Context:
 
     def at(self, bookmark: "Bookmark") -> "Context":
         """The state that was remembered, on the same arrays; what came later is hidden."""
-        shown = jnp.arange(self.capacity) < bookmark.used
+        shown = jnp.arange(self.capacity)[None] < bookmark.used
         return dataclasses.replace(self, real=self.real & shown, next_position=bookmark.next_position)
 
     def append(self, chunk: KeyValues, real: jax.Array, advance: jax.Array) -> "Context":

@@ -33,7 +33,8 @@ class Conversation:
         Args:
           programs: of the model.
           rows: a multiple of `programs.rows_multiple`.
-          capacity: slots of every chunk to come; see `text_slots` and the like.
+          capacity: slots of every chunk to come but plans, whose length nobody knows yet; see `text_slots` and the
+            like.
           image_guidance: whether to keep the context without images.
         """
         self.programs, self.rows = programs, rows
@@ -52,7 +53,8 @@ class Conversation:
         self._add_text(texts, also_without_images=True)
 
     def add_plan(self, texts: Sequence[Sequence[int]]) -> None:
-        """Adds what the model wrote itself; only the conditional branch gets it."""
+        """Adds what the model wrote itself, making room for it; only the conditional branch gets it."""
+        self.everything = self.programs.grow(self.everything, text_slots(texts))
         self._add_text(texts, also_without_images=False)
 
     def add_latents(self, views: Sequence[LatentView | None], keys: jax.Array) -> None:

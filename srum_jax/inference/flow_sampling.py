@@ -32,7 +32,7 @@ class LatentLayout:
     @property
     def real(self) -> jax.Array:
         """Bool [B, G]."""
-        return jnp.arange(self.position_ids.shape[1]) < self.num_tokens[:, None]
+        return jnp.arange(self.position_ids.shape[1])[None] < self.num_tokens[:, None]
 
 
 def sample_latents(

@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from transformers import PreTrainedTokenizerBase
 
-from srum_jax.inference.buckets import bucket
 from srum_jax.inference.conversation import (
     Conversation,
     latent_slots,
@@ -294,8 +294,7 @@ class Pipeline:
         if any(sources):
             slots += latent_slots(sources) + patch_slots(patches)
         if plan is not None:
-            # A text that was decoded and encoded again may be a little longer than it was.
-            slots += text_slots([system]) + bucket(2 * plan.max_tokens + 2)
+            slots += text_slots([system])
         image_guidance = sampler.guidance.branches == 3
         conversation = Conversation(self.programs, len(prepared), slots, image_guidance)
         seeds = [item.seed for item in prepared]
@@ -309,7 +308,7 @@ class Pipeline:
             return conversation, None
         decoded = _checked(conversation.write(random_keys(seeds, Use.TEXT), active, plan))
         written = [self._text(decoded, row) if active[row] else "" for row in range(len(prepared))]
-        conversation.add_plan([self._tokens(text)[: 2 * plan.max_tokens] if text else [] for text in written])
+        conversation.add_plan([self._tokens(text) if text else [] for text in written])
         return conversation, [(text, not decoded.finished[row]) for row, text in enumerate(written)]
 
     def _sample(
@@ -326,7 +325,7 @@ class Pipeline:
 
     def _decode(self, latent: jax.Array, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
         """Pixels of each row, uint8 [H, W, 3]."""
-        if not np.isfinite(np.asarray(latent)).all():
+        if not jnp.isfinite(latent).all():
             raise NonFiniteError("The sampled latents are not finite: expected numbers; the weights are damaged, or do "
                                  "not fit the dtype (try float32).")
         pixels: dict[int, np.ndarray] = {}

@@ -111,7 +111,7 @@ def _markers(model: Bagel, rows: int, compute: ComputeConfig) -> jax.Array:
 
 def _with_markers(num_tokens: jax.Array, width: int) -> jax.Array:
     """Bool [B, 2 + width]: both markers, then the tokens; nothing in rows without tokens."""
-    real = jnp.arange(width) < num_tokens[:, None]
+    real = jnp.arange(width)[None] < num_tokens[:, None]
     markers = jnp.broadcast_to(num_tokens[:, None] > 0, (num_tokens.shape[0], NUM_MARKERS))
     return jnp.concatenate([markers, real], axis=1)
 

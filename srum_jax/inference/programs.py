@@ -40,6 +40,7 @@ class Programs:
             lambda rows, capacity: empty_context(self.config.llm, rows, capacity, compute.compute_dtype),
             static_argnums=(0, 1),
         )
+        self._grow = jax.jit(Context.with_room, static_argnums=1)
         self._decode_text = self.compile(
             lambda model, context, keys, active, sampler: decode_text(model, context, keys, active, sampler, compute),
             static_argnums=4,
@@ -77,6 +78,11 @@ class Programs:
         with jax.set_mesh(self.mesh):
             return self._empty(rows, capacity)
 
+    def grow(self, context: Context, slots: int) -> Context:
+        """The context with more free slots."""
+        with jax.set_mesh(self.mesh):
+            return self._grow(context, slots)
+
     def prefill_text(self, context: Context, token_ids: np.ndarray, num_tokens: np.ndarray) -> Context:
         """See `prefill.prefill_text`."""
         return self.run(self._prefill_text, context, self.place(token_ids), self.place(num_tokens))
@@ -103,6 +109,12 @@ class Programs:
         """Latents float32 [B, G, P] from noise drawn with one key per row; contexts are kept."""
         layout = jax.tree.map(self.place, layout)
         return self.run(self._sample_latents, contexts, self.place(keys), layout, sampler)
+
+    def lower_sample_latents(
+        self, contexts: list[Context], keys: jax.Array, layout: LatentLayout, sampler: FlowSampler
+    ) -> jax.stages.Lowered:
+        """The program of `sample_latents`, to be looked at."""
+        return self.run(self._sample_latents.lower, contexts, keys, layout, sampler)
 
     def encode_images(self, images: np.ndarray, keys: jax.Array) -> jax.Array:
         """See `image_codec.encode_images`; posterior noise is drawn with one key per image."""

@@ -1,0 +1,55 @@
+"""A pipeline around a model that runs in milliseconds, with random weights and numbers for words."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from srum_jax.inference.pipeline import Pipeline
+from srum_jax.inference.programs import Programs
+from srum_jax.inference.templates import Templates
+from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.bagel.sharding import RULES
+from srum_jax.models.layers.logical_axes import named_shardings
+from tests.models.packs import mesh_of, small_config
+
+
+class NumberTokenizer:
+    """"5 6 7" is the tokens 5, 6, 7; other words are hashed to tokens below 60."""
+
+    def encode(self, text: str) -> list[int]:
+        return [int(word) if word.isdigit() else sum(word.encode()) % 60 for word in text.split()]
+
+    def decode(self, token_ids: list[int]) -> str:
+        return " ".join(map(str, token_ids))
+
+
+@functools.cache
+def random_model(with_vit: bool = True):
+    """Graph and state of a small model; every parameter is random, biases too."""
+    graphdef, state = nnx.split(Bagel(small_config(), rngs=nnx.Rngs(0), with_vit=with_vit))
+    rng = np.random.default_rng(0)
+
+    def randomised(path, x):
+        name = jax.tree_util.keystr(path)
+        if "scale" in name or "table" in name:
+            return x
+        fan_in = x.shape[-2] if x.ndim > 1 else 10
+        return jnp.asarray(rng.normal(size=x.shape) * fan_in**-0.5, jnp.float32)
+
+    return graphdef, jax.tree_util.tree_map_with_path(randomised, state)
+
+
+def small_pipeline(
+    mesh_shape: tuple[int, ...] = (1, 1, 1, 1), dtype: str = "float32", attention: str = "dense",
+    with_vit: bool = True, **options,
+) -> Pipeline:
+    """The pipeline on a mesh of virtual devices."""
+    graphdef, state = random_model(with_vit)
+    mesh = mesh_of(*mesh_shape)
+    state = jax.tree.map(jax.device_put, state, named_shardings(state, mesh, RULES))
+    compute = ComputeConfig(dtype=dtype, attention=attention, attention_block=16, remat="none")
+    return Pipeline(Programs(graphdef, state, mesh, compute), NumberTokenizer(), templates=Templates.read(), **options)

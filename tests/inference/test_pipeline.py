@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from srum_jax.inference import FlowSampler, Guidance, ImageRequest, Question, RequestError, TextSampler
+from tests.inference.small_pipeline import small_pipeline
+
+QUICK = FlowSampler(num_timesteps=4)
+BOTH = FlowSampler(num_timesteps=4, guidance=Guidance(4.0, 1.5, (0.3, 0.95), "text_channel"))
+PHOTO = np.random.default_rng(1).integers(0, 256, (40, 28, 3)).astype(np.uint8)
+
+MIXED = [
+    ImageRequest("5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21", seed=3, height=16, width=16),
+    ImageRequest("9", seed=2**40 + 1, height=8, width=16),
+    ImageRequest("30 31 32", seed=3, image=PHOTO),
+    ImageRequest("41 42", seed=0, height=16, width=16),
+]
+
+
+def levels(one, other) -> int:
+    """Largest difference of two lists of images, in levels of 255."""
+    assert [a.pixels.shape for a in one] == [b.pixels.shape for b in other]
+    return max(int(np.abs(a.pixels.astype(int) - b.pixels).max()) for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return small_pipeline()
+
+
+@pytest.fixture(scope="module")
+def together(pipeline):
+    return pipeline.generate(MIXED, sampler=BOTH, plan=TextSampler(6))
+
+
+def test_images_have_the_sizes_asked_for_and_differ_by_prompt(together):
+    assert [image.pixels.shape for image in together] == [(16, 16, 3), (8, 16, 3), (32, 24, 3), (16, 16, 3)]
+    assert all(image.pixels.dtype == np.uint8 and image.pixels.std() > 5 for image in together)
+    assert np.abs(together[0].pixels.astype(int) - together[3].pixels).mean() > 5
+
+
+@pytest.mark.slow
+def test_a_row_gives_the_same_image_and_plan_alone_and_in_a_batch_of_other_lengths_and_sizes(pipeline, together):
+    for row, request in enumerate(MIXED):
+        alone = pipeline.generate([request], sampler=BOTH, plan=TextSampler(6))
+        assert levels(alone, together[row : row + 1]) <= 1
+        assert alone[0].plan == together[row].plan and alone[0].plan_truncated == together[row].plan_truncated
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 1, 2), (1, 1, 1, 2)])
+def test_any_mesh_gives_the_images_of_one_device(mesh, together):
+    images = small_pipeline(mesh).generate(MIXED, sampler=BOTH, plan=TextSampler(6))
+    assert levels(images, together) <= 1
+    assert [image.plan for image in images] == [image.plan for image in together]
+
+
+@pytest.mark.slow
+def test_chunked_attention_gives_the_images_of_dense_attention(together):
+    assert levels(small_pipeline(attention="chunked").generate(MIXED, sampler=BOTH, plan=TextSampler(6)), together) <= 1
+
+
+def test_a_short_row_is_the_same_alone_and_beside_a_longer_and_larger_one(pipeline):
+    both = pipeline.generate([MIXED[0], MIXED[1]], sampler=QUICK)
+    assert levels(both[1:], pipeline.generate([MIXED[1]], sampler=QUICK)) <= 1
+
+
+def test_the_seed_changes_the_image_and_nothing_else_does(pipeline):
+    request = MIXED[3]
+    one = pipeline.generate([request, request], sampler=QUICK)
+    assert levels(one[:1], one[1:]) == 0
+    other = pipeline.generate([ImageRequest("41 42", seed=1, height=16, width=16)], sampler=QUICK)
+    assert levels(one[:1], other) > 20
+
+
+@pytest.mark.slow
+def test_a_plan_precedes_the_image_and_changes_it(pipeline):
+    plain = pipeline.generate(MIXED[3:], sampler=QUICK)
+    planned = pipeline.generate(MIXED[3:], sampler=QUICK, plan=TextSampler(6))
+    assert plain[0].plan is None and len(planned[0].plan.split()) in range(1, 6)
+    assert levels(plain, planned) > 2
+
+
+@pytest.mark.slow
+def test_the_source_image_of_an_edit_matters(pipeline):
+    negative = ImageRequest("30 31 32", seed=3, image=255 - PHOTO)
+    assert levels(pipeline.generate(MIXED[2:3], sampler=QUICK), pipeline.generate([negative], sampler=QUICK)) > 2
+
+
+@pytest.mark.slow
+def test_an_edit_may_ask_for_another_size_than_its_source(pipeline):
+    image = pipeline.generate([ImageRequest("1", seed=0, image=PHOTO, height=8, width=32)], sampler=QUICK)[0]
+    assert image.pixels.shape == (8, 32, 3)
+
+
+@pytest.mark.slow
+def test_bfloat16_stays_near_float32():
+    full = small_pipeline().generate(MIXED, sampler=QUICK)
+    half = small_pipeline(dtype="bfloat16").generate(MIXED, sampler=QUICK)
+    for one, other in zip(full, half, strict=True):
+        assert 0 < np.abs(one.pixels.astype(int) - other.pixels).mean() < 4
+
+
+@pytest.mark.slow
+def test_answers_do_not_depend_on_the_batch_and_see_their_images(pipeline):
+    questions = [
+        Question("5 6 7", (PHOTO,)), Question("9"), Question("5 6 7", (PHOTO, 255 - PHOTO)), Question("5 6 7"),
+    ]
+    together = pipeline.answer(questions, sampler=TextSampler(8), think=True)
+    for row, question in enumerate(questions):
+        assert pipeline.answer([question], sampler=TextSampler(8), think=True)[0] == together[row]
+    assert len({answer.raw for answer in together}) == 4
+
+
+def test_sampled_answers_follow_their_seed(pipeline):
+    hot = TextSampler(8, temperature=1.0)
+    question = [Question("5 6 7", seed=seed) for seed in (1, 2, 1)]
+    answers = [answer.raw for answer in pipeline.answer(question, sampler=hot)]
+    assert answers[0] == answers[2] != answers[1]
+    assert pipeline.answer(question[1:2], sampler=hot)[0].raw == answers[1]
+
+
+def test_nothing_asked_is_nothing_answered(pipeline):
+    assert pipeline.generate([]) == [] and pipeline.answer([]) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (ImageRequest("  ", 0), "prompt: expected a text, found '  '"),
+        (ImageRequest(None, 0), "prompt: expected a text, found None"),
+        (ImageRequest("1 " * 50, 0), "prompt: expected 1 to 40 tokens, found 50"),
+        (ImageRequest("1", -1), "seed: expected an integer from 0 to 9223372036854775807, found -1"),
+        (ImageRequest("1", 2**63), "seed: expected an integer"),
+        (ImageRequest("1", 0, 8), "height, width: expected both or neither, found 8 and None"),
+        (ImageRequest("1", 0, 10, 8), "height: expected a positive multiple of 4 pixels, found 10"),
+        (ImageRequest("1", 0, 8, 0), "width: expected a positive multiple of 4 pixels, found 0"),
+        (ImageRequest("1", 0, 64, 8), "height x width: an image of 16 x 2 tokens is larger than the position table"),
+        (ImageRequest("1", 0, image=np.zeros((8, 8))), r"image: expected uint8 pixels \[height, width, 3\], found"),
+        (ImageRequest("1", 0, image="photo.png"), "image: expected a PIL image or an array of pixels, found str"),
+        (ImageRequest("1", 0, image=Image.new("RGB", (100, 2))), "image: expected sides of a ratio of at most 20"),
+        (Question(""), "prompt: expected a text"),
+        (Question("1", (np.zeros((8, 8, 4), np.uint8),)), "image: expected uint8 pixels"),
+    ],
+)
+def test_a_request_that_cannot_be_served_is_an_error_that_says_why(request_, message):
+    pipeline = small_pipeline(max_prompt_tokens=40)
+    with pytest.raises(RequestError, match=message):
+        pipeline.check(request_)
+    serve = pipeline.answer if isinstance(request_, Question) else pipeline.generate
+    with pytest.raises(RequestError, match=f"request 1: {message}"):
+        serve([type(request_)("1", seed=0), request_])
+
+
+def test_a_model_without_vision_tower_draws_but_refuses_images():
+    blind = small_pipeline(with_vit=False)
+    assert not blind.sees
+    assert blind.generate(MIXED[:1], sampler=QUICK)[0].pixels.shape == (16, 16, 3)
+    assert blind.answer([Question("1")], sampler=TextSampler(3))[0].num_tokens <= 2
+    for request in (Question("1", (PHOTO,)), MIXED[2]):
+        with pytest.raises(RequestError, match="image: expected a model with a vision tower"):
+            blind.check(request)
+
+
+def test_an_image_with_alpha_or_in_grey_is_taken_as_rgb(pipeline):
+    for mode in ("RGBA", "L", "P"):
+        pipeline.check(Question("1", (Image.fromarray(PHOTO).convert(mode),)))
