@@ -6,8 +6,8 @@
     image = pipeline.generate([ImageRequest("a red circle left of a blue square", seed=0)])[0].pixels
 """
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +25,10 @@ from srum_jax.inference.conversation import (
 from srum_jax.inference.flow_sampling import LatentLayout
 from srum_jax.inference.image_views import (
     ImageViews,
-    LatentView,
-    PatchView,
-    latent_position_ids,
-    latent_view,
-    patch_view,
 )
 from srum_jax.inference.programs import Programs
-from srum_jax.inference.random_keys import MAX_SEED, Use, random_keys
+from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.request_reader import ReadImageRequest, RequestReader
 from srum_jax.inference.requests import Answer, GeneratedImage, ImageRequest, Question, RequestError
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.inference.size_groups import fill_rows, same_size
@@ -74,8 +70,10 @@ class Pipeline:
           max_prompt_tokens: longer prompts are refused.
         """
         self.programs, self.tokenizer, self.templates = programs, tokenizer, templates
-        self.views = views or ImageViews.of(programs.config)
-        self.max_prompt_tokens = max_prompt_tokens
+        self.reader = RequestReader(
+            programs.config, tokenizer, views or ImageViews.of(programs.config), sees=programs.sees,
+            max_prompt_tokens=max_prompt_tokens,
+        )
 
     @classmethod
     def load(
@@ -148,9 +146,9 @@ class Pipeline:
           RequestError: naming the field, what was expected and what was found.
         """
         if isinstance(request, ImageRequest):
-            self._prepare_image(request)
+            self.reader.image(request)
         else:
-            self._prepare_question(request)
+            self.reader.question(request)
 
     def generate(
         self,
@@ -173,8 +171,7 @@ class Pipeline:
         """
         if not requests:
             return []
-        prepared = [_of_row(row, lambda request=request: self._prepare_image(request))
-                    for row, request in enumerate(requests)]
+        prepared = [_of_row(row, self.reader.image, request) for row, request in enumerate(requests)]
         if sampler is None:
             sampler = EDITING if all(item.source for item in prepared) else TEXT_TO_IMAGE
         active = self._active(len(prepared))
@@ -203,11 +200,10 @@ class Pipeline:
         if not questions:
             return []
         sampler = sampler or TextSampler()
-        prepared = [_of_row(row, lambda question=question: self._prepare_question(question))
-                    for row, question in enumerate(questions)]
+        prepared = [_of_row(row, self.reader.question, question) for row, question in enumerate(questions)]
         active = self._active(len(prepared))
         prepared += [prepared[0]] * (len(active) - len(prepared))
-        system = self._tokens(self.templates.think_understanding) if think else None
+        system = self.tokenizer.encode(self.templates.think_understanding) if think else None
         texts = [item.prompt for item in prepared]
         images = [
             [item.patches[i] if i < len(item.patches) else None for item in prepared]
@@ -229,51 +225,6 @@ class Pipeline:
             answers.append(Answer(text, thought, not decoded.finished[row], int(decoded.num_tokens[row]) - 1, raw))
         return answers
 
-    def _prepare_image(self, request: ImageRequest) -> "_PreparedImage":
-        _check_seed(request.seed)
-        tokens = self._prompt(request.prompt)
-        if (request.height is None) != (request.width is None):
-            raise RequestError(f"height, width: expected both or neither, found {request.height} and {request.width}.")
-        latent = patches = None
-        if request.image is not None:
-            self._must_see()
-            latent = latent_view(request.image, self.views, self.config)
-            patches = patch_view(latent.pixels, self.views, self.config)
-        if request.height is not None:
-            size = (request.height, request.width)
-        elif latent is not None:
-            size = latent.pixels.shape[:2]
-        else:
-            size = (self.views.latent.max_size, self.views.latent.max_size)
-        return _PreparedImage(tokens, request.seed, size, latent_position_ids(*size, self.config), latent, patches)
-
-    def _prepare_question(self, question: Question) -> "_PreparedQuestion":
-        _check_seed(question.seed)
-        tokens = self._prompt(question.prompt)
-        if question.images:
-            self._must_see()
-        resized = (latent_view(image, self.views, self.config).pixels for image in question.images)
-        return _PreparedQuestion(tokens, question.seed,
-                                 [patch_view(pixels, self.views, self.config) for pixels in resized])
-
-    def _must_see(self) -> None:
-        if not self.sees:
-            raise RequestError("image: expected a model with a vision tower (vit_config.json and vit_model.* tensors), "
-                               "found none in this checkpoint or it was not loaded; use a checkpoint that "
-                               "understands images.")
-
-    def _prompt(self, prompt: str) -> list[int]:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise RequestError(f"prompt: expected a text, found {prompt!r}.")
-        tokens = self._tokens(prompt)
-        if not tokens or len(tokens) > self.max_prompt_tokens:
-            raise RequestError(f"prompt: expected 1 to {self.max_prompt_tokens} tokens, found {len(tokens)}; "
-                               "shorten it, or raise max_prompt_tokens.")
-        return tokens
-
-    def _tokens(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text)
-
     def _text(self, decoded: DecodedText, row: int) -> str:
         # The first token is the starting marker.
         return self.tokenizer.decode(decoded.token_ids[row, 1 : decoded.num_tokens[row]].tolist())
@@ -284,12 +235,12 @@ class Pipeline:
         return np.arange(rows) < count
 
     def _image_contexts(
-        self, prepared: list["_PreparedImage"], active: np.ndarray, sampler: FlowSampler, plan: TextSampler | None
+        self, prepared: list[ReadImageRequest], active: np.ndarray, sampler: FlowSampler, plan: TextSampler | None
     ) -> tuple[Conversation, list[tuple[str, bool]] | None]:
         """Gives the model everything that precedes the image; in think mode also the plans, and whether cut short."""
         texts = [item.prompt for item in prepared]
         sources, patches = [item.source for item in prepared], [item.patches for item in prepared]
-        system = None if plan is None else self._tokens(self.templates.think_generation)
+        system = None if plan is None else self.tokenizer.encode(self.templates.think_generation)
         slots = text_slots(texts)
         if any(sources):
             slots += latent_slots(sources) + patch_slots(patches)
@@ -308,11 +259,11 @@ class Pipeline:
             return conversation, None
         decoded = _checked(conversation.write(random_keys(seeds, Use.TEXT), active, plan))
         written = [self._text(decoded, row) if active[row] else "" for row in range(len(prepared))]
-        conversation.add_plan([self._tokens(text) if text else [] for text in written])
+        conversation.add_plan([self.tokenizer.encode(text) if text else [] for text in written])
         return conversation, [(text, not decoded.finished[row]) for row, text in enumerate(written)]
 
     def _sample(
-        self, conversation: Conversation, prepared: list["_PreparedImage"], sampler: FlowSampler
+        self, conversation: Conversation, prepared: list[ReadImageRequest], sampler: FlowSampler
     ) -> jax.Array:
         counts = np.array([len(item.position_ids) for item in prepared], np.int32)
         position_ids = np.zeros((len(prepared), latent_width(counts)), np.int32)
@@ -337,33 +288,11 @@ class Pipeline:
         return [pixels[row] for row in range(len(sizes))]
 
 
-@dataclasses.dataclass(frozen=True)
-class _PreparedImage:
-    prompt: list[int]
-    seed: int
-    size: tuple[int, int]  # pixels
-    position_ids: np.ndarray  # of the image to be made
-    source: LatentView | None
-    patches: PatchView | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _PreparedQuestion:
-    prompt: list[int]
-    seed: int
-    patches: list[PatchView]
-
-
-def _of_row(row: int, prepare):
+def _of_row(row: int, read: Callable[[Any], Any], request: Any) -> Any:
     try:
-        return prepare()
+        return read(request)
     except RequestError as error:
         raise RequestError(f"request {row}: {error}") from error
-
-
-def _check_seed(seed: int) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise RequestError(f"seed: expected an integer from 0 to {MAX_SEED}, found {seed!r}.")
 
 
 def _checked(decoded: DecodedText) -> DecodedText:

@@ -124,6 +124,15 @@ class Programs:
         """Uint8 [N, H, W, 3] from latents float32 [N, rows * columns, P]."""
         return self.run(self._decode, self.place(latent), rows, columns)
 
+    def lower(self, name: str, *arguments: Any) -> jax.stages.Lowered:
+        """The program behind `prefill_text`, `decode_text`, `sample_latents` and so on, for arrays or descriptions.
+
+        Args:
+          name: of the method; "decode" and "encode" for those of the autoencoder.
+          arguments: placed on the mesh already.
+        """
+        return self.run(getattr(self, f"_{name}").lower, *arguments)
+
     def compile(self, function: Callable, **options: Any) -> Callable:
         """A function of (model, *arguments), jitted with `options`, as one of (state, *arguments); see `run`."""
         graphdef = self._graphdef

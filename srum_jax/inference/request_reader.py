@@ -1,0 +1,116 @@
+"""Requests checked, and turned into token ids and views of images."""
+
+import dataclasses
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from srum_jax.inference.image_views import (
+    ImageViews,
+    LatentView,
+    PatchView,
+    latent_position_ids,
+    latent_view,
+    patch_view,
+)
+from srum_jax.inference.random_keys import MAX_SEED
+from srum_jax.inference.requests import ImageRequest, Question, RequestError
+from srum_jax.models.bagel.config import BagelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadImageRequest:
+    """An image to be made, as the model is given it."""
+
+    prompt: list[int]  # token ids without markers
+    seed: int
+    size: tuple[int, int]  # height and width in pixels
+    position_ids: np.ndarray  # int32 [G], rows of the latent position table, of the image to be made
+    source: LatentView | None
+    patches: PatchView | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadQuestion:
+    """A question, as the model is given it."""
+
+    prompt: list[int]  # token ids without markers
+    seed: int
+    patches: list[PatchView]
+
+
+class RequestReader:
+    """Reads requests for one model."""
+
+    def __init__(
+        self, config: BagelConfig, tokenizer: PreTrainedTokenizerBase, views: ImageViews, *, sees: bool,
+        max_prompt_tokens: int,
+    ):
+        """Remembers what requests are checked against.
+
+        Args:
+          config: of the model.
+          tokenizer: of the checkpoint.
+          views: how images are resized.
+          sees: whether the model has its vision tower.
+          max_prompt_tokens: longer prompts are refused.
+        """
+        self._config, self._tokenizer, self._views = config, tokenizer, views
+        self._sees, self._max_prompt_tokens = sees, max_prompt_tokens
+
+    def image(self, request: ImageRequest) -> ReadImageRequest:
+        """Reads a request for an image.
+
+        Raises:
+          RequestError: naming the field, what was expected and what was found.
+        """
+        _check_seed(request.seed)
+        tokens = self._prompt(request.prompt)
+        if (request.height is None) != (request.width is None):
+            raise RequestError(f"height, width: expected both or neither, found {request.height} and {request.width}.")
+        latent = patches = None
+        if request.image is not None:
+            self._must_see()
+            latent = latent_view(request.image, self._views, self._config)
+            patches = patch_view(latent.pixels, self._views, self._config)
+        if request.height is not None:
+            size = (request.height, request.width)
+        elif latent is not None:
+            size = latent.pixels.shape[:2]
+        else:
+            size = (self._views.latent.max_size, self._views.latent.max_size)
+        return ReadImageRequest(tokens, request.seed, size, latent_position_ids(*size, self._config), latent, patches)
+
+    def question(self, question: Question) -> ReadQuestion:
+        """Reads a question.
+
+        Raises:
+          RequestError: naming the field, what was expected and what was found.
+        """
+        _check_seed(question.seed)
+        tokens = self._prompt(question.prompt)
+        if question.images:
+            self._must_see()
+        resized = (latent_view(image, self._views, self._config).pixels for image in question.images)
+        return ReadQuestion(tokens, question.seed,
+                            [patch_view(pixels, self._views, self._config) for pixels in resized])
+
+    def _must_see(self) -> None:
+        if not self._sees:
+            raise RequestError("image: expected a model with a vision tower (vit_config.json and vit_model.* tensors), "
+                               "found none in this checkpoint or it was not loaded; use a checkpoint that "
+                               "understands images.")
+
+    def _prompt(self, prompt: str) -> list[int]:
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise RequestError(f"prompt: expected a text, found {prompt!r}.")
+        tokens = self._tokenizer.encode(prompt)
+        if not tokens or len(tokens) > self._max_prompt_tokens:
+            raise RequestError(f"prompt: expected 1 to {self._max_prompt_tokens} tokens, found {len(tokens)}; "
+                               "shorten it, or raise max_prompt_tokens.")
+        return tokens
+
+
+def _check_seed(seed: int) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise RequestError(f"seed: expected an integer from 0 to {MAX_SEED}, found {seed!r}.")
