@@ -17,7 +17,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["srum_jax*", "experiments*", "tools*"]),
-    package_data={"srum_jax.inference": ["template_files/*.txt"]},
+    package_data={
+        "srum_jax.inference": ["template_files/*.txt"],
+        "srum_jax.rewards.judgement": ["word_lists.json"],
+    },
     install_requires=[
         "absl-py>=2.1",
         "einops>=0.8",
