@@ -1,0 +1,134 @@
+"""Questions to the judge, from a TOML file that a user can replace in whole or in part."""
+
+import dataclasses
+import hashlib
+import importlib.resources
+import string
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+# Placeholders that a table's text must have, and may have besides.
+_REQUIRED: Mapping[str, frozenset[str]] = {
+    "identify": frozenset({"prompt", "regions", "keywords"}),
+    "local": frozenset({"prompt", "regions"}),
+    "global": frozenset({"prompt"}),
+    "sample": frozenset({"prompt"}),
+    "repair": frozenset({"missing"}),
+}
+_OPTIONAL: Mapping[str, frozenset[str]] = {
+    "identify": frozenset({"num_regions"}),
+    "local": frozenset({"num_regions", "keywords"}),
+}
+_FIELDS: Mapping[str, type] = {"text": str, "max_new_tokens": int, "think": bool}
+
+
+class JudgeTemplateError(ValueError):
+    """A templates file that cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgeTemplate:
+    """One question."""
+
+    text: str  # with placeholders
+    max_new_tokens: int = 1024
+    think: bool | None = None  # None: as the run's settings say
+
+    @property
+    def sha256(self) -> str:
+        """Of the text, hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def fill(self, **values: str) -> str:
+        """The question with its values, which are inserted as they are."""
+        return string.Template(self.text).substitute(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgeTemplates:
+    """All questions, by name: identify, local, global, sample, repair."""
+
+    tables: Mapping[str, JudgeTemplate]
+
+    def __getitem__(self, name: str) -> JudgeTemplate:
+        return self.tables[name]
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of each text, by name."""
+        return {name: table.sha256 for name, table in sorted(self.tables.items())}
+
+    @classmethod
+    def read(cls, path: epath.PathLike | None = None) -> "JudgeTemplates":
+        """Reads a file; tables and fields that it lacks are those of this package.
+
+        Raises:
+          JudgeTemplateError: naming the file, the table and what is wrong with it.
+        """
+        shipped = _parse((importlib.resources.files(__package__) / "judge_templates.toml").read_text(encoding="utf-8"),
+                         "judge_templates.toml")
+        own: Mapping[str, Any] = {}
+        if path is not None:
+            try:
+                own = _parse(epath.Path(path).read_text(), str(path))
+            except (OSError, UnicodeDecodeError) as error:
+                raise JudgeTemplateError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+        for name in own:
+            if name not in _REQUIRED or not isinstance(own[name], Mapping):
+                raise JudgeTemplateError(f"{path}: [{name}]: expected tables named {', '.join(_REQUIRED)}.")
+        source = "judge_templates.toml" if path is None else str(path)
+        return cls({name: _table(name, {**shipped[name], **own.get(name, {})}, source) for name in _REQUIRED})
+
+
+def format_regions(boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int], normalised: bool) -> str:
+    """The list of rectangles that is put into a question.
+
+    Args:
+      boxes: half-open pixels.
+      size: width and height of the image.
+      normalised: whether to tell thousandths of the image.
+    """
+    lines = []
+    for number, box in enumerate(boxes, start=1):
+        if normalised:
+            box = tuple(round(1000 * corner / size[axis % 2]) for axis, corner in enumerate(box))
+        lines.append(f"Region {number}: [{', '.join(map(str, box))}]")
+    return "\n".join(lines)
+
+
+def _parse(text: str, source: str) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise JudgeTemplateError(f"{source}: not valid TOML ({error}).") from error
+
+
+def _table(name: str, fields: Mapping[str, Any], source: str) -> JudgeTemplate:
+    where = f"{source}: [{name}]"
+    for field, value in fields.items():
+        if field not in _FIELDS or type(value) is not _FIELDS[field]:
+            known = ", ".join(f"{key} ({kind.__name__})" for key, kind in _FIELDS.items())
+            raise JudgeTemplateError(f"{where}: field '{field}': expected one of {known}; found {value!r}.")
+    template = JudgeTemplate(**{**fields, "text": fields["text"].strip()})
+    if template.max_new_tokens < 1:
+        raise JudgeTemplateError(f"{where}: field 'max_new_tokens': expected a positive number, found "
+                                 f"{template.max_new_tokens}.")
+    parsed = string.Template(template.text)
+    if not parsed.is_valid():
+        raise JudgeTemplateError(f"{where}: a lone dollar sign; write $$ for a dollar sign.")
+    found, required = set(parsed.get_identifiers()), _REQUIRED[name]
+    unknown = found - required - _OPTIONAL.get(name, frozenset())
+    if unknown or required - found:
+        raise JudgeTemplateError(
+            f"{where}: placeholders: expected {_listed(required)}" +
+            (f" and possibly {_listed(_OPTIONAL[name])}" if name in _OPTIONAL else "") +
+            f", found {_listed(found) or 'none'}" +
+            (f"; unknown: {_listed(unknown)}" if unknown else f"; missing: {_listed(required - found)}") + "."
+        )
+    return template
+
+
+def _listed(names: set[str] | frozenset[str]) -> str:
+    return ", ".join(f"${name}" for name in sorted(names))
