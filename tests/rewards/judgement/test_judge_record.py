@@ -109,7 +109,7 @@ def test_an_unreadable_reply_is_repaired_then_sampled_then_asked_without_thinkin
 def test_the_best_of_several_replies_is_kept_and_a_full_one_ends_the_asking():
     two = subject(BOXES[:3])
     worse, better = block(1, score=0.1), block(1, score=0.2) + "\n" + block(3, score=0.3)
-    record, calls = judged({"local": [worse, better], "global": GLOBAL}, PAPER_SINGLE, two)
+    record, _ = judged({"local": [worse, better], "global": GLOBAL}, PAPER_SINGLE, two)
     assert record["attempts"][1] == 2 and [region["score_raw"] for region in record["regions"]] == [0.2, 0.3]
     record, _ = judged({"local": [worse, "?"], "global": GLOBAL}, PAPER_SINGLE, two)
     assert record["attempts"][1] == 5 and [region["score_raw"] for region in record["regions"]] == [0.1]
