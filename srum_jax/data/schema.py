@@ -17,7 +17,7 @@ from srum_jax.rewards.boxes import Box
 
 SCHEMA_VERSION = 1
 IMAGE_FORMATS = ("png", "webp", "jpeg")
-PROVIDERS = ("sam", "grounding", "both", "sample")
+PROVIDERS = ("sam", "components", "grounding", "both", "sample")
 JUDGE_MODES = ("region", "sample")
 MAX_RECORD_BYTES = 2**31 - 1
 

@@ -184,7 +184,12 @@ class Pipeline:
         ]
 
     def answer(
-        self, questions: Sequence[Question], *, sampler: TextSampler | None = None, think: bool = False
+        self,
+        questions: Sequence[Question],
+        *,
+        sampler: TextSampler | None = None,
+        think: bool = False,
+        allow_non_finite: bool = False,
     ) -> list[Answer]:
         """Answers every question, all in one batch.
 
@@ -192,6 +197,7 @@ class Pipeline:
           questions: with any number of images each.
           sampler: None for greedy decoding with the default limit.
           think: whether to ask for reasoning first; it is split from the answer.
+          allow_non_finite: whether answers of numbers that are none are marked as not `healthy` instead of raised.
 
         Raises:
           RequestError: a question cannot be answered; says which.
@@ -217,12 +223,15 @@ class Pipeline:
             conversation.add_patches(views)
         conversation.add_text(texts)
         keys = random_keys([item.seed for item in prepared], Use.TEXT)
-        decoded = _checked(conversation.write(keys, active, sampler))
+        decoded = jax.device_get(conversation.write(keys, active, sampler))
+        if not allow_non_finite:
+            _check_finite(decoded)
         answers = []
         for row in range(len(questions)):
             raw = self._text(decoded, row)
             thought, text = split_thought(raw) if think else (None, raw.strip())
-            answers.append(Answer(text, thought, not decoded.finished[row], int(decoded.num_tokens[row]) - 1, raw))
+            answers.append(Answer(text, thought, not decoded.finished[row], int(decoded.num_tokens[row]) - 1, raw,
+                                  bool(decoded.healthy[row])))
         return answers
 
     def _text(self, decoded: DecodedText, row: int) -> str:
@@ -257,7 +266,8 @@ class Pipeline:
         conversation.add_text(texts)
         if plan is None:
             return conversation, None
-        decoded = _checked(conversation.write(random_keys(seeds, Use.TEXT), active, plan))
+        decoded = jax.device_get(conversation.write(random_keys(seeds, Use.TEXT), active, plan))
+        _check_finite(decoded)
         written = [self._text(decoded, row) if active[row] else "" for row in range(len(prepared))]
         conversation.add_plan([self.tokenizer.encode(text) if text else [] for text in written])
         return conversation, [(text, not decoded.finished[row]) for row, text in enumerate(written)]
@@ -295,13 +305,11 @@ def _of_row(row: int, read: Callable[[Any], Any], request: Any) -> Any:
         raise RequestError(f"request {row}: {error}") from error
 
 
-def _checked(decoded: DecodedText) -> DecodedText:
-    decoded = jax.device_get(decoded)
+def _check_finite(decoded: DecodedText) -> None:
     if not decoded.healthy.all():
         rows = np.flatnonzero(~decoded.healthy).tolist()
         raise NonFiniteError(f"The predicted logits of rows {rows} are not finite: expected numbers; the weights are "
                              "damaged, or do not fit the dtype (try float32).")
-    return decoded
 
 
 def _attention(name: str, devices: Sequence[jax.Device]) -> str:

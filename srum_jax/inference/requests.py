@@ -50,3 +50,4 @@ class Answer:
     truncated: bool  # the token limit was reached
     num_tokens: int
     raw: str  # the whole text
+    healthy: bool = True  # False: the model's numbers were none, and the text means nothing

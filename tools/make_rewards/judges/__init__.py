@@ -1,0 +1,15 @@
+"""Who answers the questions about an image."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from srum_jax.rewards.judgement.calls import Call, Reply
+
+
+class Judge(Protocol):
+    """Answers calls, many at a time."""
+
+    def answer(self, calls: Sequence[tuple[np.ndarray, Call]]) -> list[Reply]:
+        """One reply per pair of image (uint8 [H, W, 3]) and call, in order."""

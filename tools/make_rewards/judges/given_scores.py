@@ -1,0 +1,115 @@
+"""Scores that somebody else made: another judge, people, a rule.
+
+One JSON line per image:
+
+    {"record_id": "...", "regions": [{"box": [x0, y0, x1, y1], "score": 0.5, "object": "...", "reason": "..."}],
+     "global": {"score": 0.8, "reason": "..."}}
+
+Boxes are half-open pixels of the stored image; only `record_id`, `box` and `score` are needed, and `global` may be null.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from srum_jax.rewards.boxes import Box
+from srum_jax.rewards.judgement.judge_record import Subject
+from srum_jax.rewards.judgement.score_processing import neutralised
+from srum_jax.rewards.judgement.settings import JudgeSettings, NeutralBand
+from tools.make_rewards.errors import ArgumentError
+
+
+class GivenScores:
+    """The lines of a file, by record id."""
+
+    def __init__(self, path: epath.PathLike):
+        """Reads and checks the file.
+
+        Raises:
+          ArgumentError: naming the line, the field, what was expected and what was found.
+        """
+        self._path, self._entries = epath.Path(path), {}
+        if not self._path.exists():
+            raise ArgumentError(f"--judge jsonl:{path}: no such file.")
+        for number, line in enumerate(self._path.read_bytes().splitlines(), start=1):
+            if not line.strip():
+                continue
+            where = f"{self._path}:{number}"
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                raise ArgumentError(f"{where}: not valid JSON ({error}).") from error
+            record_id = _check(entry, where)
+            if record_id in self._entries:
+                raise ArgumentError(f"{where}: field 'record_id': {record_id!r} occurs twice.")
+            self._entries[record_id] = entry
+
+    def judge(self, subject: Subject, settings: JudgeSettings) -> dict[str, Any]:
+        """The judgement of one image, in the form of the other judges.
+
+        A box that reaches beyond the image is clipped; one outside of it is dropped. An image that the file lacks has
+        no scores.
+        """
+        entry = self._entries.get(subject.record_id, {})
+        areas = {tuple(proposal.box): proposal for proposal in subject.proposals}
+        regions, dropped = [], []
+        for given in entry.get("regions", []):
+            box = Box(*given["box"]).clip(subject.width, subject.height)
+            if box.empty:
+                dropped.append({"box": given["box"], "verdict": None, "why": "outside"})
+                continue
+            proposal = areas.get(tuple(box))
+            regions.append({
+                "box": list(box), "area": proposal.area if proposal else box.area,
+                "predicted_iou": proposal.predicted_iou if proposal else None,
+                "stability": proposal.stability if proposal else None, "object": given.get("object", ""),
+                "claim": None, "keyword": None, "verdict": None, "score_raw": float(given["score"]), "severity": 0.0,
+                "score": float(given["score"]), "reason": given.get("reason", ""), "flags": [],
+            })
+        return {
+            "record_id": subject.record_id, "mode": str(settings.mode), "identify_status": "skipped",
+            "local_status": "ok" if regions else "skipped",
+            "global_status": "ok" if entry.get("global") else "absent", "attempts": [0, 0, 0], "regions": regions,
+            "dropped": dropped, "missing_keywords": [], "global": _layout(entry.get("global"), subject, settings),
+            "calls": [], "problems": {} if entry else {"no_given_scores": 1},
+        }
+
+
+def _layout(given: Mapping[str, Any] | None, subject: Subject, settings: JudgeSettings) -> dict[str, Any] | None:
+    if not given:
+        return None
+    raw = score = float(given["score"])
+    if settings.neutral_band is NeutralBand.CLAMP:
+        score = neutralised(raw, subject.has_directive)
+    return {"score_raw": raw, "score": score, "reason": given.get("reason", ""),
+            "flags": ["clamped"] if score != raw else []}
+
+
+def _check(entry: Any, where: str) -> str:
+    if not isinstance(entry, dict) or not isinstance(entry.get("record_id"), str):
+        raise ArgumentError(f"{where}: field 'record_id': expected the id of an image, found nothing of the kind.")
+    regions = entry.get("regions", [])
+    if not isinstance(regions, list):
+        raise ArgumentError(f"{where}: field 'regions': expected a list, found {regions!r}.")
+    for number, region in enumerate(regions):
+        place = f"{where}: field 'regions[{number}]"
+        box = region.get("box") if isinstance(region, dict) else None
+        if not isinstance(box, list) or len(box) != 4 or not all(type(corner) is int for corner in box):
+            raise ArgumentError(f"{place}.box': expected four integers, found {box!r}.")
+        _check_scored(region, place + ".")
+    if entry.get("global") is not None:
+        if not isinstance(entry["global"], dict):
+            raise ArgumentError(f"{where}: field 'global': expected an object or null, found {entry['global']!r}.")
+        _check_scored(entry["global"], f"{where}: field 'global.")
+    return entry["record_id"]
+
+
+def _check_scored(fields: Mapping[str, Any], place: str) -> None:
+    score = fields.get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not -1 <= score <= 1:
+        raise ArgumentError(f"{place}score': expected a number in [-1, 1], found {score!r}.")
+    for name in ("object", "reason"):
+        if not isinstance(fields.get(name, ""), str):
+            raise ArgumentError(f"{place}{name}': expected a text, found {fields[name]!r}.")

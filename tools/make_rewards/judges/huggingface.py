@@ -1,0 +1,69 @@
+"""Any vision-language model that transformers can load judges instead, in PyTorch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from srum_jax.rewards.judgement.calls import Call, Reply
+from tools.make_rewards.errors import ArgumentError
+
+
+class HuggingFaceJudge:
+    """One call at a time; the checkpoint's own chat template says how image and question are put together."""
+
+    def __init__(self, checkpoint: epath.PathLike, think_system: str, device: str = "auto"):
+        """Loads a checkpoint; nothing is downloaded and no code of it is run.
+
+        Args:
+          checkpoint: a directory with safetensors.
+          think_system: put before the question where a call asks for thinking.
+          device: "cpu", "cuda" or "auto".
+
+        Raises:
+          ArgumentError: PyTorch is absent, or the checkpoint cannot be loaded.
+        """
+        try:
+            import torch
+            from transformers import AutoModelForImageTextToText, AutoProcessor
+        except ImportError as error:
+            raise ArgumentError(f"--judge hf: needs PyTorch ({error}); pip install 'srum-jax[rewards]'.") from error
+        directory = epath.Path(checkpoint)
+        if not directory.is_dir():
+            raise ArgumentError(f"--judge hf:{directory}: expected a directory with a checkpoint, found none.")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        options = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            self._processor = AutoProcessor.from_pretrained(str(directory), **options)
+            model = AutoModelForImageTextToText.from_pretrained(str(directory), use_safetensors=True, dtype="auto",
+                                                                **options)
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            raise ArgumentError(f"--judge hf:{directory}: the checkpoint cannot be loaded ({error}).") from error
+        self._torch, self._think_system = torch, think_system
+        self._model = model.eval().to(device)
+
+    def answer(self, calls: Sequence[tuple[np.ndarray, Call]]) -> list[Reply]:
+        """See `Judge`."""
+        return [self._answer(pixels, call) for pixels, call in calls]
+
+    def _answer(self, pixels: np.ndarray, call: Call) -> Reply:
+        torch = self._torch
+        text = f"{self._think_system}\n\n{call.text}" if call.think else call.text
+        content = [{"type": "image", "image": Image.fromarray(pixels)}, {"type": "text", "text": text}]
+        inputs = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
+            return_tensors="pt",
+        ).to(self._model.device)
+        sampling = {} if call.temperature is None else {"temperature": call.temperature, "top_k": 0, "top_p": 1.0}
+        if call.temperature is not None:
+            torch.manual_seed(call.seed)
+        with torch.inference_mode():
+            output = self._model.generate(**inputs, max_new_tokens=call.max_new_tokens,
+                                          do_sample=call.temperature is not None, **sampling)
+        new = output[0, inputs["input_ids"].shape[1] :]
+        ends = self._model.generation_config.eos_token_id
+        ends = set(ends) if isinstance(ends, list) else {ends}
+        finished = len(new) < call.max_new_tokens or int(new[-1]) in ends
+        return Reply(self._processor.decode(new, skip_special_tokens=True), len(new), finished)

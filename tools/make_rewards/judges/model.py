@@ -1,0 +1,40 @@
+"""The model judges its own images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from srum_jax.inference import Pipeline, Question, TextSampler
+from srum_jax.rewards.judgement.calls import Call, Reply
+
+
+class ModelJudge:
+    """Calls of equal settings are answered in one batch."""
+
+    def __init__(self, pipeline: Pipeline, batch_size: int):
+        """Puts a loaded model to work.
+
+        Args:
+          pipeline: with its vision tower.
+          batch_size: calls in one batch at most.
+        """
+        self.pipeline, self.batch_size = pipeline, batch_size
+
+    def answer(self, calls: Sequence[tuple[np.ndarray, Call]]) -> list[Reply]:
+        """See `Judge`."""
+        replies: dict[int, Reply] = {}
+        groups: dict[tuple, list[int]] = {}
+        for number, (_, call) in enumerate(calls):
+            groups.setdefault((call.max_new_tokens, call.temperature, call.think), []).append(number)
+        for (limit, temperature, think), numbers in groups.items():
+            # The marker that starts a reply is fed too, and counts.
+            sampler = TextSampler(limit + 1, temperature)
+            for first in range(0, len(numbers), self.batch_size):
+                batch = numbers[first : first + self.batch_size]
+                questions = [Question(call.text, (pixels,), call.seed) for pixels, call in (calls[n] for n in batch)]
+                # A last batch that is smaller would be another program to compile.
+                questions += [questions[0]] * (self.batch_size - len(batch)) if len(numbers) > self.batch_size else []
+                answers = self.pipeline.answer(questions, sampler=sampler, think=think, allow_non_finite=True)
+                for number, answer in zip(batch, answers, strict=False):
+                    replies[number] = Reply(answer.raw, answer.num_tokens, not answer.truncated, answer.healthy)
+        return [replies[number] for number in range(len(calls))]
