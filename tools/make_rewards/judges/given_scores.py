@@ -5,7 +5,7 @@ One JSON line per image:
     {"record_id": "...", "regions": [{"box": [x0, y0, x1, y1], "score": 0.5, "object": "...", "reason": "..."}],
      "global": {"score": 0.8, "reason": "..."}}
 
-Boxes are half-open pixels of the stored image; only `record_id`, `box` and `score` are needed, and `global` may be null.
+Boxes are half-open pixels of the stored image. Only `record_id`, `box` and `score` are needed; `global` may be null.
 """
 
 import json
