@@ -1,0 +1,236 @@
+"""Generates images for a list of prompts."""
+
+import argparse
+import collections
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+from etils import epath
+from tqdm import tqdm
+
+from srum_jax.generation.ahead import is_computing
+from srum_jax.generation.arguments import add_generation_arguments, settings_of
+from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
+from srum_jax.generation.image_store import FORMATS
+from srum_jax.generation.model_arguments import UNUSABLE, add_model_arguments, fail, load_pipeline
+from srum_jax.generation.output_folder import DamagedError, OutputError, OutputFolder
+from srum_jax.generation.processes import ProcessError, Processes, find_processes
+from srum_jax.generation.prompt_file import PromptFileError, PromptList, prompts_of_texts, read_prompt_file
+from srum_jax.generation.prompt_formats import FormatError, find_format
+from srum_jax.generation.prompts import IdError, record_id
+from srum_jax.generation.resume import units_to_do
+from srum_jax.generation.row_checks import check_rows, checker_without_weights, raise_bad_rows
+from srum_jax.generation.run_file import Run, RunChangedError, begin_run, compare_run
+from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.generation.runner import finish_shards, generate_units, write_rejects
+from srum_jax.generation.work_units import TooManyImagesError, Unit, WorkPlan, plan_work
+from srum_jax.inference.pipeline import NonFiniteError
+from srum_jax.inference.templates import Templates
+
+_EPILOG = """
+examples:
+  python -m srum_jax.generate --checkpoint BAGEL-7B-MoT --prompt "a red kettle in soft light" --out pictures
+  python -m srum_jax.generate --checkpoint BAGEL-7B-MoT --prompts train_comp.json --prompt-format t2i_compbench \\
+      --think --out runs/comp --batch-size 16
+  python -m srum_jax.generate ... --process-index 2 --num-processes 8     # one of eight, on any machine
+
+Give the same command again to go on with a run that ended early; --mesh and the processes may then be others.
+
+exit codes:
+  0    all images of this process are there
+  1    failed; what was committed is intact, and the same command goes on
+  2    the arguments, prompts, settings or checkpoint cannot be used
+  3    as 0, but rows were left out (--on-error skip)
+  130  interrupted; the same command goes on
+"""
+
+_BAD_INPUT = (*UNUSABLE, PromptFileError, FormatError, IdError, RunChangedError, TooManyImagesError, ProcessError)
+_FAILURES = (OutputError, DamagedError, NonFiniteError, OSError)
+
+
+class _ArgumentError(ValueError):
+    """Arguments that do not go together."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return run(args)
+    except (*_BAD_INPUT, _ArgumentError) as error:
+        return _leave(fail(error, 2))
+    except _FAILURES as error:
+        return _leave(fail(error, 1))
+    except jax.errors.JaxRuntimeError as error:
+        return _leave(fail(f"the devices failed: {str(error).splitlines()[0]} If memory ran out, use a smaller "
+                           "--batch-size (with a new --out), or more shards of the weights (--mesh).", 1))
+    except KeyboardInterrupt:
+        print("interrupted; what was committed is kept, give the same command again to go on", file=sys.stderr)
+        return _leave(130)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generates the share of one process; see `--help` for the arguments. Returns the exit code."""
+    try:
+        settings = settings_of(args)
+    except ValueError as error:
+        raise _ArgumentError(error) from error
+    processes = find_processes(args.process_index, args.num_processes, args.distributed)
+    templates = Templates.read(args.templates)
+    prompts, source_folder = _checked_prompts(args, settings)
+    plan = plan_work([row.prompt for row in prompts.rows], settings)
+    share = plan.share(processes.index, processes.count)
+    folder = OutputFolder(args.out, settings.num_shards, processes.index, processes.count)
+    this_run = Run(
+        settings, [row.prompt for row in prompts.rows], checkpoint_fingerprint(args.checkpoint),
+        {"think_generation": templates.checksums()["think_generation"]} if settings.think else {},
+    )
+    begun = compare_run(this_run, folder)
+    if args.dry_run:
+        _print_table(_counts(prompts, plan) + _forecast(args.checkpoint, plan, settings, folder, processes))
+        return 3 if prompts.bad else 0
+    _make_folder(folder)
+    folder.sweep()
+    missing = _missing(share, folder, settings, args.repair) if begun else list(share)
+    # Of the whole run, so that every process and every resumed run computes with the same programs.
+    edits = any(job.edit for unit in plan.units for job in unit.jobs)
+    pipeline = load_pipeline(args, templates, understanding=edits) if missing else None
+    begin_run(this_run, folder)
+    write_rejects(prompts.bad, folder)
+    started, written = time.monotonic(), 0
+    with _progress(_num_images(share), "images", _num_images(share) - _num_images(missing)) as bar:
+        for committed in generate_units(missing, pipeline, folder, settings, source_folder):
+            bar.update(len(committed.records))
+            written += len(committed.records)
+    seconds = time.monotonic() - started
+    summary = finish_shards(plan, prompts.bad, folder)
+    _print_table([
+        *_counts(prompts, plan),
+        ("written now", f"{written}" + (f" ({written / seconds:.3g} a second)" if written else "")),
+        ("already there", _num_images(share) - written),
+        *([("of other processes", plan.num_images - _num_images(share))] if processes.count > 1 else []),
+        *(summary["think"].items() if summary else ()),
+        ("folder", f"{args.out}: " + ("complete" if summary else "images of other processes are missing")),
+    ])
+    return 3 if prompts.bad else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m srum_jax.generate", description=__doc__, epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_arguments(parser)
+    add_generation_arguments(parser)
+    return parser
+
+
+def _checked_prompts(args: argparse.Namespace, settings: GenerationSettings) -> tuple[PromptList, epath.Path]:
+    """The prompts, and the folder that their pictures are relative to."""
+    if args.limit is not None and args.limit < 1:
+        raise _ArgumentError(f"--limit: expected a positive number, found {args.limit}.")
+    file = epath.Path(args.prompts) if args.prompts is not None else None
+    set_name = args.set_name or ("prompt" if file is None else file.stem)
+    try:
+        record_id(set_name, "0", settings.num_candidates - 1)
+    except IdError as error:
+        raise _ArgumentError(f"--set-name: {error}; name the list yourself.") from error
+    if file is None:
+        prompts = prompts_of_texts(args.prompt, set_name, settings.num_candidates)
+    else:
+        form = find_format(args.prompt_format, args.fields, file.name)
+        prompts = read_prompt_file(file, form, set_name, settings.num_candidates)
+    folder = epath.Path(".") if file is None else file.parent
+    checker = checker_without_weights(args.checkpoint)
+    prompts = prompts.limited(args.limit)
+    with _progress(len(prompts.rows), "rows checked") as bar:
+        prompts = check_rows(prompts, checker, folder=folder, height=settings.height, width=settings.width,
+                             on_checked=bar.update)
+    if args.on_error == "stop":
+        raise_bad_rows(prompts)
+    return prompts, folder
+
+
+def _make_folder(folder: OutputFolder) -> None:
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _ArgumentError(f"--out {folder.root}: cannot be made ({error.strerror or error}).") from error
+
+
+def _missing(
+    share: Sequence[Unit], folder: OutputFolder, settings: GenerationSettings, repair: bool
+) -> list[Unit]:
+    with _progress(len(share), "units checked") as bar:
+        return units_to_do(share, folder, settings, repair=repair, on_checked=lambda unit: bar.update())
+
+
+def _forecast(
+    checkpoint: str, plan: WorkPlan, settings: GenerationSettings, folder: OutputFolder, processes: Processes
+) -> list[tuple[str, Any]]:
+    """What a run would do."""
+    config = checker_without_weights(checkpoint).config
+    side = config.max_latent_size * config.latent_stride
+    committed = folder.committed()
+    done = [unit for unit in plan.units if folder.chunk(unit) in committed]
+    pixels = sum((job.prompt.height or settings.height or side) * (job.prompt.width or settings.width or side)
+                 for unit in plan.units for job in unit.jobs)
+    size = pixels * FORMATS[settings.image_format].bytes_per_pixel
+    lines = [("units", len(plan.units)), ("already there", _num_images(done)), ("disk", f"about {size / 1e6:,.3g} MB")]
+    for process in range(processes.count):
+        share = plan.share(process, processes.count)
+        lines.append((f"process {process}", f"{len(share)} units, {_num_images(share)} images"))
+    return lines
+
+
+def _counts(prompts: PromptList, plan: WorkPlan) -> list[tuple[str, Any]]:
+    reasons = collections.Counter(row.reason for row in prompts.bad)
+    return [
+        ("prompts", len(prompts.rows) + len(prompts.bad)),
+        *((f"left out, {reason}", count) for reason, count in sorted(reasons.items())),
+        ("candidates", plan.num_images),
+    ]
+
+
+def _num_images(units: Sequence[Unit]) -> int:
+    return sum(len(unit.jobs) for unit in units)
+
+
+def _print_table(lines: Sequence[tuple[str, Any]]) -> None:
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        print(f"{name.replace('_', ' '):{width}}  {value}")
+
+
+@contextlib.contextmanager
+def _progress(total: int, unit: str, initial: int = 0) -> Iterator[tqdm]:
+    with tqdm(total=total, initial=initial, unit=f" {unit}", disable=None, dynamic_ncols=True) as bar:
+        yield bar
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _leave(code: int) -> int:
+    """Ends the process at once if a batch is being computed: nothing of it is kept, and it may take minutes."""
+    if is_computing():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Telling checkpoints apart without reading tens of gigabytes."""
+
+import hashlib
+import json
+
+from etils import epath
+
+from srum_jax.weights.byte_source import open_bytes
+from srum_jax.weights.safetensors_read import SafetensorsFile
+
+_SAMPLE_BYTES = 4096
+_SMALL_FILES = (".json", ".txt", ".model", ".jinja")  # configurations and tokenizer
+_LARGEST_SMALL_FILE = 64 * 2**20
+_REPORTS = ("export_report.json",)  # of how the weights were written
+
+
+def checkpoint_fingerprint(checkpoint: epath.PathLike) -> str:
+    """SHA-256, hexadecimal, over names, sizes, small files, headers, and some bytes from the middle of every tensor.
+
+    Further training changes it: it leaves headers as they are, but not the values. Where the files lie and when they
+    were written does not matter.
+
+    Args:
+      checkpoint: a directory, or one safetensors file of it.
+
+    Raises:
+      WeightsError: a safetensors file is damaged.
+    """
+    path = epath.Path(checkpoint)
+    directory = path if path.is_dir() else path.parent
+    digest = hashlib.sha256()
+    if path != directory:
+        digest.update(f"only {path.name}\n".encode())
+    for file in sorted(directory.iterdir(), key=lambda file: file.name):
+        if file.name.startswith(".") or file.name in _REPORTS or file.is_dir():
+            continue
+        if file.name.endswith(".safetensors"):
+            content = _weights_sha256(file)
+        elif file.name.endswith(_SMALL_FILES) and file.stat().length <= _LARGEST_SMALL_FILE:
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+        else:
+            continue
+        digest.update(f"{file.name} {file.stat().length} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _weights_sha256(path: epath.Path) -> str:
+    file = SafetensorsFile(path)
+    digest = hashlib.sha256()
+    source = open_bytes(path)
+    try:
+        for name, entry in sorted(file.tensors.items()):
+            layout = [name, str(entry.dtype), list(entry.shape), entry.begin]
+            size = min(_SAMPLE_BYTES, entry.num_bytes)
+            sample = bytearray(size)
+            source.read_into(memoryview(sample), entry.begin + (entry.num_bytes - size) // 2)
+            digest.update(json.dumps(layout).encode() + b"\n" + sample)
+    finally:
+        source.close()
+    return digest.hexdigest()

@@ -1,0 +1,289 @@
+"""Reading prompt files. What is wrong with a row is told with its line, and does not spoil the other rows."""
+
+import dataclasses
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from etils import epath
+
+from srum_jax.generation.prompt_formats import PromptFormat
+from srum_jax.generation.prompts import IdError, Prompt
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class PromptFileError(ValueError):
+    """A file that holds no prompts, or rows that cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BadRow:
+    """A row that is left out."""
+
+    index: int
+    line: int
+    reason: str  # bad_prompt, duplicate_id, ...: counted by this
+    detail: str  # field, expected, found, what to do
+    source_id: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of `rejects/`."""
+        return {"index": self.index, "source_id": self.source_id, "stage": "generate", "reason": self.reason,
+                "line": self.line, "detail": self.detail}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A usable row, and where it stands."""
+
+    prompt: Prompt
+    line: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptList:
+    """Everything in a prompt file, by place in the input."""
+
+    rows: list[Row]
+    bad: list[BadRow]
+    source: str  # for messages
+
+    def checked(self, check: Callable[[Row], "Row | BadRow"]) -> "PromptList":
+        """Applies a further check to every row; it returns the row, perhaps with more known of it, or what is wrong."""
+        results = [check(row) for row in self.rows]
+        bad = [*self.bad, *(result for result in results if isinstance(result, BadRow))]
+        rows = [result for result in results if isinstance(result, Row)]
+        return PromptList(rows, sorted(bad, key=lambda row: row.index), self.source)
+
+    def limited(self, count: int | None) -> "PromptList":
+        """The rows among the first `count` places."""
+        if count is None:
+            return self
+        return PromptList([row for row in self.rows if row.prompt.index < count],
+                          [row for row in self.bad if row.index < count], self.source)
+
+
+def read_prompt_file(
+    path: epath.PathLike, prompt_format: PromptFormat, set_name: str, num_candidates: int = 1
+) -> PromptList:
+    """Reads a file (spec: reward stage, section 3).
+
+    Args:
+      path: UTF-8; a JSON array, JSON lines, or plain text, as the format says. In files of JSON lines, empty lines
+        are passed over.
+      prompt_format: names the fields.
+      set_name: of the list, the first part of every record's id.
+      num_candidates: images per prompt; the longest id must fit.
+
+    Raises:
+      PromptFileError: no such file, not UTF-8, an array that is not JSON, or no row at all; names line and column.
+    """
+    path = epath.Path(path)
+    text = _read_text(path)
+    if prompt_format.plain_text:
+        entries = _plain_entries(text)
+    elif not prompt_format.lines_only and text.lstrip().startswith("["):
+        entries = _array_entries(text, path)
+    else:
+        entries = _line_entries(text)
+    category = path.stem if prompt_format.category_is_file_name else None
+    return _collect(entries, _RowReader(prompt_format, set_name, category, num_candidates), str(path))
+
+
+def prompts_of_texts(texts: list[str], set_name: str, num_candidates: int = 1) -> PromptList:
+    """As `read_prompt_file`, of texts that were given directly; "line" is the number of the text, from 1."""
+    reader = _RowReader(PromptFormat("--prompt", None, plain_text=True), set_name, None, num_candidates)
+    return _collect(iter(list(enumerate(texts, start=1))), reader, "--prompt")
+
+
+class _RowError(ValueError):
+    """What is wrong with an entry, without its place."""
+
+
+Entries = Iterator[tuple[int, Any]]  # line from 1; parsed value or _RowError
+
+
+def _read_text(path: epath.Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise PromptFileError(f"{path}: no such file.") from error
+    except OSError as error:
+        raise PromptFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+        raise PromptFileError(f"{path}:{line}: expected UTF-8, found byte 0x{data[error.start]:02x} at column "
+                              f"{column}; convert the file.") from error
+
+
+def _plain_entries(text: str) -> Entries:
+    lines = text.rstrip("\r\n").split("\n") if text.strip("\r\n") else []
+    yield from ((number, line.removesuffix("\r")) for number, line in enumerate(lines, start=1))
+
+
+def _line_entries(text: str) -> Entries:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError as error:
+            yield number, _RowError(f"expected JSON, found an error at column {error.colno} ({error.msg}); correct it")
+        except (ValueError, RecursionError) as error:
+            yield number, _RowError(f"expected JSON, found what cannot be read ({_short(error)})")
+
+
+def _array_entries(text: str, path: epath.Path) -> Entries:
+    """Goes through the array entry by entry, so that each one's line is known."""
+    decoder = json.JSONDecoder()
+    place, line, counted = _skip(text, text.index("[") + 1), 1, 0
+    if text[place : place + 1] == "]":
+        place, more = place + 1, False
+    else:
+        more = True
+    while more:
+        line, counted = line + text.count("\n", counted, place), place
+        try:
+            value, place = decoder.raw_decode(text, place)
+        except json.JSONDecodeError as error:
+            raise _bad_array(path, text, error.pos, error.msg) from error
+        except (ValueError, RecursionError) as error:
+            raise _bad_array(path, text, place, _short(error)) from error
+        yield line, value
+        place = _skip(text, place)
+        if text[place : place + 1] not in (",", "]") or place >= len(text):
+            raise _bad_array(path, text, place, "expected ',' or ']'")
+        more = text[place] == ","
+        place = _skip(text, place + 1)
+    if _skip(text, place) != len(text):
+        raise _bad_array(path, text, _skip(text, place), "expected nothing behind the array")
+
+
+def _skip(text: str, place: int) -> int:
+    return _SPACE.match(text, place).end()
+
+
+def _bad_array(path: epath.Path, text: str, place: int, problem: str) -> PromptFileError:
+    line, column = text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
+    return PromptFileError(f"{path}:{line}: expected a JSON array, found an error at column {column} ({problem}); "
+                           "correct the file.")
+
+
+class _RowReader:
+    """Entry to prompt."""
+
+    def __init__(self, prompt_format: PromptFormat, set_name: str, category: str | None, num_candidates: int):
+        self._format, self._set, self._category = prompt_format, set_name, category
+        self._last_candidate = num_candidates - 1
+
+    def read(self, index: int, entry: Any) -> Prompt:
+        """Raises _RowError."""
+        form = self._format
+        if isinstance(entry, _RowError):
+            raise entry
+        if form.plain_text:
+            entry = {form.prompt: entry}
+        if not isinstance(entry, dict):
+            raise _RowError(f"expected a JSON object, found {_kind(entry)}")
+        source_id = self.source_id(index, entry)
+        tag = None if form.tag is None else _text_or_none(entry, form.tag)
+        category = self._category if form.category is None else _text_or_none(entry, form.category)
+        sizes = {}
+        if form.sizes_and_images:
+            sizes = {name: _pixels_or_none(entry, name) for name in ("height", "width")}
+            if (sizes["height"] is None) != (sizes["width"] is None):
+                raise _RowError(f"fields 'height', 'width': expected both or neither, found {sizes['height']} and "
+                                f"{sizes['width']}")
+            sizes["image"] = _text_or_none(entry, "image")
+        prompt = Prompt(index, self._set, source_id, _prompt(entry, form.prompt), category,
+                        () if tag is None else (tag,), **sizes)
+        try:
+            prompt.record_id(self._last_candidate)
+        except IdError as error:
+            raise _RowError(f"field '{form.id or 'id'}': {error}") from error
+        return prompt
+
+    def source_id(self, index: int, entry: Any) -> str:
+        """Raises _RowError."""
+        name = self._format.id
+        if name is None or (name not in entry and not self._format.id_required):
+            return str(index)
+        if name not in entry:
+            raise _RowError(f"field '{name}': expected an id, found no such field")
+        value = entry[name]
+        if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+            raise _RowError(f"field '{name}': expected a whole number or a text, found {_kind(value)}")
+        return str(value)
+
+
+def _collect(entries: Entries, reader: _RowReader, source: str) -> PromptList:
+    rows, bad, lines_by_id = [], [], {}
+    count = 0
+    for index, (line, entry) in enumerate(entries):
+        count += 1
+        try:
+            prompt = reader.read(index, entry)
+        except _RowError as error:
+            bad.append(BadRow(index, line, "bad_prompt", str(error)))
+            continue
+        if prompt.source_id in lines_by_id:
+            detail = (f"id '{prompt.source_id}' is also that of line {lines_by_id[prompt.source_id]}; expected "
+                      "different ids")
+            bad.append(BadRow(index, line, "duplicate_id", detail, prompt.source_id))
+            continue
+        lines_by_id[prompt.source_id] = line
+        rows.append(Row(prompt, line))
+    if not count:
+        raise PromptFileError(f"{source}: expected at least one prompt, found none.")
+    return PromptList(rows, bad, source)
+
+
+def _prompt(entry: dict[str, Any], name: str) -> str:
+    if name not in entry:
+        raise _RowError(f"field '{name}': expected the prompt, found no such field; see --prompt-format and --fields")
+    value = entry[name]
+    if not isinstance(value, str):
+        raise _RowError(f"field '{name}': expected a text, found {_kind(value)}")
+    if not value.strip():
+        raise _RowError(f"field '{name}': expected a prompt, found an empty text")
+    return _encodable(unicodedata.normalize("NFC", value), name)
+
+
+def _text_or_none(entry: dict[str, Any], name: str) -> str | None:
+    value = entry.get(name)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise _RowError(f"field '{name}': expected a text, found {_kind(value)}")
+    if value is None or name == "image":  # names of files are not to be changed
+        return None if value is None else _encodable(value, name)
+    return _encodable(unicodedata.normalize("NFC", value), name)
+
+
+def _encodable(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _RowError(f"field '{name}': expected Unicode text, found half of a surrogate pair at character "
+                        f"{error.start + 1}") from error
+    return text
+
+
+def _pixels_or_none(entry: dict[str, Any], name: str) -> int | None:
+    value = entry.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31):
+        raise _RowError(f"field '{name}': expected a number of pixels, found {_kind(value)}")
+    return value
+
+
+def _short(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _kind(value: Any) -> str:
+    text = json.dumps(value) if value is None or isinstance(value, int | float | str) else type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,66 @@
+"""The forms that prompt files come in: which field is what."""
+
+import dataclasses
+import pathlib
+
+AUTO = "auto"
+CUSTOM = "custom"
+PLAIN = "plain"
+
+
+class FormatError(ValueError):
+    """A format or field map that does not exist."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptFormat:
+    """Names of the fields of one row."""
+
+    prompt: str
+    id: str | None  # None: the row's number is its id
+    category: str | None = None
+    tag: str | None = None
+    id_required: bool = True
+    category_is_file_name: bool = False
+    sizes_and_images: bool = False  # whether rows may have `height`, `width` and `image`
+    lines_only: bool = False  # JSON lines, never an array
+    plain_text: bool = False
+
+
+FORMATS = {
+    "t2i_compbench": PromptFormat("Question", "Question_id", "Category"),
+    "wise": PromptFormat("Prompt", "prompt_id", "Category", tag="Subcategory"),
+    "geneval": PromptFormat("prompt", None, "tag", sizes_and_images=True, lines_only=True),
+    "reasonbench": PromptFormat("prompt", "id", category_is_file_name=True),
+    PLAIN: PromptFormat("the line", None, plain_text=True),
+    CUSTOM: PromptFormat("prompt", "id", "category", id_required=False, sizes_and_images=True),
+}
+
+
+def find_format(name: str, fields: str | None, file: str) -> PromptFormat:
+    """The format of a file.
+
+    Args:
+      name: one of `FORMATS`, or "auto": plain text for `.txt` and `.text`, else custom.
+      fields: "prompt=...,id=...,category=..." for the custom format, or None.
+      file: name of the file.
+
+    Raises:
+      FormatError: naming what was expected and found.
+    """
+    if name == AUTO:
+        name = PLAIN if pathlib.PurePath(file).suffix.lower() in (".txt", ".text") and fields is None else CUSTOM
+    if name not in FORMATS:
+        raise FormatError(f"--prompt-format: expected one of {AUTO}, {', '.join(FORMATS)}; found {name!r}.")
+    if fields is None:
+        return FORMATS[name]
+    if name != CUSTOM:
+        raise FormatError(f"--fields: only the custom format has it, found --prompt-format {name}.")
+    given = {}
+    for part in fields.split(","):
+        key, equals, value = part.partition("=")
+        if key not in ("prompt", "id", "category") or not equals or not value or key in given:
+            raise FormatError("--fields: expected prompt=NAME, id=NAME and category=NAME, each at most once and "
+                              f"separated by commas, found {part!r} in {fields!r}.")
+        given[key] = value
+    return dataclasses.replace(FORMATS[CUSTOM], **given, id_required="id" in given)

@@ -1,0 +1,98 @@
+"""Which units are there already, and whether they are as they were written."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from etils import epath
+
+from srum_jax.data.atomic_file import file_sha256
+from srum_jax.generation.output_folder import DamagedError, OutputFolder
+from srum_jax.generation.records import image_path
+from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.generation.work_units import Unit
+
+
+def units_to_do(
+    units: Sequence[Unit],
+    folder: OutputFolder,
+    settings: GenerationSettings,
+    *,
+    repair: bool = False,
+    on_checked: Callable[[Unit], None] = lambda unit: None,
+) -> list[Unit]:
+    """The units that are not committed. A commit whose images are not all there is withdrawn.
+
+    Args:
+      units: of this process.
+      folder: of the run.
+      settings: of the run.
+      repair: whether to make units again of which a file was changed.
+      on_checked: called after each committed unit.
+
+    Raises:
+      DamagedError: a file was changed since it was written, and `repair` is false.
+    """
+    committed = folder.committed()
+    missing = []
+    for unit in units:
+        if folder.chunk(unit) not in committed:
+            missing.append(unit)
+            continue
+        try:
+            intact = _is_intact(unit, folder, settings)
+        except DamagedError:
+            if not repair:
+                raise
+            intact = False
+        if not intact:
+            folder.withdraw(unit)
+            missing.append(unit)
+        on_checked(unit)
+    return missing
+
+
+def read_chunk(path: epath.Path) -> list[dict[str, Any]]:
+    """The records of a committed unit.
+
+    Raises:
+      DamagedError: naming the file and line.
+    """
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DamagedError(f"{path}:{number}: expected a generation record, found no JSON ({error}). {_REPAIR}"
+                               ) from error
+        if not isinstance(record, dict) or not isinstance(record.get("image_sha256"), str):
+            raise DamagedError(f"{path}:{number}: field 'image_sha256': expected a checksum, found none. {_REPAIR}")
+        records.append(record)
+    return records
+
+
+_REPAIR = "It was changed after it was written; --repair makes it again."
+
+
+def _is_intact(unit: Unit, folder: OutputFolder, settings: GenerationSettings) -> bool:
+    chunk = folder.chunk(unit)
+    records = read_chunk(chunk)
+    expected = [job.record_id for job in unit.jobs]
+    found = [record.get("record_id") for record in records]
+    if found != expected:
+        raise DamagedError(f"{chunk}: expected the records {_listed(expected)}, found {_listed(found)}. {_REPAIR}")
+    images = [folder.generate / image_path(job, settings) for job in unit.jobs]
+    if not all(image.exists() for image in images):
+        return False
+    for image, record in zip(images, records, strict=True):
+        if file_sha256(image) != record["image_sha256"]:
+            raise DamagedError(f"{image}: expected the file with SHA-256 {record['image_sha256'][:12]}..., as recorded "
+                               f"in {chunk.name}, found another. {_REPAIR}")
+    return True
+
+
+
+
+def _listed(names: Sequence[Any]) -> str:
+    text = ", ".join(map(str, names[:4]))
+    return f"{text}, ... ({len(names)})" if len(names) > 4 else text

@@ -1,0 +1,143 @@
+"""Finding out before anything is generated which rows the model cannot serve. Needs no weights."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from typing import Protocol
+
+from etils import epath
+from PIL import Image
+
+from srum_jax.data.errors import ImageError
+from srum_jax.data.image_transform import decode_image, to_rgb
+from srum_jax.generation.prompt_file import BadRow, PromptFileError, PromptList, Row
+from srum_jax.generation.prompts import Prompt
+from srum_jax.inference.pipeline import Pipeline
+from srum_jax.inference.requests import ImageRequest, Question, RequestError
+from srum_jax.inference.templates import Templates
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.tokenizer import load_tokenizer
+
+_MOST_LISTED = 20
+
+
+class Checker(Protocol):
+    """What can say whether a request can be served; a `Pipeline`, for instance."""
+
+    def check(self, request: ImageRequest | Question) -> None:
+        """Raises RequestError."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unloaded:
+    """Stands in for the programs of a model of which only the configuration is known."""
+
+    config: BagelConfig
+    sees: bool
+    rows_multiple: int = 1
+
+
+def checker_without_weights(checkpoint: epath.PathLike) -> Pipeline:
+    """A pipeline that can only `check`, made in moments from the small files of a checkpoint.
+
+    Raises:
+      WeightsError: there is no such directory.
+      ConfigError, TokenizerError: they are absent or unusable.
+    """
+    path = epath.Path(checkpoint)
+    if not path.exists():
+        raise WeightsError(f"{path}: no such directory; expected a published BAGEL checkpoint, or converted weights.")
+    config = BagelConfig.from_directory(path if path.is_dir() else path.parent)
+    unloaded = _Unloaded(config, sees=config.vit is not None)
+    return Pipeline(unloaded, load_tokenizer(path), templates=Templates.read())
+
+
+def read_source_image(folder: epath.Path, prompt: Prompt) -> tuple[Image.Image, str]:
+    """The picture that a prompt edits, RGB, and the SHA-256 of its file.
+
+    Raises:
+      FileNotFoundError, OSError: it cannot be read.
+      ImageError: it is damaged.
+    """
+    encoded = (folder / prompt.image).read_bytes()
+    return to_rgb(decode_image(encoded)), hashlib.sha256(encoded).hexdigest()
+
+
+def check_rows(
+    prompts: PromptList,
+    checker: Checker,
+    *,
+    folder: epath.Path,
+    height: int | None,
+    width: int | None,
+    on_checked: Callable[[], object] = lambda: None,
+) -> PromptList:
+    """Sorts out rows that cannot be served; adds the checksums of source images.
+
+    Args:
+      prompts: as read.
+      checker: knows the model.
+      folder: that image paths are relative to.
+      height: pixels, of rows that do not say; None for the model's own size.
+      width: likewise.
+      on_checked: called for every row.
+    """
+
+    def check(row: Row) -> Row | BadRow:
+        prompt, image = row.prompt, None
+        on_checked()
+
+        def bad(reason: str, detail: str) -> BadRow:
+            return BadRow(prompt.index, row.line, reason, detail, prompt.source_id)
+
+        if prompt.image is not None:
+            try:
+                image, digest = read_source_image(folder, prompt)
+            except FileNotFoundError:
+                return bad("missing_image", f"field 'image': no such file: {prompt.image}; paths are relative to the "
+                                            "prompt file")
+            except (OSError, ImageError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                return bad("unreadable_image", f"field 'image': {prompt.image}: expected an image, found: {reason}")
+            prompt = dataclasses.replace(prompt, image_sha256=digest)
+        try:
+            checker.check(request_of(prompt, seed=0, image=image, height=height, width=width))
+        except RequestError as error:
+            return bad(_reason(str(error)), str(error))
+        return Row(prompt, row.line)
+
+    return prompts.checked(check)
+
+
+def request_of(
+    prompt: Prompt, *, seed: int, image: Image.Image | None, height: int | None, width: int | None
+) -> ImageRequest:
+    """What the model is asked for; the size of the run holds for prompts without their own, but not for edits."""
+    if prompt.height is not None:
+        height, width = prompt.height, prompt.width
+    elif image is not None:
+        height = width = None  # that of the picture
+    return ImageRequest(prompt.prompt, seed, height, width, image)
+
+
+def raise_bad_rows(prompts: PromptList) -> None:
+    """Says what is wrong with the rows that cannot be used.
+
+    Raises:
+      PromptFileError: listing them by file and line; returns if there are none.
+    """
+    bad = prompts.bad
+    if not bad:
+        return
+    lines = [f"{prompts.source}:{row.line}: {row.detail}" for row in bad[:_MOST_LISTED]]
+    if len(bad) == 1:
+        raise PromptFileError(f"{lines[0]} (--on-error skip leaves such rows out)")
+    if len(bad) > _MOST_LISTED:
+        lines.append(f"... and {len(bad) - _MOST_LISTED} more")
+    raise PromptFileError("\n  ".join([f"{len(bad)} rows cannot be used (--on-error skip leaves them out):", *lines]))
+
+
+def _reason(message: str) -> str:
+    field = message.partition(":")[0]
+    return {"prompt": "bad_prompt", "image": "unusable_image"}.get(field, "bad_size")

@@ -1,0 +1,169 @@
+"""Generating the units of one process: images first, then their records, unit after unit."""
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from etils import epath
+
+from srum_jax.generation.ahead import one_ahead
+from srum_jax.generation.image_store import crop_black_border, encode_image
+from srum_jax.generation.output_folder import DamagedError, OutputFolder
+from srum_jax.generation.prompt_file import BadRow
+from srum_jax.generation.prompts import Prompt
+from srum_jax.generation.records import generation_record, image_path
+from srum_jax.generation.resume import read_chunk
+from srum_jax.generation.row_checks import read_source_image, request_of
+from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.generation.work_units import Job, Unit, WorkPlan
+from srum_jax.inference.requests import GeneratedImage, ImageRequest
+from srum_jax.inference.settings import FlowSampler, TextSampler
+
+
+class Generator(Protocol):
+    """What makes images; a `Pipeline`."""
+
+    def generate(
+        self, requests: Sequence[ImageRequest], *, sampler: FlowSampler | None, plan: TextSampler | None
+    ) -> list[GeneratedImage]:
+        """One image per request."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Committed:
+    """What was written for one unit."""
+
+    unit: Unit
+    records: list[dict[str, Any]]
+
+
+def generate_units(
+    units: Sequence[Unit],
+    generator: Generator,
+    folder: OutputFolder,
+    settings: GenerationSettings,
+    source_folder: epath.Path,
+) -> Iterator[Committed]:
+    """Makes and commits units; yields after each commit. The next unit is computed while one is being written.
+
+    Args:
+      units: what is to be done.
+      generator: the model.
+      folder: of the run.
+      settings: of the run.
+      source_folder: that the paths of source images are relative to.
+
+    Raises:
+      OutputError: a file cannot be written.
+      DamagedError: a source image is no longer what it was.
+      NonFiniteError: the model's numbers are not numbers.
+    """
+    for unit, images in one_ahead(units, lambda unit: _make(unit, generator, settings, source_folder)):
+        records = [_store(job, image, folder, settings) for job, image in zip(unit.jobs, images, strict=True)]
+        lines = [json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records]
+        folder.write(folder.chunk(unit), b"".join(lines))
+        yield Committed(unit, records)
+
+
+def _make(
+    unit: Unit, generator: Generator, settings: GenerationSettings, source_folder: epath.Path
+) -> list[GeneratedImage]:
+    sources: dict[int, Any] = {}  # by prompt: candidates share their picture
+    requests = []
+    for job in unit.jobs:
+        prompt = job.prompt
+        if job.edit and prompt.index not in sources:
+            sources[prompt.index] = _source(prompt, source_folder)
+        requests.append(request_of(prompt, seed=job.seed, image=sources.get(prompt.index), height=settings.height,
+                                   width=settings.width))
+    requests += [requests[0]] * (unit.rows - len(requests))
+    images = generator.generate(requests, sampler=settings.sampler(unit.jobs[0].edit), plan=settings.plan)
+    return images[: len(unit.jobs)]
+
+
+def _source(prompt: Prompt, folder: epath.Path) -> Any:
+    image, digest = read_source_image(folder, prompt)
+    if digest != prompt.image_sha256:
+        raise DamagedError(f"{folder / prompt.image}: expected the picture that was there when the run began, found "
+                           "another; put it back, or use another --out.")
+    return image
+
+
+def _store(
+    job: Job, image: GeneratedImage, folder: OutputFolder, settings: GenerationSettings
+) -> dict[str, Any]:
+    pixels = crop_black_border(image.pixels) if settings.crop_black_border else image.pixels
+    record = generation_record(job, image, pixels.shape[:2], settings)
+    data = encode_image(pixels, settings.image_format, record)
+    folder.write(folder.generate / image_path(job, settings), data)
+    return record | {"image_sha256": hashlib.sha256(data).hexdigest()}
+
+
+def write_rejects(bad: Sequence[BadRow], folder: OutputFolder) -> None:
+    """Lists the rows that were left out, in the shards that they would belong to."""
+    by_shard: dict[int, list[BadRow]] = {}
+    for row in bad:
+        by_shard.setdefault(row.index % folder.num_shards, []).append(row)
+    for shard, rows in by_shard.items():
+        lines = [json.dumps(row.to_json(), ensure_ascii=False).encode() + b"\n" for row in rows]
+        folder.create(folder.rejects(shard), b"".join(lines))
+
+
+def finish_shards(
+    plan: WorkPlan, bad: Sequence[BadRow], folder: OutputFolder, on_chunk: Callable[[], None] = lambda: None
+) -> dict[str, Any] | None:
+    """Marks the shards that are complete; if all are, writes the summary and returns it.
+
+    Args:
+      plan: of the whole run.
+      bad: rows that were left out.
+      folder: of the run.
+      on_chunk: called for each chunk that is read for the summary.
+    """
+    committed = folder.committed()
+    units_of: dict[int, list[Unit]] = {shard: [] for shard in range(plan.num_shards)}
+    for unit in plan.units:
+        units_of[unit.shard].append(unit)
+    complete = True
+    for shard, units in units_of.items():
+        if not all(folder.chunk(unit) in committed for unit in units):
+            complete = False
+            continue
+        rejected = Counter(row.reason for row in bad if row.index % plan.num_shards == shard)
+        folder.create_json(folder.done(shard), {
+            "shard": shard,
+            "chunks": [folder.chunk(unit).name for unit in units],
+            "num_records": sum(len(unit.jobs) for unit in units),
+            "num_rejected": dict(sorted(rejected.items())),
+        })
+    if not complete:
+        return None
+    summary = _summary(plan, bad, folder, on_chunk)
+    folder.create_json(folder.summary, summary)
+    return summary
+
+
+def _summary(
+    plan: WorkPlan, bad: Sequence[BadRow], folder: OutputFolder, on_chunk: Callable[[], None]
+) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    for unit in plan.units:
+        for record in read_chunk(folder.chunk(unit)):
+            counts["images"] += 1
+            if record["think"]:
+                counts["plans_empty"] += not (record["think_text"] or "").strip()
+                counts["plans_truncated"] += bool(record["think_truncated"])
+                counts["plans_with_detailed_prompt"] += record["detailed_prompt"] is not None
+        on_chunk()
+    prompts = len({job.prompt.index for unit in plan.units for job in unit.jobs})
+    return {
+        "prompts": prompts + len(bad),
+        "rejected": dict(sorted(Counter(row.reason for row in bad).items())),
+        "candidates": plan.num_images,
+        "images": counts["images"],
+        "think": {name: counts[name] for name in sorted(counts) if name.startswith("plans_")},
+        "shards": plan.num_shards,
+    }
