@@ -11,7 +11,7 @@ import dataclasses
 import math
 from typing import Any
 
-from srum_jax.data.schema import GlobalStatus, Region
+from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.rewards.boxes import GLOBAL_OBJECT, Box, parse_coordinates
 from tools.make_rewards.errors import Reject
 
@@ -116,6 +116,27 @@ def convert_global(judged: JudgedImage) -> dict[str, Any]:
     if not -1 <= score <= 1:
         return {"global_status": GlobalStatus.UNPARSED, "global_reason": reason}
     return {"global_status": GlobalStatus.OK, "global_score": score, "global_reason": reason}
+
+
+def official_entry(record: RewardRecord, image_file: str) -> dict[str, Any]:
+    """A record in the training form. Regions without a name are left out, as the authors do; corners are inclusive.
+
+    Args:
+      record: any.
+      image_file: name of the image, relative to the folder of images.
+    """
+    whole = [0, 0, record.image_width, record.image_height]
+    rewards = []
+    if record.global_score is not None:
+        rewards.append({"object": GLOBAL_OBJECT, "bbox": whole, "score": record.global_score,
+                        "reason": record.global_reason or ""})
+    for region in record.regions:
+        if region.object:
+            x0, y0, x1, y1 = region.box
+            box = whole if list(region.box) == whole else [x0, y0, x1 - 1, y1 - 1]
+            rewards.append({"object": region.object, "bbox": box, "score": region.score})
+    return {"bad_image_file": image_file, "good_image_file": image_file, "prompt": record.prompt,
+            "vlm_rewards": rewards}
 
 
 def _score(value: Any, field: str) -> float:

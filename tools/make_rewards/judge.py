@@ -1,0 +1,258 @@
+"""Judges every generated image: its regions one by one, and its layout as a whole.
+
+The judge is the model itself, any vision-language model of transformers, or a file of scores. Resumable, and shared by
+several processes like `segment`. The paper's preset verifies regions against the prompt, penalises severe distortions
+and repairs unreadable replies; --preset official does what the authors' code does.
+"""
+
+import argparse
+import collections
+import dataclasses
+import enum
+import hashlib
+import json
+import time
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from etils import epath
+from tqdm import tqdm
+
+from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
+from srum_jax.generation.model_arguments import UNUSABLE, add_model_arguments, load_pipeline
+from srum_jax.inference import Templates
+from srum_jax.inference.templates import TemplateError
+from srum_jax.rewards.boxes import Box
+from srum_jax.rewards.judgement.judge_record import Subject, judge_record
+from srum_jax.rewards.judgement.judge_templates import JudgeTemplateError, JudgeTemplates
+from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode
+from srum_jax.rewards.proposals import Proposal
+from tools.make_rewards.errors import ArgumentError, Reject
+from tools.make_rewards.judges.dialogue import run_dialogues
+from tools.make_rewards.judges.given_scores import GivenScores
+from tools.make_rewards.judges.huggingface import HuggingFaceJudge
+from tools.make_rewards.judges.model import ModelJudge
+from tools.make_rewards.processes import add_process_arguments, processes_of
+from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, StageUnit, rejected
+
+SUMMARY = "score regions and layout of every image"
+STAGE = "judge"
+SEGMENT = "segment"
+_MAX_NON_FINITE = 0.01  # share of calls; above, the weights or the dtype are at fault
+
+JudgeUnit = Callable[[StageUnit], list[dict[str, Any]]]
+
+
+class NonFiniteJudgeError(RuntimeError):
+    """Too many replies were made of numbers that are none."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder of `generate` and `segment`")
+    parser.add_argument("--judge", default="model", metavar="WHO",
+                        help="model: the checkpoint itself (default); hf:DIR: a vision-language model of transformers; "
+                             "jsonl:FILE: given scores")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="paper",
+                        help="where the following settings start (default: %(default)s)")
+    group = parser.add_argument_group("settings of the judgement")
+    for field in dataclasses.fields(JudgeSettings):
+        _add_setting(group, field)
+    group.add_argument("--judge-templates", metavar="FILE", help="questions in your own words, TOML")
+    group.add_argument("--synonyms", metavar="FILE", help="groups of words that mean the same: a JSON list of lists")
+    group.add_argument("--batch-size", type=int, default=16, metavar="N", help="calls answered together (default: 16)")
+    group.add_argument("--keep-raw", action=argparse.BooleanOptionalAction, default=True,
+                       help="whether records keep the whole replies (default: they do)")
+    add_model_arguments(parser)
+    add_process_arguments(parser)
+    for action in parser._actions:
+        if "--checkpoint" in action.option_strings:
+            action.required = False  # only the model itself needs it
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand; returns the exit code."""
+    folder = RunFolder(arguments.out, *processes_of(arguments))
+    if arguments.batch_size < 1:
+        raise ArgumentError(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
+    settings = _settings(arguments)
+    try:
+        templates = JudgeTemplates.read(arguments.judge_templates)
+        think = Templates.read(arguments.templates)
+    except (JudgeTemplateError, TemplateError) as error:
+        raise ArgumentError(str(error)) from error
+    synonyms = None if arguments.synonyms is None else _read_synonyms(arguments.synonyms)
+    kind, _, source = arguments.judge.partition(":")
+    folder.begin(STAGE, {
+        "judge": _identity(kind, source, arguments), "settings": dataclasses.asdict(settings),
+        "templates": templates.checksums() | {"think_understanding": think.checksums()["think_understanding"]},
+        "synonyms": synonyms, "batch_size": arguments.batch_size, "keep_raw": arguments.keep_raw,
+    })
+    missing = folder.missing(STAGE)
+    started, count = time.monotonic(), 0
+    if missing:
+        judge_unit = _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms)
+        tally = collections.Counter()
+        for unit in tqdm(missing, unit="unit", disable=None):
+            records = judge_unit(unit)
+            tally["calls"] += sum(len(record.get("calls", ())) for record in records)
+            tally["non_finite"] += sum(record.get("problems", {}).get("non_finite", 0) for record in records)
+            if tally["non_finite"] > max(1, _MAX_NON_FINITE * tally["calls"]):
+                raise NonFiniteJudgeError(
+                    f"{tally['non_finite']} of {tally['calls']} replies of {arguments.judge} "
+                    f"({arguments.checkpoint or source}, {arguments.dtype}) were made of numbers that are none: "
+                    "expected at most 1 %. The weights are damaged, or do not fit the dtype; try --dtype float32.")
+            if not arguments.keep_raw:
+                records = [_without_texts(record) for record in records]
+            folder.commit(STAGE, unit, records)
+            count += len(records)
+    summary = folder.finish(STAGE, _summary)
+    seconds = time.monotonic() - started
+    print(f"{STAGE}: {count} images now" + (f" ({count / seconds:.3g} a second)" if count else "") +
+          ("; other processes have not finished" if summary is None else ""))
+    for name, value in (summary or {}).items():
+        print(f"  {name}: {value}")
+    return 0
+
+
+def _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms) -> JudgeUnit:
+    """What makes the records of a unit."""
+    if kind == "jsonl":
+        given = GivenScores(source)
+        judge = None
+    elif kind == "hf":
+        judge = HuggingFaceJudge(source, think.think_understanding)
+    else:
+        try:
+            judge = ModelJudge(load_pipeline(arguments, think, understanding=True), arguments.batch_size)
+        except UNUSABLE as error:
+            raise ArgumentError(str(error)) from error
+        if not judge.pipeline.sees:
+            raise ArgumentError(f"--checkpoint {arguments.checkpoint}: expected a model with a vision tower, found "
+                                "none; it can draw, but not judge.")
+
+    def judge_unit(unit: StageUnit) -> list[dict[str, Any]]:
+        lines: dict[int, dict[str, Any]] = {}
+        dialogues: dict[int, tuple] = {}
+        generated = folder.lines(GENERATE, unit)
+        segmented = folder.lines(SEGMENT, unit) if settings.mode is Mode.REGION else [{}] * len(generated)
+        for number, (generation, segmentation) in enumerate(zip(generated, segmented, strict=True)):
+            if "rejected" in segmentation:
+                lines[number] = segmentation
+                continue
+            try:
+                _, pixels = folder.read_image(generation)
+            except Reject as reject:
+                lines[number] = rejected(generation["record_id"], reject)
+                continue
+            subject = _subject(folder, generation, segmentation, synonyms)
+            if judge is None:
+                lines[number] = given.judge(subject, settings)
+            else:
+                dialogues[number] = (pixels, judge_record(subject, settings, templates))
+        if dialogues:
+            lines |= dict(zip(dialogues, run_dialogues(list(dialogues.values()), judge), strict=True))
+        return [{**lines[number], "stage_version": STAGE_VERSION} for number in range(len(generated))]
+
+    return judge_unit
+
+
+def _subject(
+    folder: RunFolder,
+    generation: dict[str, Any],
+    segmentation: dict[str, Any],
+    synonyms: Sequence[Sequence[str]] | None,
+) -> Subject:
+    prompt = folder.prompts[generation["index"]]
+    proposals = [
+        Proposal(Box(*region["box"]), region["area"], region["predicted_iou"], region["stability"])
+        for region in segmentation.get("regions", ())
+    ]
+    return Subject(generation["record_id"], prompt.prompt, generation["width"], generation["height"], prompt.keywords,
+                   prompt.has_directive, proposals, synonyms)
+
+
+def _add_setting(group: argparse._ArgumentGroup, field: dataclasses.Field) -> None:
+    name = f"--{field.name.replace('_', '-')}"
+    kind = typing.get_type_hints(JudgeSettings)[field.name]
+    if isinstance(kind, types.UnionType):
+        kind = bool
+    if kind is bool:
+        group.add_argument(name, action=argparse.BooleanOptionalAction, default=None)
+    elif issubclass(kind, enum.Enum):
+        group.add_argument(name, choices=[str(value) for value in kind], default=None)
+    else:
+        group.add_argument(name, type=kind, default=None, metavar="N")
+
+
+def _settings(arguments: argparse.Namespace) -> JudgeSettings:
+    hints = typing.get_type_hints(JudgeSettings)
+    given = {}
+    for name, kind in hints.items():
+        value = getattr(arguments, name)
+        if value is not None:
+            given[name] = kind(value) if isinstance(kind, type) else value
+    try:
+        return dataclasses.replace(PRESETS[arguments.preset], **given)
+    except ValueError as error:
+        raise ArgumentError(f"--{error}") from error
+
+
+def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Who judges, without paths."""
+    if kind == "model" and not source:
+        if arguments.checkpoint is None:
+            raise ArgumentError("--checkpoint: expected the model that judges, found nothing; or choose --judge hf:DIR "
+                                "or jsonl:FILE.")
+        try:
+            return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint),
+                    "dtype": arguments.dtype}
+        except (*UNUSABLE, OSError) as error:
+            raise ArgumentError(f"--checkpoint {arguments.checkpoint}: {error}") from error
+    if kind == "hf" and epath.Path(source).is_dir():
+        return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(source)}
+    if kind == "jsonl" and epath.Path(source).exists():
+        return {"kind": kind, "sha256": hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()}
+    raise ArgumentError(f"--judge {arguments.judge}: expected model, hf:DIR with an existing directory, or jsonl:FILE "
+                        "with an existing file.")
+
+
+def _read_synonyms(path: str) -> list[list[str]]:
+    try:
+        groups = json.loads(epath.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"--synonyms {path}: cannot be read as JSON ({error}).") from error
+    if not isinstance(groups, list) or not all(
+        isinstance(group, list) and all(isinstance(word, str) for word in group) for group in groups
+    ):
+        raise ArgumentError(f"--synonyms {path}: expected a list of lists of words.")
+    return groups
+
+
+def _without_texts(record: dict[str, Any]) -> dict[str, Any]:
+    if "calls" not in record:
+        return record
+    calls = [{name: value for name, value in call.items() if name != "text"} for call in record["calls"]]
+    return {**record, "calls": calls}
+
+
+def _summary(records: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    counts: dict[str, collections.Counter] = {
+        name: collections.Counter() for name in ("rejected", "local_status", "global_status", "problems", "verdicts")
+    }
+    images = regions = clamped = 0
+    for record in records:
+        images += 1
+        if "rejected" in record:
+            counts["rejected"][record["rejected"]["reason"]] += 1
+            continue
+        regions += len(record["regions"])
+        for name in ("local_status", "global_status"):
+            counts[name][record[name]] += 1
+        counts["problems"].update(record["problems"])
+        counts["verdicts"].update(str(region["verdict"]) for region in record["regions"])
+        clamped += "clamped" in (record["global"] or {}).get("flags", ())
+    return {"images": images, "regions": regions, "global_scores_clamped": clamped,
+            **{name: dict(sorted(counter.items())) for name, counter in counts.items()}}

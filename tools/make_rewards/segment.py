@@ -1,0 +1,130 @@
+"""Proposes regions for every generated image: SAM's masks as boxes, or connected components.
+
+Resumable: what is committed is not done again. Several processes share the work (--process-index, --num-processes).
+"""
+
+import argparse
+import collections
+import dataclasses
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+from tqdm import tqdm
+
+from srum_jax.rewards.proposals import Proposal, clean_proposals
+from tools.make_rewards.errors import ArgumentError, Reject
+from tools.make_rewards.processes import add_process_arguments, processes_of
+from tools.make_rewards.segmenters.components import Components, ComponentsConfig
+from tools.make_rewards.segmenters.sam import Sam, SamConfig, SamError
+from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, rejected
+
+SUMMARY = "propose regions for every image"
+STAGE = "segment"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder that `generate` has made")
+    parser.add_argument("--provider", choices=("sam", "components"), default="sam",
+                        help="sam: Segment Anything (default); components: connected regions of even colour, for drawn "
+                             "worlds and for trying things out")
+    parser.add_argument("--sam-model", metavar="DIR", help="a SAM checkpoint in Hugging Face's layout")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of SAM")
+    parser.add_argument("--max-candidates", type=int, default=20, metavar="N",
+                        help="largest regions that are kept (default: %(default)s; the authors keep 10)")
+    parser.add_argument("--min-area", type=int, default=0, metavar="PIXELS", help="smaller masks are dropped")
+    for prefix, config in (("sam", SamConfig()), ("components", ComponentsConfig())):
+        group = parser.add_argument_group(f"{prefix} parameters")
+        for field in dataclasses.fields(config):
+            group.add_argument(f"--{prefix}.{field.name.replace('_', '-')}", dest=f"{prefix}.{field.name}",
+                               type=type(field.default), default=field.default, metavar="X",
+                               help=f"default: {field.default:g}")
+    add_process_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand; returns the exit code."""
+    if arguments.max_candidates < 1 or arguments.min_area < 0:
+        raise ArgumentError("--max-candidates, --min-area: expected at least 1 and at least 0, found "
+                            f"{arguments.max_candidates} and {arguments.min_area}.")
+    folder = RunFolder(arguments.out, *processes_of(arguments))
+    provider, settings = _provider(arguments)
+    folder.begin(STAGE, {**settings, "max_candidates": arguments.max_candidates, "min_area": arguments.min_area})
+    missing = folder.missing(STAGE)
+    started, count = time.monotonic(), 0
+    for unit in tqdm(missing, unit="unit", disable=None):
+        records = [_segment(generation, folder, provider, arguments) for generation in folder.lines(GENERATE, unit)]
+        folder.commit(STAGE, unit, records)
+        count += len(records)
+    summary = folder.finish(STAGE, _summary)
+    seconds = time.monotonic() - started
+    print(f"{STAGE}: {count} images now" + (f" ({count / seconds:.3g} a second)" if count else "") +
+          ("; other processes have not finished" if summary is None else ""))
+    for name, value in (summary or {}).items():
+        print(f"  {name}: {value}")
+    return 0
+
+
+def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str, Any]]:
+    def config(kind: type, prefix: str) -> Any:
+        try:
+            return kind(**{field.name: getattr(arguments, f"{prefix}.{field.name}")
+                           for field in dataclasses.fields(kind)})
+        except ValueError as error:
+            raise ArgumentError(f"--{error}") from error
+
+    if arguments.provider == "components":
+        chosen = config(ComponentsConfig, "components")
+        return Components(chosen), {"provider": "components", "components": dataclasses.asdict(chosen)}
+    chosen = config(SamConfig, "sam")
+    if arguments.sam_model is None:
+        raise ArgumentError("--sam-model: expected the directory of a SAM checkpoint (config.json, model.safetensors), "
+                            "for instance a download of facebook/sam-vit-huge; or choose --provider components.")
+    try:
+        provider = Sam(arguments.sam_model, chosen, arguments.device)
+    except SamError as error:
+        raise ArgumentError(str(error)) from error
+    digest = hashlib.sha256()
+    with (epath.Path(arguments.sam_model) / "model.safetensors").open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return provider, {"provider": "sam", "sam": dataclasses.asdict(chosen), "checkpoint_sha256": digest.hexdigest()}
+
+
+def _segment(
+    generation: dict[str, Any], folder: RunFolder, provider: Sam | Components, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    try:
+        _, pixels = folder.read_image(generation)
+    except Reject as reject:
+        return rejected(generation["record_id"], reject)
+    raw = provider.propose(pixels)
+    kept, dropped = clean_proposals(raw, pixels.shape[1], pixels.shape[0], max_candidates=arguments.max_candidates,
+                                    min_area=arguments.min_area)
+    return {
+        "record_id": generation["record_id"], "provider": provider.name, "regions": [_line(p) for p in kept],
+        "num_found": len(raw), "dropped": dropped, "stage_version": STAGE_VERSION,
+    }
+
+
+def _line(proposal: Proposal) -> dict[str, Any]:
+    return {"box": list(proposal.box), "area": proposal.area, "predicted_iou": proposal.predicted_iou,
+            "stability": proposal.stability}
+
+
+def _summary(records: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    reasons, dropped = collections.Counter(), collections.Counter()
+    images = regions = without = 0
+    for record in records:
+        images += 1
+        if "rejected" in record:
+            reasons[record["rejected"]["reason"]] += 1
+            continue
+        regions += len(record["regions"])
+        without += not record["regions"]
+        dropped.update(record["dropped"])
+    return {"images": images, "rejected": dict(sorted(reasons.items())), "regions": regions,
+            "images_without_regions": without, "regions_dropped": dict(sorted(dropped.items()))}
