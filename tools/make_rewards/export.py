@@ -5,6 +5,7 @@ shards. Given --official-jsonl, the authors' training format is written beside t
 """
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = folder.root / STAGE
     if (out / "manifest.json").exists():
         return _already_there(out)
-    candidates = sum(1 for _ in _images(folder, quiet=True))
+    candidates = sum(len(folder.lines(GENERATE, unit)) for unit in folder.units)
     num_shards = arguments.num_record_shards
     if num_shards is None:
         num_shards = num_shards_for(_num_bytes(folder), max(candidates, 1))
@@ -71,17 +72,17 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise ArgumentError(str(error)) from error
     with writer:
-        for number, (generation, segmentation, judgement) in enumerate(_images(folder)):
+        for generation, segmentation, judgement in _images(folder):
             try:
                 record = _record(folder, generation, segmentation, judgement, rules)
                 writer.write(record)
                 if arguments.official_jsonl is not None:
                     official.append(json.dumps(official_entry(record, generation["image"]), ensure_ascii=False))
             except Reject as reject:
-                writer.reject(number, reject.reason)
+                writer.reject(generation["index"], reject.reason)
                 rejects.add(generation["record_id"], STAGE, reject)
             except SchemaError as error:
-                writer.reject(number, "schema_error")
+                writer.reject(generation["index"], "schema_error")
                 rejects.add(generation["record_id"], STAGE, Reject("schema_error", str(error)))
         rejects.write(folder.root / "rejects" / f"{STAGE}-00000-of-00001.jsonl")
         if arguments.official_jsonl is not None:
@@ -109,14 +110,22 @@ def _already_there(out: epath.Path) -> int:
     return 1 if problems else 0
 
 
-def _images(folder: RunFolder, quiet: bool = False) -> Iterator[tuple[dict, dict | None, dict]]:
-    """What the three stages wrote of each image."""
-    for unit in tqdm(folder.units, unit="unit", disable=True if quiet else None):
+def _images(folder: RunFolder) -> Iterator[tuple[dict, dict | None, dict]]:
+    """What the three stages wrote of each image, in the order of prompts and candidates."""
+    places = [(generation["index"], generation["candidate"], number, row)
+              for number, unit in enumerate(folder.units)
+              for row, generation in enumerate(folder.lines(GENERATE, unit))]
+
+    # Neighbouring prompts lie in different shards: some units of every shard are at hand at any time.
+    @functools.lru_cache(maxsize=4 * folder.files.num_shards)
+    def lines(number: int) -> list[tuple[dict, dict | None, dict]]:
+        unit = folder.units[number]
         judged = folder.lines(JUDGE, unit)
-        segmented = [None] * len(judged)
-        if folder.chunk(SEGMENT, unit).exists():
-            segmented = folder.lines(SEGMENT, unit)
-        yield from zip(folder.lines(GENERATE, unit), segmented, judged, strict=True)
+        segmented = folder.lines(SEGMENT, unit) if folder.chunk(SEGMENT, unit).exists() else [None] * len(judged)
+        return list(zip(folder.lines(GENERATE, unit), segmented, judged, strict=True))
+
+    for _, _, number, row in tqdm(sorted(places), unit="image", disable=None):
+        yield lines(number)[row]
 
 
 def _record(folder: RunFolder, generation, segmentation, judgement, rules: ExportRules) -> RewardRecord:
