@@ -1,7 +1,6 @@
 """Answers questions, with or without pictures."""
 
 import argparse
-import dataclasses
 import json
 import logging
 import sys
@@ -108,7 +107,8 @@ def _lines(typed: bool) -> Iterator[str]:
 
 def _print_answer(question: str, answer: Answer, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"question": question, **dataclasses.asdict(answer)}, ensure_ascii=False), flush=True)
+        fields = {name: getattr(answer, name) for name in ("text", "thought", "truncated", "num_tokens", "raw")}
+        print(json.dumps({"question": question, **fields}, ensure_ascii=False), flush=True)
         return
     if answer.thought is not None:
         print("\n".join(f"| {line}" for line in answer.thought.splitlines()) + "\n")
