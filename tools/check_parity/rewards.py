@@ -1,13 +1,16 @@
-"""Reward maps, compared with those that the authors' loader computed."""
+"""Reward maps, replies of judges and plans, compared with what the authors' code makes of them."""
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from etils import epath
 
+from srum_jax.generation.records import detailed_prompt
 from srum_jax.rewards.boxes import official_regions
+from srum_jax.rewards.judgement import official_reply
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, reward_map
 from tools.check_parity.result import GroupResult, Pair, Unchecked, compare_floats
 from tools.check_parity.tensors import read_tensors
@@ -15,11 +18,13 @@ from tools.check_parity.tensors import read_tensors
 # Boxes of these cases are used as the authors' loader uses them: their ends are exclusive.
 _OFFICIAL = RewardMapConfig.official(edge="half_open")
 _TOLERANCE = 1e-6
-_LATER = {
-    "judge_replies.json": "the parser of judge replies is not part of this version",
-    "training_records.json": "the formatter of judged records is not part of this version",
-    "detailed_prompt.json": "the extraction of detailed prompts is not part of this version",
+_LATER = {"training_records.json": "the authors' formatter of judged records is not part of this version"}
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "parse_vlm_evaluation_output": lambda reply: {str(n): r for n, r in official_reply.official_regions(reply).items()},
+    "parse_global_layout_output": official_reply.official_layout,
+    "parse_sample_level_output": official_reply.official_sample,
 }
+_NO_DETAILED_PROMPT = "Failed to extract detailed prompt."  # what the authors store where this project stores null
 
 
 def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
@@ -57,11 +62,30 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
         wrong = [f"{name}: expected {expected}, found {found}" for name, expected, found in raised if expected != found]
         results.append(GroupResult("reward_maps.raises", 0.0, 0.0, "exact", len(raised), not wrong, "; ".join(wrong)))
     results += [Unchecked(key, "no case in reward_maps.json names it") for key in sorted(set(tensors) - used)]
+    texts = {"judge_replies.json": _reply, "detailed_prompt.json": _detailed_prompt}
+    results += [_compare_texts(directory / name, find) for name, find in texts.items() if (directory / name).exists()]
     for path in sorted(directory.iterdir()):
-        if path.name not in ("reward_maps.json", "reward_maps.safetensors"):
+        if path.name not in ("reward_maps.json", "reward_maps.safetensors", *texts):
             reason = _LATER.get(path.name, "describes the case, or is unknown to this command")
             results.append(Unchecked(path.name, reason))
     return results
+
+
+def _compare_texts(path: epath.Path, find: Callable[[dict[str, Any]], Any]) -> GroupResult:
+    """Every case of a list, exactly."""
+    cases = json.loads(path.read_text())
+    wrong = [f"[{i}]: expected {case['result']!r}, found {found!r}" for i, case in enumerate(cases)
+             if (found := find(case)) != case["result"]]
+    return GroupResult(path.name, 0.0, 0.0, "exact", len(cases), bool(cases) and not wrong, "; ".join(wrong))
+
+
+def _reply(case: dict[str, Any]) -> Any:
+    return _PARSERS[case["parser"]](case["reply"])
+
+
+def _detailed_prompt(case: dict[str, Any]) -> str:
+    found = detailed_prompt(case["text"])
+    return _NO_DETAILED_PROMPT if found is None else found
 
 
 def _full_map(case: dict[str, Any]) -> np.ndarray:
