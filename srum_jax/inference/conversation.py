@@ -37,7 +37,8 @@ class Conversation:
             like.
           image_guidance: whether to keep the context without images.
         """
-        self.programs, self.rows = programs, rows
+        capacity = bucket(capacity)  # sums of widths are many; programs are compiled for each capacity
+        self.programs, self.rows, self._free = programs, rows, capacity
         self.everything: Context = programs.empty_context(rows, capacity)
         self._without_images = programs.empty_context(rows, capacity) if image_guidance else None
         self._before_text: Bookmark = self.everything.bookmark()
@@ -54,7 +55,11 @@ class Conversation:
 
     def add_plan(self, texts: Sequence[Sequence[int]]) -> None:
         """Adds what the model wrote itself, making room for it; only the conditional branch gets it."""
-        self.everything = self.programs.grow(self.everything, text_slots(texts))
+        capacity, missing = self.everything.capacity, text_slots(texts) - self._free
+        if missing > 0:
+            more = bucket(capacity + missing) - capacity
+            self.everything = self.programs.grow(self.everything, more)
+            self._free += more
         self._add_text(texts, also_without_images=False)
 
     def add_latents(self, views: Sequence[LatentView | None], keys: jax.Array) -> None:
@@ -68,6 +73,7 @@ class Conversation:
         width = latent.shape[1]
         position_ids = _padded([view.position_ids if view else [] for view in views], width, np.int32)
         counts = np.array([len(view.position_ids) if view else 0 for view in views], np.int32)
+        self._take(NUM_MARKERS + width)
         self.everything = self.programs.prefill_latents(self.everything, latent, position_ids, counts)
         self._before_text = self.everything.bookmark()
 
@@ -80,6 +86,7 @@ class Conversation:
             if view:
                 patches[row, : len(view.patches)] = view.patches
         position_ids = _padded([view.position_ids if view else [] for view in views], width, np.int32)
+        self._take(NUM_MARKERS + width)
         self.everything = self.programs.prefill_patches(self.everything, patches, position_ids, counts)
         self._before_text = self.everything.bookmark()
 
@@ -99,9 +106,15 @@ class Conversation:
         marked = [[special.bos, *text, special.eos] if text is not None else [] for text in texts]
         token_ids = _padded(marked, text_slots(texts), np.int32)
         counts = np.array([len(text) for text in marked], np.int32)
+        self._take(token_ids.shape[1])
         self.everything = self.programs.prefill_text(self.everything, token_ids, counts)
         if also_without_images and self._without_images is not None:
             self._without_images = self.programs.prefill_text(self._without_images, token_ids, counts)
+
+    def _take(self, slots: int) -> None:
+        if slots > self._free:  # a context would write over its last slots
+            raise ValueError(f"capacity: expected {slots} free slots for the next chunk, found {self._free}.")
+        self._free -= slots
 
 
 def text_slots(texts: Sequence[Sequence[int] | None]) -> int:

@@ -19,6 +19,7 @@ from srum_jax.inference.settings import FlowSampler
 from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.decoder import Hidden
 from srum_jax.models.bagel.model import Bagel
+from srum_jax.objectives.flow_path import shift_timestep
 
 
 @jax.tree_util.register_dataclass
@@ -112,9 +113,12 @@ def _velocity(model, contexts: list[Context], layout: LatentLayout, sampler: Flo
 
 
 def _times(sampler: FlowSampler) -> np.ndarray:
-    """The times of all steps as the host knows them: which steps are guided is a constant of the program."""
-    with jax.ensure_compile_time_eval():
-        return np.asarray(denoise_schedule(sampler.num_timesteps, sampler.shift)[0])
+    """The times of all steps, up to rounding, as the host knows them: which are guided is a constant of the program.
+
+    In NumPy, so that programs can be lowered for devices that are not at hand.
+    """
+    even = np.linspace(1.0, 0.0, sampler.num_timesteps, dtype=np.float32)[:-1]
+    return shift_timestep(even, np.float32(sampler.shift))
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

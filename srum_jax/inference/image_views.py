@@ -1,11 +1,13 @@
 """The two views of an image that the model is given: pixels for the autoencoder, patches for the vision tower."""
 
 import dataclasses
+import numbers
 
 import numpy as np
 from PIL import Image
 
-from srum_jax.data.image_transform import ImageTransform, patchify, to_unit_range
+from srum_jax.data.errors import ImageError
+from srum_jax.data.image_transform import ImageTransform, patchify, to_unit_range, with_pixels
 from srum_jax.data.position_ids import position_ids
 from srum_jax.inference.requests import Picture, RequestError
 from srum_jax.models.bagel.config import BagelConfig
@@ -83,8 +85,8 @@ def latent_position_ids(height: int, width: int, config: BagelConfig) -> np.ndar
     """
     stride = config.latent_stride
     for name, side in (("height", height), ("width", width)):
-        if side < stride or side % stride:
-            raise RequestError(f"{name}: expected a positive multiple of {stride} pixels, found {side}.")
+        if not isinstance(side, numbers.Integral) or side < stride or side % stride:
+            raise RequestError(f"{name}: expected a positive multiple of {stride} pixels, found {side!r}.")
     return _position_ids(height // stride, width // stride, config.max_latent_size, config, "height x width")
 
 
@@ -102,4 +104,9 @@ def _as_image(image: Picture) -> Image.Image:
         return Image.fromarray(image)
     if not isinstance(image, Image.Image):
         raise RequestError(f"image: expected a PIL image or an array of pixels, found {type(image).__name__}.")
-    return image
+    if 0 in image.size:
+        raise RequestError(f"image: expected at least one pixel, found {image.width} x {image.height}.")
+    try:
+        return with_pixels(image)
+    except ImageError as error:
+        raise RequestError(f"image: {error}.") from error

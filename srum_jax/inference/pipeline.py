@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from transformers import PreTrainedTokenizerBase
 
 from srum_jax.inference.conversation import (
     Conversation,
@@ -29,12 +28,20 @@ from srum_jax.inference.image_views import (
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.request_reader import ReadImageRequest, RequestReader
-from srum_jax.inference.requests import Answer, GeneratedImage, ImageRequest, Question, RequestError
+from srum_jax.inference.requests import (
+    Answer,
+    GeneratedImage,
+    ImageRequest,
+    NonFiniteError,
+    Question,
+    RequestError,
+)
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.inference.size_groups import fill_rows, same_size
 from srum_jax.inference.templates import Templates
 from srum_jax.inference.text_decoding import DecodedText
 from srum_jax.inference.think_text import split_thought
+from srum_jax.inference.tokenizer import Tokenizer
 from srum_jax.mesh import MeshConfig, MeshError, build_mesh
 from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
@@ -44,17 +51,13 @@ from srum_jax.weights.tokenizer import load_tokenizer
 DEFAULT_MAX_PROMPT_TOKENS = 2048
 
 
-class NonFiniteError(RuntimeError):
-    """The model computed something that is not a number: damaged weights, or a dtype that they do not fit."""
-
-
 class Pipeline:
     """A model that can be asked for images and for answers. Rows of a batch do not influence each other."""
 
     def __init__(
         self,
         programs: Programs,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: Tokenizer,
         *,
         templates: Templates,
         views: ImageViews | None = None,
@@ -157,12 +160,12 @@ class Pipeline:
         sampler: FlowSampler | None = None,
         plan: TextSampler | None = None,
     ) -> list[GeneratedImage]:
-        """Makes one image per request, all in one batch.
+        """Makes one image per request, all in one batch; without `sampler`, edits in a batch of their own.
 
         Args:
           requests: prompts of any lengths, images of any sizes; edits and plain requests may be mixed.
-          sampler: None for the published settings: those of editing if every request has a source image, else those
-            of text-to-image.
+          sampler: None for the published settings: those of editing for requests with a source image, those of
+            text-to-image for the others.
           plan: how to write the plan that precedes the image in think mode; None for no plan.
 
         Raises:
@@ -172,15 +175,26 @@ class Pipeline:
         if not requests:
             return []
         prepared = [_of_row(row, self.reader.image, request) for row, request in enumerate(requests)]
-        if sampler is None:
-            sampler = EDITING if all(item.source for item in prepared) else TEXT_TO_IMAGE
-        active = self._active(len(prepared))
-        prepared += [prepared[0]] * (len(active) - len(prepared))
+        if sampler is not None:
+            return self._generate(prepared, sampler, plan)
+        images: dict[int, GeneratedImage] = {}
+        for published, is_edit in ((TEXT_TO_IMAGE, False), (EDITING, True)):
+            rows = [row for row, item in enumerate(prepared) if (item.source is not None) == is_edit]
+            made = self._generate([prepared[row] for row in rows], published, plan) if rows else []
+            images |= dict(zip(rows, made, strict=True))
+        return [images[row] for row in range(len(prepared))]
+
+    def _generate(
+        self, prepared: list[ReadImageRequest], sampler: FlowSampler, plan: TextSampler | None
+    ) -> list[GeneratedImage]:
+        count = len(prepared)
+        active = self._active(count)
+        prepared = prepared + [prepared[0]] * (len(active) - count)
         conversation, plans = self._image_contexts(prepared, active, sampler, plan)
         latent = self._sample(conversation, prepared, sampler)
         pixels = self._decode(latent, [item.size for item in prepared])
         return [
-            GeneratedImage(pixels[row], *(plans[row] if plans else (None, False))) for row in range(len(requests))
+            GeneratedImage(pixels[row], *(plans[row] if plans else (None, False))) for row in range(count)
         ]
 
     def answer(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -12,10 +13,12 @@ from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.flow_sampling import LatentLayout, sample_latents
 from srum_jax.inference.image_codec import decode_latents, encode_images, initial_noise, posterior_noise, to_uint8
 from srum_jax.inference.prefill import prefill_latents, prefill_patches, prefill_text
+from srum_jax.inference.requests import NonFiniteError
 from srum_jax.inference.settings import FlowSampler, TextSampler
 from srum_jax.inference.text_decoding import DecodedText, decode_text
 from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import ROWS
 
 
@@ -57,12 +60,7 @@ class Programs:
                 model.vae, images, posterior_noise(keys, *images.shape[1:3], model.config), model.config
             )
         )
-        self._decode = self.compile(
-            lambda model, latent, rows, columns: to_uint8(
-                decode_latents(model.vae, latent, rows, columns, model.config)
-            ),
-            static_argnums=(2, 3),
-        )
+        self._decode = self.compile(_finite_pixels, static_argnums=(2, 3))
 
     @property
     def rows_multiple(self) -> int:
@@ -121,8 +119,16 @@ class Programs:
         return self.run(self._encode, self.place(images), self.place(keys))
 
     def decode_images(self, latent: jax.Array, rows: int, columns: int) -> jax.Array:
-        """Uint8 [N, H, W, 3] from latents float32 [N, rows * columns, P]."""
-        return self.run(self._decode, self.place(latent), rows, columns)
+        """Uint8 [N, H, W, 3] from latents float32 [N, rows * columns, P].
+
+        Raises:
+          NonFiniteError: a pixel is not a number, of which uint8 would keep no trace.
+        """
+        pixels, finite = self.run(self._decode, self.place(latent), rows, columns)
+        if not finite:
+            raise NonFiniteError("The decoded pixels are not finite: expected numbers; the autoencoder's weights are "
+                                 "damaged, or the latents too large.")
+        return pixels
 
     def lower(self, name: str, *arguments: Any) -> jax.stages.Lowered:
         """The program behind `prefill_text`, `decode_text`, `sample_latents` and so on, for arrays or descriptions.
@@ -142,3 +148,9 @@ class Programs:
         """Calls what `compile` returned, on this model and mesh."""
         with jax.set_mesh(self.mesh):
             return program(self._state, *arguments)
+
+
+def _finite_pixels(model: Bagel, latent: jax.Array, rows: int, columns: int) -> tuple[jax.Array, jax.Array]:
+    """Pixels as uint8, and whether all were numbers before, bool []."""
+    pixels = decode_latents(model.vae, latent, rows, columns, model.config)
+    return to_uint8(pixels), jnp.isfinite(pixels).all()

@@ -1,9 +1,9 @@
 """Requests checked, and turned into token ids and views of images."""
 
 import dataclasses
+import re
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from srum_jax.inference.image_views import (
     ImageViews,
@@ -15,7 +15,10 @@ from srum_jax.inference.image_views import (
 )
 from srum_jax.inference.random_keys import MAX_SEED
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
+from srum_jax.inference.tokenizer import Tokenizer
 from srum_jax.models.bagel.config import BagelConfig
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell them; no tokenizer can read them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,7 @@ class RequestReader:
     """Reads requests for one model."""
 
     def __init__(
-        self, config: BagelConfig, tokenizer: PreTrainedTokenizerBase, views: ImageViews, *, sees: bool,
+        self, config: BagelConfig, tokenizer: Tokenizer, views: ImageViews, *, sees: bool,
         max_prompt_tokens: int,
     ):
         """Remembers what requests are checked against.
@@ -56,7 +59,9 @@ class RequestReader:
           max_prompt_tokens: longer prompts are refused.
         """
         self._config, self._tokenizer, self._views = config, tokenizer, views
-        self._sees, self._max_prompt_tokens = sees, max_prompt_tokens
+        self._sees = sees
+        # Both markers of a text need a rotary position too.
+        self._max_prompt_tokens = min(max_prompt_tokens, config.llm.max_position_embeddings - 2)
 
     def image(self, request: ImageRequest) -> ReadImageRequest:
         """Reads a request for an image.
@@ -89,6 +94,8 @@ class RequestReader:
         """
         _check_seed(question.seed)
         tokens = self._prompt(question.prompt)
+        if not isinstance(question.images, (tuple, list)):
+            raise RequestError(f"image: expected a tuple of images, found {type(question.images).__name__}.")
         if question.images:
             self._must_see()
         resized = (latent_view(image, self._views, self._config).pixels for image in question.images)
@@ -104,6 +111,8 @@ class RequestReader:
     def _prompt(self, prompt: str) -> list[int]:
         if not isinstance(prompt, str) or not prompt.strip():
             raise RequestError(f"prompt: expected a text, found {prompt!r}.")
+        if _LONE_SURROGATE.search(prompt):
+            raise RequestError(f"prompt: expected text that UTF-8 can write, found a lone surrogate: {prompt!r}.")
         tokens = self._tokenizer.encode(prompt)
         if not tokens or len(tokens) > self._max_prompt_tokens:
             raise RequestError(f"prompt: expected 1 to {self._max_prompt_tokens} tokens, found {len(tokens)}; "

@@ -12,6 +12,10 @@ class RequestError(ValueError):
     """A request that the model cannot serve; names the field, what was expected and what was found."""
 
 
+class NonFiniteError(RuntimeError):
+    """The model computed something that is not a number: damaged weights, or a dtype that they do not fit."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageRequest:
     """One image to be made."""

@@ -5,7 +5,6 @@ import os
 import sys
 
 from etils import epath
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 METRICS_FILE = "metrics.jsonl"
@@ -42,6 +41,8 @@ class Report:
         self._path = epath.Path(directory) / METRICS_FILE
         self._lines = _lines_up_to(self._path, first_step)
         _write_atomically(self._path, self._lines)
+        from tensorboardX import SummaryWriter  # imports PyTorch where it is installed: seconds that only a run spends
+
         self._tensorboard = SummaryWriter(os.fspath(epath.Path(directory) / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(total=last_step, initial=first_step, unit="step", disable=not sys.stderr.isatty(),
                          dynamic_ncols=True)

@@ -1,8 +1,11 @@
 """The tokenizer that travels with a checkpoint."""
 
+from typing import TYPE_CHECKING
+
 from etils import epath
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.json")
 
@@ -11,7 +14,7 @@ class TokenizerError(ValueError):
     """A checkpoint has no tokenizer that can be used."""
 
 
-def load_tokenizer(checkpoint: epath.PathLike) -> PreTrainedTokenizerBase:
+def load_tokenizer(checkpoint: epath.PathLike) -> "PreTrainedTokenizerBase":
     """Loads the tokenizer files beside the weights; nothing is downloaded and no code of the checkpoint is run.
 
     Raises:
@@ -22,6 +25,10 @@ def load_tokenizer(checkpoint: epath.PathLike) -> PreTrainedTokenizerBase:
     if not any((directory / name).exists() for name in _FILES):
         raise TokenizerError(f"{directory}: expected tokenizer files ({', '.join(_FILES)}), found none; copy them "
                              "from the published checkpoint.")
+    # Where PyTorch is installed, transformers imports it; only those who load a tokenizer shall wait for that.
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would warn that it knows no model of type "bagel"; only a tokenizer is wanted
     try:

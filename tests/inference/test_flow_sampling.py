@@ -34,6 +34,24 @@ def test_guidance_runs_where_low_is_below_t_and_t_up_to_high():
     assert guided == {1.0: False, 0.8: True, 0.6: True, 0.4: False, 0.2: False}
 
 
+def test_every_branch_is_the_plain_prediction_of_its_own_context():
+    programs, told = small_pipeline().programs, []
+    for texts in ([[5, 6, 7], [8]], [[9], [10, 11]], [[12, 13], []]):
+        conversation = Conversation(programs, 2, 32, image_guidance=False)
+        conversation.add_text(texts)
+        told.append(conversation.everything)
+    model = nnx.merge(*random_model())
+    run = jax.jit(lambda contexts, sampler: sample_latents(model, contexts, NOISE, LAYOUT, sampler, COMPUTE, True)[1],
+                  static_argnums=1)
+    (guided,) = run(told, FlowSampler(2, guidance=Guidance(2.0, 1.5, (0.0, 1.0))))
+    found = [guided[name][0] for name in ("v_cond", "v_text", "v_img")]
+    for context, velocity in zip(told, found, strict=True):
+        (plain,) = run([context], FlowSampler(2, guidance=Guidance(1.0)))
+        for row, count in enumerate(LAYOUT.num_tokens):
+            np.testing.assert_allclose(velocity[row, :count], plain["v_cond"][0, row, :count], atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-2 and np.abs(found[1] - found[2]).max() > 1e-2
+
+
 def test_steps_follow_the_velocity():
     x, stretches = sampled(FlowSampler(4, 3.0, Guidance(2.0, 1.5, (0.0, 1.0))))
     (stretch,) = stretches

@@ -1,9 +1,22 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from srum_jax.inference import FlowSampler, Guidance, ImageRequest, Question, RequestError, TextSampler
-from tests.inference.small_pipeline import small_pipeline
+from srum_jax.inference import (
+    EDITING,
+    TEXT_TO_IMAGE,
+    FlowSampler,
+    Guidance,
+    ImageRequest,
+    NonFiniteError,
+    Question,
+    RequestError,
+    TextSampler,
+)
+from srum_jax.inference.programs import Programs
+from tests.inference.small_pipeline import random_model, small_pipeline
 
 QUICK = FlowSampler(num_timesteps=4)
 BOTH = FlowSampler(num_timesteps=4, guidance=Guidance(4.0, 1.5, (0.3, 0.95), "text_channel"))
@@ -12,7 +25,7 @@ PHOTO = np.random.default_rng(1).integers(0, 256, (40, 28, 3)).astype(np.uint8)
 MIXED = [
     ImageRequest("5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21", seed=3, height=16, width=16),
     ImageRequest("9", seed=2**40 + 1, height=8, width=16),
-    ImageRequest("30 31 32", seed=3, image=PHOTO),
+    ImageRequest("30 31 32", seed=5, image=PHOTO),
     ImageRequest("41 42", seed=0, height=16, width=16),
 ]
 
@@ -83,7 +96,7 @@ def test_a_plan_precedes_the_image_and_changes_it(pipeline):
 
 @pytest.mark.slow
 def test_the_source_image_of_an_edit_matters(pipeline):
-    negative = ImageRequest("30 31 32", seed=3, image=255 - PHOTO)
+    negative = ImageRequest("30 31 32", seed=5, image=255 - PHOTO)
     assert levels(pipeline.generate(MIXED[2:3], sampler=QUICK), pipeline.generate([negative], sampler=QUICK)) > 2
 
 
@@ -120,6 +133,18 @@ def test_sampled_answers_follow_their_seed(pipeline):
     assert pipeline.answer(question[1:2], sampler=hot)[0].raw == answers[1]
 
 
+def test_pixels_that_are_not_numbers_are_an_error_instead_of_black():
+    graphdef, state = random_model()
+    state = jax.tree_util.tree_map_with_path(
+        lambda path, x: x * jnp.nan if "'decoder'" in jax.tree_util.keystr(path) else x, state)
+    whole = small_pipeline().programs
+    damaged = Programs(graphdef, state, whole.mesh, whole.compute)
+    latent = np.ones((1, 1, 16), np.float32)
+    assert whole.decode_images(latent, 1, 1).shape == (1, 4, 4, 3)
+    with pytest.raises(NonFiniteError, match="decoded pixels are not finite"):
+        damaged.decode_images(latent, 1, 1)
+
+
 def test_nothing_asked_is_nothing_answered(pipeline):
     assert pipeline.generate([]) == [] and pipeline.answer([]) == []
 
@@ -139,6 +164,12 @@ def test_nothing_asked_is_nothing_answered(pipeline):
         (ImageRequest("1", 0, image=np.zeros((8, 8))), r"image: expected uint8 pixels \[height, width, 3\], found"),
         (ImageRequest("1", 0, image="photo.png"), "image: expected a PIL image or an array of pixels, found str"),
         (ImageRequest("1", 0, image=Image.new("RGB", (100, 2))), "image: expected sides of a ratio of at most 20"),
+        (ImageRequest("1", 0, image=Image.new("RGB", (0, 0))), "image: expected at least one pixel, found 0 x 0"),
+        (ImageRequest("1", 0, image=Image.new("I;16", (9, 9))), "image: undecodable image: expected 8 bits a channel"),
+        (ImageRequest("1", 0, 8.0, 8), "height: expected a positive multiple of 4 pixels, found 8.0"),
+        (ImageRequest("1", 0, 8, "8"), "width: expected a positive multiple of 4 pixels, found '8'"),
+        (ImageRequest("1 \ud800", 0), "prompt: expected text that UTF-8 can write"),
+        (Question("1", PHOTO), "image: expected a tuple of images, found ndarray"),
         (Question(""), "prompt: expected a text"),
         (Question("1", (np.zeros((8, 8, 4), np.uint8),)), "image: expected uint8 pixels"),
     ],
@@ -150,6 +181,23 @@ def test_a_request_that_cannot_be_served_is_an_error_that_says_why(request_, mes
     serve = pipeline.answer if isinstance(request_, Question) else pipeline.generate
     with pytest.raises(RequestError, match=f"request 1: {message}"):
         serve([type(request_)("1", seed=0), request_])
+
+
+def test_an_image_file_that_ends_early_is_an_error_of_its_request(tmp_path, pipeline):
+    Image.fromarray(PHOTO).save(tmp_path / "whole.png")
+    (tmp_path / "part.png").write_bytes((tmp_path / "whole.png").read_bytes()[:1000])
+    with pytest.raises(RequestError, match="image: undecodable image: image file is truncated"):
+        pipeline.check(Question("1", (Image.open(tmp_path / "part.png"),)))
+
+
+def test_without_a_sampler_every_request_gets_the_published_settings_of_its_kind(monkeypatch):
+    pipeline = small_pipeline()
+    monkeypatch.setattr(pipeline, "_generate", lambda prepared, sampler, plan: [(r.seed, sampler) for r in prepared])
+    plain, edit = TEXT_TO_IMAGE, EDITING
+    requests = [ImageRequest("1", 0, image=PHOTO), ImageRequest("1", 1), ImageRequest("1", 2, image=PHOTO)]
+    assert pipeline.generate(requests) == [(0, edit), (1, plain), (2, edit)]
+    assert pipeline.generate(requests[1:2]) == [(1, plain)] and pipeline.generate(requests[:1]) == [(0, edit)]
+    assert pipeline.generate(requests, sampler=QUICK) == [(0, QUICK), (1, QUICK), (2, QUICK)]
 
 
 def test_a_model_without_vision_tower_draws_but_refuses_images():

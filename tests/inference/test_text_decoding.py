@@ -67,13 +67,20 @@ def test_greedy_decoding_picks_what_a_pass_over_the_whole_sequence_picks():
 
 
 def test_rows_stop_on_their_own_and_the_end_marker_is_no_part_of_a_text():
-    result = decoded([[5 + i] for i in range(24)], TextSampler(40, temperature=3.0), seeds=list(range(24)))
+    seeds = list(range(24))
+    result = decoded([[5 + i] for i in range(24)], TextSampler(40, temperature=3.0), seeds, with_logits=True)
     assert 0 < result.finished.sum()
     assert len(set(result.num_tokens[result.finished])) > 3
     assert (result.token_ids[:, 0] == BOS).all() and (result.num_tokens[~result.finished] == 40).all()
     for row, count in enumerate(result.num_tokens):
         assert (result.token_ids[row, count:] == 0).all()
         assert not (result.token_ids[row, :count] == EOS).any()
+    keys = random_keys(seeds, Use.TEXT)
+    draw = jax.jit(jax.vmap(lambda key, step, logits: jax.random.categorical(jax.random.fold_in(key, step), logits)))
+    for step in range(1, 4):
+        going = result.num_tokens > step
+        expected = draw(keys, np.full(24, step - 1), result.logits[:, step - 1] / 3.0)
+        assert result.token_ids[going, step].tolist() == np.asarray(expected)[going].tolist()
 
 
 def test_sampling_follows_the_softmax_of_the_logits():
