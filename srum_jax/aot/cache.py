@@ -1,0 +1,41 @@
+"""Results of compilations on disk, by the program's own text: the same program is not compiled twice."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from typing import Any
+
+from etils import epath
+
+_VERSION = 1  # of what is stored; results of other versions are not read
+
+
+class CompileCache:
+    """A directory of JSON files; None keeps nothing."""
+
+    def __init__(self, directory: epath.PathLike | None):
+        self._directory = None if directory is None else epath.Path(directory)
+
+    def key(self, topology: str, program: str) -> str:
+        """The name of a result: what is compiled, for what, and by which compiler."""
+        versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib", "libtpu")]
+        return hashlib.sha256("\0".join([str(_VERSION), topology, *versions, program]).encode()).hexdigest()[:32]
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """What was stored; None if nothing was, or it cannot be read."""
+        if self._directory is None:
+            return None
+        try:
+            return json.loads((self._directory / f"{key}.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def write(self, key: str, result: dict[str, Any]) -> None:
+        """Stores a result."""
+        if self._directory is None:
+            return
+        self._directory.mkdir(parents=True, exist_ok=True)
+        partial = self._directory / f"{key}.partial-{os.getpid()}"
+        partial.write_text(json.dumps(result))
+        partial.replace(self._directory / f"{key}.json")

@@ -1,0 +1,189 @@
+"""FLOPs and bytes of generation by formula, and the least time that they take on given chips.
+
+The compiler's own count is of no use for that: it sees the body of a scanned stack of layers, or of a loop over steps,
+once, and a Pallas kernel as nothing. Counted here are the matrix products and convolutions of real tokens (2 FLOPs per
+multiply-add) and attention over the pairs that the mask allows; padding, norms, softmax and resampling are not.
+
+Bytes are what has to cross between a chip's memory and its units if everything elementwise is fused: weights once
+per pass over the layers, keys and values of the context, and inputs and outputs of the matrix products.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from srum_jax.aot.generation import GenerationShape
+from srum_jax.inference.settings import FlowSampler
+from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig
+from srum_jax.objectives.flow_path import shift_timestep
+
+_MARKERS = 2  # around an image
+_TIME_FEATURES = 256
+_SCORES_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Work of one program on one row of the batch, and what a batch shares."""
+
+    flops: float = 0.0  # per row
+    activation_bytes: float = 0.0  # per row: inputs and outputs of matrix products, keys and values of the context
+    weight_bytes: float = 0.0  # per batch: all passes over the weights, before they are split over chips
+    passes: float = 0.0  # over the layers, per batch
+    layer_tokens: float = 0.0  # per row: tokens times layers, over all passes
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+
+    def __mul__(self, times: float) -> "Cost":
+        return Cost(*(value * times for value in dataclasses.astuple(self)))
+
+
+def layer_weights(llm: LanguageConfig) -> int:
+    """Values in the matrices of one expert's share of a layer."""
+    kv_width = llm.num_kv_heads * llm.head_dim
+    return 2 * llm.hidden_size * (llm.hidden_size + kv_width) + 3 * llm.hidden_size * llm.intermediate_size
+
+
+def layers_cost(
+    llm: LanguageConfig, *, tokens: float, context: float, pairs: float, experts: int, bytes_per_value: int = 2
+) -> Cost:
+    """One pass of a row through all layers.
+
+    Args:
+      llm: of the language model.
+      tokens: new tokens, of both experts together.
+      context: tokens whose keys and values are read.
+      pairs: (query, key) pairs that the mask allows.
+      experts: whose weights are read, 1 or 2.
+      bytes_per_value: of weights and activations.
+    """
+    kv_width = llm.num_kv_heads * llm.head_dim
+    # Inputs and outputs of query, key, value; of attention; of the output projection; of gate, up and down.
+    token_values = 6 * llm.hidden_size + 4 * kv_width + 3 * llm.intermediate_size + 2 * llm.hidden_size
+    return Cost(
+        flops=llm.num_layers * (2 * tokens * layer_weights(llm) + 4 * pairs * llm.hidden_size),
+        activation_bytes=llm.num_layers * bytes_per_value * (tokens * token_values + 2 * context * kv_width),
+        weight_bytes=llm.num_layers * experts * layer_weights(llm) * bytes_per_value,
+        passes=1,
+        layer_tokens=llm.num_layers * tokens,
+    )
+
+
+def prefill_cost(config: BagelConfig, tokens: int, *, bytes_per_value: int = 2) -> Cost:
+    """A prompt of so many tokens, markers included, into an empty context."""
+    return layers_cost(config.llm, tokens=tokens, context=0, pairs=tokens * (tokens + 1) / 2, experts=1,
+                       bytes_per_value=bytes_per_value)
+
+
+def decode_cost(config: BagelConfig, context: int, tokens: int, *, bytes_per_value: int = 2) -> Cost:
+    """So many tokens, one after the other, on top of a context."""
+    llm = config.llm
+    head = llm.hidden_size * llm.vocab_size
+    mean_context = context + (tokens - 1) / 2
+    one = layers_cost(llm, tokens=1, context=mean_context, pairs=mean_context + 1, experts=1,
+                      bytes_per_value=bytes_per_value)
+    return (one + Cost(flops=2 * head, weight_bytes=head * bytes_per_value)) * tokens
+
+
+def denoise_cost(
+    config: BagelConfig, contexts: tuple[int, ...], latent_tokens: int, sampler: FlowSampler, *,
+    bytes_per_value: int = 2,
+) -> Cost:
+    """All steps of sampling one image.
+
+    Args:
+      config: of the model.
+      contexts: tokens in the context of each branch of guidance, the conditional one first.
+      latent_tokens: of the image.
+      sampler: steps and guidance.
+      bytes_per_value: of weights and activations.
+    """
+    llm, width = config.llm, config.llm.hidden_size
+    tokens = latent_tokens + _MARKERS
+
+    def branch(context: int) -> Cost:
+        layers = layers_cost(llm, tokens=tokens, context=context, pairs=tokens * (context + tokens), experts=2,
+                             bytes_per_value=bytes_per_value)
+        return layers + Cost(flops=2 * latent_tokens * config.latent_values * width)
+
+    def step(branches: list[Cost]) -> Cost:
+        # The branches are one batch: what they share of the weights is read once.
+        total = sum(branches[1:], branches[0])
+        embedding = latent_tokens * (config.latent_values * width + _TIME_FEATURES * width + width * width)
+        return dataclasses.replace(total, weight_bytes=branches[0].weight_bytes, passes=1) + Cost(flops=2 * embedding)
+
+    guided = guided_steps(sampler)
+    branches = [branch(context) for context in contexts]
+    return step(branches) * guided + step(branches[:1]) * (sampler.num_timesteps - 1 - guided)
+
+
+def guided_steps(sampler: FlowSampler) -> int:
+    """Steps inside the guidance interval; the others evaluate one branch."""
+    if sampler.guidance.branches == 1:
+        return 0
+    low, high = np.float32(sampler.guidance.interval)
+    times = shift_timestep(np.linspace(1, 0, sampler.num_timesteps, dtype=np.float32)[:-1], np.float32(sampler.shift))
+    return int(np.sum((times > low) & (times <= high)))
+
+
+def pixels_cost(vae: AutoencoderConfig, rows: int, columns: int) -> Cost:
+    """One image out of a grid of latent cells `rows` x `columns`; float32."""
+    total = _Convolutions()
+    widths = [vae.ch * multiple for multiple in vae.ch_mult]
+    total.convolve(3, vae.z_channels, widths[-1], rows, columns)
+    total.residual_block(widths[-1], widths[-1], rows, columns)
+    total.attention(widths[-1], rows, columns)
+    total.residual_block(widths[-1], widths[-1], rows, columns)
+    inputs = [*widths[1:], widths[-1]]
+    for level in reversed(range(len(widths))):
+        for block in range(vae.num_res_blocks + 1):
+            total.residual_block(inputs[level] if block == 0 else widths[level], widths[level], rows, columns)
+        if level > 0:
+            rows, columns = 2 * rows, 2 * columns
+            total.convolve(3, widths[level], widths[level], rows, columns)
+    total.convolve(3, widths[0], vae.out_ch, rows, columns)
+    return Cost(total.flops, total.num_bytes, 4.0 * total.weights)
+
+
+class _Convolutions:
+    """A running sum."""
+
+    def __init__(self):
+        self.flops = self.num_bytes = self.weights = 0.0
+
+    def convolve(self, kernel: int, inputs: int, outputs: int, rows: int, columns: int) -> None:
+        values = kernel**2 * inputs * outputs
+        self.weights += values
+        self.flops += 2.0 * values * rows * columns
+        self.num_bytes += 4.0 * (inputs + outputs) * rows * columns
+
+    def residual_block(self, inputs: int, outputs: int, rows: int, columns: int) -> None:
+        self.convolve(3, inputs, outputs, rows, columns)
+        self.convolve(3, outputs, outputs, rows, columns)
+        if inputs != outputs:
+            self.convolve(1, inputs, outputs, rows, columns)
+
+    def attention(self, width: int, rows: int, columns: int) -> None:
+        for _ in range(4):
+            self.convolve(1, width, width, rows, columns)
+        pixels = rows * columns
+        self.flops += 4.0 * pixels**2 * width
+        self.num_bytes += 2.0 * _SCORES_BYTES * pixels**2  # scores, written and read
+
+
+def generation_costs(config: BagelConfig, shape: GenerationShape, *, bytes_per_value: int = 2) -> dict[str, Cost]:
+    """The cost of every program of `PROGRAM_NAMES`, for prompts of the full length and plans of the full limit."""
+    prompt = shape.prompt_tokens + 2
+    # Text guidance leaves out the prompt, image guidance the source image; from text alone both start from nothing,
+    # but the branch without images keeps the prompt.
+    contexts = (prompt, 0, prompt)[: shape.sampler.guidance.branches]
+    cells = config.latent_patch_size
+    rows, columns = (side * cells for side in shape.latent_grid(config))
+    return {
+        "prefill": prefill_cost(config, prompt, bytes_per_value=bytes_per_value),
+        "decode": decode_cost(config, prompt, shape.text.max_tokens, bytes_per_value=bytes_per_value),
+        "denoise": denoise_cost(config, contexts, shape.latent_tokens(config), shape.sampler,
+                                bytes_per_value=bytes_per_value),
+        "pixels": pixels_cost(config.vae, rows, columns),
+    }

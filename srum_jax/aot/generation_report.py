@@ -1,0 +1,119 @@
+"""What was found about generation on one slice, as plain values and as text."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from srum_jax.aot.compiling import CompileRequest, CompileResult
+from srum_jax.aot.generation_costs import generation_costs
+from srum_jax.aot.roofline import ASSUMPTIONS, Roofline, roofline
+from srum_jax.aot.topology import GIB, Topology
+
+
+def program_entry(request: CompileRequest, topology: Topology, axes: dict[str, int], result: CompileResult) -> dict:
+    """One program's figures.
+
+    Args:
+      request: what was compiled.
+      topology: of the slice.
+      axes: sizes of the mesh.
+      result: what the compiler said.
+    """
+    cost = generation_costs(request.config, request.shape)[request.program]
+    rows = request.shape.rows
+    time = _roofline(request, topology, axes, request.program)
+    limit = topology.chip.hbm_bytes
+    return {
+        "program": request.program,
+        "rows": rows,
+        "fits": result.fits(limit),
+        "gib_per_chip": {
+            "limit": limit / GIB,
+            "needed": result.needed_bytes / GIB,
+            "arguments": result.argument_bytes / GIB,
+            "outputs": (result.output_bytes - result.alias_bytes) / GIB,
+            "temporaries": result.temporary_bytes / GIB,
+            "peak": result.peak_bytes / GIB,
+            "program": result.code_bytes / GIB,
+            "not_read": result.elsewhere_bytes / GIB,
+        },
+        "refusal": result.refusal,
+        "collectives": result.collectives,
+        "largest_gather_mib": result.largest_gather_bytes / 2**20,
+        "host_calls": result.host_calls,
+        "compile_seconds": result.compile_seconds,
+        "xla_tflop_per_chip": result.xla_flops / 1e12,
+        "model_tflop_per_row": cost.flops / 1e12,
+        "gigabytes_per_row": (cost.activation_bytes + cost.weight_bytes / rows) / 1e9,
+        "estimate": {**dataclasses.asdict(time), "seconds": time.seconds, "bound": time.bound},
+    }
+
+
+def whole_entry(request: CompileRequest, topology: Topology, axes: dict[str, int], entries: Sequence[dict]) -> dict:
+    """The figures of one batch on one slice."""
+    times = {name: _roofline(request, topology, axes, name).seconds
+             for name in ("prefill", "decode", "denoise", "pixels")}
+    rows = request.shape.rows
+    image = times["prefill"] + times["denoise"] + times["pixels"]
+    return {
+        "topology": topology.name,
+        "mesh": axes,
+        "rows": rows,
+        "height": request.shape.height,
+        "width": request.shape.width,
+        "prompt_slots": request.shape.prompt_slots,
+        "steps": request.shape.sampler.num_timesteps - 1,
+        "plan_tokens": request.shape.text.max_tokens,
+        "layers": request.config.llm.num_layers,
+        "dtype": request.dtype,
+        "fits": all(entry["fits"] for entry in entries),
+        "programs": list(entries),
+        "estimate": {
+            "seconds_per_batch": image,
+            "seconds_per_image": image / rows,
+            "chip_seconds_per_image": image / rows * topology.num_chips,
+            "plan_tokens_per_second": rows * request.shape.text.max_tokens / times["decode"],
+            "assumptions": ASSUMPTIONS,
+        },
+    }
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report as lines for a console; Markdown reads it as a table."""
+    mesh = " ".join(f"{name}={size}" for name, size in report["mesh"].items() if size > 1) or "one chip"
+    lines = [
+        f"{report['topology']}, mesh {mesh}: {report['rows']} images of {report['height']} x {report['width']} pixels "
+        f"in one batch, prompts of up to {report['prompt_slots']} tokens, {report['steps']} steps, plans of up to "
+        f"{report['plan_tokens']} tokens; {report['layers']} layers, {report['dtype']}",
+        "",
+        "| program | arguments | + outputs | temporaries | peak | not read | needed GiB per chip | of | fits | "
+        "model TFLOP per image | GB per image | estimate s per batch | bound by |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in report["programs"]:
+        memory, time = entry["gib_per_chip"], entry["estimate"]
+        if entry["refusal"]:
+            figures = ["-"] * 5 + ["more than there is"]
+        else:
+            names = ("arguments", "outputs", "temporaries", "peak", "not_read", "needed")
+            figures = [f"{memory[name]:.2f}" for name in names]
+        cells = [
+            entry["program"], *figures, f"{memory['limit']:.2f}", "yes" if entry["fits"] else "**no**",
+            f"{entry['model_tflop_per_row']:,.1f}", f"{entry['gigabytes_per_row']:,.0f}", f"{time['seconds']:.3g}",
+            time["bound"],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    estimate = report["estimate"]
+    lines += [
+        "",
+        f"{'fits' if report['fits'] else 'does not fit'}; at best {estimate['seconds_per_image']:.3g} s per image "
+        f"({estimate['chip_seconds_per_image']:.3g} chip seconds) without a plan, and "
+        f"{estimate['plan_tokens_per_second']:,.0f} tokens of plans per second.",
+    ]
+    return "\n".join(lines)
+
+
+def _roofline(request: CompileRequest, topology: Topology, axes: dict[str, int], program: str) -> Roofline:
+    cost = generation_costs(request.config, request.shape)[program]
+    return roofline(cost, topology.chip, request.shape.rows, hidden_size=request.config.llm.hidden_size,
+                    data=axes["data"], fsdp=axes["fsdp"], tensor=axes["tensor"])

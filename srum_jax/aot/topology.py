@@ -1,0 +1,90 @@
+"""Descriptions of TPU slices, and what is published of their chips."""
+
+import dataclasses
+import math
+import re
+
+from srum_jax.mesh import MeshConfig
+from srum_jax.models.layers.logical_axes import MESH_AXES
+
+GIB = 2**30
+
+
+class TopologyError(ValueError):
+    """A description of a slice or mesh that cannot be understood."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One kind of TPU chip, which JAX sees as one device. Bandwidths and peaks as published by Google Cloud."""
+
+    name: str  # as in the name of a topology
+    dimensions: int  # of the torus that its slices are part of
+    hbm_bytes: int  # what the compiler lets a program use, a little less than what the chip has
+    peak_flops: float  # dense bfloat16, FLOP/s
+    hbm_bandwidth: float  # bytes/s
+    ici_bandwidth: float  # bytes/s between chips, all links of a chip together, one direction
+
+
+# The compiler's limits of HBM are those that it names itself when a program exceeds them.
+CHIPS = {
+    chip.name: chip
+    for chip in (
+        Chip("v5e", 2, int(15.75 * GIB), 197e12, 819e9, 200e9),
+        Chip("v6e", 2, int(31.25 * GIB), 918e12, 1640e9, 400e9),
+        Chip("v5p", 3, int(95.74 * GIB), 459e12, 2765e9, 600e9),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """A slice: chips of one kind in a grid."""
+
+    chip: Chip
+    shape: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """As JAX and `--topology` spell it."""
+        return f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
+
+    @property
+    def num_chips(self) -> int:
+        """Of the whole slice."""
+        return math.prod(self.shape)
+
+
+def parse_topology(text: str) -> Topology:
+    """Reads for instance "v5e:4x4" or "v5p:2x2x1".
+
+    Raises:
+      TopologyError: saying what was expected.
+    """
+    name, separator, grid = text.partition(":")
+    if name not in CHIPS or not separator:
+        raise TopologyError(f"--topology: expected CHIP:GRID with a chip of {', '.join(CHIPS)}, for instance v5e:4x4 "
+                            f"or v5p:2x2x1; found {text!r}.")
+    chip = CHIPS[name]
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", grid) or grid.count("x") != chip.dimensions - 1:
+        raise TopologyError(f"--topology: expected {chip.dimensions} sizes for {name}, for instance "
+                            f"{name}:{'x'.join('2' * chip.dimensions)}; found {grid!r}.")
+    return Topology(chip, tuple(map(int, grid.split("x"))))
+
+
+def parse_mesh(text: str) -> MeshConfig:
+    """Reads for instance "data=2,fsdp=4,tensor=1"; axes that are not named are 1, and -1 takes what the others leave.
+
+    Raises:
+      TopologyError: saying what was expected.
+    """
+    sizes: dict[str, int] = {}
+    for part in text.split(","):
+        name, separator, size = part.strip().partition("=")
+        if name not in MESH_AXES or not separator or not re.fullmatch(r"-1|[1-9]\d*", size):
+            raise TopologyError(f"--mesh: expected AXIS=SIZE,... with axes of {', '.join(MESH_AXES)} and positive "
+                                f"sizes or -1, for instance data=2,fsdp=4; found {part!r}.")
+        if name in sizes:
+            raise TopologyError(f"--mesh: expected each axis once, found {name!r} twice in {text!r}.")
+        sizes[name] = int(size)
+    return MeshConfig(**dict.fromkeys(MESH_AXES, 1) | sizes)
