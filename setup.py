@@ -19,6 +19,7 @@ setup(
     packages=find_packages(include=["srum_jax*", "experiments*", "tools*"]),
     package_data={
         "srum_jax.inference": ["template_files/*.txt"],
+        "srum_jax.worlds.shapes": ["base_weights/*"],
         "srum_jax.rewards.judgement": ["word_lists.json", "judge_templates.toml"],
     },
     install_requires=[

@@ -1,9 +1,12 @@
-"""The tiny BAGEL of the shapes world, written in the layout of the released checkpoint.
+"""The tiny BAGELs of the shapes world, in the layout of the released checkpoint.
 
-The language model, the vision tower and the rest start at random; `llm2vae` starts at zero and the
-generation expert as a copy of the understanding expert, as in a new BAGEL (SRUM starts from a trained one,
-for which this is no substitute). The autoencoder is described in `patch_encoder`: four pixels a latent
-cell, so one latent token covers 8 x 8 pixels.
+`trained_base` is the one that ships with the package: it draws and judges pictures of 48 x 48 pixels; how it was made
+and what it can do is in `recipe.json` beside its weights (see `experiments/tiny_pretrain.py`).
+
+`write_base` makes a random start for pictures of any size. The language model, the vision tower and the rest start at
+random; `llm2vae` starts at zero and the generation expert as a copy of the understanding expert, as in a new BAGEL
+(SRUM starts from a trained one, for which this is no substitute). Its autoencoder is described in `patch_encoder`: four
+pixels a latent cell, so one latent token covers 8 x 8 pixels.
 """
 
 import json
@@ -15,6 +18,7 @@ import numpy as np
 from etils import epath
 from safetensors.numpy import save
 
+from srum_jax.data.atomic_file import file_sha256
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.worlds.shapes.patch_encoder import CONFIG as AUTOENCODER
@@ -26,7 +30,7 @@ _LLM = {
     "model_type": "qwen2",
     "hidden_act": "silu",
     "tie_word_embeddings": False,
-    "vocab_size": 128,
+    "vocab_size": 160,
     "hidden_size": 192,
     "intermediate_size": 512,
     "num_hidden_layers": 4,
@@ -85,7 +89,42 @@ _MODEL = {
     "timestep_shift": 1.0,
 }
 _TIME_FREQUENCIES = 256
+RECIPE = "recipe.json"
 _WEIGHT_FILES = ("ema.safetensors", "ae.safetensors")
+
+
+class BaseError(ValueError):
+    """The shipped base is absent or damaged."""
+
+
+def trained_base() -> epath.Path:
+    """The directory of the trained base.
+
+    Raises:
+      BaseError: the package was installed without it.
+    """
+    directory = epath.Path(__file__).parent / "base_weights"
+    if not (directory / RECIPE).exists():
+        raise BaseError(f"{directory}: expected the trained base of the shapes world with its {RECIPE}, found nothing; "
+                        "install srum_jax with its package data.")
+    return directory
+
+
+def check_trained_base(directory: epath.PathLike) -> None:
+    """Compares all files of a trained base with the checksums in its recipe.
+
+    Raises:
+      BaseError: naming every file that is absent or changed.
+    """
+    directory = epath.Path(directory)
+    problems = []
+    for name, expected in json.loads((directory / RECIPE).read_text())["sha256"].items():
+        path = directory / name
+        found = file_sha256(path) if path.exists() else "no such file"
+        if found != expected:
+            problems.append(f"{name}: expected sha256 {expected}, found {found}")
+    if problems:
+        raise BaseError(f"{directory}: damaged; copy it again: " + "; ".join(problems))
 
 
 def base_config() -> BagelConfig:

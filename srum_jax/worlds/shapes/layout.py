@@ -16,12 +16,16 @@ from srum_jax.worlds.shapes.scene import (
     Shape,
 )
 
-_MARGIN = 0.03  # between an object and the edge of its cell
-_SIDES = {2: (0.26, 0.38), 3: (0.22, 0.26)}  # of an object, by cells along each side of the image
+# Lengths come in steps of 1 / 48, so that a picture of 48 pixels, the tiny model's, is exact to the pixel.
+_STEP = 1 / 48
+_CELLS = 3  # along each side of the image; an object lies in the middle of its cell
+_SIDES = (12, 14)  # of an object, in steps
+_SMALL, _LARGE = 10, 14  # of two objects whose sizes are compared
+_BACK, _FRONT = 20, 14  # of two objects that overlap
+_BACK_CENTERS = (20, 24, 28)  # across and down
+_FRONT_SHIFTS = tuple((x, y) for x in (-8, 0, 8) for y in (-8, 0, 8) if (x, y) != (0, 0))
 _CHECK_SIZE = 128  # pixels at which the overlap of two objects is checked
-_NECK = np.ones(
-    (9, 9), bool
-)  # at that size; where a covered object is thinner, smaller images could split it
+_NECK = np.ones((9, 9), bool)  # at that size; where a covered object is thinner, smaller images could split it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,34 +65,24 @@ def lay_out(draft: Draft, rng: np.random.Generator) -> Scene:
     pair = _related(draft)
     if pair is not None and draft.relation.kind in DEPTH_RELATIONS:
         return _overlapping(draft, pair, rng)
-    others = [number for number in range(len(draft.objects)) if pair is None or number not in pair]
-    if len(draft.objects) > 9:
-        raise ValueError(f"a scene has at most 9 objects, found {len(draft.objects)}.")
-    cells = 2 if len(draft.objects) <= 4 and (pair is None or len(others) <= 2) else 3
-    sides = rng.uniform(*_SIDES[cells], len(draft.objects))
+    if len(draft.objects) > _CELLS**2:
+        raise ValueError(f"a scene has at most {_CELLS**2} objects, found {len(draft.objects)}.")
+    sides = rng.choice(_SIDES, len(draft.objects))
     places: dict[int, tuple[int, int]] = {}
     if pair is not None and draft.relation.kind in SIZE_RELATIONS:
         sides[list(pair)] = _compared_sides(draft.relation.kind, rng)
     elif pair is not None:
-        places = _spatial_cells(draft.relation.kind, pair, cells, rng)
-    free = [
-        (row, column)
-        for row in range(cells)
-        for column in range(cells)
-        if (row, column) not in places.values()
-    ]
+        places = _spatial_cells(draft.relation.kind, pair, rng)
+    cells = ((row, column) for row in range(_CELLS) for column in range(_CELLS))
+    free = [cell for cell in cells if cell not in places.values()]
     order = rng.permutation(len(free))
     for number, choice in zip((n for n in range(len(draft.objects)) if n not in places), order, strict=False):
         places[number] = free[choice]
-
     shapes = []
     for number, entry in enumerate(draft.objects):
-        slack = (1 / cells - sides[number]) / 2 - _MARGIN
         row, column = places[number]
-        x, y = ((cell + 0.5) / cells + rng.uniform(-slack, slack) for cell in (column, row))
-        shapes.append(
-            Shape(entry.shape, entry.color, entry.texture, float(x), float(y), float(sides[number]))
-        )
+        x, y = (column + 0.5) / _CELLS, (row + 0.5) / _CELLS
+        shapes.append(Shape(entry.shape, entry.color, entry.texture, x, y, int(sides[number]) * _STEP))
     return Scene(tuple(shapes))
 
 
@@ -101,18 +95,15 @@ def _related(draft: Draft) -> tuple[int, int] | None:
     return tuple(phrases.index(number) for number in wanted) if set(wanted) <= set(phrases) else None
 
 
-def _compared_sides(kind: str, rng: np.random.Generator) -> tuple[float, float]:
+def _compared_sides(kind: str, rng: np.random.Generator) -> tuple[int, int]:
     if kind == "the same size as":
-        return (rng.uniform(0.28, 0.36),) * 2
-    small, large = rng.uniform(0.22, 0.26), rng.uniform(0.36, 0.4)
-    return (large, small) if kind == "larger than" else (small, large)
+        return (int(rng.choice(_SIDES)),) * 2
+    return (_LARGE, _SMALL) if kind == "larger than" else (_SMALL, _LARGE)
 
 
-def _spatial_cells(
-    kind: str, pair: tuple[int, int], cells: int, rng: np.random.Generator
-) -> dict[int, tuple[int, int]]:
-    low, high = sorted(rng.choice(cells, 2, replace=False).tolist())
-    across = int(rng.integers(cells))
+def _spatial_cells(kind: str, pair: tuple[int, int], rng: np.random.Generator) -> dict[int, tuple[int, int]]:
+    low, high = sorted(rng.choice(_CELLS, 2, replace=False).tolist())
+    across = int(rng.integers(_CELLS))
     first, second = (low, high) if kind in ("left of", "above") else (high, low)
     if kind in ("left of", "right of"):
         return {pair[0]: (across, first), pair[1]: (across, second)}
@@ -122,27 +113,19 @@ def _spatial_cells(
 def _overlapping(draft: Draft, pair: tuple[int, int], rng: np.random.Generator) -> Scene:
     """Two objects, one of which covers a part of the other; both stay recognisable."""
     front, back = pair if draft.relation.kind == "in front of" else reversed(pair)
-    while True:
-        back_side, front_side = rng.uniform(0.38, 0.46), rng.uniform(0.3, 0.36)
-        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 0.65) * (back_side + front_side) / 2
-        shift = distance * np.cos(angle), distance * np.sin(angle)
-        center = rng.uniform(0.44, 0.56, 2)
+    center = rng.choice(_BACK_CENTERS, 2)
+    for choice in rng.permutation(len(_FRONT_SHIFTS)):
         shapes = tuple(
-            Shape(
-                entry.shape,
-                entry.color,
-                entry.texture,
-                *(float(center[axis] + sign * shift[axis]) for axis in (0, 1)),
-                float(side),
-            )
-            for entry, side, sign in (
-                (draft.objects[back], back_side, -0.5),
-                (draft.objects[front], front_side, 0.5),
+            Shape(entry.shape, entry.color, entry.texture, *(float(value) * _STEP for value in place), side * _STEP)
+            for entry, place, side in (
+                (draft.objects[back], center, _BACK),
+                (draft.objects[front], center + _FRONT_SHIFTS[choice], _FRONT),
             )
         )
         scene = Scene(shapes)
         if _partly_covered(scene):
             return scene
+    raise ValueError(f"found no place for a {shapes[1].shape} in front of a {shapes[0].shape}.")
 
 
 def _partly_covered(scene: Scene) -> bool:

@@ -23,7 +23,7 @@ from srum_jax.worlds.shapes.prompts import prompt_text, sample_prompt
 from srum_jax.worlds.shapes.scene import Prompt, Scene
 
 NAME = "shapes"
-_WORLD_VERSION = 1
+_WORLD_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from srum_jax.worlds.shapes.drawing import render, shape_mask
 from srum_jax.worlds.shapes.scene import Scene
 
 MIN_COVERED_PIXELS = 2  # of one object under another
+WELL_FORMED = 0.8  # of `Sight.well_formed`: from here on a picture counts as crisp
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,164 @@
+"""Measures a model of the shapes world with the oracle: its autoencoder, its generator and its judge.
+
+Everything runs through `srum_jax.inference.Pipeline`, as a user's own pictures do.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from srum_jax.data.image_transform import to_unit_range
+from srum_jax.inference.pipeline import Pipeline
+from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.requests import ImageRequest, Question
+from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
+from srum_jax.worlds.shapes import questions
+from srum_jax.worlds.shapes.drawing import render
+from srum_jax.worlds.shapes.oracle import Judgement, judge_image, judge_scene
+from srum_jax.worlds.shapes.prompts import prompt_text, sample_prompt
+from srum_jax.worlds.shapes.questions import PICTURE_SIZE
+from srum_jax.worlds.shapes.records import sample_example
+from srum_jax.worlds.shapes.scene import CATEGORIES, Prompt
+from srum_jax.worlds.shapes.sight import WELL_FORMED
+
+# What the shipped base draws best with; see docs/shapes_world.md.
+SAMPLER = FlowSampler(num_timesteps=25, shift=1.0, guidance=Guidance(text_scale=2.0, interval=(0.0, 1.0)))
+_BATCH = 64
+_ANSWER = TextSampler(max_tokens=40)
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureMetrics:
+    """Shares in [0, 1] of a set of pictures."""
+
+    count: int
+    well_formed: float  # pictures that are crisp, whatever they show
+    fit: float  # pictures that show what was asked for
+    fit_by_category: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgeMetrics:
+    """How well answers agree with the oracle."""
+
+    count: int  # pictures
+    readable: float  # share of answers that state a score
+    accuracy: float  # of "fits" (the best score) against "does not fit"
+    precision: float  # of "fits"
+    recall: float
+    auc: float  # of the score, for pictures that fit against those that do not; 0.5 is chance
+    correlation: float  # of the score with the oracle's
+    regions: int
+    region_accuracy: float  # of the best score against all others
+    region_auc: float
+    object_named: float  # share of regions whose object is named as the oracle sees it, all attributes
+
+
+def validation_prompts(per_category: int, seed: int, *, held_out: bool) -> list[Prompt]:
+    """As many prompts of each category, in the order of categories."""
+    prompts = []
+    for number, category in enumerate(CATEGORIES):
+        rng = np.random.Generator(np.random.Philox(key=[seed, number]))
+        prompts += [sample_prompt(rng, category, held_out) for _ in range(per_category)]
+    return prompts
+
+
+def draw(pipeline: Pipeline, prompts: Sequence[Prompt], sampler: FlowSampler, seed: int = 0) -> list[np.ndarray]:
+    """One picture per prompt, uint8 [S, S, 3]; the seed of picture k is `seed + k`."""
+    requests = [ImageRequest(prompt_text(prompt), seed + number) for number, prompt in enumerate(prompts)]
+    batches = (requests[first : first + _BATCH] for first in range(0, len(requests), _BATCH))
+    return [image.pixels for batch in batches for image in pipeline.generate(batch, sampler=sampler)]
+
+
+def picture_metrics(prompts: Sequence[Prompt], pictures: Sequence[np.ndarray]) -> PictureMetrics:
+    """What the oracle says of pictures."""
+    judgements = [judge_image(prompt, picture) for prompt, picture in zip(prompts, pictures, strict=True)]
+    fit = {}
+    for category in CATEGORIES:
+        own = [j.correct for j, prompt in zip(judgements, prompts, strict=True) if prompt.category == category]
+        if own:
+            fit[category] = float(np.mean(own))
+    return PictureMetrics(
+        count=len(prompts),
+        well_formed=float(np.mean([j.well_formed >= WELL_FORMED for j in judgements])),
+        fit=float(np.mean([j.correct for j in judgements])),
+        fit_by_category=fit,
+    )
+
+
+def reconstruction(pipeline: Pipeline, count: int, seed: int = 11) -> dict[str, float]:
+    """Encodes and decodes drawn pictures: share that the oracle judges the same, share well formed, and PSNR in dB."""
+    examples = [sample_example(seed, number, 0.4, held_out=True) for number in range(count)]
+    pictures = np.stack([render(example.scene, PICTURE_SIZE).image for example in examples])
+    side = PICTURE_SIZE // pipeline.stride
+    decoded = []
+    for first in range(0, count, _BATCH):
+        pixels = to_unit_range(pictures[first : first + _BATCH])
+        latent = pipeline.programs.encode_images(pixels, random_keys(range(len(pixels)), Use.POSTERIOR))
+        decoded.append(np.asarray(pipeline.programs.decode_images(latent, side, side)))
+    decoded = np.concatenate(decoded)
+    same, crisp = [], []
+    for example, picture in zip(examples, decoded, strict=True):
+        expected, found = judge_scene(example.prompt, example.scene, PICTURE_SIZE), judge_image(example.prompt, picture)
+        same.append(expected.faults == found.faults and expected.global_score == found.global_score)
+        crisp.append(found.well_formed >= WELL_FORMED)
+    error = np.mean((decoded.astype(float) - pictures) ** 2, axis=(1, 2, 3))
+    psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-3))
+    return {"same_judgement": float(np.mean(same)), "well_formed": float(np.mean(crisp)), "psnr": float(np.mean(psnr))}
+
+
+def judge_metrics(
+    pipeline: Pipeline, prompts: Sequence[Prompt], pictures: Sequence[np.ndarray], with_regions: bool = True
+) -> JudgeMetrics:
+    """Asks the model about pictures, as a whole and for every object that the oracle sees, and compares."""
+    truth = [judge_image(prompt, picture) for prompt, picture in zip(prompts, pictures, strict=True)]
+    texts = [prompt_text(prompt) for prompt in prompts]
+    answers = ask(pipeline, [questions.whole_question(text) for text in texts], pictures)
+    scores = [questions.read_score(answer) for answer in answers]
+    readable = np.array([score is not None for score in scores])
+    scores = np.array([-1.0 if score is None else score for score in scores])
+    fits = np.array([judgement.correct for judgement in truth])
+    said = scores >= questions.SCORE_LEVELS[-1]
+    expected = np.array([judgement.global_score for judgement in truth])
+    region_scores, region_truth, named = _regions(pipeline, texts, pictures, truth) if with_regions else ([], [], [])
+    region_fits, region_said = np.array(region_truth) >= 1.0, np.array(region_scores) >= 1.0
+    return JudgeMetrics(
+        count=len(prompts), readable=float(readable.mean()), accuracy=float(np.mean(said == fits)),
+        precision=_mean(fits[said]), recall=_mean(said[fits]), auc=_auc(scores, fits),
+        correlation=float(np.corrcoef(scores, expected)[0, 1]) if scores.std() and expected.std() else 0.0,
+        regions=len(region_truth), region_accuracy=_mean(region_fits == region_said),
+        region_auc=_auc(np.array(region_scores), region_fits), object_named=_mean(named),
+    )
+
+
+def _regions(pipeline, texts: list[str], pictures: Sequence[np.ndarray], truth: list[Judgement]):
+    asked, shown, expected = [], [], []
+    for text, picture, judgement in zip(texts, pictures, truth, strict=True):
+        for region in judgement.regions:
+            asked.append(questions.region_question(text, region.box, *picture.shape[1::-1]))
+            shown.append(picture)
+            expected.append(region)
+    answers = ask(pipeline, asked, shown)
+    scores = [questions.read_score(answer) for answer in answers]
+    named = [questions.read_object(answer) == region.object for answer, region in zip(answers, expected, strict=True)]
+    return [-1.0 if score is None else score for score in scores], [region.score for region in expected], named
+
+
+def ask(pipeline: Pipeline, texts: Sequence[str], pictures: Sequence[np.ndarray]) -> list[str]:
+    """The model's answer to each question about its picture, greedily decoded."""
+    asked = [Question(text, (picture,)) for text, picture in zip(texts, pictures, strict=True)]
+    batches = (asked[first : first + 2 * _BATCH] for first in range(0, len(asked), 2 * _BATCH))
+    return [answer.text for batch in batches for answer in pipeline.answer(batch, sampler=_ANSWER)]
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return float(np.mean(values)) if len(values) else 0.0
+
+
+def _auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Probability that a positive one has the higher score; ties count half. 0.5 where one kind is absent."""
+    if not len(scores) or positive.all() or not positive.any():
+        return 0.5
+    above, below = scores[positive][:, None], scores[~positive][None]
+    return float(np.mean((above > below) + 0.5 * (above == below)))

@@ -1,0 +1,1 @@
+"""How the shipped base of the shapes world was trained: autoencoder first, then the joint model."""

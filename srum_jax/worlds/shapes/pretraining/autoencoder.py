@@ -1,0 +1,242 @@
+"""Trains the tiny autoencoder: crisp pictures out of few numbers, even out of slightly wrong ones.
+
+The encoder's means m get noise of a random strength before they are decoded, and their size is penalised, so the code
+spreads over the room it has and pictures that differ lie far apart in it. A decoder then takes what a generator draws
+nearly right to the picture that is right; the absolute error, whose optimum is a median, keeps edges sharp.
+
+    loss = mean w |decode(m + s eps) - picture| + penalty * mean m^2,    s uniform in [0, strongest_noise]
+
+The weight w is higher on objects than on the background, and drawn objects have textures more often than in the world's
+own pictures, or the code would leave out what is rare.
+
+Two stages. First the encoder, together with a throw-away decoder that works at the resolution of the latents and is
+therefore fast; then, with the encoder fixed, the decoder that is stored. The encoder's first two levels only bring
+the 4 x 4 pixels of a latent cell together, exactly (see `gathering`), so training starts at the third.
+
+H = W = S pixels · h = w latent cells · z values of a latent cell
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from srum_jax.models.bagel.config import AutoencoderConfig
+from srum_jax.models.bagel.vae import Autoencoder, Encoder, ImageDecoder
+from srum_jax.models.layers.linear import Conv
+from srum_jax.worlds.shapes.drawing import BACKGROUND, render
+from srum_jax.worlds.shapes.layout import draft_of, lay_out
+from srum_jax.worlds.shapes.prompts import sample_prompt
+from srum_jax.worlds.shapes.records import sample_example
+from srum_jax.worlds.shapes.scene import TEXTURES, Scene
+
+CONFIG = AutoencoderConfig(
+    ch=32, ch_mult=(1, 2, 2), num_res_blocks=1, z_channels=8, downsample=4, scale_factor=1.0, shift_factor=0.0
+)
+LOGVAR = -6.0  # of the stored posterior: a standard deviation of 0.05
+_OBJECT_WEIGHT = 3.0
+_BACKGROUND = BACKGROUND[0] / 127.5 - 1.0  # grey: the same in all three colours
+_CELL = 4  # pixels of a latent cell, along each side
+
+
+@dataclasses.dataclass(frozen=True)
+class StageSettings:
+    """Settings of one stage."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float  # highest; falls to 0 by a cosine after 3 % of warm-up
+    strongest_noise: float
+    penalty: float = 0.0
+    average: float = 0.998  # share of the running mean of the weights that a step keeps
+
+
+ENCODER_STAGE = StageSettings(steps=5000, batch_size=32, learning_rate=2e-3, strongest_noise=0.6, penalty=1e-3)
+DECODER_STAGE = StageSettings(steps=6000, batch_size=8, learning_rate=2e-3, strongest_noise=0.7)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StageState:
+    """What a step changes."""
+
+    step: jax.Array  # int32 []
+    parameters: nnx.State
+    average: nnx.State
+    optimizer: optax.OptState
+
+
+class EncoderStage(nnx.Module):
+    """The encoder from its third level on, and the throw-away decoder."""
+
+    def __init__(self, *, rngs: nnx.Rngs):
+        self.encoder = Encoder(CONFIG, rngs=rngs, dtype=jnp.float32)
+        widths = (CONFIG.z_channels, 128, 128, _CELL**2 * 3)
+        self.draft = nnx.List(
+            Conv(before, after, 3, rngs=rngs, padding=((1, 1), (1, 1)))
+            for before, after in itertools.pairwise(widths)
+        )
+
+    def means(self, pictures: jax.Array) -> jax.Array:
+        """Float32 [B, S, S, 3] in [-1, 1] to the posterior's means [B, h, w, z]."""
+        x = cells_of(pictures)
+        x = jnp.pad(x, ((0, 0),) * 3 + ((0, CONFIG.ch * CONFIG.ch_mult[1] - x.shape[-1]),))
+        x = self.encoder.mid(self.encoder.down[2](x))
+        return self.encoder.conv_out(jax.nn.silu(self.encoder.norm_out(x)))[..., : CONFIG.z_channels]
+
+    def target(self, pictures: jax.Array) -> jax.Array:
+        """What the throw-away decoder is to give."""
+        return cells_of(pictures)
+
+    def decode(self, latent: jax.Array) -> jax.Array:
+        """[B, h, w, z] to the pixels of each cell."""
+        for number, layer in enumerate(self.draft):
+            latent = layer(jax.nn.silu(latent) if number else latent)
+        return latent
+
+
+class DecoderStage(nnx.Module):
+    """The decoder that is stored; means are given. The widest block, first of the last level, is only its shortcut."""
+
+    def __init__(self, *, rngs: nnx.Rngs):
+        self.decoder = Autoencoder(CONFIG, rngs=rngs).decoder
+        last = self.decoder.up[0]
+        last.block = nnx.List([last.block[0].nin_shortcut, last.block[1]])
+
+    def means(self, means: jax.Array) -> jax.Array:
+        """The means themselves."""
+        return means
+
+    def decode(self, latent: jax.Array) -> jax.Array:
+        """[B, h, w, z] to [B, S, S, 3]."""
+        return self.decoder(latent)
+
+
+def varied_pictures(
+    seed: int, count: int, size: int, textured: float = 0.5, overlapping: float = 0.25
+) -> np.ndarray:
+    """Pictures of the world, with more of what is rare in it.
+
+    Args:
+      seed: of the pictures.
+      count: how many.
+      size: pixels of a side.
+      textured: share of the objects that get a texture drawn anew.
+      overlapping: share of the pictures that are drawn for a prompt of the category "3d-spatial".
+
+    Returns:
+      uint8 [count, S, S, 3].
+    """
+    pictures = []
+    for number in range(count):
+        rng = np.random.Generator(np.random.Philox(key=[seed, number]))
+        if rng.random() < overlapping:
+            scene = lay_out(draft_of(sample_prompt(rng, "3d-spatial"), rng), rng)
+        else:
+            scene = sample_example(seed, number, 0.3).scene
+        shapes = [
+            dataclasses.replace(shape, texture=TEXTURES[rng.integers(len(TEXTURES))])
+            if rng.random() < textured else shape
+            for shape in scene.shapes
+        ]
+        pictures.append(render(Scene(tuple(shapes)), size).image)
+    return np.stack(pictures)
+
+
+def cells_of(pictures: jax.Array) -> jax.Array:
+    """[B, S, S, 3] to [B, h, w, 48], in the order in which the encoder's gathering levels bring the pixels."""
+    batch, height, width, _ = pictures.shape
+    # A side splits into cells, the halves of a cell (p, r), and the halves of those (q, s), which are gathered first.
+    x = pictures.reshape(batch, height // 4, 2, 2, width // 4, 2, 2, 3)
+    return jnp.einsum("bhpqwrsc->bhwprqsc", x).reshape(batch, height // 4, width // 4, 48)
+
+
+def make_stage(
+    module: nnx.Module, settings: StageSettings, seed: int
+) -> tuple[StageState, nnx.GraphDef, nnx.State, Callable]:
+    """The start of a stage and its compiled step.
+
+    Returns:
+      The first state; the graph definition; variables that are not trained; and a function
+      (state, inputs of `means`, targets of `decode`) -> (state, loss), all float32.
+    """
+    graphdef, parameters, rest = nnx.split(module, nnx.Param, ...)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, settings.learning_rate, max(settings.steps // 33, 1), settings.steps, 0.0
+    )
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.99))
+
+    def loss_of(parameters: nnx.State, inputs: jax.Array, targets: jax.Array, key: jax.Array) -> jax.Array:
+        model = nnx.merge(graphdef, parameters, rest)
+        noise_key, strength_key = jax.random.split(key)
+        mean = model.means(inputs)
+        strength = jax.random.uniform(strength_key, (len(mean), 1, 1, 1), maxval=settings.strongest_noise)
+        decoded = model.decode(mean + strength * jax.random.normal(noise_key, mean.shape))
+        background = jnp.all(jnp.abs(_thirds(targets) - _BACKGROUND) < 0.01, axis=-1, keepdims=True)
+        errors = jnp.where(background, 1.0, _OBJECT_WEIGHT) * jnp.abs(_thirds(decoded) - _thirds(targets))
+        return jnp.mean(errors) + settings.penalty * jnp.mean(jnp.square(mean))
+
+    @jax.jit
+    def step(state: StageState, inputs: jax.Array, targets: jax.Array) -> tuple[StageState, jax.Array]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        loss, gradient = jax.value_and_grad(loss_of)(state.parameters, inputs, targets, key)
+        updates, moments = optimizer.update(gradient, state.optimizer)
+        parameters = optax.apply_updates(state.parameters, updates)
+        average = moving_average(state.average, parameters, state.step, settings.average)
+        return StageState(state.step + 1, parameters, average, moments), loss
+
+    start = StageState(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters))
+    return start, graphdef, rest, step
+
+
+def _thirds(values: jax.Array) -> jax.Array:
+    """Brings the three colours of each pixel to an axis of their own."""
+    return values.reshape(*values.shape[:-1], -1, 3)
+
+
+def moving_average(average: nnx.State, new: nnx.State, step: jax.Array, keep: float) -> nnx.State:
+    """Weights averaged over about 1 / (1 - keep) steps; over fewer at the start of a run."""
+    keep = jnp.minimum(keep, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, value: keep * old + (1 - keep) * value, average, new)
+
+
+def unit_range(pictures: jax.Array) -> jax.Array:
+    """Uint8 to float32 in [-1, 1]."""
+    return pictures.astype(jnp.float32) / 127.5 - 1.0
+
+
+def complete(encoder: Encoder, decoder: ImageDecoder, vae: Autoencoder) -> None:
+    """Puts both trained halves into an autoencoder, and sets what training left out.
+
+    Args:
+      encoder: trained from its third level on.
+      decoder: trained.
+      vae: changed; its first two levels bring pixels together, and its posterior gets a fixed width.
+    """
+    nnx.update(vae.encoder, nnx.state(encoder))
+    first = vae.decoder.up[0].block[0]
+    first.conv2.kernel[...] = jnp.zeros_like(first.conv2.kernel[...])
+    nnx.update(first.nin_shortcut, nnx.state(decoder.up[0].block[0]))
+    decoder.up[0].block = nnx.List([first, decoder.up[0].block[1]])
+    nnx.update(vae.decoder, nnx.state(decoder))
+    for level in vae.encoder.down[0], vae.encoder.down[1]:
+        for module in (level.block[0].conv2, level.downsample):
+            module.kernel[...] = jnp.zeros_like(module.kernel[...])
+            module.bias[...] = jnp.zeros_like(module.bias[...])
+    for module, channels in ((vae.encoder.conv_in, 3), (vae.encoder.down[1].block[0].nin_shortcut, CONFIG.ch)):
+        middle, same = module.kernel[...].shape[0] // 2, jnp.arange(channels)
+        module.kernel[...] = jnp.zeros_like(module.kernel[...]).at[middle, middle, same, same].set(1.0)
+        module.bias[...] = jnp.zeros_like(module.bias[...])
+    for level, values in ((0, 3), (1, 12)):
+        conv, same = vae.encoder.down[level].downsample, jnp.arange(values)
+        for row, column in np.ndindex(2, 2):
+            first = (2 * row + column) * values
+            conv.kernel[...] = conv.kernel[...].at[row, column, same, first + same].set(1.0)
+    out, z = vae.encoder.conv_out, CONFIG.z_channels
+    out.kernel[...] = out.kernel[...].at[..., z:].set(0.0)
+    out.bias[...] = out.bias[...].at[z:].set(LOGVAR)

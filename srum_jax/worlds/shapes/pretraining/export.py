@@ -1,0 +1,82 @@
+"""Writes the trained parts as a BAGEL checkpoint in the published layout."""
+
+import json
+import secrets
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax import nnx
+from safetensors.numpy import save
+
+from srum_jax.data.atomic_file import file_sha256
+from srum_jax.models.bagel.abstract import abstract_bagel
+from srum_jax.models.bagel.weights import TABLE
+from srum_jax.models.layers.logical_axes import dotted
+from srum_jax.weights.huggingface import AUTOENCODER_FILE, INDEX, MODEL_FILES
+from srum_jax.weights.table import SourceTensor, make_plan, published_tensors
+from srum_jax.worlds.shapes.base import RECIPE
+from srum_jax.worlds.shapes.base_files import trained_base_config, trained_base_files
+from srum_jax.worlds.shapes.tokenizer import tokenizer_files
+
+_STORED = {MODEL_FILES[0]: np.dtype(np.float16), AUTOENCODER_FILE: np.dtype(np.float32)}
+
+
+def write_trained_base(
+    directory: epath.PathLike, state: nnx.State, scale: float, shift: float, recipe: dict[str, Any]
+) -> epath.Path:
+    """Writes a checkpoint; the directory appears complete or not at all.
+
+    Args:
+      directory: a local path that does not exist yet.
+      state: all variables of the model, autoencoder included.
+      scale, shift: of the latents.
+      recipe: how it was made; stored with the checksums of all files as `recipe.json`.
+
+    Raises:
+      FileExistsError: the directory exists.
+    """
+    directory = epath.Path(directory)
+    if directory.exists():
+        raise FileExistsError(f"{directory}: exists already; choose another directory, or remove it.")
+    temporary = directory.parent / f".{directory.name}.partial-{secrets.token_hex(4)}"
+    temporary.mkdir(parents=True)
+    try:
+        names, size = {}, 0
+        for file, tensors in _tensors_by_file(state).items():
+            (temporary / file).write_bytes(save(tensors))
+            names |= dict.fromkeys(tensors, file)
+            size += sum(values.nbytes for values in tensors.values())
+        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(names.items()))}
+        for file, values in (trained_base_files(scale, shift) | {INDEX: index}).items():
+            (temporary / file).write_text(json.dumps(values, indent=2) + "\n")
+        for file, text in tokenizer_files().items():
+            (temporary / file).write_text(text)
+        sums = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
+        (temporary / RECIPE).write_text(json.dumps(recipe | {"sha256": sums}, indent=2) + "\n")
+        temporary.rename(directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return directory
+
+
+def _tensors_by_file(state: nnx.State) -> dict[str, dict[str, np.ndarray]]:
+    """Published names and values: the key table read backwards."""
+    _, abstract = abstract_bagel(trained_base_config())
+    shapes = {dotted(path): variable.get_value().shape for path, variable in nnx.to_flat_state(abstract)}
+    values = {dotted(path): np.asarray(jax.device_get(variable.get_value()))
+              for path, variable in nnx.to_flat_state(state)}
+    sources = {
+        name: SourceTensor(np.dtype(np.float32), shape, "shapes") for name, shape in
+        published_tensors(TABLE, shapes).items()
+    }
+    files: dict[str, dict[str, np.ndarray]] = {file: {} for file in _STORED}
+    for target, pieces in make_plan(TABLE, sources, shapes, "shapes").pieces.items():
+        file = AUTOENCODER_FILE if target.startswith("vae.") else MODEL_FILES[0]
+        for piece in pieces:
+            value = values[target] if piece.layer is None else values[target][piece.layer]
+            files[file][piece.source] = np.ascontiguousarray(piece.to_source(value), dtype=_STORED[file])
+    return files

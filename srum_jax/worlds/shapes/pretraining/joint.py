@@ -1,0 +1,127 @@
+"""Joint training of understanding and generation, through the model's own forward pass and losses.
+
+    loss = mean |v - (eps - x0)|^2 over latent tokens + cross entropy of answers
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.layers.linear import Linear
+from srum_jax.objectives.reward_weighted import ObjectiveConfig
+from srum_jax.training.loss import draw_noise, loss_of_latents, loss_weights
+from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
+from srum_jax.worlds.shapes.pretraining.samples import TwoBatches
+
+COMPUTE = ComputeConfig(dtype="float32", attention="dense", remat="none", scan_layers=False)
+# The reference is the picture itself, and there is no reward: plain flow matching.
+_OBJECTIVE = ObjectiveConfig(reward_coefficient=0.0, reference_coefficient=1.0, text_coefficient=1.0)
+_USUAL_DEVIATION = 0.02  # of `Bagel`'s initial values
+
+
+@dataclasses.dataclass(frozen=True)
+class JointSettings:
+    """Settings of the run."""
+
+    steps: int = 8000
+    pictures: int = 48  # to generate, in a step
+    questions: int = 48  # to answer, in a step
+    learning_rate: float = 1.5e-3  # after 200 steps of warm-up; falls linearly to 0 over the last fifth of the steps
+    weight_decay: float = 0.01
+    average: float = 0.998  # share of the running mean of the weights that a step keeps
+
+
+class FlatLinear(Linear):
+    """The same map over all tokens at once: XLA's CPU backend then computes gradients of weights twice as fast."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [..., in] to [..., out]."""
+        flat = x.reshape(-1, x.shape[-1]) @ self.kernel[...]
+        return (flat if self.bias is None else flat + self.bias[...]).reshape(*x.shape[:-1], flat.shape[-1])
+
+
+JointStep = Callable[[StageState, jax.Array, TwoBatches], tuple[StageState, dict[str, jax.Array]]]
+
+
+def make_joint_step(
+    config: BagelConfig, settings: JointSettings, seed: int
+) -> tuple[StageState, nnx.GraphDef, nnx.State, JointStep]:
+    """The start of the run and its compiled step.
+
+    Returns:
+      The first state, with values scaled for a small model and both experts equal; the graph definition of a model
+      without autoencoder; variables that are not trained; and a function
+      (state, latents of the pictures float32 [B, C, P], batches) -> (state, losses).
+    """
+    model = Bagel(config, rngs=nnx.Rngs(seed), with_vae=False)
+    nnx.update(model.llm.layers.gen, nnx.state(model.llm.layers.und))
+    for _, module in nnx.iter_graph(model):
+        if type(module) is Linear:
+            module.__class__ = FlatLinear
+    graphdef, parameters, rest = nnx.split(model, nnx.Param, ...)
+    parameters = scaled_start(parameters, config)
+    warmup, decay = min(200, settings.steps // 10 + 1), settings.steps // 5
+    schedule = optax.join_schedules(
+        [optax.linear_schedule(0.0, settings.learning_rate, warmup),
+         optax.constant_schedule(settings.learning_rate),
+         optax.linear_schedule(settings.learning_rate, 0.0, max(decay, 1))],
+        [warmup, settings.steps - decay],
+    )
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=settings.weight_decay)
+    )
+
+    def loss_of(parameters: nnx.State, latent: jax.Array, batches: TwoBatches, key: jax.Array):
+        model = nnx.merge(graphdef, parameters, rest)
+        nothing = jnp.zeros((len(batches.understand.text_ids), 0, config.latent_values))
+        total, losses = 0.0, {}
+        for name, batch, x0 in (("flow", batches.generate, latent), ("answer", batches.understand, nothing)):
+            losses[name], _ = loss_of_latents(
+                model, batch, draw_noise(key, batch, config), x0, x0, objective=_OBJECTIVE, compute=COMPUTE,
+                weights=loss_weights(batch, _OBJECTIVE),
+            )
+            total += losses[name]
+        return total, losses
+
+    @jax.jit
+    def step(state: StageState, latent: jax.Array, batches: TwoBatches):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        (_, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.parameters, latent, batches, key)
+        updates, moments = optimizer.update(gradient, state.optimizer, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        average = moving_average(state.average, parameters, state.step, settings.average)
+        losses["gradient_norm"] = optax.global_norm(gradient)
+        return StageState(state.step + 1, parameters, average, moments), losses
+
+    start = StageState(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters))
+    return start, graphdef, rest, step
+
+
+def scaled_start(parameters: nnx.State, config: BagelConfig) -> nnx.State:
+    """Initial values whose scale follows from the widths.
+
+    `Bagel` starts with a deviation of 0.02 everywhere, right for a width of thousands. At 128 what an image contributes
+    would drown in the position tables, and hardly anything be learned for a long time.
+    """
+    branches = 2 * config.llm.num_layers  # whose sum keeps about unit scale
+
+    def scale(path: tuple, variable: nnx.Variable) -> nnx.Variable:
+        value, names = variable.get_value(), [str(part) for part in path]
+        if names[-1] == "kernel":
+            deviation = value.shape[-2] ** -0.5
+            if names[-2] in ("out", "down") and names[0] == "llm":
+                deviation *= branches**-0.5
+        elif names[-1] == "embedding":
+            deviation = 0.1 if names[0] == "vit" else 0.7
+        else:
+            return variable
+        return variable.replace(value * (deviation / _USUAL_DEVIATION))
+
+    return nnx.from_flat_state([(path, scale(path, variable)) for path, variable in nnx.to_flat_state(parameters)])

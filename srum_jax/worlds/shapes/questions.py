@@ -1,0 +1,74 @@
+"""What a judge in the world of shapes is asked and how it answers: a small fixed wording of the tokenizer's words.
+
+    seen     what is in the picture                               -> solid red circle, striped ring
+    whole    does the picture fit: PROMPT                         -> score: 0.5
+    region   object at 2 18 14 30, fit: PROMPT                    -> identified object: solid red circle
+                                                                     score: -1.0
+
+Scores are the oracle's, rounded to the levels below. Objects come from top to bottom, and from left to right where
+tops are equal. A box is x0 y0 x1 y1 in 48ths of the picture's sides, half-open, from the top left corner.
+"""
+
+import re
+
+from srum_jax.rewards.boxes import Box
+from srum_jax.worlds.shapes.oracle import Judgement, RegionScore
+
+PICTURE_SIZE = 48  # pixels of the tiny model's pictures, and the unit of boxes
+SCORE_LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+SEEN_QUESTION = "what is in the picture"
+NOTHING = "nothing"
+_SCORE = re.compile(r"score:\s*(-?\d+(?:\.\d+)?)")
+_OBJECT = re.compile(r"identified object:[ \t]*([^\n]*)")
+
+
+def whole_question(prompt: str) -> str:
+    """Asks how well the whole picture fits a prompt."""
+    return f"does the picture fit: {prompt}"
+
+
+def region_question(prompt: str, box: Box, width: int = PICTURE_SIZE, height: int = PICTURE_SIZE) -> str:
+    """Asks what lies in a box, and how well that fits a prompt.
+
+    Args:
+      prompt: of the picture.
+      box: half-open pixels.
+      width: of the picture, in pixels.
+      height: likewise.
+    """
+    corners = zip((box.x0, box.y0, box.x1, box.y1), (width, height) * 2, strict=True)
+    numbers = (min(max(round(value * PICTURE_SIZE / side), 0), PICTURE_SIZE) for value, side in corners)
+    return f"object at {' '.join(map(str, numbers))}, fit: {prompt}"
+
+
+def seen_answer(judgement: Judgement) -> str:
+    """The right answer to SEEN_QUESTION."""
+    return ", ".join(region.object for region in judgement.regions) or NOTHING
+
+
+def whole_answer(judgement: Judgement) -> str:
+    """The right answer to `whole_question`; the best score is for faithful pictures only."""
+    score = rounded(judgement.global_score)
+    return f"score: {score if judgement.correct else min(score, SCORE_LEVELS[-2])}"
+
+
+def region_answer(region: RegionScore) -> str:
+    """The right answer to `region_question`."""
+    return f"identified object: {region.object}\nscore: {rounded(region.score)}"
+
+
+def rounded(score: float) -> float:
+    """The nearest of SCORE_LEVELS."""
+    return min(SCORE_LEVELS, key=lambda level: abs(level - score))
+
+
+def read_score(answer: str) -> float | None:
+    """The score of an answer; None if it states none."""
+    found = _SCORE.search(answer.lower())
+    return None if found is None else float(found[1])
+
+
+def read_object(answer: str) -> str | None:
+    """The object that a region's answer names; None if it names none."""
+    found = _OBJECT.search(answer.lower())
+    return None if found is None else found[1].strip() or None
