@@ -167,7 +167,7 @@ def make_stage(
     """
     graphdef, parameters, rest = nnx.split(module, nnx.Param, ...)
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, max(settings.steps // 33, 1), settings.steps, 0.0
+        0.0, settings.learning_rate, max(settings.steps // 33, 1), max(settings.steps, 2), 0.0
     )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.99))
 
