@@ -97,9 +97,15 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 
 def experiment_names() -> list[str]:
-    """Names in the `experiments` package."""
+    """Names in the `experiments` package; what makes a base or belongs to others there is no experiment."""
     package = importlib.import_module("experiments")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+    names = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+    return sorted(name for name in names if _defines_experiment(f"{package.__name__}.{name}"))
+
+
+def _defines_experiment(module: str) -> bool:
+    source = epath.Path(importlib.util.find_spec(module).origin).read_text()
+    return "\ndef experiment(" in source
 
 
 def _module_of_file(path: str):

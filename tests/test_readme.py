@@ -1,7 +1,10 @@
 """The commands and links of the README and the docs exist."""
 
+import contextlib
 import functools
+import importlib
 import importlib.util
+import io
 import os
 import pathlib
 import re
@@ -35,7 +38,18 @@ COMMANDS = _module_commands()
 
 
 @functools.cache
-def _help(*command):
+def _help(module, *subcommand):
+    """Output of `python -m module subcommand --help`; what is ours and importable answers in this process."""
+    if module.startswith("benchmarks."):
+        return _help_of_process(module, *subcommand)
+    name = module if importlib.util.find_spec(module).submodule_search_locations is None else f"{module}.__main__"
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), pytest.raises(SystemExit) as exit_:
+        importlib.import_module(name).main([*subcommand, "--help"])
+    return subprocess.CompletedProcess([module, *subcommand], exit_.value.code, output.getvalue(), "")
+
+
+def _help_of_process(*command):
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     return subprocess.run([sys.executable, "-m", *command, "--help"], cwd=ROOT, env=environment, capture_output=True,
                           text=True, timeout=300)

@@ -24,10 +24,17 @@ def is_local(path: epath.Path) -> bool:
 
 
 def sync(file: BinaryIO) -> None:
-    """Flushes, and where the file is local waits until its bytes are on the disk."""
+    """Flushes, and where the file is local waits until its bytes are on the disk.
+
+    Raises:
+      OSError: they could not be written; some disks say so only now.
+    """
     file.flush()
-    with contextlib.suppress(OSError, AttributeError, ValueError):  # remote files have no descriptor
-        os.fsync(file.fileno())
+    try:
+        descriptor = file.fileno()
+    except (OSError, AttributeError, ValueError):  # remote files have no descriptor
+        return
+    os.fsync(descriptor)
 
 
 @contextlib.contextmanager

@@ -171,7 +171,7 @@ def _from_values(values: dict[str, list]) -> RewardRecord:
     )
     try:
         provenance = json.loads(one["provenance/json"])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also: an integer of thousands of digits
         raise SchemaError("provenance/json", "JSON", str(error)) from error
     return RewardRecord(
         record_id=one["record/id"],

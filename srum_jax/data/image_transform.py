@@ -6,11 +6,13 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from srum_jax.data.errors import ImageError
 
 DEFAULT_MAX_PIXELS = 14 * 14 * 9 * 1024
+# What is opened at all. PIL would try every decoder it has, and for EPS start Ghostscript on the file's program.
+_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "PPM")
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, MemoryError, struct.error,
                   zlib.error, Image.DecompressionBombError)
 _SUPPORTED_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -75,7 +77,7 @@ def read_header(encoded: bytes) -> ImageHeader:
       ImageError: the bytes do not start as an image.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             return ImageHeader((image.format or "").lower(), *image.size)
     except _DECODE_ERRORS as error:
         raise ImageError(f"undecodable image: {_describe(error)}") from error
@@ -88,8 +90,21 @@ def decode_image(encoded: bytes) -> Image.Image:
       ImageError: the bytes are damaged, truncated, or of a kind that has no 8-bit RGB form.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             image.load()
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"undecodable image: {_describe(error)}") from error
+    return with_pixels(image)
+
+
+def with_pixels(image: Image.Image) -> Image.Image:
+    """The image, once its pixels are known to be readable: PIL reads them when they are first needed.
+
+    Raises:
+      ImageError: as `decode_image`.
+    """
+    try:
+        image.load()
     except _DECODE_ERRORS as error:
         raise ImageError(f"undecodable image: {_describe(error)}") from error
     if image.mode not in _SUPPORTED_MODES:
@@ -120,4 +135,6 @@ def patchify(image: np.ndarray, patch: int) -> np.ndarray:
 
 
 def _describe(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its own text has an address in memory, different at each run
+        return f"expected a file of one of the kinds {', '.join(_FORMATS)}"
     return str(error) or type(error).__name__

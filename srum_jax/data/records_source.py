@@ -12,7 +12,7 @@ from srum_jax.data.atomic_file import file_sha256
 from srum_jax.data.errors import DataError
 from srum_jax.data.schema import SCHEMA_VERSION
 from srum_jax.data.tfrecord import TFRecordFile
-from srum_jax.data.writer import MANIFEST, SHARDS_FILE, Manifest
+from srum_jax.data.writer import MANIFEST, SHARDS_FILE, Manifest, shard_name
 
 EXPORT_FOLDER = "export"
 
@@ -47,7 +47,7 @@ def read_manifest(directory: epath.Path) -> Manifest:
       DataError: it is broken, or of another schema version.
     """
     path = directory / MANIFEST
-    values = _read_json(path, path.read_text())
+    values = _read_json(path, path.read_bytes())
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
         raise DataError(os.fspath(path), None, f"field 'schema_version': expected {SCHEMA_VERSION}, found {version!r}")
@@ -56,6 +56,10 @@ def read_manifest(directory: epath.Path) -> Manifest:
                        ("counts", dict), ("shards_sha256", str)):
         if not isinstance(fields[name], kind):
             raise DataError(os.fspath(path), None, f"field '{name}': expected {kind.__name__}, found {fields[name]!r}")
+    rejected = fields["counts"].get("rejected", {})
+    if not isinstance(rejected, dict) or not all(isinstance(count, int) for count in rejected.values()):
+        raise DataError(os.fspath(path), None, "field 'counts.rejected': expected reasons and numbers, found "
+                                               f"{rejected!r}")
     return Manifest(**fields)
 
 
@@ -72,10 +76,26 @@ def read_sidecars(directory: epath.Path, manifest: Manifest) -> list[dict]:
     if found != manifest.shards_sha256:
         raise DataError(os.fspath(path), None, f"checksum: expected {manifest.shards_sha256} (from {MANIFEST}), found "
                                                f"{found}; the list of shards was changed or is damaged")
-    sidecars = [_read_json(path, line) for line in path.read_text().splitlines()]
+    sidecars = [_read_json(path, line) for line in path.read_bytes().splitlines()]
     if len(sidecars) != manifest.num_shards:
         raise DataError(os.fspath(path), None, f"expected {manifest.num_shards} shards, found {len(sidecars)}")
+    for number, sidecar in enumerate(sidecars):
+        _check_sidecar(path, number, sidecar, shard_name(manifest.name, number, manifest.num_shards))
     return sidecars
+
+
+def _check_sidecar(path: epath.Path, number: int, sidecar: dict, expected_file: str) -> None:
+    if sidecar.get("file") != expected_file:
+        raise DataError(os.fspath(path), None, f"shard {number}: field 'file': expected {expected_file!r}, found "
+                                               f"{sidecar.get('file')!r}")
+    for field, kind in (("num_records", int), ("num_bytes", int), ("sha256", str)):
+        if type(sidecar.get(field)) is not kind:
+            raise DataError(os.fspath(path), None, f"shard {number}: field '{field}': expected {kind.__name__}, found "
+                                                   f"{sidecar.get(field)!r}")
+    rejects = sidecar.get("num_rejects", {})
+    if not isinstance(rejects, dict) or not all(isinstance(count, int) for count in rejects.values()):
+        raise DataError(os.fspath(path), None, f"shard {number}: field 'num_rejects': expected reasons and numbers, "
+                                               f"found {rejects!r}")
 
 
 class RecordsSource:
@@ -151,10 +171,10 @@ class RecordsSource:
         return self.shards[shard][number]
 
 
-def _read_json(path: epath.Path, text: str) -> dict:
+def _read_json(path: epath.Path, text: bytes) -> dict:
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(os.fspath(path), None, f"not valid JSON ({error})") from error
     if not isinstance(values, dict):
         raise DataError(os.fspath(path), None, f"expected a JSON object, found {type(values).__name__}")

@@ -10,6 +10,7 @@ import enum
 import json
 import math
 import numbers
+from collections.abc import Iterator
 from typing import Any
 
 from srum_jax.data.errors import SchemaError
@@ -20,6 +21,7 @@ IMAGE_FORMATS = ("png", "webp", "jpeg")
 PROVIDERS = ("sam", "components", "grounding", "both", "sample")
 JUDGE_MODES = ("region", "sample")
 MAX_RECORD_BYTES = 2**31 - 1
+_MAX_INT64 = 2**63 - 1
 
 
 class Verdict(enum.IntEnum):
@@ -166,11 +168,13 @@ def validate(record: RewardRecord) -> RewardRecord:
     Raises:
       SchemaError: naming the first field that is wrong, what was expected and what was found.
     """
+    for field, text in _texts(record):
+        _require(is_unicode(text), field, "valid Unicode", ascii(text)[:80])
     _require(bool(record.record_id), "record/id", "a name", "nothing")
     _require(bool(record.prompt.strip()), "prompt/text", "a prompt", repr(record.prompt))
     for field, number in (("record/index", record.index), ("record/candidate", record.candidate),
                           ("region/num_found", record.num_found)):
-        _require(_is_integer(number) and number >= 0, field, "an integer that is not negative", repr(number))
+        _require(_is_count(number), field, "an integer that is not negative", repr(number))
     for field, number in (("image/width", record.image_width), ("image/height", record.image_height)):
         _require(_is_integer(number) and number > 0, field, "a positive number of pixels", repr(number))
     _one_of("image/format", record.image_format, IMAGE_FORMATS)
@@ -183,9 +187,10 @@ def validate(record: RewardRecord) -> RewardRecord:
         _validate_region(region, f"[{number}]", record.image_width, record.image_height)
     _validate_global(record)
     _validate_stored(record)
+    _require(isinstance(record.provenance, dict), "provenance/json", "an object", type(record.provenance).__name__)
     try:
-        canonical_json(record.provenance)
-    except (TypeError, ValueError) as error:
+        canonical_json(record.provenance).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise SchemaError("provenance/json", "a JSON object of finite numbers", str(error)) from error
     return record
 
@@ -201,8 +206,7 @@ def _validate_region(region: Region, place: str, width: int, height: int) -> Non
     severe = math.isfinite(region.severity) and 0 <= region.severity <= 1
     _require(severe, f"region/severity{place}", "a number in [0, 1]", repr(region.severity))
     if region.area is not None:
-        _require(_is_integer(region.area) and region.area >= 0, f"region/area{place}", "a number of pixels",
-                 repr(region.area))
+        _require(_is_count(region.area), f"region/area{place}", "a number of pixels", repr(region.area))
     for field, value in (("predicted_iou", region.predicted_iou), ("stability", region.stability)):
         _require(math.isfinite(value), f"region/{field}{place}", "a finite number", repr(value))
     _require(region.verdict in tuple(Verdict), f"region/verdict{place}", "0, 1, 2 or 3", repr(region.verdict))
@@ -230,6 +234,30 @@ def _validate_stored(record: RewardRecord) -> None:
     if record.dual is not None:
         _require(math.isfinite(record.dual.log_likelihood), "dual/log_likelihood", "a finite number",
                  repr(record.dual.log_likelihood))
+
+
+def _texts(record: RewardRecord) -> Iterator[tuple[str, str]]:
+    yield from (("record/id", record.record_id), ("prompt/text", record.prompt), ("prompt/set", record.prompt_set),
+                ("prompt/source_id", record.source_id), ("prompt/category", record.category),
+                ("think/text", record.think_text or ""), ("global/reason", record.global_reason or ""))
+    yield from (("prompt/keywords", keyword) for keyword in record.keywords)
+    yield from (("judge/flags", flag) for flag in record.judge_flags)
+    for number, region in enumerate(record.regions):
+        yield from ((f"region/{name}[{number}]", getattr(region, name)) for name in ("object", "reason", "keyword"))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be stored as UTF-8."""
+    # JSON can spell half of a surrogate pair, which has no UTF-8 form.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and 0 <= value <= _MAX_INT64
 
 
 def _score(field: str, score: float) -> None:

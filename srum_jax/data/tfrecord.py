@@ -147,7 +147,7 @@ class TFRecordFile:
         if num_bytes is not None and size != num_bytes:
             kind = "truncated" if size < num_bytes else "too long"
             raise DataError(self.name, None, f"{kind}: expected {num_bytes} bytes, found {size}; copy it again")
-        self._data = BlockReader(path)
+        self._data, self._size = BlockReader(path), size
         index_path = epath.Path(self.name + INDEX_SUFFIX)
         self._index, self._offsets = None, None
         if index_path.exists():
@@ -181,7 +181,7 @@ class TFRecordFile:
             start, end = (int(offset) for offset in self._offsets[number : number + 2])
         else:
             start, end = struct.unpack("<QQ", self._index.read(8 * number, 16))
-        if end < start + FRAME_BYTES:
+        if not start + FRAME_BYTES <= end <= self._size:
             raise DataError(self.name, number, f"index gives offsets {start} and {end}; delete {INDEX_SUFFIX} to have "
                                                "it rebuilt")
         return unframe(self._data.read(start, end - start), self.name, number)

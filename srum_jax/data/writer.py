@@ -260,7 +260,11 @@ class RecordWriter:
 
         Args:
           num_prompts: prompts that were offered; None: as many as records were written or rejected.
+
+        Raises:
+          DataError: the directory got other records since the writer was made.
         """
+        self._refuse_other_records()  # another process may have finished meanwhile
         rejected = dict(sorted(sum(self._rejected.values(), collections.Counter()).items()))
         sidecars = []
         for number in range(self.num_shards):

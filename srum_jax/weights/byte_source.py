@@ -46,7 +46,8 @@ class LocalBytes:
             self._descriptor = -1
 
     def __del__(self):
-        self.close()
+        if os is not None and os.close is not None:  # at the very end Python has cleared the module
+            self.close()
 
 
 class RemoteBytes:

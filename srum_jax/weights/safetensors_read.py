@@ -189,10 +189,12 @@ def _check_header(
     header: dict[str, Any], data_begin: int, file_size: int, file: str
 ) -> tuple[dict[str, TensorEntry], dict[str, str]]:
     problems: list[str] = []
-    metadata = header.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        problems.append("field '__metadata__': expected an object of strings")
+    metadata = header.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, dict) or not all(_is_text(part) for item in metadata.items() for part in item):
+        problems.append(f"field '__metadata__': expected an object of strings, found {_brief(metadata)}")
         metadata = {}
+    problems += [f"tensor {name!r}: expected a name of valid Unicode" for name in header if not _is_text(name)]
     tensors = {}
     for name, fields in header.items():
         entry = _check_entry(name, fields, data_begin, problems)
@@ -252,6 +254,11 @@ def _is_counts(values: Any) -> bool:
     return isinstance(values, list) and all(
         isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 for value in values
     )
+
+
+def _is_text(value: Any) -> bool:
+    # JSON can spell half of a surrogate pair, which no file name, log or copy of the header can hold.
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _brief(value: Any) -> str:

@@ -35,6 +35,9 @@ class SafetensorsWriter:
           path: local file to be made.
           tensors: dtype and shape of each tensor, in the order in which they lie in the file.
           metadata: free text fields of the header.
+
+        Raises:
+          OSError: the disk has no room for the whole file; nothing is left behind.
         """
         self.path = epath.Path(path)
         self._temporary = os.fspath(self.path) + INCOMPLETE
@@ -52,7 +55,8 @@ class SafetensorsWriter:
         try:
             self._file.write(header)
             self._file.flush()
-            self._file.truncate(self.size)
+            # Not only its length: a disk that fills up later would end a write through the memory map by SIGBUS.
+            os.posix_fallocate(self._file.fileno(), 0, self.size)
         except BaseException:
             self.discard()
             raise

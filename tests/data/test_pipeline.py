@@ -185,6 +185,8 @@ def test_a_state_of_other_records_or_seed_is_refused(records, tmp_path):
     write_made_up(tmp_path / "other", num_records=4)
     with pytest.raises(DataError, match="records"):
         iterator(tmp_path / "other").set_state(state)
+    with pytest.raises(DataError, match="samples_per_row"):
+        iterator(records, samples_per_row=1).set_state(state)
     with pytest.raises(DataError, match="next_row"):
         iterator(records).set_state(state | {"next_row": None})
 
@@ -256,6 +258,16 @@ def test_a_bad_record_stops_training_or_is_skipped_and_named(tmp_path, make, rea
     assert first.record_ids[3] == ("image-6", "")
     assert (first.batch.latent.sample[3, 30:] == -1).all() and (first.batch.image_size[3, 1] == 0).all()
     batches.close()
+
+
+@pytest.mark.parametrize("model, reason", [
+    (dataclasses.replace(MODEL, max_latent_size=4), "position table 4 x 4; lower max_size"),
+    (dataclasses.replace(MODEL, llm=dataclasses.replace(MODEL.llm, vocab_size=90)), "token id 117, the model 90"),
+])
+def test_records_that_do_not_fit_the_model_are_named(records, model, reason):
+    batches = make_iterator(data_config(records), model, LetterTokenizer(), seed=5, process_index=0, process_count=1)
+    with pytest.raises(DataError, match=reason):
+        next(batches)
 
 
 @pytest.mark.parametrize("bit", [3, 70, 200, 4000])

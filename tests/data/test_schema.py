@@ -147,3 +147,22 @@ def test_a_missing_field_is_refused():
 def test_bytes_that_are_not_an_example_are_refused():
     with pytest.raises(SchemaError, match=r"tf\.train\.Example"):
         decode_record(b"\xff\xff\xff\xff")
+
+
+@pytest.mark.parametrize("stored", [b"[" * 100_000, b"9" * 5000, b"[1]", b"NaN", b'{"a": "\\ud800"}'])
+def test_provenance_that_is_no_json_object_is_refused(stored):
+    example = tf_example_pb2.Example.FromString(encode_record(made_up_record(1)))
+    example.features.feature["provenance/json"].bytes_list.value[0] = stored
+    with pytest.raises(SchemaError, match="provenance/json"):
+        decode_record(example.SerializeToString())
+
+
+@pytest.mark.parametrize("field, changes", [
+    ("prompt/text", {"prompt": "a \ud800"}), ("record/id", {"record_id": "\udcff"}),
+    (r"region/reason\[0\]", {"regions": (Region(Box(0, 0, 2, 2), 0.5, reason="\ud800"),)}),
+    ("record/candidate", {"candidate": 2**63}),
+    (r"region/area\[0\]", {"regions": (Region(Box(0, 0, 2, 2), 0.5, area=2**63),)}),
+])
+def test_what_has_no_stored_form_is_named(field, changes):
+    with pytest.raises(SchemaError, match=field):
+        encode_record(made_up_record(1, **changes))

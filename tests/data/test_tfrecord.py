@@ -81,3 +81,11 @@ def test_a_file_that_is_not_local_is_read_by_seeking(tmp_path, monkeypatch):
     path = write_file(tmp_path / "a.tfrecord", [b"one", b"two"])
     monkeypatch.setattr("srum_jax.data.tfrecord.is_local", lambda path: False)
     assert TFRecordFile(path)[1] == b"two"
+
+
+@pytest.mark.parametrize("offsets", [[0, 2**63 + 5, 38], [0, 2**40, 38], [0, 39, 38], [2**62, 2**63, 38], [0, 3, 38]])
+def test_an_index_that_points_outside_the_file_is_a_damaged_record(tmp_path, offsets):
+    path = write_file(tmp_path / "a.tfrecord", [b"one", b"two"])
+    (tmp_path / "a.tfrecord.index").write_bytes(np.asarray(offsets, "<u8").tobytes())
+    with pytest.raises(DataError, match="record 0: index gives offsets"):
+        TFRecordFile(path)[0]

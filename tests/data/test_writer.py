@@ -1,11 +1,17 @@
 import dataclasses
+import errno
+import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from srum_jax.data.atomic_file import atomic_write
 from srum_jax.data.errors import DataError, ImageError, SchemaError
 from srum_jax.data.example_proto import decode_record
+from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.tfrecord import TFRecordFile
 from srum_jax.data.writer import RecordWriter, num_shards_for, shard_name, write_records
@@ -159,3 +165,84 @@ def test_records_below_export_are_found(tmp_path):
 def test_jpeg_and_webp_keep_their_format(tmp_path):
     for format in ("jpeg", "webp"):
         assert made_up_record(0, encoded=image_bytes(0, format=format)).image_format == format
+
+
+def test_a_second_writer_does_not_overwrite_what_the_first_finished(tmp_path):
+    first, second = (RecordWriter(tmp_path / "records", name="x", num_shards=2) for _ in range(2))
+    for writer, prompt in ((first, "a cup"), (second, "a plate")):
+        writer.write(made_up_record(0, prompt=prompt))
+    first.close()
+    before = contents(tmp_path / "records")
+    with pytest.raises(DataError, match="no overwrite"):
+        second.close()
+    second.discard()
+    assert contents(tmp_path / "records").keys() == {name for name in before if "partial" not in name}
+    assert decode_record(RecordsSource(tmp_path / "records").read(0)).prompt == "a cup"
+
+
+def test_bytes_that_do_not_reach_the_disk_leave_no_records(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_made_up(tmp_path / "records")
+    assert not (tmp_path / "records" / "manifest.json").exists()
+
+
+def _change_sidecar(folder, **changes):
+    lines = [json.loads(line) for line in (folder / "shards.jsonl").read_text().splitlines()]
+    lines[0] = {key: value for key, value in (lines[0] | changes).items() if value is not None}
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "shards.jsonl").write_text(text)
+    return {"shards_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+@pytest.mark.parametrize("field, value", [
+    ("file", None), ("file", "../records/srum-rewards-00000-of-00003.tfrecord"), ("num_records", "4"),
+    ("num_bytes", None), ("sha256", None), ("num_rejects", [1]),
+])
+def test_a_list_of_shards_with_wrong_fields_is_named(tmp_path, field, value):
+    folder = tmp_path / "records"
+    write_made_up(folder)
+    manifest = json.loads((folder / "manifest.json").read_text()) | _change_sidecar(folder, **{field: value})
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=f"shards.jsonl: shard 0: field '{field}'"):
+        RecordsSource(folder)
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"[" * 100_000, b'{"num_shards": ' + b"9" * 5000 + b"}",
+                                  b'{"schema_version": 1, "name": "x", "num_shards": 1, "num_records": 1, "num_bytes": '
+                                  b'1, "counts": {"rejected": [1]}, "shards_sha256": ""}'])
+def test_a_broken_manifest_is_named(tmp_path, text):
+    write_made_up(tmp_path / "records")
+    (tmp_path / "records" / "manifest.json").write_bytes(text)
+    with pytest.raises(DataError, match=r"manifest\.json"):
+        RecordsSource(tmp_path / "records")
+
+
+def test_only_image_decoders_are_tried_and_the_reason_is_the_same_each_time():
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+    for encoded in (b"junk", postscript):
+        with pytest.raises(ImageError, match=r"^undecodable image: expected a file of one of the kinds PNG, [^@]*$"):
+            decode_image(encoded)
+
+
+def test_a_place_is_used_once_and_candidates_have_their_own(tmp_path):
+    with RecordWriter(tmp_path / "records", name="x", num_shards=2) as writer:
+        writer.write(made_up_record(0))
+        writer.write(made_up_record(0, record_id="other", candidate=1))
+        with pytest.raises(SchemaError, match="record/index"):
+            writer.write(made_up_record(0, record_id="third", candidate=1))
+
+
+def test_an_interrupted_small_file_leaves_neither_name(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a.json") as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_lies_on_white(mode):
+    assert np.asarray(to_rgb(Image.new(mode, (2, 2), 0))).tolist() == [[[255] * 3] * 2] * 2

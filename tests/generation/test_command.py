@@ -114,7 +114,7 @@ def test_pictures_of_edits_are_checked_and_found_beside_the_prompt_file(command,
         (["--prompt", "a red circle", "--size", "640x640"], "larger than the position table"),
         (["--prompt", "a", "--num-candidates", "1001"], "num_candidates: expected a whole number from 1 to 1000"),
         (["--prompt", " "], "--prompt:1: field '--prompt': expected a prompt, found an empty text"),
-        (["--prompt", "red " * 3000], "--prompt:1: prompt: expected 1 to 2048 tokens, found 3000"),
+        (["--prompt", "red " * 3000], "--prompt:1: prompt: expected 1 to 510 tokens, found 3000"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_said_in_one_line_with_exit_code_2(command, tmp_path, arguments, message):

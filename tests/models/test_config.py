@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import logging
 
@@ -75,6 +76,7 @@ def test_a_configuration_that_cannot_be_used_is_named_by_file_and_field(tmp_path
         BagelConfig.from_directory(write(tmp_path, **files))
 
 
+@functools.cache
 def shapes(config):
     _, state = abstract_bagel(config)
     return {path: variable.get_value().shape for path, variable in nnx.to_flat_state(state)}
@@ -131,3 +133,31 @@ def test_more_text_than_the_model_has_positions_is_refused():
     data = DataConfig(text_capacity=512, image_height=64, image_width=64, stride=4)
     with pytest.raises(ValueError, match=r"data\.text_capacity: expected at most the 512 rotary positions"):
         data.row_capacity(small_config())
+
+
+IDS = {"bos_token_id": 1, "eos_token_id": 2, "start_of_image": 3, "end_of_image": 4}
+
+
+@pytest.mark.parametrize("field, changes", [
+    ("special_token_ids", {"model": {"special_token_ids": IDS | {"eos_token_id": "2"}}}),
+    ("special_token_ids", {"model": {"special_token_ids": IDS | {"eos_token_id": -2}}}),
+    ("special_token_ids", {"model": {"special_token_ids": IDS | {"eos_token_id": 2.5}}}),
+    ("interpolate_pos", {"model": {"interpolate_pos": "false"}}),
+    ("visual_und", {"model": {"visual_und": "false"}, "vit": VIT}),
+    ("rms_norm_eps", {"llm": LLM | {"rms_norm_eps": float("nan")}}),
+    ("rope_theta", {"llm": LLM | {"rope_theta": 10**400}}),
+    ("num_attention_heads", {"llm": LLM | {"hidden_size": 60, "num_attention_heads": 4}}),
+])
+def test_values_that_would_be_misread_are_named(field, changes):
+    with pytest.raises(ConfigError, match=f"'{field}'"):
+        BagelConfig.from_json(**({"llm": LLM} | changes))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"vocab_size": ' + "9" * 5000 + "}", None])
+def test_an_unreadable_configuration_is_named(tmp_path, text):
+    if text is None:
+        (tmp_path / "llm_config.json").mkdir()
+    else:
+        (tmp_path / "llm_config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"llm_config\.json"):
+        BagelConfig.from_directory(tmp_path)

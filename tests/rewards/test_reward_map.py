@@ -214,3 +214,8 @@ def test_unknown_settings_are_refused(change):
     ([1, 2, 9, 9, 3], None)])
 def test_coordinates_are_read_as_the_authors_read_them(value, expected):
     assert parse_coordinates(value) == expected
+
+
+def test_of_equal_areas_the_lower_number_wins():
+    regions = [(Box(0, 0, 4, 4), 0.5), (Box(2, 0, 6, 4), -0.5)]
+    assert pixel_map(regions, width=6, height=4, config=RewardMapConfig())[0].tolist() == [0.5] * 4 + [-0.5] * 2

@@ -538,3 +538,10 @@ def test_a_converted_checkpoint_without_vision_tower_is_completed(tmp_path, publ
 
 def test_the_model_kind_has_the_parts_that_the_command_offers():
     assert set(BAGEL.parts) == {"vit", "vae"}
+
+
+def test_a_polite_kill_leaves_nothing(tmp_path, published, capsys, monkeypatch):
+    monkeypatch.setattr(import_, "copy_files", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert run_import(published, tmp_path / "out") == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["published"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

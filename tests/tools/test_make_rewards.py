@@ -1,16 +1,20 @@
+import hashlib
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from srum_jax.data.example_proto import decode_record
+from srum_jax.data.example_proto import decode_record, encode_record
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.schema import GlobalStatus
+from srum_jax.data.tfrecord import frame
 from srum_jax.data.writer import shard_name
-from tests.data.made_up import image_bytes, write_made_up
+from tests.data.made_up import image_bytes, made_up_record, write_made_up
 from tools.make_rewards.__main__ import main
 
 
@@ -221,3 +225,76 @@ def test_an_interrupted_import_leaves_nothing_that_loads(folder):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 130
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", [
+    json.dumps(training_form(prompt="a \ud800")),
+    json.dumps(training_form(image="\ud800.png")),
+    json.dumps(training_form(regions=[region([0, 0, 9, 9], reason="\udcff")])),
+    '{"image_file": ' + "9" * 5000 + "}",
+    json.dumps(training_form(prompt="caf\xe9"), ensure_ascii=False).encode("latin-1"),
+])
+def test_text_that_cannot_be_stored_is_rejected_and_the_rest_imported(folder, line):
+    line = line if isinstance(line, bytes) else line.encode()
+    (folder.path / "in.jsonl").write_bytes(line + b"\n" + json.dumps(training_form(image="b.png")).encode() + b"\n")
+    assert main(["import-jsonl", "--jsonl", str(folder.path / "in.jsonl"), "--images", str(folder.images),
+                 "--out", str(folder.path / "out"), "--max-reject-rate", "1"]) == 0
+    assert [(reject["line"], reject["reason"]) for reject in folder.rejects] == [(1, "schema_error")]
+    assert [record.record_id for record in folder.records] == ["b.png"]
+
+
+def test_numbers_beyond_every_range_are_out_of_range(folder):
+    regions = [region([0, 0, 9, 9], 10**400), region([0, 0, 9, 9], area=10**400), region([0, 0, 9, 9], area=2**63),
+               region([0, 0, 9, 9], area=True), region([0, 0, 9, 9], area=7)]
+    assert folder.run([training_form(regions=regions), training_form("b.png", score=10**400)],
+                      "--max-reject-rate", "1") == 0
+    assert [region.area for region in folder.records[0].regions] == [100] * 3 + [7]
+    assert folder.summary["warnings"]["region_score_out_of_range"] == 1
+    assert folder.summary["rejected"] == {"global_unparsed": 1}
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(folder):
+    os.mkfifo(folder.images / "pipe.png")
+    assert folder.run([training_form("pipe.png"), training_form()], "--max-reject-rate", "1") == 0
+    assert folder.summary["rejected"] == {"missing_image": 1}
+
+
+def rewrite_shard(folder, shard, records, index=None):
+    """Replaces a shard by other records, with every size, count and checksum kept up."""
+    path = folder / shard_name("srum-rewards", shard, 3)
+    framed = [frame(encode_record(record)) for record in records]
+    path.write_bytes(b"".join(framed))
+    ends = np.cumsum([0] + [len(part) for part in framed]) if index is None else index
+    path.with_name(path.name + ".index").write_bytes(np.asarray(ends, "<u8").tobytes())
+    lines = [json.loads(line) for line in (folder / "shards.jsonl").read_text().splitlines()]
+    lines[shard] |= {"num_bytes": path.stat().st_size, "num_records": len(framed),
+                     "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "shards.jsonl").write_text(text)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= {"shards_sha256": hashlib.sha256(text.encode()).hexdigest(),
+                 "num_bytes": sum(line["num_bytes"] for line in lines)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda d: rewrite_shard(d, 2, [made_up_record(i, record_id="image-0" if i == 5 else f"image-{i}")
+                                    for i in (2, 5, 8)]), "id 'image-0' is also that of"),
+    (lambda d: rewrite_shard(d, 2, [made_up_record(i) for i in (2, 5, 7)]), "belongs to shard 1, found in 2"),
+])
+def test_verify_finds_what_checksums_do_not_show(tmp_path, change, message, capsys):
+    write_made_up(tmp_path / "records")
+    change(tmp_path / "records")
+    assert main(["verify", str(tmp_path / "records")]) == 1
+    errors = capsys.readouterr().err
+    assert message in errors and "checksum" not in errors
+
+
+def test_verify_names_an_index_that_lies(tmp_path, capsys):
+    write_made_up(tmp_path / "records")
+    index = tmp_path / "records" / (shard_name("srum-rewards", 0, 3) + ".index")
+    offsets = np.frombuffer(index.read_bytes(), "<u8").copy()
+    offsets[1] = 2**63
+    index.write_bytes(offsets.tobytes())
+    assert main(["verify", str(tmp_path / "records")]) == 1
+    assert "does not hold the offsets of the records" in capsys.readouterr().err

@@ -58,15 +58,19 @@ def test_the_loaded_state_makes_a_model(published):
     assert model.config == config and model.llm.layers.gen.gate.kernel[...].shape == (3, 16, 24)
 
 
+@pytest.fixture(scope="module")
+def alone(published):
+    return flat(load_bagel(published)[2])
+
+
 @pytest.mark.parametrize("origin", ["published", "converted"])
 @pytest.mark.parametrize("sizes", [(1, 8, 1, 1), (2, 2, 1, 2), (1, 2, 2, 2), (8, 1, 1, 1)])
-def test_loading_onto_eight_devices_equals_loading_onto_one(published, converted, origin, sizes):
+def test_loading_onto_eight_devices_equals_loading_onto_one(published, converted, alone, origin, sizes):
     source = {"published": published, "converted": converted}[origin]
     mesh = jax.make_mesh(sizes, ("data", "fsdp", "seq", "tensor"))
+    spread = flat(load_bagel(source, mesh=mesh)[2])
     if sizes[1] * sizes[2] * sizes[3] > 1:
-        sharding = flat(load_bagel(source, mesh=mesh)[2])["llm.layers.gen.gate.kernel"].sharding
-        assert not sharding.is_fully_replicated
-    alone, spread = (flat(load_bagel(source, mesh=m)[2]) for m in (None, mesh))
+        assert not spread["llm.layers.gen.gate.kernel"].sharding.is_fully_replicated
     assert alone.keys() == spread.keys()
     for path, array in alone.items():
         assert len(spread[path].sharding.device_set) == 8
@@ -228,6 +232,14 @@ def converted_file_cut_off(directory):
     return "is truncated"
 
 
+def converted_file_of_another_size(directory):
+    path = directory / "srum_weights.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"]["weights-00001-of-00001.safetensors"] += 8
+    path.write_text(json.dumps(manifest))
+    return "convert again"
+
+
 def converted_with_other_config(directory):
     (directory / "config.json").write_text(json.dumps(tiny_checkpoint.MODEL | {"max_latent_size": 5}))
     return "array 'latent_pos_embed.table': expected shape (25, 16), found (16, 16)"
@@ -250,6 +262,7 @@ def converted_manifest_of_another_kind(directory):
         converted_without_manifest,
         converted_with_missing_file,
         converted_file_cut_off,
+        converted_file_of_another_size,
         converted_with_other_config,
         converted_of_another_version,
         converted_manifest_of_another_kind,

@@ -1,6 +1,8 @@
 """The safetensors reader and writer, against the format's own library and against hostile files."""
 
+import errno
 import json
+import os
 import struct
 
 import ml_dtypes
@@ -238,3 +240,30 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
         opened.truncate(200)
     with pytest.raises(WeightsError, match="became shorter"):
         file.read("x")
+
+
+def test_the_whole_file_is_reserved_before_anything_is_written(tmp_path):
+    # A disk that fills up under a write through the memory map would end the process by SIGBUS.
+    with SafetensorsWriter(tmp_path / "a.safetensors", {"a": (np.dtype(np.float32), (1024, 256))}) as writer:
+        stored = os.stat(tmp_path / "a.safetensors.incomplete")
+        assert stored.st_blocks * 512 >= stored.st_size >= 2**20
+        writer.write("a", np.ones((1024, 256), np.float32))
+
+
+def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch):
+    def fail(descriptor, offset, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    with pytest.raises(OSError, match="No space left"):
+        SafetensorsWriter(tmp_path / "a.safetensors", {"a": (np.dtype(np.float32), (4,))})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ['{"__metadata__": []}', '{"__metadata__": {"a": "\\ud800"}}',
+                                  '{"\\ud800": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'])
+def test_text_that_could_not_be_written_again_is_refused(tmp_path, text):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text.encode())
+    with pytest.raises(WeightsError, match=r"__metadata__|Unicode"):
+        SafetensorsFile(path)

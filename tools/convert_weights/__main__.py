@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("absl").setLevel(logging.WARNING)
     jax.config.update("jax_platforms", "cpu")  # only shapes are computed; leave the accelerators alone
+    previous = signal.signal(signal.SIGTERM, _interrupt)  # a preempted run tidies up like an interrupted one
     try:
         if arguments.command == "import":
             _import(arguments)
@@ -76,7 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was left behind.", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     return 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _import(arguments: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from etils import epath
 from tqdm import tqdm
 
 import srum_jax
-from srum_jax.data.atomic_file import file_sha256, write_json
+from srum_jax.data.atomic_file import file_sha256, is_local, write_json
 from srum_jax.data.errors import ImageError, SchemaError
 from srum_jax.data.image_transform import decode_image
 from srum_jax.data.schema import IMAGE_FORMATS, GlobalStatus, RewardRecord, validate
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             except Reject as reject:
                 writer.reject(index, reject.reason)
                 rejects.add(record_id, STAGE, reject, file=os.fspath(jsonl.name), line=line_number,
-                            **({"text": line} if record_id.startswith("line ") else {}))
+                            **({"text": line.decode("utf-8-sig", "replace")} if record_id.startswith("line ") else {}))
         rejects.write(out / "rejects" / f"{STAGE}-00000-of-00001.jsonl")
         manifest = writer.close(num_prompts=num_lines)
     share = rejects.total / num_lines
@@ -152,10 +152,14 @@ def _write(writer: RecordWriter, record: RewardRecord) -> None:
         raise Reject("duplicate_id" if error.field == "record/id" else "schema_error", str(error)) from error
 
 
-def _parse_line(line: str) -> JudgedImage:
+def _parse_line(raw: bytes) -> JudgedImage:
+    try:
+        line = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Reject("schema_error", f"expected UTF-8 text ({error.reason} at byte {error.start})") from error
     try:
         return parse_entry(json.loads(line))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also: an integer of thousands of digits
         raise Reject("schema_error", f"not valid JSON ({error})") from error
     except RecursionError as error:
         raise Reject("schema_error", "not usable JSON (nested too deeply)") from error
@@ -167,20 +171,20 @@ def _read_image(images: epath.Path, name: str) -> bytes:
         raise Reject("missing_image", f"{name!r}: expected a file name below the folder of images")
     path = images / name
     try:
-        if not path.exists() or path.is_dir():
+        if not (os.path.isfile(path) if is_local(path) else path.exists()):  # a pipe would wait for ever
             raise Reject("missing_image", f"{name}: no such file below the folder of images")
         return path.read_bytes()
     except OSError as error:
         raise Reject("unreadable_image", f"{name}: {error.strerror or error}") from error
 
 
-def _lines(jsonl: epath.Path) -> Iterator[tuple[int, int, str]]:
-    """Index, line number from 1 and text of every line that is not blank."""
+def _lines(jsonl: epath.Path) -> Iterator[tuple[int, int, bytes]]:
+    """Index, line number from 1 and bytes of every line that is not blank."""
     index = 0
     with jsonl.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             if raw.strip():
-                yield index, number, raw.decode("utf-8-sig", errors="replace").strip()
+                yield index, number, raw.strip()
                 index += 1
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from typing import Any
 
-from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
+from srum_jax.data.schema import GlobalStatus, Region, RewardRecord, is_unicode
 from srum_jax.rewards.boxes import GLOBAL_OBJECT, Box, parse_coordinates
 from tools.make_rewards.errors import Reject
 
@@ -42,6 +42,8 @@ def parse_entry(entry: Any) -> JudgedImage:
     if training and entry.get("good_image_file", image) != image:
         raise Reject("schema_error", f"field 'good_image_file': expected {image!r}, as in all published records, found "
                                      f"{entry['good_image_file']!r}")
+    if not is_unicode(image):
+        raise Reject("schema_error", f"field 'bad_image_file' or 'image_file': expected valid Unicode, found {image!r}")
     prompt = entry.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise Reject("bad_prompt", f"expected a prompt, found {prompt!r}")
@@ -97,7 +99,7 @@ def convert_regions(
             warnings["region_box_clipped"] += 1
         whole += is_whole
         area = region.get("area")
-        area = int(area) if isinstance(area, int | float) and math.isfinite(area) and area >= 0 else None
+        area = int(area) if _is_number(area) and 0 <= area <= width * height else None
         regions.append(Region(box=clipped, score=score, object=_text(region["object"]), area=area,
                               reason=_text(region.get("reason"))))
     return tuple(regions), "sample" if regions and whole == len(regions) else "sam"
@@ -140,11 +142,17 @@ def official_entry(record: RewardRecord, image_file: str) -> dict[str, Any]:
 
 
 def _score(value: Any, field: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         raise Reject("schema_error", f"{field}: expected a number, found {value!r}")
+    if isinstance(value, int):
+        value = max(min(value, 2), -2)  # outside of [-1, 1] as before, but not too large for a float
     if not math.isfinite(value):
         raise Reject("non_finite_score", f"{field}: expected a finite number, found {value!r}")
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(value: Any) -> str:

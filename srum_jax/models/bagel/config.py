@@ -3,11 +3,14 @@
 import dataclasses
 import json
 import logging
+import math
 from typing import Any
 
 from etils import epath
 
 logger = logging.getLogger(__name__)
+
+_LARGEST = 1e30  # of a number in a configuration; far above any that makes sense, and exact to compare with
 
 
 class ConfigError(ValueError):
@@ -149,6 +152,9 @@ class BagelConfig:
         )
         llm_reader.divides("num_attention_heads", language.num_heads, "hidden_size", language.hidden_size)
         llm_reader.divides("num_key_value_heads", language.num_kv_heads, "num_attention_heads", language.num_heads)
+        if language.head_dim % 2:
+            raise ConfigError(f"{llm_reader.file}: field 'num_attention_heads': expected heads of an even width "
+                              f"(rotary positions), found {language.head_dim} (hidden_size / num_attention_heads).")
         llm_reader.unsupported("hidden_act", "silu")
         llm_reader.unsupported("tie_word_embeddings", False)
         llm_reader.unsupported("use_sliding_window", False)
@@ -158,7 +164,7 @@ class BagelConfig:
                               f"tables), found {language.hidden_size}.")
 
         vision = None
-        if vit is not None and model.get("visual_und", True):
+        if vit is not None and model_reader.flag("visual_und", True):
             reader = _Fields(vit, f"{source}/vit_config.json")
             select_layer = model_reader.integer("vit_select_layer", -2)
             vision = VisionConfig(
@@ -208,7 +214,7 @@ class BagelConfig:
             latent_patch_size=model_reader.positive("latent_patch_size", 2),
             max_latent_size=model_reader.positive("max_latent_size", 64),
             vit_max_num_patch_per_side=model_reader.positive("vit_max_num_patch_per_side", 70),
-            interpolate_pos=bool(model.get("interpolate_pos", False)),
+            interpolate_pos=model_reader.flag("interpolate_pos", False),
             timestep_shift=model_reader.number("timestep_shift", 1.0),
         )
 
@@ -223,6 +229,10 @@ def _special_tokens(ids: dict[str, int] | None, vocab_size: int, source: str) ->
         except (KeyError, TypeError) as error:
             raise ConfigError(f"{source}/config.json: field 'special_token_ids': expected bos_token_id, "
                               f"eos_token_id, start_of_image, end_of_image; found {ids!r}.") from error
+    for value in dataclasses.astuple(tokens):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ConfigError(f"{source}/config.json: field 'special_token_ids': expected integers that are not "
+                              f"negative, found {value!r}.")
     largest = max(dataclasses.astuple(tokens))
     if largest >= vocab_size:
         raise ConfigError(f"{source}: special token id {largest} lies outside the vocabulary of {vocab_size} rows; "
@@ -266,7 +276,15 @@ class _Fields:
         value = self._get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{self.file}: field '{name}': expected a number, found {value!r}.")
+        if abs(value) > _LARGEST or not math.isfinite(value):
+            raise ConfigError(f"{self.file}: field '{name}': expected a finite number, found {value!r}.")
         return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._get(name, default)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{self.file}: field '{name}': expected true or false, found {value!r}.")
+        return value
 
     def divides(self, name: str, part: int, whole_name: str, whole: int) -> None:
         if whole % part:
@@ -284,7 +302,9 @@ def read_json(path: epath.Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; expected the configuration of a BAGEL checkpoint.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: expected a JSON file, found a directory.") from error
+    except (ValueError, RecursionError) as error:  # broken text, an integer of thousands of digits, deep nesting
         raise ConfigError(f"{path}: not valid JSON ({error}).") from error
 
 
