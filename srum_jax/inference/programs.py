@@ -108,12 +108,6 @@ class Programs:
         layout = jax.tree.map(self.place, layout)
         return self.run(self._sample_latents, contexts, self.place(keys), layout, sampler)
 
-    def lower_sample_latents(
-        self, contexts: list[Context], keys: jax.Array, layout: LatentLayout, sampler: FlowSampler
-    ) -> jax.stages.Lowered:
-        """The program of `sample_latents`, to be looked at."""
-        return self.run(self._sample_latents.lower, contexts, keys, layout, sampler)
-
     def encode_images(self, images: np.ndarray, keys: jax.Array) -> jax.Array:
         """See `image_codec.encode_images`; posterior noise is drawn with one key per image."""
         return self.run(self._encode, self.place(images), self.place(keys))

@@ -7,6 +7,7 @@ from etils import epath
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_NO_LIMIT = 10**30
 _FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.json")
 
 
@@ -32,8 +33,10 @@ def load_tokenizer(checkpoint: epath.PathLike) -> "PreTrainedTokenizerBase":
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would warn that it knows no model of type "bagel"; only a tokenizer is wanted
     try:
-        return AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:
         raise TokenizerError(f"{directory}: the tokenizer cannot be loaded ({error}).") from error
     finally:
         logging.set_verbosity(verbosity)
+    tokenizer.model_max_length = _NO_LIMIT  # too long a text is refused where its length matters, not warned of here
+    return tokenizer

@@ -27,6 +27,7 @@ def sampled(sampler, noise=NOISE):
     return run(contexts(), noise)
 
 
+@pytest.mark.slow
 def test_guidance_runs_where_low_is_below_t_and_t_up_to_high():
     sampler = FlowSampler(6, 1.0, Guidance(2.0, 1.0, (0.4, 0.8)))  # t = 1, 0.8, 0.6, 0.4, 0.2
     _, stretches = sampled(sampler)
@@ -80,7 +81,7 @@ def test_the_whole_trajectory_is_one_program_without_a_word_to_the_host(num_time
     conversation = Conversation(programs, 2, 32, image_guidance=False)
     conversation.add_text([[5, 6, 7], [8]])
     keys = jax.random.split(jax.random.key(0), 2)
-    lowered = programs.lower_sample_latents(conversation.branches(2), keys, LAYOUT, FlowSampler(num_timesteps))
+    lowered = programs.lower("sample_latents", conversation.branches(2), keys, LAYOUT, FlowSampler(num_timesteps))
     # As many layers' worth of program for 3 times as for 50: one scan for guided and one for unguided steps.
     text = lowered.as_text()
     assert "callback" not in text and "infeed" not in text and "outfeed" not in text
