@@ -35,7 +35,7 @@ from tools.make_rewards.judges.given_scores import GivenScores
 from tools.make_rewards.judges.huggingface import HuggingFaceJudge
 from tools.make_rewards.judges.model import ModelJudge
 from tools.make_rewards.processes import add_process_arguments, processes_of
-from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, StageUnit, rejected
+from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, StageUnit, print_outcome, rejected
 
 SUMMARY = "score regions and layout of every image"
 STAGE = "judge"
@@ -108,12 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
                 records = [_without_texts(record) for record in records]
             folder.commit(STAGE, unit, records)
             count += len(records)
-    summary = folder.finish(STAGE, _summary)
-    seconds = time.monotonic() - started
-    print(f"{STAGE}: {count} images now" + (f" ({count / seconds:.3g} a second)" if count else "") +
-          ("; other processes have not finished" if summary is None else ""))
-    for name, value in (summary or {}).items():
-        print(f"  {name}: {value}")
+    print_outcome(STAGE, count, time.monotonic() - started, folder.finish(STAGE, _summary))
     return 0
 
 

@@ -19,7 +19,7 @@ from tools.make_rewards.errors import ArgumentError, Reject
 from tools.make_rewards.processes import add_process_arguments, processes_of
 from tools.make_rewards.segmenters.components import Components, ComponentsConfig
 from tools.make_rewards.segmenters.sam import Sam, SamConfig, SamError
-from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, rejected
+from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, print_outcome, rejected
 
 SUMMARY = "propose regions for every image"
 STAGE = "segment"
@@ -59,12 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         records = [_segment(generation, folder, provider, arguments) for generation in folder.lines(GENERATE, unit)]
         folder.commit(STAGE, unit, records)
         count += len(records)
-    summary = folder.finish(STAGE, _summary)
-    seconds = time.monotonic() - started
-    print(f"{STAGE}: {count} images now" + (f" ({count / seconds:.3g} a second)" if count else "") +
-          ("; other processes have not finished" if summary is None else ""))
-    for name, value in (summary or {}).items():
-        print(f"  {name}: {value}")
+    print_outcome(STAGE, count, time.monotonic() - started, folder.finish(STAGE, _summary))
     return 0
 
 
