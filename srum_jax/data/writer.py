@@ -77,7 +77,8 @@ class _Shard:
 
     def __init__(self, path: epath.Path):
         self.path, self.temporary = path, atomic_file.partial_name(path)
-        self.file = self.temporary.open("wb")
+        # Opened by whoever already knows this shard: an interruption at any moment leaves no file that nobody removes.
+        self.file = None
         self.offsets = [0]
         self.digest = hashlib.sha256()
         self.first_id = self.last_id = None
@@ -87,8 +88,7 @@ class _Shard:
         self.regions_histogram: collections.Counter[int] = collections.Counter()
 
     def write(self, record: RewardRecord, data: bytes) -> None:
-        if self.file is None:
-            self.file = self.temporary.open("ab")
+        self.open()
         framed = frame(data)
         self.file.write(framed)
         self.digest.update(framed)
@@ -106,6 +106,11 @@ class _Shard:
             self.global_sum += record.global_score
             self.global_square += record.global_score**2
 
+    def open(self) -> None:
+        """Opens the temporary file, at its end, if it is not open."""
+        if self.file is None:
+            self.file = self.temporary.open("ab")
+
     def suspend(self) -> None:
         """Gives the file descriptor back."""
         if self.file is not None:
@@ -115,6 +120,7 @@ class _Shard:
 
     def commit(self) -> dict[str, Any]:
         """Puts data and index under their names; returns what is known of them."""
+        self.open()  # a shard without records is an empty file
         self.suspend()
         self.temporary.replace(self.path)
         with atomic_file.atomic_write(os.fspath(self.path) + INDEX_SUFFIX) as file:
