@@ -21,39 +21,13 @@ from safetensors.numpy import save
 from srum_jax.data.atomic_file import file_sha256
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.sincos_table import sincos_table
+from srum_jax.worlds.shapes.model_files import LLM, MODEL, VIT
 from srum_jax.worlds.shapes.patch_encoder import CONFIG as AUTOENCODER
 from srum_jax.worlds.shapes.patch_encoder import autoencoder_tensors
-from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS, tokenizer_files
+from srum_jax.worlds.shapes.tokenizer import tokenizer_files
 
-_LLM = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-    "vocab_size": 160,
-    "hidden_size": 192,
-    "intermediate_size": 512,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 512,
-    "bos_token_id": SPECIAL_TOKENS.bos,
-    "eos_token_id": SPECIAL_TOKENS.eos,
-}
-_VIT = {
-    "model_type": "siglip_vision_model",
-    "hidden_size": 96,
-    "intermediate_size": 192,
-    "num_hidden_layers": 3,  # as in the release, the last one is counted, and neither stored nor used
-    "num_attention_heads": 4,
-    "image_size": 140,
-    "patch_size": 14,
-    "num_channels": 3,
-    "hidden_act": "gelu_pytorch_tanh",
-    "layer_norm_eps": 1e-6,
-}
+_LLM = LLM | {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6}
+_VIT = VIT | {"image_size": 140, "patch_size": 14}
 _VAE = {
     "in_channels": AUTOENCODER.in_channels,
     "out_ch": AUTOENCODER.out_ch,
@@ -65,29 +39,7 @@ _VAE = {
     "scale_factor": AUTOENCODER.scale_factor,
     "shift_factor": AUTOENCODER.shift_factor,
 }
-_MODEL = {
-    "architectures": ["Bagel"],
-    "model_type": "bagel",
-    "visual_gen": True,
-    "visual_und": True,
-    "llm_qk_norm": True,
-    "layer_module": "Qwen2MoTDecoderLayer",
-    "tie_word_embeddings": False,
-    "vit_select_layer": -2,
-    "vit_rope": False,
-    "special_token_ids": {
-        "bos_token_id": SPECIAL_TOKENS.bos,
-        "eos_token_id": SPECIAL_TOKENS.eos,
-        "start_of_image": SPECIAL_TOKENS.start_of_image,
-        "end_of_image": SPECIAL_TOKENS.end_of_image,
-    },
-    "latent_patch_size": 2,
-    "max_latent_size": 16,
-    "vit_max_num_patch_per_side": 10,
-    "connector_act": "gelu_pytorch_tanh",
-    "interpolate_pos": False,
-    "timestep_shift": 1.0,
-}
+_MODEL = MODEL | {"latent_patch_size": 2, "max_latent_size": 16, "vit_max_num_patch_per_side": 10}
 _TIME_FREQUENCIES = 256
 RECIPE = "recipe.json"
 _WEIGHT_FILES = ("ema.safetensors", "ae.safetensors")

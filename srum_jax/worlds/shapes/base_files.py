@@ -9,62 +9,17 @@ import dataclasses
 from typing import Any
 
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.worlds.shapes.model_files import LLM, MODEL, VIT
 from srum_jax.worlds.shapes.pretraining.autoencoder import CONFIG as AUTOENCODER
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
-from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS
 
 _PATCH = 8  # pixels of a latent token and of a ViT patch, along each side
-_LLM = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-    "vocab_size": 160,
-    "hidden_size": 128,
-    "intermediate_size": 384,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 512,
-    "bos_token_id": SPECIAL_TOKENS.bos,
-    "eos_token_id": SPECIAL_TOKENS.eos,
-}
-_VIT = {
-    "model_type": "siglip_vision_model",
-    "hidden_size": 96,
-    "intermediate_size": 192,
-    "num_hidden_layers": 3,  # as in the release, the last one is counted, and neither stored nor used
-    "num_attention_heads": 4,
-    "image_size": PICTURE_SIZE,
-    "patch_size": _PATCH,
-    "num_channels": 3,
-    "hidden_act": "gelu_pytorch_tanh",
-    "layer_norm_eps": 1e-6,
-}
-_MODEL = {
-    "architectures": ["Bagel"],
-    "model_type": "bagel",
-    "visual_gen": True,
-    "visual_und": True,
-    "llm_qk_norm": True,
-    "layer_module": "Qwen2MoTDecoderLayer",
-    "tie_word_embeddings": False,
-    "vit_select_layer": -2,
-    "vit_rope": False,
-    "special_token_ids": {
-        "bos_token_id": SPECIAL_TOKENS.bos,
-        "eos_token_id": SPECIAL_TOKENS.eos,
-        "start_of_image": SPECIAL_TOKENS.start_of_image,
-        "end_of_image": SPECIAL_TOKENS.end_of_image,
-    },
+_LLM = LLM | {"hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4}
+_VIT = VIT | {"image_size": PICTURE_SIZE, "patch_size": _PATCH}
+_MODEL = MODEL | {
     "latent_patch_size": _PATCH // AUTOENCODER.downsample,
     "max_latent_size": PICTURE_SIZE // _PATCH,
     "vit_max_num_patch_per_side": PICTURE_SIZE // _PATCH,
-    "connector_act": "gelu_pytorch_tanh",
-    "interpolate_pos": False,
-    "timestep_shift": 1.0,
 }
 
 

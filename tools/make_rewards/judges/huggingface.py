@@ -42,7 +42,7 @@ class HuggingFaceJudge:
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             raise ArgumentError(f"--judge hf:{directory}: the checkpoint cannot be loaded ({error}).") from error
         self._torch, self._think_system = torch, think_system
-        self._model = model.eval().to(device)
+        self._model = model.to(device)  # from_pretrained has put it into inference mode
 
     def answer(self, calls: Sequence[tuple[np.ndarray, Call]]) -> list[Reply]:
         """See `Judge`."""

@@ -85,7 +85,7 @@ class Sam:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._torch = torch
-        self._pipeline = MaskGenerationPipeline(model=model.eval(), image_processor=processor, device=device)
+        self._pipeline = MaskGenerationPipeline(model=model, image_processor=processor, device=device)
 
     def propose(self, pixels: np.ndarray) -> list[RawProposal]:
         """Masks of an image uint8 [H, W, 3], as half-open boxes with their areas."""
