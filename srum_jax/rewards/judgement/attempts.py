@@ -49,7 +49,7 @@ def ask(
     as "deterministic_retry" and not made.
 
     Args:
-      record_id: of the image, for seeds.
+      record_id: of the image, or of a region that has a call of its own; for seeds.
       kind: name of the template.
       text: the question.
       read: parses a reply.

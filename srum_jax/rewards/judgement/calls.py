@@ -8,7 +8,7 @@ import hashlib
 class Call:
     """One question about one image."""
 
-    kind: str  # "identify", "local", "global" or "sample"
+    kind: str  # "identify", "local", "region", "global" or "sample"
     attempt: int  # from 1
     text: str
     max_new_tokens: int

@@ -12,9 +12,9 @@ from typing import Any
 from srum_jax.rewards.judgement.attempts import Asked, ask
 from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.rewards.judgement.judge_reply import ParsedFields, ReplyStatus
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplates, format_regions
+from srum_jax.rewards.judgement.judge_templates import JudgeTemplates, corners_told, format_regions
 from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
-from srum_jax.rewards.judgement.score_processing import Unmatched, clipped, neutralised, penalised
+from srum_jax.rewards.judgement.score_processing import Severity, Unmatched, clipped, neutralised, penalised
 from srum_jax.rewards.judgement.selection import select_regions
 from srum_jax.rewards.judgement.settings import GlobalUnparsed, JudgeSettings, Mode, NeutralBand, Verify
 from srum_jax.rewards.judgement.verdict import Shows, Verdict, verdict
@@ -107,6 +107,9 @@ class _Judgement:
         """Scores for the chosen regions; those that get none are dropped."""
         if not chosen:
             return
+        if self.settings.one_by_one:
+            yield from self._score_one_by_one(chosen)
+            return
         reader = RegionReader(len(chosen), self.settings, wanted="score")
         asked = yield from self._ask("local", reader.read, [item.proposal.box for item in chosen])
         found = asked.best.parsed.regions if asked.best else {}
@@ -117,6 +120,22 @@ class _Judgement:
                 self._drop([item], "unjudged")
                 continue
             self._keep(item, found[number])
+
+    def _score_one_by_one(self, chosen: list[_Chosen]) -> Generator[Call, Reply, None]:
+        reader, judged, most = ImageReader(self.settings, "region"), 0, 0
+        for number, item in enumerate(chosen, start=1):
+            asked = yield from self._ask("region", reader.read, [item.proposal.box], number)
+            most = max(most, asked.attempts)
+            if asked.best is None or asked.best.parsed.fields.score.value is None:
+                self._drop([item], "unjudged")
+                continue
+            judged += 1
+            if self.settings.severity is not Severity.OFF and asked.best.parsed.fields.severity.value is None:
+                self.problems["bad_severity"] += 1
+            self._keep(item, asked.best.parsed.fields)
+        self.attempts["local"] = most
+        self.statuses["local_status"] = (ReplyStatus.OK if judged == len(chosen) else
+                                         ReplyStatus.PARTIAL if judged else ReplyStatus.UNPARSED)
 
     def score_image(self) -> Generator[Call, Reply, None]:
         """One score for the whole image, kept as a region that covers it."""
@@ -170,18 +189,22 @@ class _Judgement:
             "problems": dict(sorted(self.problems.items())),
         }
 
-    def _ask(self, kind: str, read, boxes) -> Generator[Call, Reply, Asked]:
+    def _ask(self, kind: str, read, boxes, region: int | None = None) -> Generator[Call, Reply, Asked]:
         subject = self.subject
+        size, normalised = (subject.width, subject.height), self.settings.normalised_boxes
         values = {"prompt": subject.prompt}
         if boxes:
             values |= {
-                "regions": format_regions(boxes, (subject.width, subject.height), self.settings.normalised_boxes),
-                "num_regions": str(len(boxes)), "keywords": ", ".join(subject.keywords),
+                "regions": format_regions(boxes, size, normalised), "num_regions": str(len(boxes)),
+                "keywords": ", ".join(subject.keywords),
+                "box": " ".join(map(str, corners_told(boxes[0], size, normalised))),
             }
         text = self.templates[kind].fill(**values)
-        asked: Asked = yield from ask(subject.record_id, kind, text, read, self.settings, self.templates)
-        self.attempts["local" if kind == "sample" else kind] = asked.attempts
-        self.calls += asked.calls
+        subject_id = subject.record_id if region is None else f"{subject.record_id}|{region}"
+        asked: Asked = yield from ask(subject_id, kind, text, read, self.settings, self.templates)
+        if region is None:
+            self.attempts["local" if kind == "sample" else kind] = asked.attempts
+        self.calls += asked.calls if region is None else [{**call, "region": region} for call in asked.calls]
         self.problems.update(asked.problems)
         if asked.best is not None:
             self.problems.update(asked.best.parsed.problems)

@@ -14,6 +14,7 @@ from etils import epath
 _REQUIRED: Mapping[str, frozenset[str]] = {
     "identify": frozenset({"prompt", "regions", "keywords"}),
     "local": frozenset({"prompt", "regions"}),
+    "region": frozenset({"prompt", "box"}),
     "global": frozenset({"prompt"}),
     "sample": frozenset({"prompt"}),
     "repair": frozenset({"missing"}),
@@ -21,6 +22,7 @@ _REQUIRED: Mapping[str, frozenset[str]] = {
 _OPTIONAL: Mapping[str, frozenset[str]] = {
     "identify": frozenset({"num_regions"}),
     "local": frozenset({"num_regions", "keywords"}),
+    "region": frozenset({"keywords"}),
 }
 _FIELDS: Mapping[str, type] = {"text": str, "max_new_tokens": int, "think": bool}
 
@@ -49,7 +51,7 @@ class JudgeTemplate:
 
 @dataclasses.dataclass(frozen=True)
 class JudgeTemplates:
-    """All questions, by name: identify, local, global, sample, repair."""
+    """All questions, by name: identify, local, region, global, sample, repair."""
 
     tables: Mapping[str, JudgeTemplate]
 
@@ -90,12 +92,13 @@ def format_regions(boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, 
       size: width and height of the image.
       normalised: whether to tell thousandths of the image.
     """
-    lines = []
-    for number, box in enumerate(boxes, start=1):
-        if normalised:
-            box = tuple(round(1000 * corner / size[axis % 2]) for axis, corner in enumerate(box))
-        lines.append(f"Region {number}: [{', '.join(map(str, box))}]")
-    return "\n".join(lines)
+    told = [corners_told(box, size, normalised) for box in boxes]
+    return "\n".join(f"Region {number}: [{', '.join(map(str, box))}]" for number, box in enumerate(told, start=1))
+
+
+def corners_told(box: Sequence[int], size: tuple[int, int], normalised: bool) -> list[int]:
+    """The numbers that a judge is told of a box; arguments as for `format_regions`."""
+    return [round(1000 * corner / size[axis % 2]) if normalised else corner for axis, corner in enumerate(box)]
 
 
 def _parse(text: str, source: str) -> Mapping[str, Any]:

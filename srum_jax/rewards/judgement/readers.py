@@ -74,7 +74,7 @@ class ImageReader:
 
         Args:
           settings: of the run.
-          kind: "global" or "sample".
+          kind: "global", "sample", or "region" for a reply about a single one.
         """
         self.settings, self.kind = settings, kind
 

@@ -68,6 +68,7 @@ class JudgeSettings:
     neutral_band: NeutralBand = NeutralBand.CLAMP
     global_unparsed: GlobalUnparsed = GlobalUnparsed.NONE
     think: bool = True
+    one_by_one: bool = False  # every region is scored in a call of its own, for judges that cannot keep lists apart
     normalised_boxes: bool = False  # boxes are told in thousandths of the image instead of pixels
 
     def __post_init__(self):
@@ -75,6 +76,9 @@ class JudgeSettings:
             if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
                 raise ValueError(f"judge.{name}: expected an integer of at least {least}, found "
                                  f"{getattr(self, name)!r}.")
+        if self.one_by_one and self.parser is Parser.OFFICIAL:
+            raise ValueError("judge.one_by_one: expected the tolerant parser with it; the official one looks for the "
+                             "numbers of regions.")
 
     @property
     def layout(self) -> bool:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -174,7 +175,7 @@ def test_boxes_are_told_in_pixels_or_in_thousandths():
 
 @pytest.mark.parametrize(("content", "message"), [
     ("[local", "not valid TOML"),
-    ("[locale]\ntext = 'x'", r"\[locale\]: expected tables named identify, local, global, sample, repair"),
+    ("[locale]\ntext = 'x'", r"\[locale\]: expected tables named identify, local, region, global, sample, repair"),
     ("[local]\ntext = '$prompt'", r"\[local\]: placeholders: expected \$prompt, \$regions and possibly .*missing: "),
     ("[global]\ntext = '$prompt $regions'", r"unknown: \$regions"),
     ("[global]\ntext = '$prompt costs 5$'", "a lone dollar sign"),
@@ -197,3 +198,37 @@ def test_one_field_can_be_replaced_and_values_are_inserted_as_they_are(tmp_path)
     assert templates["global"].max_new_tokens == TEMPLATES["global"].max_new_tokens
     changed = {name for name, value in templates.checksums().items() if value != TEMPLATES.checksums()[name]}
     assert changed == {"global"}
+
+
+ONE = JudgeSettings(one_by_one=True, verify=Verify.SINGLE, max_regions=3)
+
+
+def test_regions_can_be_asked_about_one_by_one():
+    replies = ["OBJECT: a horse\nSCORE: 0.9\nSEVERITY: 0.0\nREASON: fine", "Identified Object: floor\nScore: 0.5",
+               "REGION 1\nOBJECT: microwave\nSCORE: 1.0\nSEVERITY: 1.0"]
+    record, calls = judged({"region": replies, "global": GLOBAL}, ONE)
+    assert [call.kind for call in calls] == ["region"] * 3 + ["global"]
+    assert "edge at 0 50 64 64." in calls[1].text and "$" not in calls[1].text
+    assert [region["score"] for region in record["regions"]] == [0.9, 0.5, -0.9]
+    assert [region["object"] for region in record["regions"]] == ["a horse", "floor", "microwave"]
+    assert [call.get("region") for call in record["calls"]] == [1, 2, 3, None]
+    assert record["local_status"] == "ok" and record["problems"] == {"bad_severity": 1}
+    assert record["dropped"] == [{"box": [5, 5, 9, 9], "verdict": None, "why": "limit"}]
+
+
+def test_a_region_whose_own_reply_cannot_be_read_is_repaired_and_then_dropped_alone():
+    good = "OBJECT: a horse\nSCORE: 0.9\nSEVERITY: 0"
+    record, calls = judged({"region": [good, "what?", "what?", good], "global": GLOBAL},
+                           dataclasses.replace(ONE, max_attempts=2))
+    assert [call.attempt for call in calls] == [1, 1, 2, 1, 1] and "could not be read" in calls[2].text
+    assert len(record["regions"]) == 2 and record["local_status"] == "partial" and record["attempts"] == [0, 2, 1]
+    assert record["dropped"][-1] == {"box": [0, 50, 64, 64], "verdict": None, "why": "unjudged"}
+    record, calls = judged({"region": "what?", "global": GLOBAL}, ONE)
+    assert record["local_status"] == "unparsed" and not record["regions"] and record["attempts"][1] == 5
+    seeds = [call.seed for call in calls if call.attempt == 3 and call.kind == "region"]
+    assert len(set(seeds)) == 3  # every region is sampled with its own
+
+
+def test_one_by_one_does_not_go_with_the_official_parser():
+    with pytest.raises(ValueError, match="one_by_one: expected the tolerant parser"):
+        dataclasses.replace(OFFICIAL, one_by_one=True)
