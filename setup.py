@@ -19,8 +19,9 @@ setup(
     packages=find_packages(include=["srum_jax*", "experiments*", "tools*"]),
     package_data={
         "srum_jax.inference": ["template_files/*.txt"],
-        "srum_jax.worlds.shapes": ["base_weights/*"],
+        "srum_jax.worlds.shapes": ["base_weights/*", "sam_weights/*", "judge_templates.toml"],
         "srum_jax.rewards.judgement": ["word_lists.json", "judge_templates.toml"],
+        "tools.make_rewards.report": ["assets/*"],
     },
     install_requires=[
         "absl-py>=2.1",
@@ -51,12 +52,14 @@ setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.11", "etils[epath-gcs]>=1.12"],
         "cuda12": ["jax[cuda12]>=0.10.2,<0.11"],
         "rewards": ["torch>=2.5"],
+        "ray": ["ray>=2.40"],  # the reward stage on a cluster
         "dev": [
             "hypothesis>=6.100",
             # Compiles for TPUs without having one; the version that goes with the tested jax.
             'libtpu==0.0.42.*; sys_platform == "linux" and platform_machine == "x86_64"',
             "psutil>=6",
             "pytest>=8",
+            "ray>=2.40",
             "ruff>=0.9",
             "torch>=2.5",  # reference for resizing and optimiser arithmetic in tests; the CPU build is enough
         ],

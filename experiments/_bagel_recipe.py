@@ -52,6 +52,21 @@ def official_recipe(name: str) -> Experiment:
     )
 
 
+def paper_rewards(*, think: bool) -> dict[str, dict[str, Any]]:
+    """Arguments of the stages of `tools.make_rewards run`; checkpoint, prompts and SAM come from its command line."""
+    return {"generate": {"think": think, "prompt_format": "t2i_compbench"}}
+
+
+def official_rewards() -> dict[str, dict[str, Any]]:
+    """As the authors' scripts make their records."""
+    return {
+        "generate": {"think": True, "prompt_format": "t2i_compbench", "crop_black_border": True},
+        "segment": {"max_candidates": 10},
+        "judge": {"preset": "official"},
+        "export": {"preset": "official"},
+    }
+
+
 def changed(experiment: Experiment, **groups: dict[str, Any]) -> Experiment:
     """The same experiment with some fields of some groups replaced, `changed(e, objective={"field": value})`."""
     replaced = {name: dataclasses.replace(getattr(experiment, name), **fields) for name, fields in groups.items()}

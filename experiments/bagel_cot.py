@@ -6,10 +6,19 @@
 Hardware, time and score: not measured yet.
 """
 
-from experiments._bagel_recipe import paper_recipe
+from typing import Any
+
+from etils import epath
+
+from experiments._bagel_recipe import paper_recipe, paper_rewards
 from srum_jax.experiment import Experiment
 
 
 def experiment() -> Experiment:
     """The paper's recipe; training conditions on the original prompt, whatever the plan was."""
     return paper_recipe("bagel_cot")
+
+
+def rewards(folder: epath.Path) -> dict[str, dict[str, Any]]:
+    """Candidates that are planned first."""
+    return paper_rewards(think=True)

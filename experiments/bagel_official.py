@@ -6,10 +6,19 @@
 Hardware, time and score: not measured yet.
 """
 
-from experiments._bagel_recipe import official_recipe
+from typing import Any
+
+from etils import epath
+
+from experiments._bagel_recipe import official_recipe, official_rewards
 from srum_jax.experiment import Experiment
 
 
 def experiment() -> Experiment:
     """The released script's recipe."""
     return official_recipe("bagel_official")
+
+
+def rewards(folder: epath.Path) -> dict[str, dict[str, Any]]:
+    """Verification off, the authors' reply parser and their filter."""
+    return official_rewards()

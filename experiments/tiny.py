@@ -6,6 +6,7 @@ The records are drawn into the work directory, 40 % of the images deliberately w
 a random start. Two CPU cores are enough.
 """
 
+from experiments._tiny_rewards import rewards
 from srum_jax.data.pipeline import DataConfig
 from srum_jax.experiment import Experiment
 from srum_jax.mesh import MeshConfig
@@ -16,7 +17,7 @@ from srum_jax.training.config import TrainingConfig
 from srum_jax.training.optimizer import OptimizerConfig
 from srum_jax.worlds.shapes.prepare import prepare
 
-__all__ = ["experiment", "prepare"]
+__all__ = ["experiment", "prepare", "rewards"]
 
 
 def experiment() -> Experiment:

@@ -10,7 +10,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,21 +29,24 @@ from srum_jax.worlds.shapes.base_files import trained_base_config
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.pretraining import autoencoder as ae
 from srum_jax.worlds.shapes.pretraining.export import write_trained_base
+from srum_jax.worlds.shapes.pretraining.generator import GeneratorSettings, make_generator_step
 from srum_jax.worlds.shapes.pretraining.joint import JointSettings, make_joint_step
-from srum_jax.worlds.shapes.pretraining.samples import SampleSettings, batches_of
+from srum_jax.worlds.shapes.pretraining.samples import SampleSettings, batches_of, pictures_of
 from srum_jax.worlds.shapes.pretraining.stage_loop import PROGRESS, StageError, run_stage
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.scene import CATEGORIES
 
 GUIDANCE = (1.0, 1.5, 2.0, 3.0)
-STAGES = ("encoder", "decoder", "joint", "export")
+STAGES = ("encoder", "decoder", "joint", "generator", "export")
+_MORE_PICTURES = 5 << 32  # added to the seed: pictures that joint training has not seen
 _EPILOG = """
 examples:
   python -m experiments.tiny_pretrain --out runs/tiny_base
   python -m experiments.tiny_pretrain --out runs/tiny_base --stage encoder     # stages one by one; after the encoder,
   python -m experiments.tiny_pretrain --out runs/tiny_base --stage decoder &   # decoder and joint may run side by side
   python -m experiments.tiny_pretrain --out runs/tiny_base --stage joint
+  python -m experiments.tiny_pretrain --out runs/tiny_base --stage generator
 
 The checkpoint appears as OUT/base. An interrupted run goes on where it stopped when it is started again.
 
@@ -65,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=_count, default=0, help="of everything (default: %(default)s)")
     parser.add_argument("--steps", type=_count, default=JointSettings.steps,
                         help="of joint training (default: %(default)s)")
+    parser.add_argument("--generator-steps", type=_count, default=GeneratorSettings.steps,
+                        help="of the generation expert alone (default: %(default)s)")
     parser.add_argument("--encoder-steps", type=_count, default=ae.ENCODER_STAGE.steps,
                         help="default: %(default)s")
     parser.add_argument("--decoder-steps", type=_count, default=ae.DECODER_STAGE.steps,
@@ -111,6 +116,7 @@ class Run:
         self.decoder_settings = dataclasses.replace(ae.DECODER_STAGE, steps=arguments.decoder_steps)
         self.samples = SampleSettings(wrong_captions=arguments.wrong_captions)
         self.joint_settings = JointSettings(steps=arguments.steps)
+        self.generator_settings = GeneratorSettings(steps=arguments.generator_steps)
         self.config = trained_base_config()
 
     @functools.cached_property
@@ -149,17 +155,8 @@ class Run:
 
     def joint(self) -> nnx.State:
         """Everything but the autoencoder; finishes the stage if need be."""
-        encoder, scale, shift = self.encoder()
-        settings = self.joint_settings
+        settings, latents_of = self.joint_settings, self._latents_of()
         start, _, rest, step = make_joint_step(self.config, settings, self.seed)
-        deviation = float(np.exp(ae.LOGVAR / 2))
-
-        @jax.jit
-        def latents_of(pictures: jax.Array, key: jax.Array) -> jax.Array:
-            means = encoder.means(ae.unit_range(pictures))
-            latent = scale * (means + deviation * jax.random.normal(key, means.shape) - shift)
-            tokens = patchify(latent, self.config.latent_patch_size)
-            return tokens.reshape(len(tokens), -1, tokens.shape[-1])
 
         def inputs(number: int) -> tuple[jax.Array, Any]:
             batches = batches_of(self.seed, number, (settings.pictures, settings.questions), self.config, self.samples)
@@ -169,11 +166,38 @@ class Run:
         state = self._run("joint", start, inputs, lambda state, now: step(state, *now), settings, self.samples)
         return nnx.merge_state(state.average, rest)
 
+    def generator(self) -> nnx.State:
+        """The same with a generation expert that was trained further; finishes the stage if need be."""
+        settings, latents_of = self.generator_settings, self._latents_of()
+        start, rest, step = make_generator_step(self.config, settings, self.seed, self.joint())
+        seed = self.seed + _MORE_PICTURES
+
+        def inputs(number: int) -> tuple[jax.Array, Any]:
+            batch = pictures_of(seed, number, settings.pictures, self.config, self.samples)
+            key = jax.random.fold_in(jax.random.key(self.seed + 3), number)
+            return latents_of(batch.images[:, 0], key), batch
+
+        state = self._run("generator", start, inputs, lambda state, now: step(state, *now), settings, self.samples)
+        return nnx.merge_state(state.average, rest)
+
+    def _latents_of(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """Compiled: pictures uint8 [B, S, S, 3] and a key to latent tokens float32 [B, C, P]."""
+        encoder, scale, shift = self.encoder()
+        deviation = float(np.exp(ae.LOGVAR / 2))
+
+        def latents_of(pictures: jax.Array, key: jax.Array) -> jax.Array:
+            means = encoder.means(ae.unit_range(pictures))
+            latent = scale * (means + deviation * jax.random.normal(key, means.shape) - shift)
+            tokens = patchify(latent, self.config.latent_patch_size)
+            return tokens.reshape(len(tokens), -1, tokens.shape[-1])
+
+        return jax.jit(latents_of)
+
     def export(self) -> None:
         """Puts the parts together, writes the checkpoint, and measures it."""
         encoder, scale, shift = self.encoder()
         model = Bagel(trained_base_config(scale, shift), rngs=nnx.Rngs(self.seed))
-        nnx.update(model, self.joint())
+        nnx.update(model, self.generator())
         ae.complete(encoder.encoder, self.decoder().decoder, model.vae)
         progress = {name: json.loads((self.out / name / PROGRESS).read_text()) for name in STAGES[:-1]}
         recipe = {
@@ -182,6 +206,7 @@ class Run:
             "minutes": {name: round(entry["seconds"] / 60, 1) for name, entry in progress.items()},
             "samples": dataclasses.asdict(self.samples), "encoder": dataclasses.asdict(self.encoder_settings),
             "decoder": dataclasses.asdict(self.decoder_settings), "joint": dataclasses.asdict(self.joint_settings),
+            "generator": dataclasses.asdict(self.generator_settings),
         }
         base = write_trained_base(self.out / "base", nnx.state(model), scale, shift, recipe)
         print(f"wrote {os.fspath(base)}")

@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from etils import epath
 
@@ -47,20 +48,25 @@ class Experiment:
 # Makes what an experiment needs before it can run (records, a base model) and fills in where that lies.
 Prepare = Callable[[Experiment, epath.Path], Experiment]
 
+# Arguments of each stage of `tools.make_rewards run`; may write files that the stages need into the folder.
+Rewards = Callable[[epath.Path], Mapping[str, Mapping[str, Any]]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """An experiment's file, loaded: its settings, and what has to be made before it runs."""
+    """An experiment's file, loaded: its settings, what has to be made before it runs, and how rewards are made."""
 
     experiment: Experiment
     prepare: Prepare | None
+    rewards: Rewards | None
 
 
 def load_recipe(name_or_path: str) -> Recipe:
     """Finds an experiment by name in the `experiments` package, or in a user's own Python file.
 
-    The file defines `experiment() -> Experiment`, and may define `prepare(experiment, workdir) -> Experiment`. An
-    argument follows a colon: `bagel_lambda_sweep:0.25` calls `experiment("0.25")`.
+    The file defines `experiment() -> Experiment`, and may define `prepare(experiment, workdir) -> Experiment` and
+    `rewards(folder) -> {stage: {argument: value}}`. An argument follows a colon:
+    `bagel_lambda_sweep:0.25` calls `experiment("0.25")`.
 
     Raises:
       ExperimentError: no such experiment (with the nearest name), or a file without `experiment`.
@@ -93,7 +99,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     if not isinstance(experiment, Experiment):
         raise ExperimentError(f"{module.__file__}: experiment() returned {type(experiment).__name__}, expected "
                               "Experiment.")
-    return Recipe(experiment, getattr(module, "prepare", None))
+    return Recipe(experiment, getattr(module, "prepare", None), getattr(module, "rewards", None))
 
 
 def experiment_names() -> list[str]:

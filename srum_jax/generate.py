@@ -17,12 +17,19 @@ from tqdm import tqdm
 
 from srum_jax.generation.ahead import is_computing
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
-from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
+from srum_jax.generation.checkpoint_fingerprint import autoencoder_fingerprint, checkpoint_fingerprint
 from srum_jax.generation.image_store import FORMATS
+from srum_jax.generation.keyword_file import KeywordFileError, with_keywords
 from srum_jax.generation.model_arguments import UNUSABLE, add_model_arguments, fail, load_pipeline
 from srum_jax.generation.output_folder import DamagedError, OutputError, OutputFolder
 from srum_jax.generation.processes import ProcessError, Processes, find_processes
-from srum_jax.generation.prompt_file import PromptFileError, PromptList, prompts_of_texts, read_prompt_file
+from srum_jax.generation.prompt_file import (
+    DUPLICATE_PROMPT,
+    PromptFileError,
+    PromptList,
+    prompts_of_texts,
+    read_prompt_file,
+)
 from srum_jax.generation.prompt_formats import FormatError, find_format
 from srum_jax.generation.prompts import IdError, record_id
 from srum_jax.generation.resume import units_to_do
@@ -47,11 +54,12 @@ exit codes:
   0    all images of this process are there
   1    failed; what was committed is intact, and the same command goes on
   2    the arguments, prompts, settings or checkpoint cannot be used
-  3    as 0, but rows were left out (--on-error skip)
+  3    as 0, but more rows could not be used (--on-error skip) than --max-reject-rate allows
   130  interrupted; the same command goes on
 """
 
-_BAD_INPUT = (*UNUSABLE, PromptFileError, FormatError, IdError, RunChangedError, TooManyImagesError, ProcessError)
+_BAD_INPUT = (*UNUSABLE, PromptFileError, KeywordFileError, FormatError, IdError, RunChangedError, TooManyImagesError,
+              ProcessError)
 _FAILURES = (OutputError, DamagedError, NonFiniteError, OSError)
 
 
@@ -61,7 +69,22 @@ class _ArgumentError(ValueError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    args = _parser().parse_args(argv)
+    parser = argparse.ArgumentParser(
+        prog="python -m srum_jax.generate", description=__doc__, epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    return execute(parser.parse_args(argv))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_model_arguments(parser)
+    add_generation_arguments(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Runs the command: prints errors, and returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -95,11 +118,12 @@ def run(args: argparse.Namespace) -> int:
     this_run = Run(
         settings, [row.prompt for row in prompts.rows], checkpoint_fingerprint(args.checkpoint),
         {"think_generation": templates.checksums()["think_generation"]} if settings.think else {},
+        autoencoder_fingerprint(args.checkpoint),
     )
     begun = compare_run(this_run, folder)
     if args.dry_run:
         _print_table(_counts(prompts, plan) + _forecast(args.checkpoint, plan, settings, folder, processes))
-        return 3 if prompts.bad else 0
+        return _outcome(prompts, args.max_reject_rate)
     _make_folder(folder)
     folder.sweep()
     missing = _missing(share, folder, settings, args.repair) if begun else list(share)
@@ -123,23 +147,25 @@ def run(args: argparse.Namespace) -> int:
         *(summary["think"].items() if summary else ()),
         ("folder", f"{args.out}: " + ("complete" if summary else "images of other processes are missing")),
     ])
-    return 3 if prompts.bad else 0
+    return _outcome(prompts, args.max_reject_rate)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m srum_jax.generate", description=__doc__, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_model_arguments(parser)
-    add_generation_arguments(parser)
-    return parser
+def _outcome(prompts: PromptList, max_reject_rate: float) -> int:
+    """The exit code: 3 if too many rows could not be used. Those that --dedupe left out could have been."""
+    total = len(prompts.rows) + len(prompts.bad)
+    unusable = sum(row.reason != DUPLICATE_PROMPT for row in prompts.bad)
+    if unusable <= max_reject_rate * total:
+        return 0
+    return fail(f"{unusable} of {total} rows could not be used, more than --max-reject-rate {max_reject_rate} allows; "
+                "OUT/rejects has the reasons", 3)
 
 
 def _checked_prompts(args: argparse.Namespace, settings: GenerationSettings) -> tuple[PromptList, epath.Path]:
     """The prompts, and the folder that their pictures are relative to."""
     if args.limit is not None and args.limit < 1:
         raise _ArgumentError(f"--limit: expected a positive number, found {args.limit}.")
+    if not 0 <= args.max_reject_rate <= 1:
+        raise _ArgumentError(f"--max-reject-rate: expected a share in [0, 1], found {args.max_reject_rate}.")
     file = epath.Path(args.prompts) if args.prompts is not None else None
     set_name = args.set_name or ("prompt" if file is None else file.stem)
     try:
@@ -159,6 +185,10 @@ def _checked_prompts(args: argparse.Namespace, settings: GenerationSettings) -> 
                              on_checked=bar.update)
     if args.on_error == "stop":
         raise_bad_rows(prompts)
+    if args.dedupe:
+        prompts = prompts.deduplicated()
+    if args.keywords is not None:
+        prompts = with_keywords(prompts, args.keywords)
     return prompts, folder
 
 

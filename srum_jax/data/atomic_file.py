@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 from etils import epath
 
+from srum_jax.data.errors import WriteError
+
 PARTIAL_MARK = ".partial-"
 
 
@@ -48,14 +50,31 @@ def atomic_write(path: epath.PathLike) -> Iterator[BinaryIO]:
             sync(file)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error is the one to be told
+            temporary.unlink(missing_ok=True)
         raise
 
 
+def write_bytes(path: epath.PathLike, data: bytes) -> None:
+    """Writes a file atomically.
+
+    Raises:
+      WriteError: naming the file and the bytes that it needs.
+    """
+    try:
+        with atomic_write(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise WriteError(os.fspath(path), len(data), error) from error
+
+
 def write_text(path: epath.PathLike, text: str) -> None:
-    """Writes UTF-8 text atomically."""
-    with atomic_write(path) as file:
-        file.write(text.encode("utf-8"))
+    """Writes UTF-8 text atomically.
+
+    Raises:
+      WriteError: as `write_bytes`.
+    """
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:

@@ -18,6 +18,10 @@ class ImageError(ValueError):
     """Bytes that are not an image which can be trained on."""
 
 
+class ImageModeError(ImageError):
+    """A readable image without an 8-bit RGB form."""
+
+
 class CapacityError(ValueError):
     """A sample does not fit into the fixed buffers of a row."""
 
@@ -32,6 +36,18 @@ class DataError(ValueError):
     def __str__(self) -> str:
         place = self.file if self.record_number is None else f"{self.file}: record {self.record_number}"
         return f"{place}: {self.reason}"
+
+
+class WriteError(OSError):
+    """A file could not be written: names it, and the bytes that it needs."""
+
+    def __init__(self, file: str, num_bytes: int, error: OSError):
+        super().__init__(error.errno, error.strerror or str(error), file)
+        self.num_bytes = num_bytes
+
+    def __str__(self) -> str:
+        return (f"{self.filename}: cannot be written, {self.num_bytes} bytes ({self.strerror}). Make room and give the "
+                "same command again.")
 
 
 @dataclasses.dataclass(frozen=True)

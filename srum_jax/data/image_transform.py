@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from srum_jax.data.errors import ImageError
+from srum_jax.data.errors import ImageError, ImageModeError
 
 DEFAULT_MAX_PIXELS = 14 * 14 * 9 * 1024
 # What is opened at all. PIL would try every decoder it has, and for EPS start Ghostscript on the file's program.
@@ -68,6 +68,15 @@ class ImageHeader:
     format: str  # lower case: "png", "jpeg", "webp", ...
     width: int
     height: int
+    mode: str  # "RGB", "L", "RGBA", ...; see PIL
+    transparent: bool = False  # one of its colours is, in a mode without alpha
+
+    @property
+    def converted_from(self) -> str | None:
+        """What `to_rgb` will have to convert, None if nothing."""
+        if self.transparent:
+            return f"{self.mode} with a transparent colour"
+        return None if self.mode == "RGB" else self.mode
 
 
 def read_header(encoded: bytes) -> ImageHeader:
@@ -78,7 +87,8 @@ def read_header(encoded: bytes) -> ImageHeader:
     """
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
-            return ImageHeader((image.format or "").lower(), *image.size)
+            return ImageHeader((image.format or "").lower(), *image.size, image.mode,
+                               image.info.get("transparency") is not None)
     except _DECODE_ERRORS as error:
         raise ImageError(f"undecodable image: {_describe(error)}") from error
 
@@ -108,7 +118,7 @@ def with_pixels(image: Image.Image) -> Image.Image:
     except _DECODE_ERRORS as error:
         raise ImageError(f"undecodable image: {_describe(error)}") from error
     if image.mode not in _SUPPORTED_MODES:
-        raise ImageError(f"undecodable image: expected 8 bits a channel, found mode {image.mode!r}")
+        raise ImageModeError(f"undecodable image: expected 8 bits a channel, found mode {image.mode!r}")
     return image
 
 

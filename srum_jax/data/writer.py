@@ -7,21 +7,23 @@
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from srum_jax.data import atomic_file, tfds_metadata
-from srum_jax.data.errors import DataError, SchemaError
+from srum_jax.data.errors import DataError, SchemaError, WriteError
 from srum_jax.data.example_proto import encode_record
 from srum_jax.data.image_transform import read_header
 from srum_jax.data.schema import SCHEMA_VERSION, RewardRecord, canonical_json
+from srum_jax.data.shard_statistics import ShardStatistics
 from srum_jax.data.tfrecord import INDEX_SUFFIX, frame
 
 MANIFEST = "manifest.json"
@@ -81,30 +83,16 @@ class _Shard:
         self.file = None
         self.offsets = [0]
         self.digest = hashlib.sha256()
-        self.first_id = self.last_id = None
-        self.score_sum = self.score_square = 0.0
-        self.global_sum = self.global_square = 0.0
-        self.num_regions = self.num_negative = self.num_global = 0
-        self.regions_histogram: collections.Counter[int] = collections.Counter()
+        self.statistics = ShardStatistics()
 
     def write(self, record: RewardRecord, data: bytes) -> None:
-        self.open()
         framed = frame(data)
-        self.file.write(framed)
+        with self._writing(self.offsets[-1] + len(framed)):
+            self.open()
+            self.file.write(framed)
         self.digest.update(framed)
         self.offsets.append(self.offsets[-1] + len(framed))
-        self.first_id = record.record_id if self.first_id is None else self.first_id
-        self.last_id = record.record_id
-        for region in record.regions:
-            self.score_sum += region.score
-            self.score_square += region.score**2
-            self.num_negative += region.score < 0
-        self.num_regions += len(record.regions)
-        self.regions_histogram[len(record.regions)] += 1
-        if record.global_score is not None:
-            self.num_global += 1
-            self.global_sum += record.global_score
-            self.global_square += record.global_score**2
+        self.statistics.add(record)
 
     def open(self) -> None:
         """Opens the temporary file, at its end, if it is not open."""
@@ -114,41 +102,43 @@ class _Shard:
     def suspend(self) -> None:
         """Gives the file descriptor back."""
         if self.file is not None:
-            atomic_file.sync(self.file)
-            self.file.close()
+            with self._writing(self.offsets[-1]):
+                atomic_file.sync(self.file)
+                self.file.close()
             self.file = None
 
     def commit(self) -> dict[str, Any]:
         """Puts data and index under their names; returns what is known of them."""
-        self.open()  # a shard without records is an empty file
-        self.suspend()
-        self.temporary.replace(self.path)
-        with atomic_file.atomic_write(os.fspath(self.path) + INDEX_SUFFIX) as file:
-            file.write(np.asarray(self.offsets, "<u8").tobytes())
+        with self._writing(self.offsets[-1]):
+            self.open()  # a shard without records is an empty file
+            self.suspend()
+            self.temporary.replace(self.path)
+        atomic_file.write_bytes(os.fspath(self.path) + INDEX_SUFFIX, np.asarray(self.offsets, "<u8").tobytes())
         return {
             "file": self.path.name,
             "num_records": len(self.offsets) - 1,
             "num_bytes": self.offsets[-1],
             "sha256": self.digest.hexdigest(),
-            "first_id": self.first_id,
-            "last_id": self.last_id,
-            "statistics": {
-                "num_regions": self.num_regions,
-                "score_sum": self.score_sum,
-                "score_square_sum": self.score_square,
-                "num_negative_regions": self.num_negative,
-                "num_global": self.num_global,
-                "global_sum": self.global_sum,
-                "global_square_sum": self.global_square,
-                "regions_per_record": {str(n): count for n, count in sorted(self.regions_histogram.items())},
-            },
+            **self.statistics.to_json(),
         }
 
     def discard(self) -> None:
+        # On a full disk both may fail again; the first error is the one to be told.
         if self.file is not None:
-            self.file.close()
+            with contextlib.suppress(OSError):
+                self.file.close()
             self.file = None
-        self.temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self, num_bytes: int) -> Iterator[None]:
+        try:
+            yield
+        except WriteError:
+            raise
+        except OSError as error:
+            raise WriteError(os.fspath(self.path), num_bytes, error) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,6 +246,16 @@ class RecordWriter:
             oldest, _ = self._open.popitem(last=False)
             self._shards[oldest].suspend()
         return self._shards[number]
+
+    @property
+    def num_records(self) -> int:
+        """Records so far."""
+        return sum(len(shard.offsets) - 1 for shard in self._shards.values())
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all shards so far."""
+        return sum(shard.offsets[-1] for shard in self._shards.values())
 
     def reject(self, index: int, reason: str) -> None:
         """Counts a record that was offered and left out, so that the manifest accounts for every one."""

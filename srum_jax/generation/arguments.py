@@ -24,9 +24,16 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fields", metavar="prompt=A,id=B,category=C", help="names of the fields in the custom format")
     group.add_argument("--set-name", metavar="NAME", help="first part of every record's id (default: the file's name)")
     group.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    group.add_argument("--keywords", metavar="FILE", help="keywords of your own for some or all prompts: JSON lines "
+                       '{"id": "7", "keywords": ["sofa", "plate"]}, by the id in the prompt file')
+    group.add_argument("--dedupe", action="store_true",
+                       help="of rows with the same prompt, take the first; the others are listed in OUT/rejects")
     group.add_argument("--on-error", choices=("stop", "skip"), default="stop",
                        help="rows that cannot be used: stop before anything is generated (default), or leave them out, "
-                            "list them in OUT/rejects and end with exit code 3")
+                            "list them in OUT/rejects")
+    group.add_argument("--max-reject-rate", type=float, default=0.2, metavar="SHARE",
+                       help="with --on-error skip: exit with 3 if a larger share of the rows cannot be used (default: "
+                            "%(default)s)")
 
     group = parser.add_argument_group("images")
     group.add_argument("--num-candidates", type=int, default=1, metavar="K", help="images per prompt (default: 1)")
@@ -60,7 +67,8 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch-size", type=int, default=8, metavar="B", help="images made together (default: 8)")
     group.add_argument("--num-shards", type=int, default=16, metavar="N", help="folders that the images are spread "
                                                                                "over (default: 16)")
-    group.add_argument("--repair", action="store_true", help="make images again whose files were changed")
+    group.add_argument("--repair", action="store_true", help="make again what was changed; it goes to OUT/old, and so "
+                                                             "does what later stages made of it")
     group.add_argument("--dry-run", action="store_true", help="check everything, print counts, generate nothing")
 
     group = parser.add_argument_group("processes", "Each makes its share, on its own devices, and waits for no other.")

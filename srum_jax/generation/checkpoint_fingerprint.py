@@ -11,6 +11,7 @@ from srum_jax.weights.safetensors_read import SafetensorsFile
 _SAMPLE_BYTES = 4096
 _SMALL_FILES = (".json", ".txt", ".model", ".jinja")  # configurations and tokenizer
 _LARGEST_SMALL_FILE = 64 * 2**20
+_AUTOENCODER_FILE = "ae.safetensors"
 _REPORTS = ("export_report.json",)  # of how the weights were written
 
 
@@ -42,6 +43,20 @@ def checkpoint_fingerprint(checkpoint: epath.PathLike) -> str:
             continue
         digest.update(f"{file.name} {file.stat().length} {content}\n".encode())
     return digest.hexdigest()
+
+
+def autoencoder_fingerprint(checkpoint: epath.PathLike) -> str | None:
+    """The same of the autoencoder's file alone; None where it has no file of its own.
+
+    Args:
+      checkpoint: as for `checkpoint_fingerprint`.
+
+    Raises:
+      WeightsError: the file is damaged.
+    """
+    path = epath.Path(checkpoint)
+    file = (path if path.is_dir() else path.parent) / _AUTOENCODER_FILE
+    return _weights_sha256(file) if file.exists() else None
 
 
 def _weights_sha256(path: epath.Path) -> str:

@@ -6,19 +6,24 @@
     generate/done/00003-of-00016.json             the shard is complete
     rejects/generate-00003-of-00016.jsonl         rows that were left out
     summary-generate.json                         all shards are complete
+    old/                                          what was set aside, under its own path and a number
 
 A unit's files are written by the one process that it belongs to. The others are created once, by whichever process
 comes first, and every process would write the same bytes. So temporary names need no random part, and what a killed
 process leaves is replaced or removed by the next run.
 """
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
 from srum_jax.data.atomic_file import is_local, sync
+from srum_jax.generation.set_aside import withdraw
 from srum_jax.generation.work_units import Unit
 
 
@@ -65,10 +70,10 @@ class OutputFolder:
                          and not path.name.startswith("."))
         return found
 
-    def withdraw(self, unit: Unit) -> None:
-        """Takes back a commit, so that the unit can be made again."""
-        for path in (self.summary, self.done(unit.shard), self.chunk(unit)):
-            path.unlink(missing_ok=True)
+    def withdraw(self, unit: Unit) -> list[epath.Path]:
+        """Takes back a commit, so that the unit can be made again; what it consisted of, and what later stages made of
+        it, goes to `old/`. Returns where it is now."""
+        return withdraw(self.root, "generate", self.shard_name(unit.shard), self.chunk(unit).name)
 
     def write(self, path: epath.Path, data: bytes) -> None:
         """Writes, or replaces, a file of a unit that belongs to this process.
@@ -79,8 +84,9 @@ class OutputFolder:
         temporary = path.parent / f".{path.name}.partial"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(temporary, data)
-            temporary.replace(path)
+            with _alone(temporary):
+                _write(temporary, data)
+                temporary.replace(path)
         except OSError as error:
             _discard(temporary)
             raise _output_error(path, data, error) from error
@@ -101,12 +107,13 @@ class OutputFolder:
         temporary = path.parent / f".{path.name}.partial-{self.process}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(temporary, data)
-            if is_local(path):
-                os.link(temporary, path)  # unlike a rename, it never replaces
-                temporary.unlink()
-            else:
-                temporary.replace(path)
+            with _alone(temporary):
+                _write(temporary, data)
+                if is_local(path):
+                    os.link(temporary, path)  # unlike a rename, it never replaces
+                    temporary.unlink()
+                else:
+                    temporary.replace(path)
         except FileExistsError:
             _discard(temporary)
             _must_hold(path, data)
@@ -129,6 +136,38 @@ class OutputFolder:
                 if path.name.startswith(".") and ".partial-" in path.name and owner.isdecimal() and (
                         int(owner) == self.process or (self.process == 0 and int(owner) >= self.num_processes)):
                     path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(temporary: epath.Path) -> Iterator[None]:
+    """Holds a temporary name for this process: the same command may have been started twice by mistake.
+
+    The lock is on the file, and a process that dies lets go of it. Who waited for it finds that the file has got its
+    final name meanwhile, and begins another one.
+    """
+    if not is_local(temporary):  # objects of a bucket appear whole
+        yield
+        return
+    descriptor = None
+    try:
+        while descriptor is None:
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+            with contextlib.suppress(OSError):  # a file system without locks: as if nobody else were there
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not _is_still(temporary, descriptor):
+                os.close(descriptor)
+                descriptor = None
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _is_still(path: epath.Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _write(path: epath.Path, data: bytes) -> None:

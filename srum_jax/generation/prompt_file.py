@@ -12,6 +12,7 @@ from etils import epath
 from srum_jax.generation.prompt_formats import PromptFormat
 from srum_jax.generation.prompts import IdError, Prompt
 
+DUPLICATE_PROMPT = "duplicate_prompt"  # left out because it was asked for, not because it cannot be used
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -57,6 +58,20 @@ class PromptList:
         bad = [*self.bad, *(result for result in results if isinstance(result, BadRow))]
         rows = [result for result in results if isinstance(result, Row)]
         return PromptList(rows, sorted(bad, key=lambda row: row.index), self.source)
+
+    def deduplicated(self) -> "PromptList":
+        """Keeps the first of rows that ask for the same thing: the same text, picture and size."""
+        lines: dict[tuple, int] = {}
+
+        def check(row: Row) -> "Row | BadRow":
+            prompt = row.prompt
+            first = lines.setdefault((prompt.prompt, prompt.image, prompt.height, prompt.width), row.line)
+            if first == row.line:
+                return row
+            return BadRow(prompt.index, row.line, DUPLICATE_PROMPT, f"the same prompt as in line {first} (--dedupe)",
+                          prompt.source_id)
+
+        return self.checked(check)
 
     def limited(self, count: int | None) -> "PromptList":
         """The rows among the first `count` places."""

@@ -33,16 +33,14 @@ class Prompt:
     width: int | None = None
     image: str | None = None  # the picture to be edited, relative to the folder of the prompt file
     image_sha256: str | None = None  # of that file, hexadecimal
+    keywords: tuple[str, ...] | None = None  # nouns that the prompt names, as base forms; None: found here
+    has_directive: bool | None = None  # whether the prompt says how things are arranged; None: found here
 
-    @property
-    def keywords(self) -> list[str]:
-        """Nouns that the prompt names, as base forms."""
-        return keywords(self.prompt)
-
-    @property
-    def has_directive(self) -> bool:
-        """Whether the prompt says how things are arranged."""
-        return has_directive(self.prompt)
+    def __post_init__(self):
+        if self.keywords is None:
+            object.__setattr__(self, "keywords", tuple(keywords(self.prompt)))
+        if self.has_directive is None:
+            object.__setattr__(self, "has_directive", has_directive(self.prompt))
 
     def record_id(self, candidate: int) -> str:
         """Names one image everywhere, files included."""
@@ -51,14 +49,14 @@ class Prompt:
     def to_json(self) -> dict[str, Any]:
         """Fields in the order of the file; those that are optional and absent are left out."""
         fields = {"index": self.index, "set": self.set, "source_id": self.source_id, "category": self.category,
-                  "prompt": self.prompt}
+                  "prompt": self.prompt, "keywords": list(self.keywords), "has_directive": self.has_directive}
         return fields | {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) not in (None, ())}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Prompt":
         """The inverse of `to_json`; fields that this version does not know are ignored."""
         known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: tuple(value) if name == "tags" else value for name, value in fields.items()
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
                       if name in known})
 
 

@@ -1,6 +1,7 @@
 """Which units are there already, and whether they are as they were written."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,10 @@ from srum_jax.data.atomic_file import file_sha256
 from srum_jax.generation.output_folder import DamagedError, OutputFolder
 from srum_jax.generation.records import image_path
 from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.generation.set_aside import set_aside
 from srum_jax.generation.work_units import Unit
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def units_to_do(
@@ -21,7 +25,8 @@ def units_to_do(
     repair: bool = False,
     on_checked: Callable[[Unit], None] = lambda unit: None,
 ) -> list[Unit]:
-    """The units that are not committed. A commit whose images are not all there is withdrawn.
+    """The units that are not committed. A commit whose images are not all there is withdrawn, and with it what later
+    stages made of it; nothing is deleted, see `set_aside`.
 
     Args:
       units: of this process.
@@ -41,12 +46,16 @@ def units_to_do(
             continue
         try:
             intact = _is_intact(unit, folder, settings)
-        except DamagedError:
+        except DamagedError as error:
             if not repair:
                 raise
+            _LOGGER.warning("%s", error)
+            _set_changed_images_aside(unit, folder, settings)
             intact = False
         if not intact:
-            folder.withdraw(unit)
+            moved = folder.withdraw(unit)
+            _LOGGER.warning("made again: unit %s of shard %d; set aside: %s", unit.name, unit.shard,
+                            ", ".join(str(path.relative_to(folder.root)) for path in moved))
             missing.append(unit)
         on_checked(unit)
     return missing
@@ -74,6 +83,18 @@ def read_chunk(path: epath.Path) -> list[dict[str, Any]]:
 _REPAIR = "It was changed after it was written; --repair makes it again."
 
 
+def _set_changed_images_aside(unit: Unit, folder: OutputFolder, settings: GenerationSettings) -> None:
+    """Of a unit whose records can be read. Before the commit is withdrawn: afterwards nobody knows what was changed."""
+    try:
+        recorded = {record.get("record_id"): record["image_sha256"] for record in read_chunk(folder.chunk(unit))}
+    except DamagedError:
+        return
+    for job in unit.jobs:
+        image = folder.generate / image_path(job, settings)
+        if image.exists() and file_sha256(image) != recorded.get(job.record_id):
+            set_aside(folder.root, image)
+
+
 def _is_intact(unit: Unit, folder: OutputFolder, settings: GenerationSettings) -> bool:
     chunk = folder.chunk(unit)
     records = read_chunk(chunk)
@@ -89,8 +110,6 @@ def _is_intact(unit: Unit, folder: OutputFolder, settings: GenerationSettings) -
             raise DamagedError(f"{image}: expected the file with SHA-256 {record['image_sha256'][:12]}..., as recorded "
                                f"in {chunk.name}, found another. {_REPAIR}")
     return True
-
-
 
 
 def _listed(names: Sequence[Any]) -> str:

@@ -26,6 +26,7 @@ class Run:
     prompts: list[Prompt]
     checkpoint_sha256: str
     templates: dict[str, str]  # name -> SHA-256, of those that are used
+    vae_sha256: str | None = None  # fingerprint of the autoencoder's file, where it has one of its own
 
     def to_json(self) -> dict[str, Any]:
         """Contents of `run.json`; no dates, paths or names of machines."""
@@ -40,6 +41,7 @@ class Run:
             },
             "generate": {
                 "checkpoint_sha256": self.checkpoint_sha256,
+                **({} if self.vae_sha256 is None else {"vae_sha256": self.vae_sha256}),
                 "templates": self.templates,
                 "settings": {name: value for name, value in self.settings.to_json().items() if name != "num_shards"},
             },
@@ -74,12 +76,21 @@ def _compare(path: epath.Path, settings: Mapping[str, Any]) -> None:
         before = json.loads(path.read_bytes())
     except ValueError as error:
         raise RunChangedError(f"{path}: not valid JSON ({error}); use another --out.") from error
+    raise_differences(path, before, settings, "Use another --out, or the same settings.")
+
+
+def raise_differences(path: epath.Path, before: Any, settings: Any, advice: str) -> None:
+    """Compares what a folder was begun with and what it is to be now.
+
+    Raises:
+      RunChangedError: lists the differences, and the advice.
+    """
     differences = list(_differences(before, json.loads(json.dumps(settings)), ""))
     if differences:
         raise RunChangedError("\n  ".join([
             f"{path}: this folder was begun with something else:",
             *(f"{name}: the folder {_shown(old)}, this command {_shown(new)}" for name, old, new in differences),
-            "Use another --out, or the same settings.",
+            advice,
         ]))
 
 

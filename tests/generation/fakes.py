@@ -63,8 +63,9 @@ def run(out, prompts, settings=SETTINGS, pipeline=None, process=0, processes=1, 
 
 
 def contents(folder):
-    """Every file below a folder, with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file below a folder, with its bytes; without what was set aside."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.relative_to(folder).parts[0] != "old"}
 
 
 def records(folder):

@@ -216,6 +216,17 @@ def test_a_frozen_file_that_was_changed_is_named_with_its_line(tmp_path):
 
 
 def test_the_reader_of_the_frozen_file_passes_over_fields_that_it_does_not_know(tmp_path):
-    fields = Prompt(0, "s", "1", "a").to_json() | {"keywords": ["sofa"], "has_directive": True}
+    fields = Prompt(0, "s", "1", "a").to_json() | {"later": ["sofa"]}
     (tmp_path / "prompts.jsonl").write_text(json.dumps(fields))
     assert read_jsonl(tmp_path / "prompts.jsonl") == [Prompt(0, "s", "1", "a")]
+
+
+def test_the_frozen_file_says_what_a_prompt_names_and_an_older_one_leaves_that_to_the_reader(tmp_path):
+    prompt = Prompt(0, "s", "1", "two sofas left of a plate", keywords=("divan",))
+    assert prompt.to_json()["keywords"] == ["divan"] and prompt.to_json()["has_directive"] is True
+    (tmp_path / "prompts.jsonl").write_bytes(to_jsonl([prompt]))
+    assert read_jsonl(tmp_path / "prompts.jsonl") == [prompt]
+    older = {name: value for name, value in prompt.to_json().items() if name not in ("keywords", "has_directive")}
+    (tmp_path / "prompts.jsonl").write_text(json.dumps(older))
+    (read,) = read_jsonl(tmp_path / "prompts.jsonl")
+    assert read.keywords == ("sofa", "plate") and read.has_directive

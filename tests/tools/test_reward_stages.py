@@ -63,8 +63,8 @@ def scores_for(path, prompts=PROMPTS, **changes):
 
 
 def all_stages(out, scores):
-    assert main(["segment", "--out", str(out), "--provider", "components"]) == 0
-    assert main(["judge", "--out", str(out), "--judge", scores]) == 0
+    assert main(["segment", "--out", str(out), "--provider", "components"]) in (0, 3)
+    assert main(["judge", "--out", str(out), "--judge", scores]) in (0, 3)
     return main(["export", "--out", str(out), "--num-record-shards", "2"])
 
 
@@ -100,7 +100,7 @@ def test_the_stages_lead_from_pictures_to_verified_records(whole, capsys):
     assert [tuple(region.box) for region in first.regions] == [(6, 4, 20, 14)] and first.regions[0].score == 0.5
     assert first.global_score == np.float32(0.8) and not records["set-1-c00"].has_directive
     assert records["set-1-c00"].global_score == np.float32(0.4)  # no directive: neutral band
-    assert first.provenance["stages"]["judge"]["judge"]["kind"] == "jsonl"
+    assert first.provenance["judge"]["kind"] == "jsonl"
     assert main(["export", "--out", str(whole)]) == 0
     assert "exported before; all checksums and counts hold" in capsys.readouterr().out
 
@@ -250,6 +250,9 @@ def test_the_model_answers_calls_of_equal_settings_in_batches_and_keeps_their_or
     replies = ModelJudge(pipeline, 2).answer(calls)
     assert [reply.text.split()[1] for reply in replies] == [f"0.{i}" for i in range(7)]
     assert sorted(pipeline.batches) == [(2, 11, None, True)] * 2 + [(2, 21, None, True)] * 2
+    pipeline.batches.clear()
+    assert len(ModelJudge(pipeline, 16).answer(calls[:5])) == 5  # three and two calls
+    assert sorted(rows for rows, *_ in pipeline.batches) == [2, 4]
 
 
 def test_dialogues_side_by_side_are_those_one_by_one():

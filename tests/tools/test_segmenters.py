@@ -1,3 +1,6 @@
+import shutil
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +8,9 @@ from hypothesis import strategies as st
 
 from srum_jax.rewards.judgement.selection import select_regions
 from srum_jax.rewards.judgement.verdict import Shows
+from srum_jax.rewards.mask_rle import decode_mask
 from srum_jax.rewards.proposals import RawProposal, clean_proposals
+from srum_jax.worlds.shapes.truth_masks import mask_box
 from tools.make_rewards.segmenters.components import Components, ComponentsConfig
 from tools.make_rewards.segmenters.sam import Sam, SamConfig, SamError, suppress
 
@@ -22,6 +27,13 @@ def test_components_are_half_open_boxes_with_their_pixels():
     found = Components(ComponentsConfig()).propose(picture())
     assert [(p.corners, p.area) for p in found] == [((10, 5, 30, 15), 200), ((40, 20, 50, 35), 150)]
     assert Components(ComponentsConfig()).propose(np.zeros((8, 8, 3), np.uint8)) == []
+
+
+def test_components_keep_their_masks_when_asked():
+    found = Components(ComponentsConfig(), keep_masks=True).propose(picture())
+    assert [decode_mask(p.rle).sum() for p in found] == [200, 150]
+    assert (np.argwhere(decode_mask(found[0].rle)) == np.argwhere(picture()[..., 0] == 200)).all()
+    assert Components(ComponentsConfig()).propose(picture())[0].rle is None
 
 
 def test_proposals_are_cleaned_sorted_and_limited_and_every_drop_is_counted():
@@ -104,18 +116,64 @@ def test_a_sam_of_random_weights_proposes_boxes_inside_the_image(random_sam):
     for proposal in found:
         x0, y0, x1, y1 = proposal.corners
         assert 0 <= x0 < x1 <= 60 and 0 <= y0 < y1 <= 40 and 0 < proposal.area <= (x1 - x0) * (y1 - y0)
+        assert proposal.rle is None
     fewer = Sam(random_sam, SamConfig(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0,
                                       nms_thresh=0.1), "cpu").propose(picture())
     assert len(fewer) < len(found)
 
 
-def test_a_checkpoint_that_is_no_sam_is_an_error_that_says_what_to_do(tmp_path, random_sam):
-    with pytest.raises(SamError, match=r"found no config.json; point --sam-model to"):
-        Sam(tmp_path, SamConfig())
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"no")
-    with pytest.raises(SamError, match="cannot be loaded"):
-        Sam(tmp_path, SamConfig())
+def test_masks_that_are_kept_have_the_box_and_the_area_of_their_proposal(random_sam):
+    lenient = SamConfig(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0, nms_thresh=1.0)
+    for proposal in Sam(random_sam, lenient, "cpu", keep_masks=True).propose(picture()):
+        mask = decode_mask(proposal.rle)
+        assert mask.shape == (40, 60) and mask.sum() == proposal.area
+        assert tuple(mask_box(mask)) == tuple(proposal.corners)
+
+
+def copied(random_sam, directory):
+    shutil.copytree(random_sam, directory)
+    return directory
+
+
+def change_config(directory):
+    (directory / "config.json").write_text('{"model_type": "bert"}')
+
+
+def cut_weights(directory):
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def lose_a_tensor(directory):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(directory / "model.safetensors")
+    del tensors["mask_decoder.iou_token.weight"]
+    save_file(tensors, directory / "model.safetensors")
+
+
+@pytest.mark.parametrize("damage, message", [
+    (shutil.rmtree, "found no such directory; point --sam-model to"),
+    (lambda directory: (directory / "config.json").unlink(), "found no config.json; point --sam-model to"),
+    (lambda directory: (directory / "model.safetensors").unlink(), "found no model.safetensors; point --sam-model"),
+    (lambda directory: (directory / "config.json").write_bytes(b"\xff{"), "config.json: expected JSON"),
+    (change_config, "expected a checkpoint with model_type 'sam', found 'bert'"),
+    (cut_weights, "cannot be loaded"),
+    (lose_a_tensor, r"lacks 1 of the model's tensors \(mask_decoder.iou_token.weight"),
+    (lambda directory: (directory / "preprocessor_config.json").unlink(), "64 x 64 pixels, found one for 1024 x 1024"),
+    (lambda directory: (directory / "preprocessor_config.json").write_text("{"), "cannot be loaded"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_a_checkpoint_that_is_no_whole_sam_is_an_error_that_says_what_to_do(tmp_path, random_sam, damage, message):
+    directory = copied(random_sam, tmp_path / "sam")
+    damage(directory)
+    with pytest.raises(SamError, match=message):
+        Sam(directory, SamConfig())
+
+
+def test_without_pytorch_the_error_says_what_to_install(random_sam, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SamError, match=r"PyTorch, which is not installed.*pip install 'srum-jax\[rewards\]'"):
+        Sam(random_sam, SamConfig())
 
 
 def test_parameters_out_of_range_are_errors():

@@ -14,11 +14,11 @@ from srum_jax.rewards.judgement import official_reply
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, reward_map
 from tools.check_parity.result import GroupResult, Pair, Unchecked, compare_floats
 from tools.check_parity.tensors import read_tensors
+from tools.make_rewards.official_format import official_training_entry
 
 # Boxes of these cases are used as the authors' loader uses them: their ends are exclusive.
 _OFFICIAL = RewardMapConfig.official(edge="half_open")
 _TOLERANCE = 1e-6
-_LATER = {"training_records.json": "the authors' formatter of judged records is not part of this version"}
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "parse_vlm_evaluation_output": lambda reply: {str(n): r for n, r in official_reply.official_regions(reply).items()},
     "parse_global_layout_output": official_reply.official_layout,
@@ -62,12 +62,12 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
         wrong = [f"{name}: expected {expected}, found {found}" for name, expected, found in raised if expected != found]
         results.append(GroupResult("reward_maps.raises", 0.0, 0.0, "exact", len(raised), not wrong, "; ".join(wrong)))
     results += [Unchecked(key, "no case in reward_maps.json names it") for key in sorted(set(tensors) - used)]
-    texts = {"judge_replies.json": _reply, "detailed_prompt.json": _detailed_prompt}
+    texts = {"judge_replies.json": _reply, "detailed_prompt.json": _detailed_prompt,
+             "training_records.json": _training_record}
     results += [_compare_texts(directory / name, find) for name, find in texts.items() if (directory / name).exists()]
     for path in sorted(directory.iterdir()):
         if path.name not in ("reward_maps.json", "reward_maps.safetensors", *texts):
-            reason = _LATER.get(path.name, "describes the case, or is unknown to this command")
-            results.append(Unchecked(path.name, reason))
+            results.append(Unchecked(path.name, "describes the case, or is unknown to this command"))
     return results
 
 
@@ -86,6 +86,10 @@ def _reply(case: dict[str, Any]) -> Any:
 def _detailed_prompt(case: dict[str, Any]) -> str:
     found = detailed_prompt(case["text"])
     return _NO_DETAILED_PROMPT if found is None else found
+
+
+def _training_record(case: dict[str, Any]) -> dict[str, Any] | None:
+    return official_training_entry(case["record"], case["prompt_of_image"])
 
 
 def _full_map(case: dict[str, Any]) -> np.ndarray:

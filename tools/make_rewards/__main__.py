@@ -4,32 +4,40 @@ Each subcommand lives in a module of its own with `add_arguments(parser)` and `r
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 
 from srum_jax.data.errors import DataError
 from srum_jax.generation.output_folder import DamagedError
 from srum_jax.generation.run_file import RunChangedError
-from tools.make_rewards import export, import_jsonl, judge, segment, verify
+from tools.make_rewards import export, generate, import_generated, import_jsonl, judge, report, run, segment, verify
 from tools.make_rewards.errors import ArgumentError
+from tools.make_rewards.interruption import EXIT_CODE, MESSAGE, ends_in_time
 from tools.make_rewards.judge import NonFiniteJudgeError
 
 _COMMANDS = {
+    "run": run,
+    "generate": generate,
     "segment": segment,
     "judge": judge,
     "export": export,
+    "import-generated": import_generated,
     "import-jsonl": import_jsonl,
     "verify": verify,
+    "report": report,
 }
 
 _EPILOG = """
 examples:
-  python -m srum_jax.generate --checkpoint BAGEL-7B-MoT --prompts train_comp.json --prompt-format t2i_compbench \\
-      --think --out runs/comp
+  python -m tools.make_rewards run --experiment tiny --out runs/tiny
+  python -m tools.make_rewards run --experiment bagel_cot --checkpoint BAGEL-7B-MoT --sam-model sam-vit-huge \\
+      --prompts train_comp.json --out runs/comp
+  python -m tools.make_rewards generate --checkpoint BAGEL-7B-MoT --prompts train_comp.json \\
+      --prompt-format t2i_compbench --think --out runs/comp
   python -m tools.make_rewards segment --out runs/comp --sam-model sam-vit-huge
   python -m tools.make_rewards judge --out runs/comp --checkpoint BAGEL-7B-MoT
   python -m tools.make_rewards export --out runs/comp
+  python -m tools.make_rewards report runs/comp --out report
   python -m tools.make_rewards import-jsonl --jsonl srum.jsonl --images images/ --out records/ --name srum-rewards
   python -m tools.make_rewards verify records/
 
@@ -54,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
         module.add_arguments(command)
     arguments = parser.parse_args(argv)
-    previous = signal.signal(signal.SIGTERM, _interrupt)  # so that a preempted run tidies up like an interrupted one
     try:
-        return _COMMANDS[arguments.command].run(arguments)
+        with ends_in_time():
+            return _COMMANDS[arguments.command].run(arguments)
     except (ArgumentError, RunChangedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -64,14 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; what was committed is kept, give the same command again to go on", file=sys.stderr)
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+        print(MESSAGE, file=sys.stderr)
+        return EXIT_CODE
 
 
 if __name__ == "__main__":

@@ -5,27 +5,36 @@ shards. Given --official-jsonl, the authors' training format is written beside t
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from etils import epath
 from tqdm import tqdm
 
-import srum_jax
 from srum_jax.data.atomic_file import atomic_write, write_json
-from srum_jax.data.errors import SchemaError
+from srum_jax.data.errors import SchemaError, WriteError
+from srum_jax.data.image_transform import read_header
+from srum_jax.data.records_source import read_manifest
 from srum_jax.data.schema import RewardRecord
-from srum_jax.data.writer import RecordWriter, num_shards_for
+from srum_jax.data.sidecars import restore_sidecars
+from srum_jax.data.writer import MANIFEST, RecordWriter, num_shards_for
+from srum_jax.generation.output_folder import DamagedError
+from srum_jax.generation.run_file import raise_differences
 from tools.make_rewards.errors import ArgumentError, Reject, Rejects
 from tools.make_rewards.judge import SEGMENT
 from tools.make_rewards.judge import STAGE as JUDGE
 from tools.make_rewards.official_format import official_entry
+from tools.make_rewards.provenance import record_provenance, run_provenance, shared_provenance, stage_settings
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
 from tools.make_rewards.reward_record import OFFICIAL_RULES, PAPER_RULES, ExportRules, reward_record
-from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder
-from tools.make_rewards.verify import verify_records
+from tools.make_rewards.stage_folder import GENERATE, RunFolder
+from tools.make_rewards.verify import print_problems
+from tools.make_rewards.verify_records import verify_records
+from tools.make_rewards.verify_run import verify_run
 
 SUMMARY = "write reward records from judged images"
 STAGE = "export"
@@ -44,70 +53,142 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "(paper: drop, official: keep)")
     parser.add_argument("--num-record-shards", type=int, metavar="N", help="default: by size, about 512 MiB each")
     parser.add_argument("--official-jsonl", metavar="FILE", help="write the authors' training format too")
-    parser.add_argument("--max-reject-rate", type=float, default=0.2, metavar="SHARE",
-                        help="exit with 3 if a larger share is rejected (default: %(default)s)")
+    parser.add_argument("--verify", action="store_true",
+                        help="then prove that prompts x candidates = exported + rejected, every id occurs once, and "
+                             "all checksums hold (as `verify OUT`)")
+    add_reject_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
-    if not 0 <= arguments.max_reject_rate <= 1:
-        raise ArgumentError(f"--max-reject-rate: expected a share in [0, 1], found {arguments.max_reject_rate}.")
+    check_reject_rate(arguments.max_reject_rate)
     folder = RunFolder(arguments.out)
     preset = _PRESETS[arguments.preset]
     rules = ExportRules(arguments.global_zero or preset.global_zero, arguments.no_region or preset.no_region)
+    settings = {"rules": {"global_zero": rules.global_zero, "no_region": rules.no_region},
+                "stages": stage_settings(folder)}
     out = folder.root / STAGE
-    if (out / "manifest.json").exists():
-        return _already_there(out)
+    if (out / MANIFEST).exists():
+        code = _already_there(out, settings, arguments.verify)
+        if not code and arguments.official_jsonl is not None:
+            _write_official(arguments.official_jsonl, folder, rules)
+    else:
+        _export(arguments, folder, rules, settings)
+        code = 0
+    if not code and arguments.verify:
+        code = int(print_problems(verify_run(folder.root), folder.root) > 0)
+        if not code:
+            print(f"{folder.root}: prompts x candidates = exported + rejected, every id once, all checksums hold")
+    return code or _outcome(read_manifest(out).counts, arguments.max_reject_rate, folder.root)
+
+
+def _export(
+    arguments: argparse.Namespace, folder: RunFolder, rules: ExportRules, settings: dict[str, Any]
+) -> None:
     candidates = sum(len(folder.lines(GENERATE, unit)) for unit in folder.units)
     num_shards = arguments.num_record_shards
     if num_shards is None:
         num_shards = num_shards_for(_num_bytes(folder), max(candidates, 1))
-    rejects = Rejects()
-    settings = {"rules": {"global_zero": rules.global_zero, "no_region": rules.no_region},
-                "stages": _stage_settings(folder)}
-    official: list[str] = []
+    rejects, shared = Rejects(), shared_provenance(settings)
     try:
-        writer = RecordWriter(out, name=arguments.name, num_shards=num_shards, settings=settings,
-                              provenance=_provenance(folder))
+        writer = RecordWriter(folder.root / STAGE, name=arguments.name, num_shards=num_shards, settings=settings,
+                              provenance=run_provenance(settings))
     except ValueError as error:
         raise ArgumentError(str(error)) from error
     with writer:
+        with _official_file(arguments.official_jsonl) as official:
+            for generation, segmentation, judgement in _images(folder):
+                try:
+                    record = _record(folder, generation, segmentation, judgement, rules,
+                                     record_provenance(shared, generation))
+                    writer.write(record)
+                    _count_conversion(record, rejects)
+                    official(record, generation["image"])
+                except (Reject, SchemaError) as error:
+                    reject = error if isinstance(error, Reject) else Reject("schema_error", str(error))
+                    writer.reject(generation["index"], reject.reason)
+                    rejects.add(generation["record_id"], STAGE, reject, index=generation["index"],
+                                candidate=generation["candidate"])
+        # Before the manifest: whoever finds that has the others too.
+        rejects.write(folder.root / "rejects" / f"{STAGE}-00000-of-00001.jsonl")
+        summary = {"prompts": len(folder.prompts), "candidates": candidates, "exported": writer.num_records,
+                   "rejected": dict(sorted(rejects.reasons.items())),
+                   "reject_rate": rejects.total / candidates if candidates else 0.0,
+                   "warnings": dict(sorted(rejects.warnings.items())), "num_shards": num_shards,
+                   "num_bytes": writer.num_bytes}
+        write_json(folder.root / f"summary-{STAGE}.json", summary)
+        writer.close(num_prompts=len(folder.prompts))
+    print(json.dumps(summary, indent=1))
+
+
+@contextlib.contextmanager
+def _official_file(path: str | None) -> Iterator[Callable[[RewardRecord, str], None]]:
+    """Takes records and writes them as the authors do; does nothing without a path."""
+    if path is None:
+        yield lambda record, image: None
+        return
+    size = 0
+
+    def write(record: RewardRecord, image: str) -> None:
+        nonlocal size
+        line = json.dumps(official_entry(record, image), ensure_ascii=False).encode() + b"\n"
+        size += len(line)
+        try:
+            file.write(line)
+        except OSError as error:
+            raise WriteError(path, size, error) from error
+
+    other = None  # what went wrong elsewhere while the file was open
+    try:
+        with atomic_write(path) as file:
+            try:
+                yield write
+            except OSError as error:
+                other = error
+                raise
+    except OSError as error:
+        if error is other:
+            raise
+        raise WriteError(path, size, error) from error
+
+
+def _write_official(path: str, folder: RunFolder, rules: ExportRules) -> None:
+    """Of records that were exported before."""
+    with _official_file(path) as official:
         for generation, segmentation, judgement in _images(folder):
             try:
-                record = _record(folder, generation, segmentation, judgement, rules)
-                writer.write(record)
-                if arguments.official_jsonl is not None:
-                    official.append(json.dumps(official_entry(record, generation["image"]), ensure_ascii=False))
-            except Reject as reject:
-                writer.reject(generation["index"], reject.reason)
-                rejects.add(generation["record_id"], STAGE, reject)
-            except SchemaError as error:
-                writer.reject(generation["index"], "schema_error")
-                rejects.add(generation["record_id"], STAGE, Reject("schema_error", str(error)))
-        rejects.write(folder.root / "rejects" / f"{STAGE}-00000-of-00001.jsonl")
-        if arguments.official_jsonl is not None:
-            with atomic_write(arguments.official_jsonl) as file:
-                file.write("".join(line + "\n" for line in official).encode())
-        manifest = writer.close(num_prompts=candidates)
-    share = rejects.total / candidates if candidates else 0.0
-    summary = {"candidates": candidates, "exported": manifest.num_records,
-               "rejected": dict(sorted(rejects.reasons.items())), "reject_rate": share,
-               "num_shards": manifest.num_shards, "num_bytes": manifest.num_bytes}
-    write_json(folder.root / f"summary-{STAGE}.json", summary)
-    print(json.dumps(summary, indent=1))
-    if share > arguments.max_reject_rate:
-        print(f"error: {rejects.total} of {candidates} images became no record, more than --max-reject-rate "
-              f"{arguments.max_reject_rate} allows; the reasons are in {folder.root / 'rejects'}", file=sys.stderr)
-        return 3
-    return 0
+                official(_record(folder, generation, segmentation, judgement, rules, {}), generation["image"])
+            except Reject:
+                continue  # listed when it was exported
 
 
-def _already_there(out: epath.Path) -> int:
-    problems = list(verify_records(out))
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    print(f"{out}: exported before; " + (f"{len(problems)} problems" if problems else "all checksums and counts hold"))
-    return 1 if problems else 0
+def _count_conversion(record: RewardRecord, rejects: Rejects) -> None:
+    converted = read_header(record.image_encoded).converted_from
+    if converted is not None:
+        rejects.warnings[f"image_mode_{converted.replace(' ', '_')}_converted"] += 1
+
+
+def _already_there(out: epath.Path, settings: dict[str, Any], will_be_verified: bool) -> int:
+    before = read_manifest(out).provenance or {}
+    if "settings" in before:  # earlier versions wrote only their checksum
+        raise_differences(out / MANIFEST, before["settings"], settings,
+                          f"Move {out.name}/ away, or use another --out, to export with other settings.")
+    for path in restore_sidecars(out):
+        print(f"{path}: was missing and was made again")
+    if will_be_verified:
+        print(f"{out}: exported before")
+        return 0
+    problems = print_problems(verify_records(out), out)
+    if not problems:
+        print(f"{out}: exported before; all checksums and counts hold")
+    return int(problems > 0)
+
+
+def _outcome(counts: dict[str, Any], max_rate: float, root: epath.Path) -> int:
+    code = outcome({"images": counts["candidates"], "rejected": counts["rejected"]}, max_rate)
+    if code:
+        print(f"the reasons are in {root / 'rejects'}", file=sys.stderr)
+    return code
 
 
 def _images(folder: RunFolder) -> Iterator[tuple[dict, dict | None, dict]]:
@@ -122,36 +203,25 @@ def _images(folder: RunFolder) -> Iterator[tuple[dict, dict | None, dict]]:
         unit = folder.units[number]
         judged = folder.lines(JUDGE, unit)
         segmented = folder.lines(SEGMENT, unit) if folder.chunk(SEGMENT, unit).exists() else [None] * len(judged)
-        return list(zip(folder.lines(GENERATE, unit), segmented, judged, strict=True))
+        generated = folder.lines(GENERATE, unit)
+        for stage, found in ((SEGMENT, segmented), (JUDGE, judged)):
+            ids = [None if line is None else line["record_id"] for line in found]
+            if ids[:1] != [None] and ids != [line["record_id"] for line in generated]:
+                raise DamagedError(f"{folder.chunk(stage, unit)}: expected the images of `{GENERATE}`, found others; "
+                                   f"it was changed after it was written. `{stage} --repair` makes it again.")
+        return list(zip(generated, segmented, judged, strict=True))
 
     for _, _, number, row in tqdm(sorted(places), unit="image", disable=None):
         yield lines(number)[row]
 
 
-def _record(folder: RunFolder, generation, segmentation, judgement, rules: ExportRules) -> RewardRecord:
+def _record(folder: RunFolder, generation, segmentation, judgement, rules: ExportRules, provenance) -> RewardRecord:
     if "rejected" in judgement:
         raise Reject(judgement["rejected"]["reason"], judgement["rejected"]["detail"])
     encoded, _ = folder.read_image(generation)
-    provenance = _provenance(folder) | {
-        "sampler": generation["sampler"], "seed": generation["seed"], "think": generation["think"],
-    }
     whole = judgement["mode"] == "sample"
     return reward_record(folder.prompts[generation["index"]], generation, None if whole else segmentation, judgement,
                          encoded, rules, provenance)
-
-
-def _provenance(folder: RunFolder) -> dict[str, Any]:
-    return {"stage_version": STAGE_VERSION, "package_version": srum_jax.__version__, "imported": False,
-            "stages": _stage_settings(folder)}
-
-
-def _stage_settings(folder: RunFolder) -> dict[str, Any]:
-    stages = {GENERATE: folder.settings}
-    for stage in (SEGMENT, JUDGE):
-        path = folder.root / f"run-{stage}.json"
-        if path.exists():
-            stages[stage] = json.loads(path.read_bytes())
-    return stages
 
 
 def _num_bytes(folder: RunFolder) -> int:

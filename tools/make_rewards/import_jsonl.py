@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import srum_jax
 from srum_jax.data.atomic_file import file_sha256, is_local, write_json
-from srum_jax.data.errors import ImageError, SchemaError
+from srum_jax.data.errors import ImageError, ImageModeError, SchemaError
 from srum_jax.data.image_transform import decode_image
 from srum_jax.data.schema import IMAGE_FORMATS, GlobalStatus, RewardRecord, validate
 from srum_jax.data.writer import RecordWriter, num_shards_for, record_of_image
@@ -112,9 +112,11 @@ def make_record(
     Raises:
       Reject: with one of the reasons of the format.
     """
-    encoded = _read_image(images, judged.image_file)
+    encoded = read_listed_image(images, judged.image_file)
     try:
         image = decode_image(encoded)
+    except ImageModeError as error:
+        raise Reject("bad_image_size", f"{judged.image_file}: {error}") from error
     except ImageError as error:
         raise Reject("unreadable_image", f"{judged.image_file}: {error}") from error
     width, height = image.size
@@ -165,7 +167,12 @@ def _parse_line(raw: bytes) -> JudgedImage:
         raise Reject("schema_error", "not usable JSON (nested too deeply)") from error
 
 
-def _read_image(images: epath.Path, name: str) -> bytes:
+def read_listed_image(images: epath.Path, name: str) -> bytes:
+    """The bytes of a file that a list names.
+
+    Raises:
+      Reject: it does not lie below the folder, or cannot be read.
+    """
     parts = name.replace("\\", "/").split("/")
     if name.startswith("/") or ".." in parts or "\0" in name:
         raise Reject("missing_image", f"{name!r}: expected a file name below the folder of images")

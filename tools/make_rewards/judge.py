@@ -35,6 +35,8 @@ from tools.make_rewards.judges.given_scores import GivenScores
 from tools.make_rewards.judges.huggingface import HuggingFaceJudge
 from tools.make_rewards.judges.model import ModelJudge
 from tools.make_rewards.processes import add_process_arguments, processes_of
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
+from tools.make_rewards.repeats import add_repeat_arguments, units_to_do
 from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, StageUnit, print_outcome, rejected
 
 SUMMARY = "score regions and layout of every image"
@@ -66,6 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--keep-raw", action=argparse.BooleanOptionalAction, default=True,
                        help="whether records keep the whole replies (default: they do)")
     add_model_arguments(parser)
+    add_repeat_arguments(parser)
+    add_reject_argument(parser)
     add_process_arguments(parser)
     for action in parser._actions:
         if "--checkpoint" in action.option_strings:
@@ -74,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
+    check_reject_rate(arguments.max_reject_rate)
     folder = RunFolder(arguments.out, *processes_of(arguments))
     if arguments.batch_size < 1:
         raise ArgumentError(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
@@ -86,11 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
     synonyms = None if arguments.synonyms is None else _read_synonyms(arguments.synonyms)
     kind, _, source = arguments.judge.partition(":")
     folder.begin(STAGE, {
-        "judge": _identity(kind, source, arguments), "settings": dataclasses.asdict(settings),
+        "judge": _identity(kind, source, arguments), "preset": arguments.preset,
+        "settings": dataclasses.asdict(settings),
         "templates": templates.checksums() | {"think_understanding": think.checksums()["think_understanding"]},
         "synonyms": synonyms, "batch_size": arguments.batch_size, "keep_raw": arguments.keep_raw,
     })
-    missing = folder.missing(STAGE)
+    missing = units_to_do(folder, STAGE, repair=arguments.repair, redo=arguments.redo)
     started, count = time.monotonic(), 0
     if missing:
         judge_unit = _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms)
@@ -108,8 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
                 records = [_without_texts(record) for record in records]
             folder.commit(STAGE, unit, records)
             count += len(records)
-    print_outcome(STAGE, count, time.monotonic() - started, folder.finish(STAGE, _summary))
-    return 0
+    summary = folder.finish(STAGE, _summary)
+    print_outcome(STAGE, count, time.monotonic() - started, summary)
+    return outcome(summary, arguments.max_reject_rate)
 
 
 def _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms) -> JudgeUnit:

@@ -9,6 +9,7 @@ Their boxes have inclusive corners; a box 0, 0, width, height stands for the who
 import collections
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord, is_unicode
@@ -139,6 +140,37 @@ def official_entry(record: RewardRecord, image_file: str) -> dict[str, Any]:
             rewards.append({"object": region.object, "bbox": box, "score": region.score})
     return {"bad_image_file": image_file, "good_image_file": image_file, "prompt": record.prompt,
             "vlm_rewards": rewards}
+
+
+def official_training_entry(entry: Mapping[str, Any], prompts: Mapping[str, str]) -> dict[str, Any] | None:
+    """A line of the intermediate form in the training form, as the authors' formatter makes it; None where it drops it.
+
+    It drops what has no image, no prompt or nothing scored, and every global score of 0; regions without a name or a
+    score are left out. Values are taken as they stand.
+
+    Args:
+      entry: of the intermediate form.
+      prompts: the original prompts by image file; the prompt of the entry is not used.
+    """
+    image = entry.get("image_file")
+    prompt = prompts.get(image) if image else None
+    if not prompt:
+        return None
+    rewards = []
+    layout = entry.get("global_layout_reward") or {}
+    if "global_layout_score" in layout:
+        if layout["global_layout_score"] == 0:
+            return None
+        rewards.append({"object": GLOBAL_OBJECT, "bbox": layout.get("bbox", [0, 0, 0, 0]),
+                        "score": layout["global_layout_score"], "reason": layout.get("reason", "")})
+    rewards += [
+        {"object": region["identified_object"], "bbox": region["bbox"], "score": region["score"]}
+        for region in entry.get("vlm_rewards", [])
+        if region.get("identified_object") and "score" in region and "bbox" in region
+    ]
+    if not rewards:
+        return None
+    return {"bad_image_file": image, "good_image_file": image, "prompt": prompt, "vlm_rewards": rewards}
 
 
 def _score(value: Any, field: str) -> float:

@@ -14,9 +14,12 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.data.image_transform import read_header
 from srum_jax.rewards.proposals import Proposal, clean_proposals
 from tools.make_rewards.errors import ArgumentError, Reject
 from tools.make_rewards.processes import add_process_arguments, processes_of
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
+from tools.make_rewards.repeats import add_repeat_arguments, units_to_do
 from tools.make_rewards.segmenters.components import Components, ComponentsConfig
 from tools.make_rewards.segmenters.sam import Sam, SamConfig, SamError
 from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, print_outcome, rejected
@@ -36,12 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-candidates", type=int, default=20, metavar="N",
                         help="largest regions that are kept (default: %(default)s; the authors keep 10)")
     parser.add_argument("--min-area", type=int, default=0, metavar="PIXELS", help="smaller masks are dropped")
+    parser.add_argument("--keep-masks", action="store_true",
+                        help="store the mask of every region too, as COCO's uncompressed run lengths")
     for prefix, config in (("sam", SamConfig()), ("components", ComponentsConfig())):
         group = parser.add_argument_group(f"{prefix} parameters")
         for field in dataclasses.fields(config):
             group.add_argument(f"--{prefix}.{field.name.replace('_', '-')}", dest=f"{prefix}.{field.name}",
                                type=type(field.default), default=field.default, metavar="X",
                                help=f"default: {field.default:g}")
+    add_repeat_arguments(parser)
+    add_reject_argument(parser)
     add_process_arguments(parser)
 
 
@@ -50,17 +57,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.max_candidates < 1 or arguments.min_area < 0:
         raise ArgumentError("--max-candidates, --min-area: expected at least 1 and at least 0, found "
                             f"{arguments.max_candidates} and {arguments.min_area}.")
+    check_reject_rate(arguments.max_reject_rate)
     folder = RunFolder(arguments.out, *processes_of(arguments))
     provider, settings = _provider(arguments)
-    folder.begin(STAGE, {**settings, "max_candidates": arguments.max_candidates, "min_area": arguments.min_area})
-    missing = folder.missing(STAGE)
+    folder.begin(STAGE, {**settings, "max_candidates": arguments.max_candidates, "min_area": arguments.min_area,
+                         "keep_masks": arguments.keep_masks})
+    missing = units_to_do(folder, STAGE, repair=arguments.repair, redo=arguments.redo)
     started, count = time.monotonic(), 0
     for unit in tqdm(missing, unit="unit", disable=None):
         records = [_segment(generation, folder, provider, arguments) for generation in folder.lines(GENERATE, unit)]
         folder.commit(STAGE, unit, records)
         count += len(records)
-    print_outcome(STAGE, count, time.monotonic() - started, folder.finish(STAGE, _summary))
-    return 0
+    summary = folder.finish(STAGE, _summary)
+    print_outcome(STAGE, count, time.monotonic() - started, summary)
+    return outcome(summary, arguments.max_reject_rate)
 
 
 def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str, Any]]:
@@ -73,13 +83,14 @@ def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str
 
     if arguments.provider == "components":
         chosen = config(ComponentsConfig, "components")
-        return Components(chosen), {"provider": "components", "components": dataclasses.asdict(chosen)}
+        provider = Components(chosen, arguments.keep_masks)
+        return provider, {"provider": "components", "components": dataclasses.asdict(chosen)}
     chosen = config(SamConfig, "sam")
     if arguments.sam_model is None:
         raise ArgumentError("--sam-model: expected the directory of a SAM checkpoint (config.json, model.safetensors), "
                             "for instance a download of facebook/sam-vit-huge; or choose --provider components.")
     try:
-        provider = Sam(arguments.sam_model, chosen, arguments.device)
+        provider = Sam(arguments.sam_model, chosen, arguments.device, arguments.keep_masks)
     except SamError as error:
         raise ArgumentError(str(error)) from error
     digest = hashlib.sha256()
@@ -93,25 +104,28 @@ def _segment(
     generation: dict[str, Any], folder: RunFolder, provider: Sam | Components, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     try:
-        _, pixels = folder.read_image(generation)
+        encoded, pixels = folder.read_image(generation)
     except Reject as reject:
         return rejected(generation["record_id"], reject)
     raw = provider.propose(pixels)
     kept, dropped = clean_proposals(raw, pixels.shape[1], pixels.shape[0], max_candidates=arguments.max_candidates,
                                     min_area=arguments.min_area)
+    converted = read_header(encoded).converted_from
     return {
         "record_id": generation["record_id"], "provider": provider.name, "regions": [_line(p) for p in kept],
-        "num_found": len(raw), "dropped": dropped, "stage_version": STAGE_VERSION,
+        "num_found": len(raw), "dropped": dropped, **({"converted_from": converted} if converted else {}),
+        "stage_version": STAGE_VERSION,
     }
 
 
 def _line(proposal: Proposal) -> dict[str, Any]:
-    return {"box": list(proposal.box), "area": proposal.area, "predicted_iou": proposal.predicted_iou,
+    line = {"box": list(proposal.box), "area": proposal.area, "predicted_iou": proposal.predicted_iou,
             "stability": proposal.stability}
+    return line if proposal.rle is None else line | {"rle": proposal.rle}
 
 
 def _summary(records: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    reasons, dropped = collections.Counter(), collections.Counter()
+    reasons, dropped, converted = collections.Counter(), collections.Counter(), collections.Counter()
     images = regions = without = 0
     for record in records:
         images += 1
@@ -120,6 +134,8 @@ def _summary(records: Iterator[dict[str, Any]]) -> dict[str, Any]:
             continue
         regions += len(record["regions"])
         without += not record["regions"]
+        converted[record.get("converted_from")] += 1
         dropped.update(record["dropped"])
     return {"images": images, "rejected": dict(sorted(reasons.items())), "regions": regions,
-            "images_without_regions": without, "regions_dropped": dict(sorted(dropped.items()))}
+            "images_without_regions": without, "regions_dropped": dict(sorted(dropped.items())),
+            "converted_to_rgb": {mode: count for mode, count in sorted(converted.items(), key=str) if mode is not None}}

@@ -11,6 +11,7 @@ depends on time, on the number of processes or on interruptions.
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from srum_jax.data.errors import ImageError
+from srum_jax.data.errors import ImageError, ImageModeError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.generation.output_folder import DamagedError, OutputFolder
 from srum_jax.generation.prompts import Prompt, read_jsonl
@@ -63,8 +64,19 @@ class RunFolder:
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"{run}: expected the settings of a run ({error}); it was changed.") from error
         self.files = OutputFolder(self.root, num_shards, process, num_processes)
-        self.prompts: dict[int, Prompt] = {prompt.index: prompt for prompt in read_jsonl(self.files.prompts)}
         self.units = self._units(GENERATE)
+
+    @functools.cached_property
+    def prompts(self) -> dict[int, Prompt]:
+        """By index.
+
+        Raises:
+          DamagedError: the file of prompts was changed.
+        """
+        try:
+            return {prompt.index: prompt for prompt in read_jsonl(self.files.prompts)}
+        except (ValueError, OSError) as error:
+            raise DamagedError(f"{error}") from error
 
     def share(self) -> list[StageUnit]:
         """The units of this process."""
@@ -92,7 +104,7 @@ class RunFolder:
                 entry["record_id"]
             except (ValueError, KeyError, TypeError) as error:
                 raise DamagedError(f"{path}:{number}: expected a record of `{stage}` ({error}); it was changed after "
-                                   "it was written. Remove the file and run the stage again.") from error
+                                   f"it was written. `{stage} --repair` sets it aside and makes it again.") from error
             lines.append(entry)
         return lines
 
@@ -138,21 +150,21 @@ class RunFolder:
 
         Raises:
           Reject: it is absent, unreadable or too small.
-          DamagedError: it is not the file that was recorded.
+          DamagedError: it is a readable image, but not the one that was recorded.
         """
         path = self.root / GENERATE / generation["image"]
         if not path.exists():
             raise Reject("missing_image", f"{path.name}: recorded, but not there; run `generate` again")
         encoded = path.read_bytes()
-        if hashlib.sha256(encoded).hexdigest() != generation["image_sha256"]:
-            if not encoded:
-                raise Reject("unreadable_image", f"{path.name}: empty")
-            raise DamagedError(f"{path}: expected the file with SHA-256 {generation['image_sha256'][:12]}..., found "
-                               "another; `generate --repair` makes it again.")
         try:
             image = to_rgb(decode_image(encoded))
+        except ImageModeError as error:
+            raise Reject("bad_image_size", f"{path.name}: {error}") from error
         except ImageError as error:
-            raise Reject("unreadable_image", f"{path.name}: {error}") from error
+            raise Reject("unreadable_image", f"{path.name}: {error if encoded else 'empty'}") from error
+        if hashlib.sha256(encoded).hexdigest() != generation["image_sha256"]:
+            raise DamagedError(f"{path}: expected the file with SHA-256 {generation['image_sha256'][:12]}..., found "
+                               "another; `generate --repair` sets it aside and makes it again.")
         if min(image.size) < MIN_IMAGE_PIXELS:
             raise Reject("bad_image_size", f"{path.name}: expected at least {MIN_IMAGE_PIXELS} pixels a side, found "
                                            f"{image.width} x {image.height}")

@@ -1,126 +1,49 @@
-"""Proves that a directory of records is whole: checksums, indexes, counts, unique ids, and every record by the schema.
+"""Proves that records are whole: checksums, indexes, sidecars, counts, unique ids, and every record by the schema.
 
-Reads every byte once. Each difference is printed; the exit code is 1 if there is any.
+Of a whole run (a folder with run.json) it also proves that every prompt and candidate is accounted for once: exported,
+or rejected with a reason. Reads every byte once. Each difference is printed; the exit code is 1 if there is any.
 """
 
 import argparse
-import hashlib
-import os
 import sys
 from collections.abc import Iterator
 
 from etils import epath
-from tqdm import tqdm
 
-from srum_jax.data.atomic_file import file_sha256
-from srum_jax.data.errors import DataError, ImageError, SchemaError
-from srum_jax.data.example_proto import decode_record
-from srum_jax.data.records_source import find_records, read_manifest, read_sidecars
-from srum_jax.data.schema import RewardRecord
-from srum_jax.data.tfrecord import INDEX_SUFFIX, TFRecordFile, scan_offsets
-from srum_jax.data.writer import Manifest, check_image
+from srum_jax.data.records_source import find_records, read_manifest
 from tools.make_rewards.errors import ArgumentError
+from tools.make_rewards.verify_records import verify_records
+from tools.make_rewards.verify_run import verify_run
 
-SUMMARY = "prove that a directory of records is whole"
+SUMMARY = "prove that a run, or a directory of records, is whole"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("directory", metavar="DIR", help="holds manifest.json, or a folder export/ that does")
+    parser.add_argument("directory", metavar="DIR", help="the --out of a run, or a folder that holds manifest.json")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
-    if not epath.Path(arguments.directory).is_dir():
-        raise ArgumentError(f"{arguments.directory}: no such directory.")
-    problems = 0
-    for problem in verify_records(arguments.directory):
-        problems += 1
-        print(problem, file=sys.stderr)
-    if problems:
-        print(f"error: {problems} problems in {arguments.directory}", file=sys.stderr)
+    directory = epath.Path(arguments.directory)
+    if not directory.is_dir():
+        raise ArgumentError(f"{directory}: no such directory.")
+    whole_run = (directory / "run.json").exists()
+    if print_problems(verify_run(directory) if whole_run else verify_records(directory), directory):
         return 1
-    manifest = read_manifest(find_records(arguments.directory))
-    print(f"{arguments.directory}: {manifest.num_records} records in {manifest.num_shards} shards, "
-          f"{manifest.num_bytes} bytes: all checksums, ids and counts hold")
+    manifest = read_manifest(find_records(directory))
+    accounted = "; all prompts and candidates are accounted for once" if whole_run else ""
+    print(f"{directory}: {manifest.num_records} records in {manifest.num_shards} shards, "
+          f"{manifest.num_bytes} bytes: all checksums, ids and counts hold{accounted}")
     return 0
 
 
-def verify_records(directory: epath.PathLike) -> Iterator[str]:
-    """Yields one line for each thing that is wrong.
-
-    Raises:
-      DataError: there is no readable manifest or list of shards to compare with.
-    """
-    directory = find_records(directory)
-    manifest = read_manifest(directory)
-    sidecars = read_sidecars(directory, manifest)
-    places: dict[bytes, str] = {}
-    num_records = num_bytes = num_rejects = 0
-    for number, sidecar in enumerate(tqdm(sidecars, unit="shard", disable=None)):
-        path = directory / sidecar["file"]
-        num_bytes += sidecar["num_bytes"]
-        num_records += sidecar["num_records"]
-        num_rejects += sum(sidecar.get("num_rejects", {}).values())
-        try:
-            yield from _verify_shard(path, sidecar)
-            shard = TFRecordFile(path)
-        except DataError as error:
-            yield str(error)
-            continue
-        for record_number in range(len(shard)):
-            place = f"{path}: record {record_number}"
-            try:
-                record = decode_record(shard[record_number])
-                check_image(record)
-            except DataError as error:
-                yield str(error)
-                continue
-            except (SchemaError, ImageError) as error:
-                yield f"{place}: {error}"
-                continue
-            yield from _verify_place(record, number, manifest, place)
-            identity = hashlib.sha256(record.record_id.encode()).digest()[:16]
-            if identity in places:
-                yield f"{place}: id {record.record_id!r} is also that of {places[identity]}"
-            places[identity] = place
-        shard.close()
-    yield from _verify_counts(os.fspath(directory), manifest, num_records, num_bytes, num_rejects)
-
-
-def _verify_shard(path: epath.Path, sidecar: dict) -> Iterator[str]:
-    if not path.exists():
-        raise DataError(os.fspath(path), None, "no such file")
-    found = file_sha256(path)
-    if found != sidecar["sha256"]:
-        yield f"{path}: checksum: expected {sidecar['sha256']}, found {found}"
-    offsets = scan_offsets(path)
-    index = epath.Path(os.fspath(path) + INDEX_SUFFIX)
-    if not index.exists():
-        yield f"{index}: no such file"
-    elif index.read_bytes() != offsets.astype("<u8").tobytes():
-        yield f"{index}: does not hold the offsets of the records; delete it to have it rebuilt"
-    for field, value in (("num_records", len(offsets) - 1), ("num_bytes", int(offsets[-1]))):
-        if sidecar[field] != value:
-            yield f"{path}: {field}: expected {sidecar[field]}, found {value}"
-
-
-def _verify_place(record: RewardRecord, shard: int, manifest: Manifest, place: str) -> Iterator[str]:
-    expected = record.index % manifest.num_shards
-    if expected != shard:
-        yield f"{place}: record/index {record.index} belongs to shard {expected}, found in {shard}"
-
-
-def _verify_counts(
-    name: str, manifest: Manifest, num_records: int, num_bytes: int, num_rejects: int
-) -> Iterator[str]:
-    rejected = sum(manifest.counts.get("rejected", {}).values())
-    for what, expected, found in (
-        ("num_records", manifest.num_records, num_records),
-        ("num_bytes", manifest.num_bytes, num_bytes),
-        ("counts.exported", manifest.counts.get("exported"), num_records),
-        ("counts.rejected", rejected, num_rejects),
-        ("counts.candidates = exported + rejected", manifest.counts.get("candidates"), num_records + rejected),
-    ):
-        if expected != found:
-            yield f"{name}: {what}: expected {expected}, found {found}"
+def print_problems(problems: Iterator[str], directory: epath.Path) -> int:
+    """Prints them as they come; returns how many there were."""
+    count = 0
+    for problem in problems:
+        count += 1
+        print(problem, file=sys.stderr)
+    if count:
+        print(f"error: {count} problems in {directory}", file=sys.stderr)
+    return count

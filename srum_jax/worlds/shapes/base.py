@@ -46,7 +46,7 @@ _WEIGHT_FILES = ("ema.safetensors", "ae.safetensors")
 
 
 class BaseError(ValueError):
-    """The shipped base is absent or damaged."""
+    """What ships with the package is absent or damaged."""
 
 
 def trained_base() -> epath.Path:
@@ -55,15 +55,30 @@ def trained_base() -> epath.Path:
     Raises:
       BaseError: the package was installed without it.
     """
-    directory = epath.Path(__file__).parent / "base_weights"
+    return _shipped("base_weights", "base")
+
+
+def trained_sam() -> epath.Path:
+    """The directory of the trained Segment Anything, which finds regions in pictures of this world.
+
+    `tools.make_rewards segment --sam-model` takes it; `experiments/tiny_sam.py` has made it.
+
+    Raises:
+      BaseError: the package was installed without it.
+    """
+    return _shipped("sam_weights", "Segment Anything")
+
+
+def _shipped(name: str, what: str) -> epath.Path:
+    directory = epath.Path(__file__).parent / name
     if not (directory / RECIPE).exists():
-        raise BaseError(f"{directory}: expected the trained base of the shapes world with its {RECIPE}, found nothing; "
-                        "install srum_jax with its package data.")
+        raise BaseError(f"{directory}: expected the trained {what} of the shapes world with its {RECIPE}, found "
+                        "nothing; install srum_jax with its package data.")
     return directory
 
 
 def check_trained_base(directory: epath.PathLike) -> None:
-    """Compares all files of a trained base with the checksums in its recipe.
+    """Compares all files of a trained base, or of the trained Segment Anything, with the checksums in its recipe.
 
     Raises:
       BaseError: naming every file that is absent or changed.

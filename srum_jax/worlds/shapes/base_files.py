@@ -20,6 +20,7 @@ _MODEL = MODEL | {
     "latent_patch_size": _PATCH // AUTOENCODER.downsample,
     "max_latent_size": PICTURE_SIZE // _PATCH,
     "vit_max_num_patch_per_side": PICTURE_SIZE // _PATCH,
+    "timestep_shift": 3.0,
 }
 
 

@@ -11,11 +11,14 @@ tops are equal. A box is x0 y0 x1 y1 in 48ths of the picture's sides, half-open,
 
 import re
 
+from etils import epath
+
 from srum_jax.rewards.boxes import Box
 from srum_jax.worlds.shapes.oracle import Judgement, RegionScore
 
 PICTURE_SIZE = 48  # pixels of the tiny model's pictures, and the unit of boxes
 SCORE_LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+JUDGE_TEMPLATES = epath.Path(__file__).parent / "judge_templates.toml"  # the same wording for `make_rewards judge`
 SEEN_QUESTION = "what is in the picture"
 NOTHING = "nothing"
 _SCORE = re.compile(r"score:\s*(-?\d+(?:\.\d+)?)")

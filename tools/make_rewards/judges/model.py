@@ -32,9 +32,12 @@ class ModelJudge:
             for first in range(0, len(numbers), self.batch_size):
                 batch = numbers[first : first + self.batch_size]
                 questions = [Question(call.text, (pixels,), call.seed) for pixels, call in (calls[n] for n in batch)]
-                # A last batch that is smaller would be another program to compile.
-                questions += [questions[0]] * (self.batch_size - len(batch)) if len(numbers) > self.batch_size else []
+                questions += [questions[0]] * (self._rows(len(numbers)) - len(batch))
                 answers = self.pipeline.answer(questions, sampler=sampler, think=think, allow_non_finite=True)
                 for number, answer in zip(batch, answers, strict=False):
                     replies[number] = Reply(answer.raw, answer.num_tokens, not answer.truncated, answer.healthy)
         return [replies[number] for number in range(len(calls))]
+
+    def _rows(self, count: int) -> int:
+        """Rows of all batches for so many calls: few different numbers, as each is another program to compile."""
+        return min(self.batch_size, 1 << (count - 1).bit_length())

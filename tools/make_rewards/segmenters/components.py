@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
+from srum_jax.rewards.mask_rle import encode_mask
 from srum_jax.rewards.proposals import RawProposal
 
 
@@ -27,9 +28,9 @@ class Components:
 
     name = "components"
 
-    def __init__(self, config: ComponentsConfig):
-        """Remembers what counts as a region."""
-        self.config = config
+    def __init__(self, config: ComponentsConfig, keep_masks: bool = False):
+        """Remembers what counts as a region, and whether proposals carry their masks, run-length encoded."""
+        self.config, self.keep_masks = config, keep_masks
 
     def propose(self, pixels: np.ndarray) -> list[RawProposal]:
         """Regions of an image uint8 [H, W, 3]."""
@@ -40,7 +41,8 @@ class Components:
         labels, _ = ndimage.label(np.abs(pixels - background).max(axis=-1) > self.config.tolerance)
         areas = np.bincount(labels.ravel())[1:]
         return [
-            RawProposal((columns.start, rows.start, columns.stop, rows.stop), int(area))
-            for (rows, columns), area in zip(ndimage.find_objects(labels), areas, strict=True)
+            RawProposal((columns.start, rows.start, columns.stop, rows.stop), int(area),
+                        rle=encode_mask(labels == label) if self.keep_masks else None)
+            for label, ((rows, columns), area) in enumerate(zip(ndimage.find_objects(labels), areas, strict=True), 1)
             if area >= self.config.min_area
         ]

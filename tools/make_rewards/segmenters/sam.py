@@ -5,6 +5,7 @@ suppression, which no CPU build of PyTorch brings along; it is done here instead
 """
 
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -12,7 +13,10 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from srum_jax.rewards.mask_rle import decode_mask, encode_mask
 from srum_jax.rewards.proposals import RawProposal
+
+_MODEL_TYPE = "sam"
 
 
 class SamError(ValueError):
@@ -51,18 +55,21 @@ class Sam:
 
     name = "sam"
 
-    def __init__(self, checkpoint: epath.PathLike, config: SamConfig, device: str = "auto"):
+    def __init__(
+        self, checkpoint: epath.PathLike, config: SamConfig, device: str = "auto", keep_masks: bool = False
+    ):
         """Loads the checkpoint; nothing is downloaded.
 
         Args:
           checkpoint: a directory with config.json and model.safetensors.
           config: of the generator.
           device: "cpu", "cuda", or "auto".
+          keep_masks: proposals carry their masks, run-length encoded.
 
         Raises:
           SamError: if PyTorch is absent, or the directory holds no usable SAM.
         """
-        self.config = config
+        self.config, self.keep_masks = config, keep_masks
         try:
             import torch
             from safetensors import SafetensorError
@@ -72,16 +79,14 @@ class Sam:
             raise SamError(f"SAM needs PyTorch, which is not installed ({error}); pip install 'srum-jax[rewards]'."
                            ) from error
         directory = epath.Path(checkpoint)
-        for name in ("config.json", "model.safetensors"):
-            if not (directory / name).exists():
-                raise SamError(f"{directory}: expected a SAM checkpoint with config.json and model.safetensors, found "
-                               f"no {name}; point --sam-model to a directory such as a download of "
-                               "facebook/sam-vit-huge.")
+        _check_files(directory)
         try:
-            model = SamModel.from_pretrained(str(directory), local_files_only=True, use_safetensors=True)
+            model, loaded = SamModel.from_pretrained(str(directory), local_files_only=True, use_safetensors=True,
+                                                     output_loading_info=True)
             processor = _processor(SamImageProcessorPil, directory)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise SamError(f"{directory}: the SAM checkpoint cannot be loaded ({error}).") from error
+        _check_loaded(directory, model, processor, loaded["missing_keys"])
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._torch = torch
@@ -104,7 +109,8 @@ class Sam:
         for mask, score, box in zip(found["masks"], found["scores"], found["bounding_boxes"], strict=True):
             left, top, right, bottom = (int(corner) for corner in box)
             # The corners of a box are its first and last pixels.
-            proposals.append(RawProposal((left, top, right + 1, bottom + 1), int(mask.sum()), float(score)))
+            rle = encode_mask(mask) if self.keep_masks else None
+            proposals.append(RawProposal((left, top, right + 1, bottom + 1), int(mask.sum()), float(score), rle=rle))
         return [proposal for proposal in proposals if proposal.area]
 
 
@@ -141,7 +147,7 @@ def _processor(base: type, directory: epath.Path) -> Any:
         def post_process_for_mask_generation(self, all_masks, all_scores, all_boxes, crops_nms_thresh):
             """As the original."""
             kept = suppress(all_boxes.float().cpu().numpy(), all_scores.float().cpu().numpy(), crops_nms_thresh)
-            masks = [_decoded(all_masks[i]) for i in kept]
+            masks = [decode_mask(all_masks[i]) for i in kept]
             return masks, all_scores[kept], [all_masks[i] for i in kept], all_boxes[kept]
 
     if (directory / "preprocessor_config.json").exists():
@@ -149,8 +155,31 @@ def _processor(base: type, directory: epath.Path) -> Any:
     return Processor()
 
 
-def _decoded(rle: dict[str, Any]) -> np.ndarray:
-    """A mask, bool [H, W], from column-major run lengths that begin with the background."""
-    height, width = rle["size"]
-    counts = np.asarray(rle["counts"])
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
+def _check_files(directory: epath.Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        if not (directory / name).exists():
+            raise SamError(f"{directory}: expected a SAM checkpoint with config.json and model.safetensors, found "
+                           f"no {name if directory.exists() else 'such directory'}; point --sam-model to a directory "
+                           "such as a download of facebook/sam-vit-huge.")
+    try:
+        kind = json.loads((directory / "config.json").read_text())
+    except ValueError as error:  # no JSON, or no text
+        raise SamError(f"{directory}/config.json: expected JSON, found something else ({error}); copy it again."
+                       ) from error
+    # Transformers only warns, and starts what it cannot find at random.
+    kind = kind.get("model_type") if isinstance(kind, dict) else None
+    if kind != _MODEL_TYPE:
+        raise SamError(f"{directory}/config.json: expected a checkpoint with model_type {_MODEL_TYPE!r}, found "
+                       f"{kind!r}; point --sam-model to a directory such as a download of facebook/sam-vit-huge.")
+
+
+def _check_loaded(directory: epath.Path, model: Any, processor: Any, missing: set[str]) -> None:
+    if missing:
+        some = ", ".join(sorted(missing)[:5])
+        raise SamError(f"{directory}: model.safetensors lacks {len(missing)} of the model's tensors ({some}, ...); "
+                       "copy it again.")
+    side = model.config.vision_config.image_size
+    padded = (processor.pad_size["height"], processor.pad_size["width"])
+    if padded != (side, side) or processor.size["longest_edge"] > side:
+        raise SamError(f"{directory}: expected an image processor for the model's {side} x {side} pixels, found one "
+                       f"for {padded[0]} x {padded[1]}; is preprocessor_config.json there?")

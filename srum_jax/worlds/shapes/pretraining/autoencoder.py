@@ -30,10 +30,7 @@ from srum_jax.models.bagel.config import AutoencoderConfig
 from srum_jax.models.bagel.vae import Autoencoder, Encoder, ImageDecoder
 from srum_jax.models.layers.linear import Conv
 from srum_jax.worlds.shapes.drawing import BACKGROUND, render
-from srum_jax.worlds.shapes.layout import draft_of, lay_out
-from srum_jax.worlds.shapes.prompts import sample_prompt
-from srum_jax.worlds.shapes.records import sample_example
-from srum_jax.worlds.shapes.scene import TEXTURES, Scene
+from srum_jax.worlds.shapes.varied_scenes import varied_scene
 
 CONFIG = AutoencoderConfig(
     ch=32, ch_mult=(1, 2, 2), num_res_blocks=1, z_channels=8, downsample=4, scale_factor=1.0, shift_factor=0.0
@@ -132,20 +129,8 @@ def varied_pictures(
     Returns:
       uint8 [count, S, S, 3].
     """
-    pictures = []
-    for number in range(count):
-        rng = np.random.Generator(np.random.Philox(key=[seed, number]))
-        if rng.random() < overlapping:
-            scene = lay_out(draft_of(sample_prompt(rng, "3d-spatial"), rng), rng)
-        else:
-            scene = sample_example(seed, number, 0.3).scene
-        shapes = [
-            dataclasses.replace(shape, texture=TEXTURES[rng.integers(len(TEXTURES))])
-            if rng.random() < textured else shape
-            for shape in scene.shapes
-        ]
-        pictures.append(render(Scene(tuple(shapes)), size).image)
-    return np.stack(pictures)
+    scenes = (varied_scene(seed, number, textured, overlapping) for number in range(count))
+    return np.stack([render(scene, size).image for scene in scenes])
 
 
 def cells_of(pictures: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import Bagel
@@ -36,6 +37,7 @@ class JointSettings:
     learning_rate: float = 1.5e-3  # after 200 steps of warm-up; falls linearly to 0 over the last fifth of the steps
     weight_decay: float = 0.01
     average: float = 0.998  # share of the running mean of the weights that a step keeps
+    timestep_shift: float = 1.0  # of the training times
 
 
 class FlatLinear(Linear):
@@ -60,33 +62,18 @@ def make_joint_step(
       without autoencoder; variables that are not trained; and a function
       (state, latents of the pictures float32 [B, C, P], batches) -> (state, losses).
     """
-    model = Bagel(config, rngs=nnx.Rngs(seed), with_vae=False)
+    model = flat_model(dataclasses.replace(config, timestep_shift=settings.timestep_shift), seed)
     nnx.update(model.llm.layers.gen, nnx.state(model.llm.layers.und))
-    for _, module in nnx.iter_graph(model):
-        if type(module) is Linear:
-            module.__class__ = FlatLinear
     graphdef, parameters, rest = nnx.split(model, nnx.Param, ...)
     parameters = scaled_start(parameters, config)
-    warmup, decay = min(200, settings.steps // 10 + 1), settings.steps // 5
-    schedule = optax.join_schedules(
-        [optax.linear_schedule(0.0, settings.learning_rate, warmup),
-         optax.constant_schedule(settings.learning_rate),
-         optax.linear_schedule(settings.learning_rate, 0.0, max(decay, 1))],
-        [warmup, settings.steps - decay],
-    )
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=settings.weight_decay)
-    )
+    optimizer = optimizer_of(settings.steps, settings.learning_rate, settings.weight_decay)
 
     def loss_of(parameters: nnx.State, latent: jax.Array, batches: TwoBatches, key: jax.Array):
         model = nnx.merge(graphdef, parameters, rest)
         nothing = jnp.zeros((len(batches.understand.text_ids), 0, config.latent_values))
         total, losses = 0.0, {}
         for name, batch, x0 in (("flow", batches.generate, latent), ("answer", batches.understand, nothing)):
-            losses[name], _ = loss_of_latents(
-                model, batch, draw_noise(key, batch, config), x0, x0, objective=_OBJECTIVE, compute=COMPUTE,
-                weights=loss_weights(batch, _OBJECTIVE),
-            )
+            losses[name] = flow_matching_loss(model, batch, x0, key)
             total += losses[name]
         return total, losses
 
@@ -102,6 +89,35 @@ def make_joint_step(
 
     start = StageState(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters))
     return start, graphdef, rest, step
+
+
+def flat_model(config: BagelConfig, seed: int) -> Bagel:
+    """A new model without autoencoder whose linear maps are fast on CPUs."""
+    model = Bagel(config, rngs=nnx.Rngs(seed), with_vae=False)
+    for _, module in nnx.iter_graph(model):
+        if type(module) is Linear:
+            module.__class__ = FlatLinear
+    return model
+
+
+def flow_matching_loss(model: Bagel, batch: PackedBatch, latent: jax.Array, key: jax.Array) -> jax.Array:
+    """Mean of |v - (eps - x0)|^2, and cross entropy where texts are to be predicted; float32 []."""
+    loss, _ = loss_of_latents(
+        model, batch, draw_noise(key, batch, model.config), latent, latent, objective=_OBJECTIVE, compute=COMPUTE,
+        weights=loss_weights(batch, _OBJECTIVE),
+    )
+    return loss
+
+
+def optimizer_of(steps: int, learning_rate: float, weight_decay: float) -> optax.GradientTransformation:
+    """AdamW; the rate rises for 200 steps and falls over the last fifth."""
+    warmup, decay = min(200, steps // 10 + 1), steps // 5
+    schedule = optax.join_schedules(
+        [optax.linear_schedule(0.0, learning_rate, warmup), optax.constant_schedule(learning_rate),
+         optax.linear_schedule(learning_rate, 0.0, max(decay, 1))],
+        [warmup, steps - decay],
+    )
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=weight_decay))
 
 
 def scaled_start(parameters: nnx.State, config: BagelConfig) -> nnx.State:

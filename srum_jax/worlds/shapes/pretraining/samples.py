@@ -90,21 +90,27 @@ def batches_of(
       config: of the model.
       settings: shares.
     """
-    generate, understand = capacities(config)
+    _, capacity = capacities(config)
+    lessons = []
+    for number in range(step * rows[1], (step + 1) * rows[1]):
+        lesson = question_and_answer(seed, number, settings, _rng_of(seed + _UNDERSTAND_DRAWS, number))
+        lessons.append(pack_row([understanding_sample(lesson, config)], capacity))
+    return TwoBatches(pictures_of(seed, step, rows[0], config, settings), stack_rows(lessons))
 
-    def rng_of(stream: int, number: int) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(key=[seed + stream, number]))
 
-    pictures = [
-        pack_row([generation_sample(seed, number, config, settings, rng_of(_GENERATE_DRAWS, number))], generate)
-        for number in range(step * rows[0], (step + 1) * rows[0])
-    ]
-    lessons = [
-        pack_row([understanding_sample(question_and_answer(seed, number, settings, rng_of(_UNDERSTAND_DRAWS, number)),
-                                       config)], understand)
-        for number in range(step * rows[1], (step + 1) * rows[1])
-    ]
-    return TwoBatches(stack_rows(pictures), stack_rows(lessons))
+def pictures_of(
+    seed: int, step: int, rows: int, config: BagelConfig, settings: SampleSettings
+) -> PackedBatch:
+    """The pictures that a step learns to generate; arguments as for `batches_of`."""
+    capacity, _ = capacities(config)
+    return stack_rows([
+        pack_row([generation_sample(seed, number, config, settings, _rng_of(seed + _GENERATE_DRAWS, number))], capacity)
+        for number in range(step * rows, (step + 1) * rows)
+    ])
+
+
+def _rng_of(stream: int, number: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[stream, number]))
 
 
 def generation_sample(

@@ -1,0 +1,39 @@
+"""How the tiny model of the shapes world makes its own reward records."""
+
+import os
+from typing import Any
+
+from etils import epath
+
+from srum_jax.worlds.shapes.base import trained_base
+from srum_jax.worlds.shapes.measure import SAMPLER
+from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_file
+from srum_jax.worlds.shapes.questions import JUDGE_TEMPLATES
+
+_PROMPTS_PER_CATEGORY = 24
+SEED = 7  # of the prompts
+
+
+def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
+    """Arguments of the stages of `tools.make_rewards run`; writes the prompts into the folder.
+
+    The judge answers about one region at a time, names it, and does not think. Its question about the whole picture is
+    about everything that the prompt asks for, so its score is not held to a neutral band.
+    """
+    prompts = epath.Path(folder) / "inputs" / "shapes.json"
+    write_prompt_file(prompts, balanced_prompts(_PROMPTS_PER_CATEGORY, SEED, held_out=False))
+    base = os.fspath(trained_base())
+    model = {"checkpoint": base, "dtype": "float32", "attention": "dense"}
+    return {
+        "generate": model | {
+            "prompts": os.fspath(prompts), "prompt_format": PROMPT_FORMAT, "num_candidates": 2, "batch_size": 64,
+            "num_shards": 2, "num_timesteps": SAMPLER.num_timesteps, "timestep_shift": SAMPLER.shift,
+            "guidance_scale": SAMPLER.guidance.text_scale, "guidance_interval": SAMPLER.guidance.interval,
+        },
+        "segment": {"provider": "components"},
+        "judge": model | {
+            "judge_templates": os.fspath(JUDGE_TEMPLATES), "one_by_one": True, "verify": "single", "severity": "off",
+            "neutral_band": "judge", "think": False, "max_attempts": 1, "batch_size": 128,
+        },
+        "export": {},
+    }

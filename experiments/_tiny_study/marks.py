@@ -1,0 +1,85 @@
+"""How good a model's pictures are: the oracle's marks, picture by picture, kept in a file."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from etils import epath
+
+from srum_jax.data.atomic_file import write_json
+from srum_jax.inference.pipeline import Pipeline
+from srum_jax.worlds.shapes import measure
+from srum_jax.worlds.shapes.oracle import judge_image
+from srum_jax.worlds.shapes.prompts import prompt_text
+from srum_jax.worlds.shapes.scene import Prompt
+from srum_jax.worlds.shapes.sight import WELL_FORMED
+
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """Of one picture per prompt, in the order of the prompts."""
+
+    fit: np.ndarray  # float64 [P]: 1 where the picture shows what was asked for
+    score: np.ndarray  # float64 [P]: the oracle's global score, [-1, 1]
+    well_formed: np.ndarray  # float64 [P]: 1 where it is crisp
+
+    @classmethod
+    def of(cls, prompts: Sequence[Prompt], pictures: Sequence[np.ndarray]) -> "Marks":
+        """What the oracle says."""
+        judged = [judge_image(prompt, picture) for prompt, picture in zip(prompts, pictures, strict=True)]
+        return cls(np.array([float(j.correct) for j in judged]), np.array([float(j.global_score) for j in judged]),
+                   np.array([float(j.well_formed >= WELL_FORMED) for j in judged]))
+
+
+class Examiner:
+    """Draws pictures with one model, and has them marked."""
+
+    def __init__(self, checkpoint: epath.PathLike):
+        self.pipeline = Pipeline.load(checkpoint, dtype="float32", attention="dense", devices=jax.local_devices()[:1])
+
+    def draw(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> list[np.ndarray]:
+        """One picture per prompt; the noise of picture k follows from `seed` and k alone."""
+        return measure.draw(self.pipeline, prompts, sampler(guidance), 100_000 * seed)
+
+    def marks(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> Marks:
+        """Of newly drawn pictures."""
+        return Marks.of(prompts, self.draw(prompts, guidance, seed))
+
+    def best_guidance(self, prompts: Sequence[Prompt], scales: Sequence[float], seed: int) -> dict[str, float]:
+        """The oracle's mean score under each guidance scale, on prompts that nothing else is measured on."""
+        return {f"{scale:g}": float(self.marks(prompts, scale, seed).score.mean()) for scale in scales}
+
+
+def sampler(guidance: float):
+    """The world's sampler under another guidance scale."""
+    return dataclasses.replace(
+        measure.SAMPLER, guidance=dataclasses.replace(measure.SAMPLER.guidance, text_scale=guidance)
+    )
+
+
+def chosen(scores: dict[str, float]) -> float:
+    """The guidance scale with the best score; the smallest of equals."""
+    return float(max(sorted(scores, key=float), key=lambda scale: scores[scale]))
+
+
+def save_marks(path: epath.Path, prompts: Sequence[Prompt], marks: Marks, **more: float) -> None:
+    """Writes marks with the prompts that they belong to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = {name: value.tolist() for name, value in vars(marks).items()}
+    write_json(path, {**more, "prompts": [prompt_text(prompt) for prompt in prompts], **values})
+
+
+def load_marks(path: epath.Path, prompts: Sequence[Prompt]) -> Marks | None:
+    """Marks that were saved for these prompts; None if there are none.
+
+    Raises:
+      ValueError: they are those of other prompts.
+    """
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text())
+    if found["prompts"] != [prompt_text(prompt) for prompt in prompts]:
+        raise ValueError(f"{path}: holds marks for other prompts; choose another --out.")
+    return Marks(*(np.array(found[field.name]) for field in dataclasses.fields(Marks)))

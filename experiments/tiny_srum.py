@@ -1,0 +1,21 @@
+"""SRUM in the shapes world: its trained base learns from its own reward records.
+
+    python -m tools.make_rewards run --experiment tiny_srum --out runs/tiny_rewards
+    python -m srum_jax.train --experiment=tiny_srum --workdir runs/tiny_srum \\
+        --set data.records=runs/tiny_rewards/export
+
+A variant follows a colon: `tiny_srum:sft`, `tiny_srum:official`; docs/tiny_world.md compares them.
+"""
+
+from experiments._tiny_recipe import VARIANTS, tiny_recipe
+from experiments._tiny_rewards import rewards
+from srum_jax.experiment import Experiment, ExperimentError
+
+__all__ = ["experiment", "rewards"]
+
+
+def experiment(variant: str = "paper") -> Experiment:
+    """The recipe, or a variant of it."""
+    if variant not in VARIANTS:
+        raise ExperimentError(f"tiny_srum: expected one of {', '.join(VARIANTS)} behind the colon, found {variant!r}.")
+    return tiny_recipe(variant)

@@ -1,0 +1,72 @@
+"""More training of the generation expert alone; what understands is finished, and stays as it is.
+
+Times are shifted towards noise, as BAGEL's are: what a picture shows, and where, is decided there.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.training.state import GENERATION_EXPERT_ONLY, split_trainable
+from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
+from srum_jax.worlds.shapes.pretraining.joint import flat_model, flow_matching_loss, optimizer_of
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorSettings:
+    """Settings of the stage."""
+
+    steps: int = 8000
+    pictures: int = 64  # in a step
+    learning_rate: float = 1.5e-3  # after 200 steps of warm-up; falls linearly to 0 over the last fifth of the steps
+    weight_decay: float = 0.01
+    average: float = 0.998  # share of the running mean of the weights that a step keeps
+    timestep_shift: float = 3.0  # of the training times
+
+
+GeneratorStep = Callable[[StageState, jax.Array, PackedBatch], tuple[StageState, dict[str, jax.Array]]]
+
+
+def make_generator_step(
+    config: BagelConfig, settings: GeneratorSettings, seed: int, model: nnx.State
+) -> tuple[StageState, nnx.State, GeneratorStep]:
+    """The start of the stage and its compiled step.
+
+    Args:
+      config: of the model.
+      settings: of the stage.
+      seed: of the noise.
+      model: all variables after joint training, without autoencoder.
+
+    Returns:
+      The first state; all variables that are not trained; and a function
+      (state, latents of the pictures float32 [B, C, P], batch) -> (state, losses).
+    """
+    graphdef = nnx.split(flat_model(dataclasses.replace(config, timestep_shift=settings.timestep_shift), seed))[0]
+    parameters, rest = split_trainable(model, GENERATION_EXPERT_ONLY)
+    optimizer = optimizer_of(settings.steps, settings.learning_rate, settings.weight_decay)
+
+    def loss_of(parameters: nnx.State, rest: nnx.State, latent: jax.Array, batch: PackedBatch, key: jax.Array):
+        return flow_matching_loss(nnx.merge(graphdef, parameters, rest), batch, latent, key)
+
+    @jax.jit
+    def update(state: StageState, rest: nnx.State, latent: jax.Array, batch: PackedBatch):
+        key = jax.random.fold_in(jax.random.key(seed + 2), state.step)
+        loss, gradient = jax.value_and_grad(loss_of)(state.parameters, rest, latent, batch, key)
+        updates, moments = optimizer.update(gradient, state.optimizer, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        average = moving_average(state.average, parameters, state.step, settings.average)
+        losses = {"flow": loss, "gradient_norm": optax.global_norm(gradient)}
+        return StageState(state.step + 1, parameters, average, moments), losses
+
+    def step(state: StageState, latent: jax.Array, batch: PackedBatch):
+        return update(state, rest, latent, batch)
+
+    start = StageState(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters))
+    return start, rest, step

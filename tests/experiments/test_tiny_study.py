@@ -1,0 +1,132 @@
+"""The study of the tiny world: its statistics, its tables, and the quick form of the command itself."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from experiments._tiny_study.marks import Marks, chosen, load_marks, save_marks
+from experiments._tiny_study.picture_grid import write_grid
+from experiments._tiny_study.statistics import difference, mean_interval
+from experiments._tiny_study.table import category_table, overall_table
+from experiments.tiny_study import main
+from srum_jax.worlds.shapes.drawing import render
+from srum_jax.worlds.shapes.prompt_set import balanced_prompts
+from srum_jax.worlds.shapes.prompts import is_held_out, prompt_text
+from srum_jax.worlds.shapes.records import sample_example
+from srum_jax.worlds.shapes.scene import CATEGORIES
+
+PROMPTS = balanced_prompts(3, 5, held_out=True)
+
+
+def marks(seed, share=0.5):
+    rng = np.random.default_rng(seed)
+    fit = (rng.random(len(PROMPTS)) < share).astype(float)
+    return Marks(fit, 2 * fit - 1, np.ones(len(PROMPTS)))
+
+
+def test_an_interval_holds_the_true_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    held = 0
+    for number in range(200):
+        values = (rng.random((2, 80)) < 0.3).astype(float)
+        interval = mean_interval(values, seed=number)
+        held += interval.low <= 0.3 <= interval.high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_pairing_sees_a_difference_that_single_intervals_hide():
+    rng = np.random.default_rng(1)
+    hard = rng.random(100)  # prompts differ far more than models
+    first = np.stack([hard, hard])
+    second = first + 0.02 + 0.01 * rng.standard_normal(first.shape)
+    assert mean_interval(first).high > mean_interval(second).low
+    found = difference(second, first)
+    assert found.clear and found.low < 0.02 < found.high
+    assert not difference(first, first).clear
+    with pytest.raises(ValueError, match="expected the same seeds and prompts"):
+        difference(first, first[:1])
+
+
+def test_tables_have_a_row_per_model_and_mark_clear_differences():
+    models = {"base": [marks(0, 0.1), marks(1, 0.1)], "sft": [marks(0, 0.1), marks(1, 0.1)],
+              "paper": [marks(2, 1.0), marks(3, 1.0)]}
+    table = overall_table(models, {"base": 1.5, "sft": 1.0, "paper": 2.0}).splitlines()
+    assert [line.split(" | ")[0].strip("| ") for line in table[2:]] == ["base", "sft", "paper"]
+    assert "100.0 [100.0, 100.0]" in table[4] and table[4].count("*") == 3
+    assert "+0.0 [+0.0, +0.0] |" in table[3]
+    categories = category_table(models, PROMPTS).splitlines()
+    assert categories[0].count("|") == 10 and len(categories) == 5
+
+
+def test_marks_are_kept_for_the_prompts_that_they_belong_to(tmp_path):
+    path = epath.Path(tmp_path / "marks" / "0.json")
+    assert load_marks(path, PROMPTS) is None
+    save_marks(path, PROMPTS, marks(4), guidance=2.0)
+    assert np.array_equal(load_marks(path, PROMPTS).fit, marks(4).fit)
+    assert json.loads(path.read_text())["guidance"] == 2.0
+    with pytest.raises(ValueError, match="holds marks for other prompts"):
+        load_marks(path, PROMPTS[1:])
+    assert chosen({"1": 0.2, "1.5": 0.3, "2": 0.3}) == 1.5
+
+
+def test_the_oracle_marks_drawn_truth_as_fitting():
+    examples = [sample_example(3, number, 0.0, held_out=True) for number in range(16)]
+    found = Marks.of([example.prompt for example in examples], [render(e.scene, 48).image for e in examples])
+    assert found.fit.all() and found.well_formed.all() and np.all(found.score == 1.0)
+
+
+def test_the_sets_of_prompts_are_balanced_apart_and_distinct():
+    held_out, training = balanced_prompts(12, 1, held_out=True), balanced_prompts(20, 1, held_out=False)
+    texts = [prompt_text(prompt) for prompt in held_out]
+    assert len(set(texts)) == 96 and all(is_held_out(text) for text in texts)
+    assert not set(texts) & {prompt_text(prompt) for prompt in training}
+    assert [prompt.category for prompt in held_out[::12]] == list(CATEGORIES)
+    shapes = [prompt_text(prompt) for prompt in balanced_prompts(40, 1, held_out=True) if prompt.category == "shape"]
+    assert len(shapes) == 40 and 15 <= len(set(shapes)) < 40  # of a small category all come, then again
+
+
+def test_the_grid_frames_pictures_by_the_verdict(tmp_path):
+    example = sample_example(3, 0, 0.0)
+    picture = render(example.scene, 48).image
+    write_grid(tmp_path / "g.png", [example.prompt], {"right": [picture], "empty": [np.full_like(picture, 235)]})
+    with Image.open(tmp_path / "g.png") as sheet:
+        colors = {color for _, color in sheet.getcolors(1 << 20)}
+    assert {(40, 150, 70), (200, 60, 50)} <= colors
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--variants", "sft,magic"], "expected names among paper, official"),
+    (["--steps", "0"], "steps: expected a positive number"),
+])
+def test_arguments_that_cannot_be_used_are_errors(tmp_path, capsys, arguments, message):
+    assert main(["--out", str(tmp_path / "s"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_holds_studies_of_one_size(tmp_path, capsys):
+    (tmp_path / "study.json").write_text('{"steps": 7}')
+    assert main(["--out", str(tmp_path), "--quick"]) == 2
+    assert "steps: the folder 7, this command 100" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_quick_study_runs_through_all_stages_and_goes_on_where_it_was(tmp_path):
+    command = [sys.executable, "-m", "experiments.tiny_study", "--quick", "--out", str(tmp_path / "study"),
+               "--steps", "4", "--prompts-per-category", "2", "--evaluation-prompts-per-category", "1",
+               "--validation-prompts-per-category", "1"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    first = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    table = (tmp_path / "study" / "table.md").read_text()
+    assert all(f"| {name} |" in table for name in ("base", "sft", "paper", "understanding"))
+    assert (tmp_path / "study" / "pictures.png").exists()
+    again = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and (tmp_path / "study" / "table.md").read_text() == table
+    measured = json.loads((tmp_path / "study" / "understanding.json").read_text())
+    assert measured["base"] == measured["paper"]  # the understanding side is frozen

@@ -1,0 +1,199 @@
+"""Takes over images that the authors' code has generated, as if `generate` had made them: segment, judge, export go on.
+
+DIR holds the images and output.jsonl, one object a line: prompt_id, image_file, original_prompt, detailed_prompt,
+think_output. No model is run; seeds and samplers are unknown (null), and records say that they were imported. Lines
+that cannot be used are listed in OUT/rejects and counted. Resumable.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import time
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+from tqdm import tqdm
+
+import srum_jax
+from srum_jax.data.atomic_file import file_sha256
+from srum_jax.data.errors import ImageError
+from srum_jax.data.image_transform import ImageHeader, read_header
+from srum_jax.data.schema import IMAGE_FORMATS, is_unicode
+from srum_jax.generation.output_folder import OutputFolder
+from srum_jax.generation.prompt_file import BadRow
+from srum_jax.generation.prompts import IdError, Prompt, record_id, to_jsonl
+from srum_jax.generation.run_file import compare_settings
+from srum_jax.generation.run_settings import STAGE_VERSION, GenerationSettings
+from srum_jax.generation.runner import finish_shards, write_rejects
+from srum_jax.generation.work_units import Job, TooManyImagesError, Unit, plan_work
+from tools.make_rewards.errors import ArgumentError, Reject
+from tools.make_rewards.import_jsonl import read_listed_image
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
+from tools.make_rewards.stage_folder import print_outcome
+
+SUMMARY = "take over images that the authors' code has generated"
+STAGE = "generate"
+_NO_DETAILED_PROMPT = "Failed to extract detailed prompt."  # what the authors store where this project stores null
+_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--images", required=True, metavar="DIR", help="the folder of the images")
+    parser.add_argument("--jsonl", metavar="FILE", help="what they show (default: DIR/output.jsonl)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
+    parser.add_argument("--set-name", metavar="NAME", help="first part of every record's id (default: DIR's name)")
+    parser.add_argument("--num-shards", type=int, default=16, metavar="N", help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="B",
+                        help="images that are committed, and later judged, together (default: %(default)s)")
+    add_reject_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand; returns the exit code."""
+    check_reject_rate(arguments.max_reject_rate)
+    images = epath.Path(arguments.images)
+    jsonl = epath.Path(arguments.jsonl) if arguments.jsonl is not None else images / "output.jsonl"
+    for path, there in ((images, images.is_dir()), (jsonl, jsonl.exists() and not jsonl.is_dir())):
+        if not there:
+            raise ArgumentError(f"{path}: expected the images of the authors' code and their output.jsonl, found no "
+                                "such thing.")
+    set_name = arguments.set_name or images.resolve().name
+    try:
+        record_id(set_name, "0", 0)
+        settings = GenerationSettings(num_shards=arguments.num_shards, batch_size=arguments.batch_size)
+    except ValueError as error:
+        raise ArgumentError(f"--set-name, --num-shards, --batch-size: {error}") from error
+    found, bad = _read(jsonl, images, set_name)
+    if not found and not bad:
+        raise ArgumentError(f"{jsonl}: holds no lines.")
+    try:
+        plan = plan_work([image.prompt for image in found.values()], settings)
+    except TooManyImagesError as error:
+        raise ArgumentError(str(error)) from error
+    folder = OutputFolder(arguments.out, settings.num_shards)
+    folder.root.mkdir(parents=True, exist_ok=True)
+    prompts = to_jsonl(image.prompt for image in found.values())
+    compare_settings(folder.run_json, _run_json(prompts, len(found), set_name, settings, jsonl), folder)
+    folder.create(folder.prompts, prompts)
+    write_rejects(bad, folder)
+    started, count = time.monotonic(), 0
+    for unit in tqdm(plan.units, unit="unit", disable=None):
+        if not folder.chunk(unit).exists():
+            _commit(unit, found, images, folder)
+            count += len(unit.jobs)
+    summary = finish_shards(plan, bad, folder)
+    print_outcome("import-generated", count, time.monotonic() - started, summary)
+    return outcome({"images": len(found) + len(bad), "rejected": summary["rejected"]}, arguments.max_reject_rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """A usable line."""
+
+    prompt: Prompt
+    file: str
+    header: ImageHeader
+    think_text: str | None
+    detailed_prompt: str | None
+
+
+def _read(jsonl: epath.Path, images: epath.Path, set_name: str) -> tuple[dict[int, _Image], list[BadRow]]:
+    """Images by index, and the lines that cannot be used."""
+    found, bad, lines_by_id = {}, [], {}
+    for index, (number, line) in enumerate(tqdm(_lines(jsonl), unit="line", disable=None)):
+        try:
+            image = _parse(index, line, images, set_name)
+            first = lines_by_id.setdefault(image.prompt.source_id, number)
+            if first != number:
+                raise Reject("duplicate_id", f"prompt_id {image.prompt.source_id!r} is also that of line {first}")
+        except Reject as reject:
+            bad.append(BadRow(index, number, reject.reason, reject.detail))
+            continue
+        found[index] = image
+    return found, bad
+
+
+def _parse(index: int, line: bytes, images: epath.Path, set_name: str) -> _Image:
+    try:
+        entry = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise Reject("bad_prompt", f"not valid JSON ({error}): {line[:200].decode('utf-8', 'replace')}") from error
+    if not isinstance(entry, dict):
+        raise Reject("bad_prompt", f"expected a JSON object, found {type(entry).__name__}")
+    prompt, source_id = entry.get("original_prompt"), entry.get("prompt_id")
+    if not isinstance(prompt, str) or not prompt.strip() or not is_unicode(prompt):
+        raise Reject("bad_prompt", f"field 'original_prompt': expected a prompt, found {prompt!r}")
+    if isinstance(source_id, bool) or not isinstance(source_id, int | str):
+        raise Reject("bad_prompt", f"field 'prompt_id': expected a number or a text, found {source_id!r}")
+    try:
+        record_id(set_name, str(source_id), 0)
+    except IdError as error:
+        raise Reject("bad_prompt", f"field 'prompt_id': {error}") from error
+    file = entry.get("image_file", f"{source_id}.png")
+    if not isinstance(file, str) or not is_unicode(file):
+        raise Reject("missing_image", f"field 'image_file': expected a file name, found {file!r}")
+    try:
+        header = read_header(read_listed_image(images, file))
+    except ImageError as error:
+        raise Reject("unreadable_image", f"{file}: {error}") from error
+    if header.format not in IMAGE_FORMATS:
+        raise Reject("unreadable_image", f"{file}: expected {', '.join(IMAGE_FORMATS)}, found {header.format}")
+    texts = {name: entry.get(name) for name in ("think_output", "detailed_prompt")}
+    for name, text in texts.items():
+        if text is not None and (not isinstance(text, str) or not is_unicode(text)):
+            raise Reject("bad_prompt", f"field '{name}': expected a text or null, found {text!r}")
+    detailed = texts["detailed_prompt"]
+    return _Image(Prompt(index, set_name, str(source_id), unicodedata.normalize("NFC", prompt)), file, header,
+                  texts["think_output"], None if detailed == _NO_DETAILED_PROMPT else detailed)
+
+
+def _commit(unit: Unit, found: dict[int, _Image], images: epath.Path, folder: OutputFolder) -> None:
+    records = []
+    for job in unit.jobs:
+        image = found[job.prompt.index]
+        try:
+            encoded = read_listed_image(images, image.file)
+        except Reject as reject:
+            raise ArgumentError(f"{images / image.file}: {reject.detail}; it was there when the command began."
+                                ) from reject
+        record = _record(job, image, encoded)
+        folder.write(folder.generate / record["image"], encoded)
+        records.append(record)
+    folder.write(folder.chunk(unit), b"".join(
+        json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records))
+
+
+def _record(job: Job, image: _Image, encoded: bytes) -> dict[str, Any]:
+    """As `generate` writes it; what only it can know is null."""
+    return {
+        "record_id": job.record_id, "index": job.prompt.index, "candidate": job.candidate, "prompt": job.prompt.prompt,
+        "category": job.prompt.category, "think": image.think_text is not None, "think_text": image.think_text,
+        "think_truncated": False, "detailed_prompt": image.detailed_prompt,
+        "image": f"images/{job.shard:05d}/{job.record_id}{_SUFFIXES[image.header.format]}",
+        "width": image.header.width, "height": image.header.height, "seed": None, "sampler": None,
+        "stage_version": STAGE_VERSION, "image_sha256": hashlib.sha256(encoded).hexdigest(),
+    }
+
+
+def _run_json(
+    prompts: bytes, count: int, set_name: str, settings: GenerationSettings, jsonl: epath.Path
+) -> dict[str, Any]:
+    return {
+        "stage_version": STAGE_VERSION, "package_version": srum_jax.__version__, "imported": True,
+        "num_shards": settings.num_shards,
+        "prompts": {"set": set_name, "count": count, "sha256": hashlib.sha256(prompts).hexdigest()},
+        "generate": {"jsonl_sha256": file_sha256(jsonl), "settings": {"num_candidates": 1, "base_seed": None,
+                                                                      "batch_size": settings.batch_size}},
+    }
+
+
+def _lines(jsonl: epath.Path) -> Iterator[tuple[int, bytes]]:
+    """Line number from 1, and bytes, of every line that is not blank."""
+    with jsonl.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if raw.strip():
+                yield number, raw.strip()

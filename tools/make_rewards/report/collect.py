@@ -1,0 +1,152 @@
+"""What a run has written so far, image by image, whether or not its stages are complete."""
+
+import collections
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from srum_jax.generation.output_folder import DamagedError
+from tools.make_rewards.errors import ArgumentError
+from tools.make_rewards.stage_folder import GENERATE, RunFolder, StageUnit
+
+SEGMENT, JUDGE, EXPORT = "segment", "judge", "export"
+
+
+class Place(NamedTuple):
+    """Where the lines of an image stand. Places sort by prompt and candidate."""
+
+    index: int  # of the prompt
+    candidate: int
+    unit: int  # number of the unit
+    row: int  # in the chunks of the unit
+
+
+class Candidate(NamedTuple):
+    """One image, and what each stage says of it."""
+
+    generation: dict[str, Any]
+    segmentation: dict[str, Any] | None  # None: the stage has not done it
+    judgement: dict[str, Any] | None  # likewise
+    rejected: dict[str, Any] | None  # "stage", "reason" and "detail"; None: no stage has rejected it
+    exported: bool
+
+
+class CommittedRun(RunFolder):
+    """A run as far as it has come: its units are the committed chunks, even those of incomplete shards."""
+
+    def __init__(self, root: epath.PathLike):
+        """Finds what there is.
+
+        Raises:
+          ArgumentError: this is no folder of a run.
+          DamagedError: a file is not as it was written.
+        """
+        if not (epath.Path(root) / "run.json").exists():
+            raise ArgumentError(f"{root}: expected the folder of a run (with run.json, as srum_jax.generate makes it), "
+                                "found none.")
+        super().__init__(root)
+        self.exported = (self.root / EXPORT / "manifest.json").exists()
+        self._rejects = {line["record_id"]: line for line in self._reject_lines(EXPORT)} if self.exported else {}
+        # Neighbouring prompts lie in different shards: some units of every shard are at hand at any time.
+        self._unit = functools.lru_cache(maxsize=4 * self.files.num_shards)(self._read_unit)
+        self.counts: collections.Counter[str] = collections.Counter()  # images that each stage has done
+
+    def places(self) -> list[Place]:
+        """All images in the order of prompts and candidates; counts them by stage."""
+        self.counts.clear()
+        found = []
+        for unit in self.units:
+            lines = self.lines(GENERATE, unit)
+            for stage in (GENERATE, SEGMENT, JUDGE):
+                if self.chunk(stage, unit).exists():
+                    self.counts[stage] += len(lines)
+            found += [Place(line["index"], line["candidate"], unit.number, row) for row, line in enumerate(lines)]
+        return sorted(found)
+
+    def candidate(self, place: Place) -> Candidate:
+        """What the stages say of an image.
+
+        Raises:
+          DamagedError: naming the chunk.
+        """
+        generation, segmentation, judgement = self._unit(place.unit)[place.row]
+        rejected = None
+        for stage, entry in ((SEGMENT, segmentation), (JUDGE, judgement)):
+            if rejected is None and entry is not None and "rejected" in entry:
+                rejected = {"stage": stage, **entry["rejected"]}
+        if rejected is None and generation["record_id"] in self._rejects:
+            line = self._rejects[generation["record_id"]]
+            rejected = {name: line[name] for name in ("stage", "reason", "detail")}
+        return Candidate(generation, segmentation, judgement, rejected, self.exported and rejected is None)
+
+    def prompts_left_out(self) -> Mapping[str, int]:
+        """How many rows of the prompt file gave no image, by reason."""
+        return collections.Counter(line["reason"] for line in self._reject_lines(GENERATE))
+
+    def settings_of(self, stage: str) -> Mapping[str, Any] | None:
+        """What the stage was begun with, or None.
+
+        Raises:
+          DamagedError: the file holds something else.
+        """
+        path = self.root / f"run-{stage}.json"
+        if not path.exists():
+            return None
+        try:
+            settings = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise DamagedError(f"{path}: expected the settings of `{stage}` ({error}); it was changed.") from error
+        if not isinstance(settings, dict):
+            raise DamagedError(f"{path}: expected the settings of `{stage}`, found {type(settings).__name__}.")
+        return settings
+
+    @property
+    def num_expected(self) -> int:
+        """Images that a complete run has."""
+        try:
+            return len(self.prompts) * self.settings["generate"]["settings"]["num_candidates"]
+        except (KeyError, TypeError) as error:
+            raise DamagedError(f"{self.root / 'run.json'}: expected generate.settings.num_candidates, found no such "
+                               "field; it was changed.") from error
+
+    def _units(self, stage: str) -> list[StageUnit]:
+        found = []
+        for shard in range(self.files.num_shards):
+            folder = self.root / stage / "chunks" / self.files.shard_name(shard)
+            names = [path.name for path in folder.iterdir()] if folder.exists() else []
+            found += [(shard, name) for name in sorted(names) if name.endswith(".jsonl") and not name.startswith(".")]
+        return [StageUnit(number, shard, name) for number, (shard, name) in enumerate(found)]
+
+    def _read_unit(self, number: int) -> list[tuple[dict, dict | None, dict | None]]:
+        unit = self.units[number]
+        generated = self.lines(GENERATE, unit)
+        columns = [generated]
+        for stage in (SEGMENT, JUDGE):
+            path = self.chunk(stage, unit)
+            lines = self.lines(stage, unit) if path.exists() else [None] * len(generated)
+            ids = [line["record_id"] for line in lines if line is not None]
+            if len(lines) != len(generated) or (ids and ids != [line["record_id"] for line in generated]):
+                raise DamagedError(f"{path}: expected the {len(generated)} records of the unit that `{GENERATE}` has "
+                                   f"made, in their order, found {len(ids)} that are not those. Remove the file and "
+                                   "run the stage again.")
+            columns.append(lines)
+        return list(zip(*columns, strict=True))
+
+    def _reject_lines(self, stage: str) -> Iterator[dict[str, Any]]:
+        folder = self.root / "rejects"
+        for path in sorted(folder.iterdir()) if folder.exists() else ():
+            if not path.name.startswith(f"{stage}-") or not path.name.endswith(".jsonl"):
+                continue
+            for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+                try:
+                    line = json.loads(text)
+                    wanted = {"stage", "reason", "detail"} | ({"record_id"} if stage == EXPORT else set())
+                    if absent := sorted(wanted - line.keys()):
+                        raise KeyError(absent[0])
+                except (ValueError, KeyError, AttributeError) as error:
+                    raise DamagedError(f"{path}:{number}: expected a rejected record ({error}); it was changed after "
+                                       "it was written.") from error
+                yield line

@@ -1,0 +1,89 @@
+"""Runs generate, segment, judge and export one after the other, with the settings of an experiment.
+
+Each stage goes on where it was. The commands are printed as they are started, so that any of them can be given by hand.
+"""
+
+import argparse
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from etils import epath
+
+from srum_jax.experiment import ExperimentError, experiment_names
+from tools.make_rewards import export, generate, judge, segment
+from tools.make_rewards.errors import ArgumentError
+from tools.make_rewards.runners import local
+from tools.make_rewards.runners.cluster import Cluster, ClusterConfig
+from tools.make_rewards.stage_recipe import (
+    STAGES,
+    StageRecipe,
+    add_input_arguments,
+    check_command_lines,
+    read_stage_recipe,
+    with_inputs,
+)
+
+SUMMARY = "all stages, from prompts to verified records"
+_MODULES = {"generate": generate, "segment": segment, "judge": judge, "export": export}
+_ROWS_LEFT_OUT = 3  # an exit code: done, but with less than asked for
+
+RunStage = Callable[[str, Sequence[str]], int]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--experiment", required=True, metavar="NAME_OR_PATH",
+                        help=f"one of {', '.join(experiment_names())}, or a .py file; its function rewards(folder) "
+                             "states the arguments of the stages")
+    parser.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
+    add_input_arguments(parser)
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage (default: %(default)s)")
+    parser.add_argument("--runner", choices=("local", "ray"), default="local",
+                        help="local: this machine (default); ray: a Ray cluster whose workers all see --out")
+    group = parser.add_argument_group("ray")
+    group.add_argument("--num-workers", type=int, default=2, metavar="N", help="shares of a stage (default: 2)")
+    group.add_argument("--ray-address", metavar="HOST:PORT", help="of a running cluster, or auto (default: one of this "
+                                                                  "machine's cores, started for the run)")
+    for kind, default in (("cpus", 1), ("gpus", 0), ("tpus", 0)):
+        group.add_argument(f"--worker-{kind}", type=float, default=default, metavar="X",
+                           help=f"{kind.upper()} that a worker needs (default: {default})")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The subcommand; returns the exit code."""
+    recipe = _recipe(arguments)
+    check_command_lines(recipe, arguments.out, _MODULES)
+    worst = 0
+    with _runner(arguments) as run_stage:
+        for stage in STAGES[: STAGES.index(arguments.until) + 1]:
+            words = recipe.command_line(stage, arguments.out)
+            print(f"$ python -m tools.make_rewards {stage} {shlex.join(words)}", flush=True)
+            # The records are written by one process.
+            code = local.run_stage(stage, words) if stage == "export" else run_stage(stage, words)
+            worst = max(worst, code)
+            if code not in (0, _ROWS_LEFT_OUT):
+                print(f"error: {stage} ended with exit code {code}; the later stages were not started", file=sys.stderr)
+                return code
+    return worst
+
+
+def _recipe(arguments: argparse.Namespace) -> StageRecipe:
+    out = epath.Path(arguments.out)
+    try:
+        recipe = read_stage_recipe(arguments.experiment, out)
+    except ExperimentError as error:
+        raise ArgumentError(str(error)) from error
+    return with_inputs(recipe, arguments)
+
+
+@contextlib.contextmanager
+def _runner(arguments: argparse.Namespace) -> Iterator[RunStage]:
+    if arguments.runner == "local":
+        yield local.run_stage
+        return
+    config = ClusterConfig(arguments.num_workers, arguments.ray_address, arguments.worker_cpus, arguments.worker_gpus,
+                           arguments.worker_tpus)
+    with Cluster(config) as cluster:
+        yield cluster.run_stage

@@ -1,0 +1,134 @@
+"""The arguments of all stages together, as an experiment states them and the command line changes them.
+
+An experiment's file may define `rewards(folder) -> {stage: {argument: value}}`; it may write files that the stages
+need, such as prompts, into the folder. An argument is spelled as in Python: `max_regions` is `--max-regions`.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from srum_jax.experiment import load_recipe
+from tools.make_rewards.errors import ArgumentError
+
+STAGES = ("generate", "segment", "judge", "export")
+_SWITCHES = {"true": True, "false": False, "none": None}
+
+Arguments = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRecipe:
+    """Arguments by stage, without --out."""
+
+    arguments: Mapping[str, Arguments]
+
+    def command_line(self, stage: str, out: str) -> list[str]:
+        """The words of a stage's command, after its name."""
+        words = ["--out", out]
+        for name, value in self.arguments.get(stage, {}).items():
+            words += _words(name, value)
+        return words
+
+    def changed(self, stage: str, **values: Any) -> "StageRecipe":
+        """With other arguments of one stage."""
+        arguments = {name: dict(self.arguments.get(name, {})) for name in STAGES}
+        arguments[stage] |= values
+        return StageRecipe(arguments)
+
+
+def read_stage_recipe(experiment: str, folder: epath.Path) -> StageRecipe:
+    """What an experiment says of the stages.
+
+    Raises:
+      ExperimentError: no such experiment.
+      ArgumentError: it says nothing, or nothing that can be understood.
+    """
+    rewards = load_recipe(experiment).rewards
+    if rewards is None:
+        raise ArgumentError(f"--experiment {experiment}: expected a function rewards(folder) with the arguments of the "
+                            "stages in its file, found none.")
+    stages = rewards(folder)
+    unknown = set(stages) - set(STAGES)
+    if unknown:
+        raise ArgumentError(f"--experiment {experiment}: rewards(): expected stages among {', '.join(STAGES)}, found "
+                            f"{', '.join(sorted(unknown))}.")
+    return StageRecipe({stage: dict(stages.get(stage, {})) for stage in STAGES})
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options that name what a recipe leaves open."""
+    parser.add_argument("--checkpoint", metavar="DIR", help="the model that draws and judges")
+    parser.add_argument("--prompts", metavar="FILE", help="what it draws")
+    parser.add_argument("--sam-model", metavar="DIR", help="the SAM that proposes regions")
+    parser.add_argument("--set", action="append", default=[], metavar="STAGE.ARGUMENT=VALUE",
+                        help="change an argument of a stage, for instance generate.num_candidates=4; repeatable")
+
+
+def with_inputs(recipe: StageRecipe, arguments: argparse.Namespace) -> StageRecipe:
+    """Fills in what `add_input_arguments` declares, where it was given.
+
+    Raises:
+      ArgumentError: a setting that is not of its form.
+    """
+    for name, stages in (("checkpoint", ("generate", "judge")), ("prompts", ("generate",)),
+                         ("sam_model", ("segment",))):
+        value = getattr(arguments, name)
+        for stage in stages if value is not None else ():
+            recipe = recipe.changed(stage, **{name: value})
+    return with_settings(recipe, arguments.set)
+
+
+def with_settings(recipe: StageRecipe, settings: Sequence[str]) -> StageRecipe:
+    """Changes a recipe by `STAGE.ARGUMENT=VALUE`; true and false switch, none takes an argument away.
+
+    Raises:
+      ArgumentError: a setting that is not of this form.
+    """
+    for setting in settings:
+        name, equals, text = (part.strip() for part in setting.partition("="))
+        stage, dot, argument = name.partition(".")
+        if not equals or not dot or not argument or stage not in STAGES:
+            raise ArgumentError(f"--set {setting}: expected STAGE.ARGUMENT=VALUE with a stage among "
+                                f"{', '.join(STAGES)}, for instance generate.num_candidates=4.")
+        recipe = recipe.changed(stage, **{argument.replace("-", "_"): _SWITCHES.get(text, text)})
+    return recipe
+
+
+def check_command_lines(recipe: StageRecipe, out: str, modules: Mapping[str, Any]) -> None:
+    """Parses the commands of all stages as they themselves will.
+
+    Args:
+      recipe: of the run.
+      out: its folder.
+      modules: that declare the options, by stage.
+
+    Raises:
+      ArgumentError: a stage does not take its arguments.
+    """
+    for stage in STAGES:
+        parser = argparse.ArgumentParser(prog=stage, exit_on_error=False)
+        modules[stage].add_arguments(parser)
+        words = recipe.command_line(stage, out)
+        try:
+            _, unknown = parser.parse_known_args(words)
+        except argparse.ArgumentError as error:
+            raise ArgumentError(f"{stage}: {error}") from error
+        except SystemExit as error:  # argparse has said what is wrong
+            raise ArgumentError(f"{stage}: these arguments cannot be used: {' '.join(words)}") from error
+        if unknown:
+            raise ArgumentError(f"{stage}: expected arguments that `{stage} --help` lists, found {' '.join(unknown)}.")
+
+
+def _words(name: str, value: Any) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, list | tuple):
+        return [flag, *map(str, value)]
+    return [flag, str(value)]
