@@ -5,12 +5,14 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.worlds.shapes.base import trained_base
+from experiments._tiny_sam.generator import SAM_ARGUMENTS, TINY_WORLD
+from srum_jax.worlds.shapes.base import trained_base, trained_sam
 from srum_jax.worlds.shapes.measure import SAMPLER
 from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_file
 from srum_jax.worlds.shapes.questions import JUDGE_TEMPLATES
 
 _PROMPTS_PER_CATEGORY = 24
+_LARGEST = 0.4  # share of the picture; larger is the ground, about which the judge has learned nothing
 SEED = 7  # of the prompts
 
 
@@ -30,7 +32,10 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
             "num_shards": 2, "num_timesteps": SAMPLER.num_timesteps, "timestep_shift": SAMPLER.shift,
             "guidance_scale": SAMPLER.guidance.text_scale, "guidance_interval": SAMPLER.guidance.interval,
         },
-        "segment": {"provider": "components"},
+        "segment": {
+            "sam_model": os.fspath(trained_sam()), "max_share": _LARGEST,
+            **{f"sam.{name}": getattr(TINY_WORLD, name) for name in SAM_ARGUMENTS},
+        },
         "judge": model | {
             "judge_templates": os.fspath(JUDGE_TEMPLATES), "one_by_one": True, "verify": "single", "severity": "off",
             "neutral_band": "judge", "think": False, "max_attempts": 1, "batch_size": 128,

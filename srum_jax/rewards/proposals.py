@@ -33,7 +33,8 @@ class RawProposal:
 
 
 def clean_proposals(
-    raw: Iterable[RawProposal], width: int, height: int, *, max_candidates: int, min_area: int = 0
+    raw: Iterable[RawProposal], width: int, height: int, *, max_candidates: int, min_area: int = 0,
+    max_share: float = 1.0,
 ) -> tuple[list[Proposal], dict[str, int]]:
     """Keeps what is usable, largest mask first; ties by predicted IoU, then from top to bottom and left to right.
 
@@ -42,9 +43,10 @@ def clean_proposals(
       width, height: of the image, pixels.
       max_candidates: how many are kept at most.
       min_area: smaller masks are dropped, pixels.
+      max_share: masks of more than this share of the image are dropped.
 
     Returns:
-      The proposals, and how many were dropped for which reason: "not_integer", "empty", "small", "duplicate" (of a
+      The proposals, and how many were dropped for which reason: "not_integer", "empty", "small", "large", "duplicate" (of a
       box that is kept), "limit".
     """
     dropped: collections.Counter[str] = collections.Counter()
@@ -59,8 +61,8 @@ def clean_proposals(
             dropped["empty"] += 1
             continue
         area = box.area if proposal.area is None else proposal.area
-        if area < min_area:
-            dropped["small"] += 1
+        if area < min_area or area > max_share * width * height:
+            dropped["small" if area < min_area else "large"] += 1
             continue
         kept.append(Proposal(box, area, proposal.predicted_iou, proposal.stability, proposal.rle))
     kept.sort(key=lambda p: (-p.area, -(p.predicted_iou or 0.0), p.box.y0, p.box.x0))

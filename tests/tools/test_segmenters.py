@@ -46,6 +46,8 @@ def test_proposals_are_cleaned_sorted_and_limited_and_every_drop_is_counted():
     kept, dropped = clean_proposals(raw, 20, 20, max_candidates=3, min_area=2)
     assert [(p.box, p.area) for p in kept] == [((0, 0, 10, 10), 100), ((1, 1, 9, 9), 61), ((2, 0, 7, 12), 60)]
     assert dropped == {"not_integer": 3, "empty": 2, "small": 1, "duplicate": 1, "limit": 1}
+    kept, dropped = clean_proposals(raw[:2], 20, 20, max_candidates=3, max_share=0.2475)  # of 400 pixels
+    assert [p.area for p in kept] == [99] and dropped == {"large": 1}
 
 
 @given(st.lists(st.tuples(*[st.one_of(st.integers(-50, 50), st.floats(), st.none(), st.text(max_size=2))] * 4)))

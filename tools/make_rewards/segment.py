@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-candidates", type=int, default=20, metavar="N",
                         help="largest regions that are kept (default: %(default)s; the authors keep 10)")
     parser.add_argument("--min-area", type=int, default=0, metavar="PIXELS", help="smaller masks are dropped")
+    parser.add_argument("--max-share", type=float, default=1.0, metavar="SHARE",
+                        help="masks of more than this share of the image are dropped, such as the ground that "
+                             "everything lies on (default: %(default)g, none)")
     parser.add_argument("--keep-masks", action="store_true",
                         help="store the mask of every region too, as COCO's uncompressed run lengths")
     for prefix, config in (("sam", SamConfig()), ("components", ComponentsConfig())):
@@ -57,10 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.max_candidates < 1 or arguments.min_area < 0:
         raise ArgumentError("--max-candidates, --min-area: expected at least 1 and at least 0, found "
                             f"{arguments.max_candidates} and {arguments.min_area}.")
+    if not 0 < arguments.max_share <= 1:
+        raise ArgumentError(f"--max-share: expected a share above 0 and up to 1, found {arguments.max_share}.")
     check_reject_rate(arguments.max_reject_rate)
     folder = RunFolder(arguments.out, *processes_of(arguments))
     provider, settings = _provider(arguments)
-    folder.begin(STAGE, {**settings, "max_candidates": arguments.max_candidates, "min_area": arguments.min_area,
+    folder.begin(STAGE, {**settings, "max_candidates": arguments.max_candidates, "min_area": arguments.min_area, "max_share": arguments.max_share,
                          "keep_masks": arguments.keep_masks})
     missing = units_to_do(folder, STAGE, repair=arguments.repair, redo=arguments.redo)
     started, count = time.monotonic(), 0
@@ -109,7 +114,7 @@ def _segment(
         return rejected(generation["record_id"], reject)
     raw = provider.propose(pixels)
     kept, dropped = clean_proposals(raw, pixels.shape[1], pixels.shape[0], max_candidates=arguments.max_candidates,
-                                    min_area=arguments.min_area)
+                                    min_area=arguments.min_area, max_share=arguments.max_share)
     converted = read_header(encoded).converted_from
     return {
         "record_id": generation["record_id"], "provider": provider.name, "regions": [_line(p) for p in kept],

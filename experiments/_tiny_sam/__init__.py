@@ -1,0 +1,1 @@
+"""Parts of `experiments.tiny_sam`: its pictures and prompts, model, losses, training and measurement."""
