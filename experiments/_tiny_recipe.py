@@ -11,7 +11,7 @@ from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import TrainingConfig
 from srum_jax.training.optimizer import OptimizerConfig
-from srum_jax.training.state import ModelSource
+from srum_jax.training.state import GENERATION_EXPERT_ONLY, ModelSource
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 
@@ -33,12 +33,14 @@ VARIANTS = {
 def tiny_recipe(variant: str) -> Experiment:
     """One way of post-training the base; `data.records` is given on the command line.
 
+    The understanding expert stays as it is, so that the judge of a second round is no worse than that of the first.
+
     Args:
       variant: a name in VARIANTS.
     """
     recipe = Experiment(
         name=f"tiny_{variant}",
-        model=ModelSource(checkpoint=os.fspath(trained_base())),
+        model=ModelSource(checkpoint=os.fspath(trained_base()), trainable=GENERATION_EXPERT_ONLY),
         data=DataConfig(
             samples_per_row=2, rows_per_batch=16, images_per_row=2, text_capacity=80,
             latent_capacity=2 * _LATENT_TOKENS, image_height=PICTURE_SIZE, image_width=PICTURE_SIZE,

@@ -8,7 +8,7 @@ from etils import epath
 from experiments._tiny_sam.generator import SAM_ARGUMENTS, TINY_WORLD
 from srum_jax.worlds.shapes.base import trained_base, trained_sam
 from srum_jax.worlds.shapes.measure import SAMPLER
-from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_file
+from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_files
 from srum_jax.worlds.shapes.questions import JUDGE_TEMPLATES
 
 _PROMPTS_PER_CATEGORY = 24
@@ -22,13 +22,14 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
     The judge answers about one region at a time, names it, and does not think. Its question about the whole picture is
     about everything that the prompt asks for, so its score is not held to a neutral band.
     """
-    prompts = epath.Path(folder) / "inputs" / "shapes.json"
-    write_prompt_file(prompts, balanced_prompts(_PROMPTS_PER_CATEGORY, SEED, held_out=False))
+    chosen = balanced_prompts(_PROMPTS_PER_CATEGORY, SEED, held_out=False)
+    prompts, keywords = write_prompt_files(epath.Path(folder) / "inputs", chosen)
     base = os.fspath(trained_base())
     model = {"checkpoint": base, "dtype": "float32", "attention": "dense"}
     return {
         "generate": model | {
-            "prompts": os.fspath(prompts), "prompt_format": PROMPT_FORMAT, "num_candidates": 2, "batch_size": 64,
+            "prompts": os.fspath(prompts), "prompt_format": PROMPT_FORMAT, "keywords": os.fspath(keywords),
+            "set_name": "shapes", "num_candidates": 2, "batch_size": 64,
             "num_shards": 2, "num_timesteps": SAMPLER.num_timesteps, "timestep_shift": SAMPLER.shift,
             "guidance_scale": SAMPLER.guidance.text_scale, "guidance_interval": SAMPLER.guidance.interval,
         },

@@ -178,6 +178,8 @@ def _checked_prompts(args: argparse.Namespace, settings: GenerationSettings) -> 
         form = find_format(args.prompt_format, args.fields, file.name)
         prompts = read_prompt_file(file, form, set_name, settings.num_candidates)
     folder = epath.Path(".") if file is None else file.parent
+    if args.keywords is not None:  # may name rows that --limit leaves out
+        prompts = with_keywords(prompts, args.keywords)
     checker = checker_without_weights(args.checkpoint)
     prompts = prompts.limited(args.limit)
     with _progress(len(prompts.rows), "rows checked") as bar:
@@ -187,8 +189,6 @@ def _checked_prompts(args: argparse.Namespace, settings: GenerationSettings) -> 
         raise_bad_rows(prompts)
     if args.dedupe:
         prompts = prompts.deduplicated()
-    if args.keywords is not None:
-        prompts = with_keywords(prompts, args.keywords)
     return prompts, folder
 
 

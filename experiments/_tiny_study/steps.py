@@ -9,7 +9,7 @@ from etils import epath
 
 from experiments._tiny_rewards import SEED
 from srum_jax import train
-from srum_jax.worlds.shapes.prompt_set import balanced_prompts, write_prompt_file
+from srum_jax.worlds.shapes.prompt_set import balanced_prompts, write_prompt_files
 from tools.convert_weights.__main__ import main as convert_weights
 from tools.make_rewards.__main__ import main as make_rewards
 
@@ -60,10 +60,10 @@ class Study:
         """
         folder = self.out / "rewards" / f"round{number}"
         settings = self.settings
-        prompts = folder / "inputs" / "prompts.json"
         chosen = balanced_prompts(settings.prompts_per_category, SEED + number, held_out=False)
-        write_prompt_file(prompts, chosen)
+        prompts, keywords = write_prompt_files(self.out / "prompts" / f"round{number}", chosen)
         command = ["run", "--experiment", "tiny_srum", "--out", os.fspath(folder), "--prompts", os.fspath(prompts),
+                   "--set", f"generate.keywords={os.fspath(keywords)}",
                    "--set", f"generate.num_candidates={settings.candidates}"]
         if checkpoint is not None:
             command += ["--checkpoint", os.fspath(checkpoint)]

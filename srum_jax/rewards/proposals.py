@@ -46,8 +46,8 @@ def clean_proposals(
       max_share: masks of more than this share of the image are dropped.
 
     Returns:
-      The proposals, and how many were dropped for which reason: "not_integer", "empty", "small", "large", "duplicate" (of a
-      box that is kept), "limit".
+      The proposals, and how many were dropped for which reason: "not_integer", "empty", "small", "large", "duplicate"
+      (of a box that is kept), "limit".
     """
     dropped: collections.Counter[str] = collections.Counter()
     kept = []

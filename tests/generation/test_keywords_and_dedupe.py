@@ -41,6 +41,11 @@ def test_keywords_that_cannot_be_used_are_errors_with_their_line(
     assert code == 2 and message in err and not (tmp_path / "out").exists()
 
 
+def test_keywords_may_name_rows_that_a_limit_leaves_out(command, prompts, tmp_path):  # noqa: F811
+    (tmp_path / "words.jsonl").write_text('{"id": 2, "keywords": ["plate"]}\n')
+    assert command("--prompts", str(prompts), "--keywords", str(tmp_path / "words.jsonl"), "--limit", "1")[0] == 0
+
+
 def test_a_file_of_keywords_that_is_absent_is_named(command, prompts):  # noqa: F811
     code, _, err = command("--prompts", str(prompts), "--keywords", "absent.jsonl")
     assert code == 2 and "--keywords absent.jsonl: cannot be read" in err

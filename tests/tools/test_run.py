@@ -75,10 +75,13 @@ def test_a_stage_that_fails_ends_the_run(tmp_path, capfd):
 
 def test_prompts_of_the_tiny_recipe_are_written_once_and_are_those_of_the_world(tmp_path):
     stages = _tiny_rewards.rewards(epath.Path(tmp_path))
-    rows = json.loads((tmp_path / "inputs" / "shapes.json").read_text())
+    rows = json.loads((tmp_path / "inputs" / "prompts.json").read_text())
     assert stages == _tiny_rewards.rewards(epath.Path(tmp_path))
     assert len({row["Question"] for row in rows}) == len(rows) and len({row["Category"] for row in rows}) == 8
-    (tmp_path / "inputs" / "shapes.json").write_text("[]")
+    words = [json.loads(line) for line in (tmp_path / "inputs" / "keywords.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in words] == [row["Question_id"] for row in rows]
+    assert all(word in row["Question"] for line, row in zip(words, rows, strict=True) for word in line["keywords"])
+    (tmp_path / "inputs" / "prompts.json").write_text("[]")
     with pytest.raises(ValueError, match="found others; choose another folder"):
         _tiny_rewards.rewards(epath.Path(tmp_path))
 

@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "stages": stage_settings(folder)}
     out = folder.root / STAGE
     if (out / MANIFEST).exists():
+        _check_shape(out, arguments)
         code = _already_there(out, settings, arguments.verify)
         if not code and arguments.official_jsonl is not None:
             _write_official(arguments.official_jsonl, folder, rules)
@@ -168,6 +169,16 @@ def _count_conversion(record: RewardRecord, rejects: Rejects) -> None:
         rejects.warnings[f"image_mode_{converted.replace(' ', '_')}_converted"] += 1
 
 
+def _check_shape(out: epath.Path, arguments: argparse.Namespace) -> None:
+    """Raises ArgumentError if the records that are there were asked for in other shards, or by another name."""
+    manifest = read_manifest(out)
+    for option, before, now in (("--name", manifest.name, arguments.name),
+                                ("--num-record-shards", manifest.num_shards, arguments.num_record_shards)):
+        if now is not None and now != before:
+            raise ArgumentError(f"{option}: expected {before}, as {out} was exported with, found {now}. Move {out.name}/ "
+                                "away, or use another --out, to export again.")
+
+
 def _already_there(out: epath.Path, settings: dict[str, Any], will_be_verified: bool) -> int:
     before = read_manifest(out).provenance or {}
     if "settings" in before:  # earlier versions wrote only their checksum
@@ -202,7 +213,9 @@ def _images(folder: RunFolder) -> Iterator[tuple[dict, dict | None, dict]]:
     def lines(number: int) -> list[tuple[dict, dict | None, dict]]:
         unit = folder.units[number]
         judged = folder.lines(JUDGE, unit)
-        segmented = folder.lines(SEGMENT, unit) if folder.chunk(SEGMENT, unit).exists() else [None] * len(judged)
+        # Whole images are judged without regions.
+        needed = any(line.get("mode") == "region" for line in judged)
+        segmented = folder.lines(SEGMENT, unit) if needed else [None] * len(judged)
         generated = folder.lines(GENERATE, unit)
         for stage, found in ((SEGMENT, segmented), (JUDGE, judged)):
             ids = [None if line is None else line["record_id"] for line in found]

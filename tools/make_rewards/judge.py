@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import enum
 import hashlib
+import itertools
 import json
 import time
 import types
@@ -20,6 +21,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.data.schema import is_unicode
 from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
 from srum_jax.generation.model_arguments import UNUSABLE, add_model_arguments, load_pipeline
 from srum_jax.inference import Templates
@@ -214,8 +216,11 @@ def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str
         except (*UNUSABLE, OSError) as error:
             raise ArgumentError(f"--checkpoint {arguments.checkpoint}: {error}") from error
     if kind == "hf" and epath.Path(source).is_dir():
-        return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(source)}
-    if kind == "jsonl" and epath.Path(source).exists():
+        try:
+            return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(source)}
+        except UNUSABLE as error:
+            raise ArgumentError(f"--judge {arguments.judge}: {error}") from error
+    if kind == "jsonl" and epath.Path(source).exists() and not epath.Path(source).is_dir():
         return {"kind": kind, "sha256": hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()}
     raise ArgumentError(f"--judge {arguments.judge}: expected model, hf:DIR with an existing directory, or jsonl:FILE "
                         "with an existing file.")
@@ -230,6 +235,9 @@ def _read_synonyms(path: str) -> list[list[str]]:
         isinstance(group, list) and all(isinstance(word, str) for word in group) for group in groups
     ):
         raise ArgumentError(f"--synonyms {path}: expected a list of lists of words.")
+    for word in itertools.chain(*groups):
+        if not is_unicode(word):
+            raise ArgumentError(f"--synonyms {path}: expected valid Unicode, found {ascii(word)}.")
     return groups
 
 

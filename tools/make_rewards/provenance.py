@@ -8,21 +8,38 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from etils import epath
+
 import srum_jax
 from srum_jax.data.schema import canonical_json
+from srum_jax.generation.output_folder import DamagedError
 from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder
 
 _STAGES = ("segment", "judge")
 
 
 def stage_settings(folder: RunFolder) -> dict[str, Any]:
-    """What every stage was begun with."""
+    """What every stage was begun with.
+
+    Raises:
+      DamagedError: a file of settings was changed.
+    """
     stages = {GENERATE: dict(folder.settings)}
     for stage in _STAGES:
         path = folder.root / f"run-{stage}.json"
         if path.exists():
-            stages[stage] = json.loads(path.read_bytes())
+            stages[stage] = _settings(path, stage)
     return stages
+
+
+def _settings(path: epath.Path, stage: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+        wanted = {"segment": "provider", "judge": "judge"}[stage]
+        found[wanted]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{path}: expected the settings of `{stage}` ({error!r}); it was changed.") from error
+    return found
 
 
 def run_provenance(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,8 +43,10 @@ def units_to_do(folder: RunFolder, stage: str, *, repair: bool = False, redo: st
             missing.append(unit)
             continue
         if unit.shard not in again:
+            # Outside: what an earlier stage wrote is not made again here.
+            expected = [line["record_id"] for line in folder.lines(GENERATE, unit)]
             try:
-                check_chunk(folder, stage, unit)
+                check_chunk(folder, stage, unit, expected)
                 continue
             except DamagedError as error:
                 if not repair:
@@ -58,14 +60,19 @@ def units_to_do(folder: RunFolder, stage: str, *, repair: bool = False, redo: st
     return missing
 
 
-def check_chunk(folder: RunFolder, stage: str, unit: StageUnit) -> None:
+def check_chunk(folder: RunFolder, stage: str, unit: StageUnit, expected: list[str]) -> None:
     """Compares a committed chunk with the images that it has to be about.
+
+    Args:
+      folder: of the run.
+      stage: which one.
+      unit: of the chunk.
+      expected: ids of its images, in order.
 
     Raises:
       DamagedError: naming the chunk.
     """
     found = [line["record_id"] for line in folder.lines(stage, unit)]
-    expected = [line["record_id"] for line in folder.lines(GENERATE, unit)]
     if found != expected:
         raise DamagedError(f"{folder.chunk(stage, unit)}: expected the records {_listed(expected)}, found "
                            f"{_listed(found)}; it was changed after it was written. `{stage} --repair` sets it aside "

@@ -65,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_reject_rate(arguments.max_reject_rate)
     folder = RunFolder(arguments.out, *processes_of(arguments))
     provider, settings = _provider(arguments)
-    folder.begin(STAGE, {**settings, "max_candidates": arguments.max_candidates, "min_area": arguments.min_area, "max_share": arguments.max_share,
-                         "keep_masks": arguments.keep_masks})
+    folder.begin(STAGE, {**settings, "max_candidates": arguments.max_candidates, "min_area": arguments.min_area,
+                         "max_share": arguments.max_share, "keep_masks": arguments.keep_masks})
     missing = units_to_do(folder, STAGE, repair=arguments.repair, redo=arguments.redo)
     started, count = time.monotonic(), 0
     for unit in tqdm(missing, unit="unit", disable=None):

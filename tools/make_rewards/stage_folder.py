@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from srum_jax.generation.output_folder import DamagedError, OutputFolder
 from srum_jax.generation.prompts import Prompt, read_jsonl
 from srum_jax.generation.run_file import compare_settings
 from tools.make_rewards.errors import ArgumentError, Reject
+from tools.make_rewards.line_fields import check_line
 
 STAGE_VERSION = 1
 GENERATE = "generate"
@@ -60,7 +62,7 @@ class RunFolder:
             raise ArgumentError(f"--out {root}: expected a folder that `generate` has made (run.json), found none.")
         try:
             self.settings: Mapping[str, Any] = json.loads(run.read_bytes())
-            num_shards = self.settings["num_shards"]
+            num_shards = operator.index(self.settings["num_shards"])
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"{run}: expected the settings of a run ({error}); it was changed.") from error
         self.files = OutputFolder(self.root, num_shards, process, num_processes)
@@ -101,8 +103,8 @@ class RunFolder:
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 entry = json.loads(line)
-                entry["record_id"]
-            except (ValueError, KeyError, TypeError) as error:
+                check_line(stage, entry)
+            except ValueError as error:
                 raise DamagedError(f"{path}:{number}: expected a record of `{stage}` ({error}); it was changed after "
                                    f"it was written. `{stage} --repair` sets it aside and makes it again.") from error
             lines.append(entry)
@@ -115,10 +117,6 @@ class RunFolder:
           RunChangedError: lists the differences.
         """
         compare_settings(self.root / f"run-{stage}.json", {"stage_version": STAGE_VERSION, **settings}, self.files)
-
-    def missing(self, stage: str) -> list[StageUnit]:
-        """The units of this process that the stage has not committed."""
-        return [unit for unit in self.share() if not self.chunk(stage, unit).exists()]
 
     def commit(self, stage: str, unit: StageUnit, records: Sequence[Mapping[str, Any]]) -> None:
         """Writes a unit's records; from here on it is done."""

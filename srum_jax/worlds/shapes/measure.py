@@ -23,7 +23,7 @@ from srum_jax.worlds.shapes.scene import CATEGORIES, Prompt
 from srum_jax.worlds.shapes.sight import WELL_FORMED
 
 # What the shipped base draws best with; see docs/shapes_world.md.
-SAMPLER = FlowSampler(num_timesteps=25, shift=1.0, guidance=Guidance(text_scale=2.0, interval=(0.0, 1.0)))
+SAMPLER = FlowSampler(num_timesteps=25, shift=3.0, guidance=Guidance(text_scale=2.0, interval=(0.0, 1.0)))
 _BATCH = 64
 _ANSWER = TextSampler(max_tokens=40)
 

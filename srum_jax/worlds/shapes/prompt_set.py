@@ -42,20 +42,32 @@ def balanced_prompts(per_category: int, seed: int, *, held_out: bool) -> list[Pr
     return prompts
 
 
-def write_prompt_file(path: epath.PathLike, prompts: Sequence[Prompt]) -> None:
-    """Writes prompts as a JSON array with `Question`, `Category` and `Question_id`, unless the same are there.
+def write_prompt_files(folder: epath.PathLike, prompts: Sequence[Prompt]) -> tuple[epath.Path, epath.Path]:
+    """Writes `prompts.json` and `keywords.jsonl` into a folder, unless the same are there.
+
+    The first is a JSON array with `Question`, `Category` and `Question_id`. The second names the shapes that a prompt
+    asks for: the rules for English take them for adjectives.
+
+    Returns:
+      Both paths.
 
     Raises:
-      ValueError: another list is there.
+      ValueError: other lists are there.
     """
-    path = epath.Path(path)
     rows = [{"Question": prompt_text(prompt), "Category": prompt.category, "Question_id": number}
             for number, prompt in enumerate(prompts, start=1)]
-    text = json.dumps(rows, indent=1) + "\n"
-    if path.exists():
-        if path.read_text() != text:
-            raise ValueError(f"{os.fspath(path)}: expected the {len(rows)} prompts of this experiment, found others; "
-                             "choose another folder.")
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
+    words = [{"id": number, "keywords": list(dict.fromkeys(phrase.shape for phrase in prompt.phrases))}
+             for number, prompt in enumerate(prompts, start=1)]
+    folder = epath.Path(folder)
+    return (_write_once(folder / "prompts.json", json.dumps(rows, indent=1) + "\n"),
+            _write_once(folder / "keywords.jsonl", "".join(json.dumps(line) + "\n" for line in words)))
+
+
+def _write_once(path: epath.Path, text: str) -> epath.Path:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    elif path.read_text() != text:
+        raise ValueError(f"{os.fspath(path)}: expected the prompts of this experiment, found others; choose another "
+                         "folder.")
+    return path

@@ -14,6 +14,7 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.data.schema import is_unicode
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_record import Subject
 from srum_jax.rewards.judgement.score_processing import neutralised
@@ -113,3 +114,5 @@ def _check_scored(fields: Mapping[str, Any], place: str) -> None:
     for name in ("object", "reason"):
         if not isinstance(fields.get(name, ""), str):
             raise ArgumentError(f"{place}{name}': expected a text, found {fields[name]!r}.")
+        if not is_unicode(fields.get(name, "")):
+            raise ArgumentError(f"{place}{name}': expected valid Unicode, found {ascii(fields[name])[:80]}.")

@@ -1,0 +1,95 @@
+"""What a line of a stage has to hold before anything reads it.
+
+A chunk that was changed by hand may still be JSON. Lines are checked once, where they are read, so that nobody who uses
+a field has to wonder whether it is there. Values that only the schema of records can judge, such as scores out of
+range, are left to it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+_NONE = type(None)
+_NUMBER = (int, float)
+_OPTIONAL_NUMBER = (int, float, _NONE)
+_OPTIONAL_TEXT = (str, _NONE)
+
+_Fields = Mapping[str, type | tuple[type, ...]]
+
+_REGION: _Fields = {"area": int, "predicted_iou": _OPTIONAL_NUMBER, "stability": _OPTIONAL_NUMBER}
+_JUDGED_REGION: _Fields = {
+    **_REGION, "score": _NUMBER, "score_raw": _NUMBER, "severity": _NUMBER, "object": str, "reason": str,
+    "keyword": _OPTIONAL_TEXT, "verdict": _OPTIONAL_TEXT, "flags": list,
+}
+_LAYOUT: _Fields = {"score": _NUMBER, "score_raw": _OPTIONAL_NUMBER, "reason": str}
+_REJECTED: _Fields = {"reason": str, "detail": str}
+_LINES: Mapping[str, _Fields] = {
+    "generate": {
+        "record_id": str, "index": int, "candidate": int, "image": str, "image_sha256": str, "width": int,
+        "height": int, "seed": (int, _NONE), "sampler": (dict, _NONE), "think": bool, "think_text": _OPTIONAL_TEXT,
+    },
+    "segment": {"record_id": str, "provider": str, "regions": list, "num_found": int, "dropped": dict},
+    "judge": {
+        "record_id": str, "mode": str, "local_status": str, "global_status": str, "attempts": list, "regions": list,
+        "global": (dict, _NONE), "calls": list, "problems": dict,
+    },
+}
+_CHOICES = {"verdict": (None, "match", "background", "unmatched"), "global_status": ("absent", "ok", "unparsed"),
+            "mode": ("region", "sample")}
+
+
+class LineError(ValueError):
+    """A field is absent, or holds something else; says which, what was expected and what was found."""
+
+
+def check_line(stage: str, line: Any) -> None:
+    """Raises LineError if a line of a stage cannot be used.
+
+    Args:
+      stage: "generate", "segment" or "judge".
+      line: parsed JSON.
+    """
+    if not isinstance(line, dict):
+        raise LineError(f"expected an object, found {type(line).__name__}")
+    if "rejected" in line and stage != "generate":
+        _check(line, {"record_id": str, "rejected": dict}, "")
+        _check(line["rejected"], _REJECTED, "rejected.")
+        return
+    _check(line, _LINES[stage], "")
+    if stage == "generate":
+        _check_digest(line["image_sha256"])
+        return
+    for number, region in enumerate(line["regions"]):
+        place = f"regions[{number}]"
+        if not isinstance(region, dict):
+            raise LineError(f"field '{place}': expected an object, found {type(region).__name__}")
+        _check_box(region.get("box"), place)
+        _check(region, _REGION if stage == "segment" else _JUDGED_REGION, f"{place}.")
+    if line.get("global") is not None:
+        _check(line["global"], _LAYOUT, "global.")
+
+
+def _check(fields: Mapping[str, Any], kinds: _Fields, prefix: str) -> None:
+    for name, kind in kinds.items():
+        if name not in fields:
+            raise LineError(f"field '{prefix}{name}': expected {_named(kind)}, found no such field")
+        value = fields[name]
+        # In Python a truth value is an integer.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise LineError(f"field '{prefix}{name}': expected {_named(kind)}, found {value!r:.80}")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise LineError(f"field '{prefix}{name}': expected one of {_CHOICES[name]}, found {value!r:.80}")
+
+
+def _check_box(box: Any, place: str) -> None:
+    if not isinstance(box, list) or len(box) != 4 or not all(type(corner) is int for corner in box):
+        raise LineError(f"field '{place}.box': expected four integers, found {box!r:.80}")
+
+
+def _check_digest(text: str) -> None:
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise LineError(f"field 'image_sha256': expected a SHA-256, 64 hexadecimal digits, found {text!r:.80}")
+
+
+def _named(kind: type | tuple[type, ...]) -> str:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return " or ".join("null" if one is _NONE else one.__name__ for one in kinds)
