@@ -4,7 +4,7 @@
     python -m srum_jax.train --experiment=tiny_srum --workdir runs/tiny_srum \\
         --set data.records=runs/tiny_rewards/export
 
-A variant follows a colon: `tiny_srum:sft`, `tiny_srum:official`; docs/tiny_world.md compares them.
+A variant follows a colon: `tiny_srum:sft`, `tiny_srum:official`; `experiments.tiny_study` compares them.
 """
 
 from experiments._tiny_recipe import VARIANTS, tiny_recipe

@@ -5,14 +5,13 @@ right to the pixel. Vision tokens cover 4 x 4 pixels; the decoder brings them ba
 """
 
 import json
-import secrets
-import shutil
 from typing import Any
 
 import torch
 from etils import epath
 from transformers import SamConfig, SamModel
 
+from srum_jax.data.atomic_directory import atomic_directory
 from srum_jax.data.atomic_file import file_sha256
 from srum_jax.worlds.shapes.base import RECIPE
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
@@ -73,19 +72,11 @@ def write_checkpoint(directory: epath.PathLike, model: SamModel, recipe: dict[st
       FileExistsError: the directory exists.
     """
     directory = epath.Path(directory)
-    if directory.exists():
-        raise FileExistsError(f"{directory}: exists already; choose another directory, or remove it.")
-    temporary = directory.parent / f".{directory.name}.partial-{secrets.token_hex(4)}"
-    temporary.mkdir(parents=True)
-    try:
+    with atomic_directory(directory) as temporary:
         model.save_pretrained(str(temporary))
         (temporary / PREPROCESSOR).write_text(json.dumps(_preprocessor(), indent=2) + "\n")
         sums = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / RECIPE).write_text(json.dumps(recipe | {"sha256": sums}, indent=2, sort_keys=True) + "\n")
-        temporary.rename(directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return directory
 
 

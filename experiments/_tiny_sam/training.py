@@ -1,10 +1,8 @@
 """Trains the tiny SAM on one thread; an interrupted run goes on and ends with the same weights."""
 
 import dataclasses
-import io
 import json
 import math
-import pickle
 import sys
 import time
 from typing import Any
@@ -18,9 +16,9 @@ from experiments._tiny_sam.losses import prompt_losses
 from experiments._tiny_sam.model import DEVIATION, MEAN
 from experiments._tiny_sam.samples import Batch, sample_batch
 from experiments._tiny_sam.settings import TrainingSettings
-from srum_jax.data.atomic_file import atomic_write
+from experiments._tiny_sam.state import StateError, load_state, save_state
 
-STATE = "state.pt"
+STATE = "state.safetensors"
 _LOG_EVERY = 50  # steps
 _BOX_EVERY = 10  # steps; one of them is prompted with boxes and asked for a single mask
 
@@ -53,15 +51,16 @@ def train(
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_averaging(settings.average))
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=settings.weight_decay)
     described = json.loads(json.dumps(dataclasses.asdict(settings)))
-    done, seconds = 0, 0.0
+    done, seconds, parts = 0, 0.0, {"model": model, "average": average}
     if path.exists():
-        saved = _load(path)
+        try:
+            saved = load_state(path, parts, optimizer)
+        except StateError as error:
+            raise TrainingError(str(error)) from error
         if saved["settings"] != described:
             raise TrainingError(f"{path}: was begun with {saved['settings']}, expected {described}; choose another "
                                 "directory, or the same settings.")
         done, seconds = saved["step"], saved["seconds"]
-        for part, name in ((model, "model"), (average, "average"), (optimizer, "optimizer")):
-            part.load_state_dict(saved[name])
     began = last_saved = time.monotonic()
     with tqdm(total=settings.steps, initial=done, unit="step", disable=None) as bar:
         for step in range(done, settings.steps):
@@ -75,8 +74,7 @@ def train(
                 bar.write(f"step {step + 1}/{settings.steps} {text} ({elapsed:.0f} s)", file=sys.stdout)
                 sys.stdout.flush()
             if last or time.monotonic() - last_saved > save_seconds:
-                _save(path, settings=described, step=step + 1, seconds=elapsed, model=model.state_dict(),
-                      average=average.state_dict(), optimizer=optimizer.state_dict())
+                save_state(path, parts, optimizer, {"settings": described, "step": step + 1, "seconds": elapsed})
                 seconds, began = elapsed, time.monotonic()
                 last_saved = began
     return _sharpened(average.module, settings.sharpness).eval(), round(seconds, 1)
@@ -135,15 +133,3 @@ def _sharpened(model: SamModel, factor: float) -> SamModel:
             layers.proj_out.weight.mul_(factor)
             layers.proj_out.bias.mul_(factor)
     return model
-
-
-def _load(path: epath.Path) -> dict[str, Any]:
-    try:
-        return torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"{path}: damaged ({error}); remove it to start again.") from error
-
-
-def _save(path: epath.Path, **values: Any) -> None:
-    with atomic_write(path) as file:
-        torch.save(values, file)

@@ -5,14 +5,16 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from srum_jax.data.atomic_file import file_sha256
 from srum_jax.generation.output_folder import DamagedError, OutputFolder
-from srum_jax.generation.records import image_path
+from srum_jax.generation.records import generation_record, image_path
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.set_aside import set_aside
-from srum_jax.generation.work_units import Unit
+from srum_jax.generation.work_units import Job, Unit
+from srum_jax.inference.requests import GeneratedImage
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ def read_chunk(path: epath.Path) -> list[dict[str, Any]]:
     return records
 
 
+_NO_IMAGE = GeneratedImage(np.zeros((0, 0, 3), np.uint8), None)  # for the fields that depend on none
 _REPAIR = "It was changed after it was written; --repair makes it again."
 
 
@@ -102,6 +105,8 @@ def _is_intact(unit: Unit, folder: OutputFolder, settings: GenerationSettings) -
     found = [record.get("record_id") for record in records]
     if found != expected:
         raise DamagedError(f"{chunk}: expected the records {_listed(expected)}, found {_listed(found)}. {_REPAIR}")
+    for number, (job, record) in enumerate(zip(unit.jobs, records, strict=True), start=1):
+        _check_record(f"{chunk}:{number}", record, job, settings)
     images = [folder.generate / image_path(job, settings) for job in unit.jobs]
     if not all(image.exists() for image in images):
         return False
@@ -110,6 +115,23 @@ def _is_intact(unit: Unit, folder: OutputFolder, settings: GenerationSettings) -
             raise DamagedError(f"{image}: expected the file with SHA-256 {record['image_sha256'][:12]}..., as recorded "
                                f"in {chunk.name}, found another. {_REPAIR}")
     return True
+
+
+def _check_record(place: str, record: dict[str, Any], job: Job, settings: GenerationSettings) -> None:
+    """Raises DamagedError if a field is absent, or is not what the job says."""
+    of_job = json.loads(json.dumps(generation_record(job, _NO_IMAGE, (0, 0), settings)))
+    for name, value in of_job.items():
+        if name not in record:
+            raise DamagedError(f"{place}: field '{name}': found no such field. {_REPAIR}")
+        found = record[name]
+        if name in ("width", "height"):
+            fits = type(found) is int and found > 0
+        elif name in ("think_text", "detailed_prompt"):
+            fits = found is None or isinstance(found, str)
+        else:
+            fits = name == "think_truncated" or found == value
+        if not fits:
+            raise DamagedError(f"{place}: field '{name}': found {found!r}, which this run does not write. {_REPAIR}")
 
 
 def _listed(names: Sequence[Any]) -> str:

@@ -287,7 +287,7 @@ def test_damaged_files_are_errors_that_name_them_and_leave_the_page_as_it_was(ru
     scored = [broken["regions"][0] | {"score": float("nan")}]
     for damaged, message in (
         (whole[:-20], f"{chunk.name}:"), (b"", "expected the 2 records of the unit"),
-        (whole.replace(b'"global_status"', b'"other"'), "expected a record as the stages write it"),
+        (whole.replace(b'"global_status"', b'"other"'), "field 'global_status'"),
         (json.dumps(broken | {"regions": scored}).encode() + b"\n" + whole.partition(b"\n")[2],
          "expected a number in [-1, 1], found nan"),
     ):

@@ -146,9 +146,9 @@ def test_a_few_steps_make_a_directory_that_segment_takes(tmp_path, capsys):
     assert "was begun with" in capsys.readouterr().err
     assert tiny_sam.main(["--measure", str(tmp_path / "nothing"), "--scenes", "1"]) == 2
     assert "found no such directory" in capsys.readouterr().err
-    (out / "state.pt").write_bytes((out / "state.pt").read_bytes()[:1000])
+    (out / "state.safetensors").write_bytes((out / "state.safetensors").read_bytes()[:1000])
     assert tiny_sam.main(["--out", str(out), "--steps", "3", *_SMALL]) == 2
-    assert "state.pt: damaged" in capsys.readouterr().err
+    assert "state.safetensors: damaged" in capsys.readouterr().err
 
 
 def test_measuring_prints_every_figure(capsys):
@@ -170,7 +170,7 @@ def test_a_killed_run_resumes_with_the_same_weights(tmp_path):
     command = ("-m", "experiments.tiny_sam", *_SMALL, "--steps", "12", "--out")
     assert start(*command, str(tmp_path / "whole")).wait() == 0
     process = start(*command, str(tmp_path / "killed"))
-    while not (tmp_path / "killed" / "state.pt").exists():
+    while not (tmp_path / "killed" / "state.safetensors").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

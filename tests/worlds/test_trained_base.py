@@ -59,7 +59,7 @@ def test_a_damaged_copy_is_found(tmp_path):
 
 
 def test_the_oracle_reads_reconstructed_pictures_as_often_as_the_recipe_says(pipeline, measured):
-    result = reconstruction(pipeline, 24)
+    result = reconstruction(pipeline, 64)
     assert result["same_judgement"] >= measured["reconstruction"]["same_judgement"] - _SMALL_SAMPLE
     assert result["well_formed"] >= measured["reconstruction"]["well_formed"] - _SMALL_SAMPLE
 

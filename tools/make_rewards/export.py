@@ -175,8 +175,8 @@ def _check_shape(out: epath.Path, arguments: argparse.Namespace) -> None:
     for option, before, now in (("--name", manifest.name, arguments.name),
                                 ("--num-record-shards", manifest.num_shards, arguments.num_record_shards)):
         if now is not None and now != before:
-            raise ArgumentError(f"{option}: expected {before}, as {out} was exported with, found {now}. Move {out.name}/ "
-                                "away, or use another --out, to export again.")
+            raise ArgumentError(f"{option}: expected {before}, as {out} was exported with, found {now}. Move "
+                                f"{out.name}/ away, or use another --out, to export again.")
 
 
 def _already_there(out: epath.Path, settings: dict[str, Any], will_be_verified: bool) -> int:
@@ -233,7 +233,7 @@ def _record(folder: RunFolder, generation, segmentation, judgement, rules: Expor
         raise Reject(judgement["rejected"]["reason"], judgement["rejected"]["detail"])
     encoded, _ = folder.read_image(generation)
     whole = judgement["mode"] == "sample"
-    return reward_record(folder.prompts[generation["index"]], generation, None if whole else segmentation, judgement,
+    return reward_record(folder.prompt(generation), generation, None if whole else segmentation, judgement,
                          encoded, rules, provenance)
 
 

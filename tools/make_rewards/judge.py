@@ -92,16 +92,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise ArgumentError(str(error)) from error
     synonyms = None if arguments.synonyms is None else _read_synonyms(arguments.synonyms)
     kind, _, source = arguments.judge.partition(":")
-    folder.begin(STAGE, {
+    noted = {
         "judge": _identity(kind, source, arguments), "preset": arguments.preset,
         "settings": dataclasses.asdict(settings),
         "templates": templates.checksums() | {"think_understanding": think.checksums()["think_understanding"]},
         "synonyms": synonyms, "batch_size": arguments.batch_size, "keep_raw": arguments.keep_raw,
-    })
+    }
+    folder.compare(STAGE, noted)
     missing = units_to_do(folder, STAGE, repair=arguments.repair, redo=arguments.redo)
-    started, count = time.monotonic(), 0
     if missing:
         judge_unit = _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms)
+    folder.begin(STAGE, noted)  # a judge that cannot be loaded is none that the folder was begun with
+    started, count = time.monotonic(), 0
+    if missing:
         tally = collections.Counter()
         for unit in tqdm(missing, unit="unit", disable=None):
             records = judge_unit(unit)
@@ -169,7 +172,7 @@ def _subject(
     segmentation: dict[str, Any],
     synonyms: Sequence[Sequence[str]] | None,
 ) -> Subject:
-    prompt = folder.prompts[generation["index"]]
+    prompt = folder.prompt(generation)
     proposals = [
         Proposal(Box(*region["box"]), region["area"], region["predicted_iou"], region["stability"])
         for region in segmentation.get("regions", ())
@@ -237,7 +240,7 @@ def _read_synonyms(path: str) -> list[list[str]]:
         raise ArgumentError(f"--synonyms {path}: expected a list of lists of words.")
     for word in itertools.chain(*groups):
         if not is_unicode(word):
-            raise ArgumentError(f"--synonyms {path}: expected valid Unicode, found {ascii(word)}.")
+            raise ArgumentError(f"--synonyms {path}: expected valid Unicode, found {word!a}.")
     return groups
 
 

@@ -5,6 +5,7 @@ a field has to wonder whether it is there. Values that only the schema of record
 range, are left to it.
 """
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,8 @@ _JUDGED_REGION: _Fields = {
     **_REGION, "score": _NUMBER, "score_raw": _NUMBER, "severity": _NUMBER, "object": str, "reason": str,
     "keyword": _OPTIONAL_TEXT, "verdict": _OPTIONAL_TEXT, "flags": list,
 }
-_LAYOUT: _Fields = {"score": _NUMBER, "score_raw": _OPTIONAL_NUMBER, "reason": str}
+_LAYOUT: _Fields = {"score": _NUMBER, "score_raw": _OPTIONAL_NUMBER, "reason": str, "flags": list}
+_CALL: _Fields = {"kind": str, "attempt": int, "num_tokens": int, "finish_reason": str}
 _REJECTED: _Fields = {"reason": str, "detail": str}
 _LINES: Mapping[str, _Fields] = {
     "generate": {
@@ -59,35 +61,38 @@ def check_line(stage: str, line: Any) -> None:
         _check_digest(line["image_sha256"])
         return
     for number, region in enumerate(line["regions"]):
-        place = f"regions[{number}]"
-        if not isinstance(region, dict):
-            raise LineError(f"field '{place}': expected an object, found {type(region).__name__}")
-        _check_box(region.get("box"), place)
-        _check(region, _REGION if stage == "segment" else _JUDGED_REGION, f"{place}.")
-    if line.get("global") is not None:
-        _check(line["global"], _LAYOUT, "global.")
+        _check(region, _REGION if stage == "segment" else _JUDGED_REGION, f"regions[{number}].")
+        _check_integers(region.get("box"), 4, f"regions[{number}].box")
+    if stage == "judge":
+        _check_integers(line["attempts"], 3, "attempts")
+        for number, call in enumerate(line["calls"]):
+            _check(call, _CALL, f"calls[{number}].")
+        if line["global"] is not None:
+            _check(line["global"], _LAYOUT, "global.")
 
 
-def _check(fields: Mapping[str, Any], kinds: _Fields, prefix: str) -> None:
+def _check(fields: Any, kinds: _Fields, prefix: str) -> None:
+    if not isinstance(fields, dict):
+        raise LineError(f"field '{prefix[:-1]}': expected an object, found {type(fields).__name__}")
     for name, kind in kinds.items():
         if name not in fields:
             raise LineError(f"field '{prefix}{name}': expected {_named(kind)}, found no such field")
         value = fields[name]
         # In Python a truth value is an integer.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise LineError(f"field '{prefix}{name}': expected {_named(kind)}, found {value!r:.80}")
+            raise LineError(f"field '{prefix}{name}': expected {_named(kind)}, found {reprlib.repr(value)}")
         if name in _CHOICES and value not in _CHOICES[name]:
-            raise LineError(f"field '{prefix}{name}': expected one of {_CHOICES[name]}, found {value!r:.80}")
+            raise LineError(f"field '{prefix}{name}': expected one of {_CHOICES[name]}, found {reprlib.repr(value)}")
 
 
-def _check_box(box: Any, place: str) -> None:
-    if not isinstance(box, list) or len(box) != 4 or not all(type(corner) is int for corner in box):
-        raise LineError(f"field '{place}.box': expected four integers, found {box!r:.80}")
+def _check_integers(numbers: Any, count: int, name: str) -> None:
+    if not isinstance(numbers, list) or len(numbers) != count or not all(type(number) is int for number in numbers):
+        raise LineError(f"field '{name}': expected {count} integers, found {reprlib.repr(numbers)}")
 
 
 def _check_digest(text: str) -> None:
     if len(text) != 64 or set(text) - set("0123456789abcdef"):
-        raise LineError(f"field 'image_sha256': expected a SHA-256, 64 hexadecimal digits, found {text!r:.80}")
+        raise LineError(f"field 'image_sha256': expected a SHA-256, 64 hexadecimal digits, found {reprlib.repr(text)}")
 
 
 def _named(kind: type | tuple[type, ...]) -> str:

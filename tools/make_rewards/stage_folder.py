@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from srum_jax.data.atomic_file import file_sha256
 from srum_jax.data.errors import ImageError, ImageModeError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.generation.output_folder import DamagedError, OutputFolder
@@ -76,9 +77,27 @@ class RunFolder:
           DamagedError: the file of prompts was changed.
         """
         try:
-            return {prompt.index: prompt for prompt in read_jsonl(self.files.prompts)}
+            prompts = read_jsonl(self.files.prompts)
         except (ValueError, OSError) as error:
             raise DamagedError(f"{error}") from error
+        stated, found = self.settings.get("prompts", {}).get("sha256"), file_sha256(self.files.prompts)
+        if found != stated:
+            raise DamagedError(f"{self.files.prompts}: checksum: expected {stated}, from run.json, found {found}; "
+                               "it was changed after it was written.")
+        return {prompt.index: prompt for prompt in prompts}
+
+    def prompt(self, generation: Mapping[str, Any]) -> Prompt:
+        """That an image was made from.
+
+        Raises:
+          DamagedError: the line of the image names another one.
+        """
+        prompt = self.prompts.get(generation["index"])
+        if prompt is None or prompt.record_id(generation["candidate"]) != generation["record_id"]:
+            raise DamagedError(f"{generation['record_id']}: expected a prompt and candidate of {self.files.prompts}, "
+                               f"found index {generation['index']} and candidate {generation['candidate']}; a chunk "
+                               "was changed after it was written. `generate --repair` makes it again.")
+        return prompt
 
     def share(self) -> list[StageUnit]:
         """The units of this process."""
@@ -109,6 +128,15 @@ class RunFolder:
                                    f"it was written. `{stage} --repair` sets it aside and makes it again.") from error
             lines.append(entry)
         return lines
+
+    def compare(self, stage: str, settings: Mapping[str, Any]) -> None:
+        """As `begin`, but notes nothing: before anything that may still fail is loaded.
+
+        Raises:
+          RunChangedError: lists the differences.
+        """
+        if (self.root / f"run-{stage}.json").exists():
+            self.begin(stage, settings)
 
     def begin(self, stage: str, settings: Mapping[str, Any]) -> None:
         """Notes the settings of a stage, or compares them with those that it was begun with.

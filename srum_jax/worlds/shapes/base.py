@@ -10,14 +10,13 @@ pixels a latent cell, so one latent token covers 8 x 8 pixels.
 """
 
 import json
-import secrets
-import shutil
 from typing import Any
 
 import numpy as np
 from etils import epath
 from safetensors.numpy import save
 
+from srum_jax.data.atomic_directory import atomic_directory
 from srum_jax.data.atomic_file import file_sha256
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.sincos_table import sincos_table
@@ -113,11 +112,7 @@ def write_base(directory: epath.PathLike, seed: int = 0) -> epath.Path:
       FileExistsError: the directory exists.
     """
     directory = epath.Path(directory)
-    if directory.exists():
-        raise FileExistsError(f"{directory}: exists already; choose another directory, or remove it.")
-    temporary = directory.parent / f".{directory.name}.partial-{secrets.token_hex(4)}"
-    temporary.mkdir(parents=True)
-    try:
+    with atomic_directory(directory) as temporary:
         generators = (np.random.Generator(np.random.Philox(key=[seed, stream])) for stream in range(2))
         contents = [bagel_tensors(next(generators)), autoencoder_tensors(next(generators))]
         names, size = {}, 0
@@ -136,10 +131,6 @@ def write_base(directory: epath.PathLike, seed: int = 0) -> epath.Path:
             _write_json(temporary / file, values)
         for file, text in tokenizer_files().items():
             (temporary / file).write_text(text)
-        temporary.rename(directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return directory
 
 

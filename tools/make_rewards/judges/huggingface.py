@@ -8,6 +8,7 @@ from PIL import Image
 
 from srum_jax.rewards.judgement.calls import Call, Reply
 from tools.make_rewards.errors import ArgumentError
+from tools.make_rewards.loading_bar import hide_loading_bar
 
 
 class HuggingFaceJudge:
@@ -35,6 +36,7 @@ class HuggingFaceJudge:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         options = {"local_files_only": True, "trust_remote_code": False}
+        hide_loading_bar()
         try:
             self._processor = AutoProcessor.from_pretrained(str(directory), **options)
             model = AutoModelForImageTextToText.from_pretrained(str(directory), use_safetensors=True, dtype="auto",

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from srum_jax.data.atomic_file import atomic_write
 from srum_jax.data.errors import DataError
-from srum_jax.generation.output_folder import DamagedError
 from srum_jax.rewards.reward_map import RewardMapError
 from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.report.agreement import OtherRun, Replies, identity
@@ -103,10 +102,7 @@ def _write(
     replies = Replies(_setting(folder, "parser") or "tolerant")
     for candidate, path, small in tqdm(_with_pictures(folder, shown, arguments), total=len(shown), unit="image",
                                        disable=None):
-        prompt = folder.prompts.get(candidate.generation["index"])
-        if prompt is None:
-            raise DamagedError(f"{candidate.generation['record_id']}: expected a prompt with index "
-                               f"{candidate.generation['index']} in {folder.files.prompts}, found none.")
+        prompt = folder.prompt(candidate.generation)
         entry = row(candidate, prompt)
         maps = _maps(candidate, entry, arguments.pixels_per_token)
         shares = {name: found.share_negative(arguments.lambda_c) for name, found in maps.items()}

@@ -15,6 +15,7 @@ from PIL import Image
 
 from srum_jax.rewards.mask_rle import decode_mask, encode_mask
 from srum_jax.rewards.proposals import RawProposal
+from tools.make_rewards.loading_bar import hide_loading_bar
 
 _MODEL_TYPE = "sam"
 
@@ -80,6 +81,7 @@ class Sam:
                            ) from error
         directory = epath.Path(checkpoint)
         _check_files(directory)
+        hide_loading_bar()
         try:
             model, loaded = SamModel.from_pretrained(str(directory), local_files_only=True, use_safetensors=True,
                                                      output_loading_info=True)

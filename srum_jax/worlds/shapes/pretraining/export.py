@@ -1,8 +1,6 @@
 """Writes the trained parts as a BAGEL checkpoint in the published layout."""
 
 import json
-import secrets
-import shutil
 from typing import Any
 
 import jax
@@ -11,6 +9,7 @@ from etils import epath
 from flax import nnx
 from safetensors.numpy import save
 
+from srum_jax.data.atomic_directory import atomic_directory
 from srum_jax.data.atomic_file import file_sha256
 from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.weights import TABLE
@@ -39,11 +38,7 @@ def write_trained_base(
       FileExistsError: the directory exists.
     """
     directory = epath.Path(directory)
-    if directory.exists():
-        raise FileExistsError(f"{directory}: exists already; choose another directory, or remove it.")
-    temporary = directory.parent / f".{directory.name}.partial-{secrets.token_hex(4)}"
-    temporary.mkdir(parents=True)
-    try:
+    with atomic_directory(directory) as temporary:
         names, size = {}, 0
         for file, tensors in _tensors_by_file(state).items():
             (temporary / file).write_bytes(save(tensors))
@@ -56,10 +51,6 @@ def write_trained_base(
             (temporary / file).write_text(text)
         sums = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / RECIPE).write_text(json.dumps(recipe | {"sha256": sums}, indent=2) + "\n")
-        temporary.rename(directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return directory
 
 
