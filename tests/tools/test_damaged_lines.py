@@ -164,6 +164,19 @@ def test_a_folder_is_no_file_of_scores(tmp_path, capsys):
     assert "jsonl:FILE with an existing file" in capsys.readouterr().err
 
 
+def test_the_authors_format_goes_into_a_folder_that_exists(whole, capsys):  # noqa: F811
+    assert main(["export", "--out", str(whole), "--official-jsonl", str(whole / "nowhere" / "o.jsonl")]) == 2
+    assert "expected a file in a folder that exists" in capsys.readouterr().err
+
+
+def test_a_prompt_whose_id_was_changed_to_no_file_name_is_an_error_of_verify(whole, capsys):  # noqa: F811
+    path = whole / "prompts.jsonl"
+    first, _, rest = path.read_text().partition("\n")
+    path.write_text(json.dumps(json.loads(first) | {"source_id": "a/b"}) + "\n" + rest)
+    assert main(["verify", str(whole)]) == 1
+    assert "prompts.jsonl:1: not a prompt" in capsys.readouterr().err
+
+
 def test_a_line_that_is_no_object_is_an_error():
     with pytest.raises(LineError, match="expected an object, found list"):
         check_line("judge", [])

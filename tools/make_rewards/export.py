@@ -62,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
     check_reject_rate(arguments.max_reject_rate)
+    if arguments.official_jsonl is not None and not epath.Path(arguments.official_jsonl).parent.is_dir():
+        raise ArgumentError(f"--official-jsonl {arguments.official_jsonl}: expected a file in a folder that exists.")
     folder = RunFolder(arguments.out)
     preset = _PRESETS[arguments.preset]
     rules = ExportRules(arguments.global_zero or preset.global_zero, arguments.no_region or preset.no_region)

@@ -82,6 +82,7 @@ class _Expected:
                 digest.update(line)
                 try:
                     prompt = Prompt.from_json(json.loads(line))
+                    prompt.record_id(0)  # raises where no file can have that name
                 except (ValueError, TypeError, AttributeError) as error:
                     raise DamagedError(f"{self._path}:{number}: not a prompt ({error}); it was changed after it was "
                                        "written.") from error
