@@ -19,7 +19,7 @@ def test_every_experiment_builds_survives_json_and_is_documented(name):
     assert from_json(Experiment, to_json(found.experiment)) == found.experiment
     module_doc = __import__(f"experiments.{name}", fromlist=["x"]).__doc__
     assert f"python -m srum_jax.train --experiment={name}" in module_doc
-    if name != "tiny":
+    if not name.startswith("tiny"):
         assert "not measured yet" in module_doc
         found.experiment.data.row_capacity(REAL)  # sizes go with the released model
 
