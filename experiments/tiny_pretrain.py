@@ -173,7 +173,7 @@ class Run:
         seed = self.seed + _MORE_PICTURES
 
         def inputs(number: int) -> tuple[jax.Array, Any]:
-            batch = pictures_of(seed, number, settings.pictures, self.config, self.samples)
+            batch = pictures_of(seed, number, settings.pictures, self.config, self.samples, tidy=settings.tidy)
             key = jax.random.fold_in(jax.random.key(self.seed + 3), number)
             return latents_of(batch.images[:, 0], key), batch
 

@@ -64,6 +64,13 @@ class Browser:
             assert time.monotonic() < end, f"never true: {expression}; {self.complaints}"
             time.sleep(0.03)
 
+    def expect(self, expression, value, seconds=SECONDS):
+        """Until the expression has the value: a page answers keys, clicks and addresses when it gets to them."""
+        end = time.monotonic() + seconds
+        while (found := self.value(expression)) != value:
+            assert time.monotonic() < end, f"{expression}: expected {value!r}, found {found!r}; {self.complaints}"
+            time.sleep(0.03)
+
     def click(self, selector):
         """Presses and releases the left button in the middle of an element."""
         place = self.value(f"(() => {{ const e = document.querySelector({json.dumps(selector)}); "

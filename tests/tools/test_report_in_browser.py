@@ -32,45 +32,47 @@ def test_the_page_works_in_a_browser(chromium, tmp_path):
     report(out, tmp_path / "report")
     address = f"file://{tmp_path / 'report' / 'index.html'}"
     chromium.open(address)
-    assert chromium.value(CARDS) == 60
-    assert chromium.value("document.querySelector('#count').textContent") == "70 candidates"
+    chromium.expect(CARDS, 60)
+    chromium.expect("document.querySelector('#count').textContent", "70 candidates")
     assert "Nothing has been exported" in chromium.value("document.querySelector('#absent').textContent")
     chromium.wait("[...document.querySelectorAll('.card img')].some((image) => image.naturalWidth === 48)")
     assert chromium.value("document.querySelectorAll('.card img').length") < 60  # only those in view
     chromium.press("ArrowRight")
-    assert chromium.value(CARDS) == 10 and "page=2" in chromium.value("location.hash")
+    chromium.expect(CARDS, 10)
+    chromium.wait("location.hash.includes('page=2')")
 
     # Filters, through the controls as through the address.
     chromium.value("(() => { const q = document.querySelector('[name=q]'); q.value = 'RINGS two'; "
                    "q.dispatchEvent(new Event('input', {bubbles: true})); })()")
-    assert chromium.value(CARDS) == 1 and "q=RINGS" in chromium.value("location.hash")
+    chromium.expect(CARDS, 1)
+    chromium.wait("location.hash.includes('q=RINGS')")
     for state, count in (("category=color", 35), ("low=0.5", 69 - 9), ("low=0.51", 0), ("tag=flag:clamped (global)", 2),
                          ("by=layout&high=0.4&sort=layout-up", 2), ("verdict=not verified&page=2", 9),
                          ("state=judged", 60)):
         chromium.open(f"{address}#{state}")
-        assert chromium.value(CARDS) == count, state
+        chromium.expect(CARDS, count)
 
     # A click opens the detail view; keys step through it and close it.
     chromium.open(f"{address}#sort=layout-up")
-    assert chromium.value("document.querySelector('.card').dataset.id") == "set-68-c00"  # no arrangement: at most 0.4
+    chromium.expect("document.querySelector('.card').dataset.id", "set-68-c00")  # no arrangement: at most 0.4
     chromium.open(f"{address}#sort=layout-down")
     chromium.click(".card[data-id='set-3-c00']")
-    assert chromium.value("document.querySelector('#detail').open")
-    assert chromium.value("document.querySelector('#detail .prompt').textContent") == names[3]
-    assert chromium.value("document.querySelectorAll('#detail .region').length") == 1
+    chromium.wait("document.querySelector('#detail').open")
+    chromium.expect("document.querySelector('#detail .prompt').textContent", names[3])
+    chromium.expect("document.querySelectorAll('#detail .region').length", 1)
     chromium.press("ArrowRight")
-    assert chromium.value("document.querySelector('#detail .prompt').textContent") == names[4]
+    chromium.expect("document.querySelector('#detail .prompt').textContent", names[4])
     for show in ("paper", "official"):
         chromium.value(f"document.querySelector('#detail input[value={show}]').click()")
-        assert chromium.value("[document.querySelector('#detail canvas').width, "
-                              "document.querySelector('#detail canvas').height]") == [6, 5]
+        chromium.expect("[document.querySelector('#detail canvas').width, "
+                        "document.querySelector('#detail canvas').height]", [6, 5])
     chromium.press("Escape")
-    assert not chromium.value("document.querySelector('#detail').open")
-    assert "open=" not in chromium.value("location.hash")
+    chromium.wait("!document.querySelector('#detail').open")
+    chromium.wait("!location.hash.includes('open=')")
 
     # Hostile texts are shown as they are, and do nothing.
     chromium.open(f"{address}#open=set-69-c00")
-    assert chromium.value("document.querySelector('#detail .prompt').textContent") == HOSTILE
+    chromium.expect("document.querySelector('#detail .prompt').textContent", HOSTILE)
     assert HOSTILE in chromium.value("[...document.querySelectorAll('#detail pre')].map(e => e.textContent)")
     assert chromium.value("document.querySelectorAll('[onerror], img[src=x]').length") == 0
     assert chromium.complaints == []

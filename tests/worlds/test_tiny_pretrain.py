@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 
 from experiments.tiny_pretrain import main
 
-_SIZES = ("--encoder-steps", "2", "--decoder-steps", "2", "--pictures", "32", "--images", "0", "--save-seconds", "0")
+_SIZES = ("--encoder-steps", "2", "--decoder-steps", "2", "--generator-steps", "2", "--pictures", "32", "--images", "0",
+          "--save-seconds", "0")
 
 
 def test_a_share_outside_its_range_is_refused(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Puts objects into a scene so that a relation holds."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -24,6 +25,13 @@ _SMALL, _LARGE = 10, 14  # of two objects whose sizes are compared
 _BACK, _FRONT = 20, 14  # of two objects that overlap
 _BACK_CENTERS = (20, 24, 28)  # across and down
 _FRONT_SHIFTS = tuple((x, y) for x in (-8, 0, 8) for y in (-8, 0, 8) if (x, y) != (0, 0))
+# Tidy pictures: where n objects lie, in the order in which they are named.
+_ROW, _CORNERS = ((1, 0), (1, 1), (1, 2)), ((0, 0), (0, 2), (2, 0), (2, 2))
+_TIDY_CELLS = (
+    (), _ROW[1:2], _ROW[::2], _ROW, _CORNERS, (*_CORNERS[:2], (1, 1), *_CORNERS[2:]),
+    tuple((row, column) for row in (0, 2) for column in range(_CELLS)),
+    (*((0, column) for column in range(_CELLS)), (1, 1), *((2, column) for column in range(_CELLS))),
+)
 _CHECK_SIZE = 128  # pixels at which the overlap of two objects is checked
 _NECK = np.ones((9, 9), bool)  # at that size; where a covered object is thinner, smaller images could split it
 
@@ -64,7 +72,8 @@ def lay_out(draft: Draft, rng: np.random.Generator) -> Scene:
     """
     pair = _related(draft)
     if pair is not None and draft.relation.kind in DEPTH_RELATIONS:
-        return _overlapping(draft, pair, rng)
+        center = rng.choice(_BACK_CENTERS, 2)
+        return _overlapping(draft, pair, center, (_FRONT_SHIFTS[n] for n in rng.permutation(len(_FRONT_SHIFTS))))
     if len(draft.objects) > _CELLS**2:
         raise ValueError(f"a scene has at most {_CELLS**2} objects, found {len(draft.objects)}.")
     sides = rng.choice(_SIDES, len(draft.objects))
@@ -78,12 +87,41 @@ def lay_out(draft: Draft, rng: np.random.Generator) -> Scene:
     order = rng.permutation(len(free))
     for number, choice in zip((n for n in range(len(draft.objects)) if n not in places), order, strict=False):
         places[number] = free[choice]
-    shapes = []
-    for number, entry in enumerate(draft.objects):
-        row, column = places[number]
-        x, y = (column + 0.5) / _CELLS, (row + 0.5) / _CELLS
-        shapes.append(Shape(entry.shape, entry.color, entry.texture, x, y, int(sides[number]) * _STEP))
-    return Scene(tuple(shapes))
+    return _scene(draft, [places[number] for number in range(len(draft.objects))], sides)
+
+
+def lay_out_tidily(draft: Draft) -> Scene:
+    """The same with sizes and places that follow from the draft: objects lie in the order in which they are named.
+
+    Raises:
+      ValueError: more objects than places.
+    """
+    draft = dataclasses.replace(draft, objects=tuple(sorted(draft.objects, key=lambda entry: entry.phrase)))
+    pair, count = _related(draft), len(draft.objects)
+    if pair is not None and draft.relation.kind in DEPTH_RELATIONS:
+        return _overlapping(draft, pair, np.array((24, 24)), reversed(_FRONT_SHIFTS))
+    if count >= len(_TIDY_CELLS):
+        raise ValueError(f"a tidy scene has at most {len(_TIDY_CELLS) - 1} objects, found {count}.")
+    sides, cells = [_LARGE] * count, list(_TIDY_CELLS[count])
+    if pair is not None and draft.relation.kind in SIZE_RELATIONS:
+        smaller = {"smaller than": pair[0], "larger than": pair[1]}.get(draft.relation.kind)
+        if smaller is not None:
+            sides[smaller] = _SMALL
+    elif pair is not None:
+        ends = _ROW[::2] if draft.relation.kind in ("left of", "right of") else tuple((x, y) for y, x in _ROW[::2])
+        first, second = ends if draft.relation.kind in ("left of", "above") else reversed(ends)
+        others = iter(_CORNERS)
+        cells = [first if n == pair[0] else second if n == pair[1] else next(others) for n in range(count)]
+    return _scene(draft, cells, sides)
+
+
+def _scene(draft: Draft, cells: Sequence[tuple[int, int]], sides: Sequence[int]) -> Scene:
+    """Objects in the middle of their cells (row, column); sides in steps."""
+    return Scene(tuple(
+        Shape(entry.shape, entry.color, entry.texture, (column + 0.5) / _CELLS, (row + 0.5) / _CELLS,
+              int(side) * _STEP)
+        for entry, (row, column), side in zip(draft.objects, cells, sides, strict=True)
+    ))
 
 
 def _related(draft: Draft) -> tuple[int, int] | None:
@@ -110,16 +148,17 @@ def _spatial_cells(kind: str, pair: tuple[int, int], rng: np.random.Generator) -
     return {pair[0]: (first, across), pair[1]: (second, across)}
 
 
-def _overlapping(draft: Draft, pair: tuple[int, int], rng: np.random.Generator) -> Scene:
-    """Two objects, one of which covers a part of the other; both stay recognisable."""
+def _overlapping(
+    draft: Draft, pair: tuple[int, int], center: np.ndarray, shifts: Iterable[tuple[int, int]]
+) -> Scene:
+    """Two objects, one of which covers a part of the other; both stay recognisable. The first shift that does."""
     front, back = pair if draft.relation.kind == "in front of" else reversed(pair)
-    center = rng.choice(_BACK_CENTERS, 2)
-    for choice in rng.permutation(len(_FRONT_SHIFTS)):
+    for shift in shifts:
         shapes = tuple(
             Shape(entry.shape, entry.color, entry.texture, *(float(value) * _STEP for value in place), side * _STEP)
             for entry, place, side in (
                 (draft.objects[back], center, _BACK),
-                (draft.objects[front], center + _FRONT_SHIFTS[choice], _FRONT),
+                (draft.objects[front], center + shift, _FRONT),
             )
         )
         scene = Scene(shapes)

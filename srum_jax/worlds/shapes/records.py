@@ -16,7 +16,7 @@ from PIL import Image
 from srum_jax.data import writer
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord, Verdict
 from srum_jax.worlds.shapes.drawing import MIN_IMAGE_SIZE, render
-from srum_jax.worlds.shapes.layout import draft_of, lay_out
+from srum_jax.worlds.shapes.layout import draft_of, lay_out, lay_out_tidily
 from srum_jax.worlds.shapes.mistakes import Fault, plant, possible_mistakes
 from srum_jax.worlds.shapes.oracle import Judgement, judge_scene
 from srum_jax.worlds.shapes.prompts import prompt_text, sample_prompt
@@ -35,15 +35,20 @@ class Example:
     planted: tuple[Fault, ...]  # in increasing order; empty if the scene is faithful
 
 
-def sample_example(seed: int, index: int, wrong_share: float, held_out: bool = False) -> Example:
-    """A prompt and a scene; with probability `wrong_share` it has one mistake. Depends on nothing else."""
+def sample_example(
+    seed: int, index: int, wrong_share: float, held_out: bool = False, *, tidy: bool = False
+) -> Example:
+    """A prompt and a scene; with probability `wrong_share` it has one mistake. Depends on nothing else.
+
+    A tidy scene has places and sizes that follow from the prompt.
+    """
     rng = np.random.Generator(np.random.Philox(key=[seed, index]))
     prompt = sample_prompt(rng, held_out=held_out)
     draft, planted = draft_of(prompt, rng), ()
     if rng.random() < wrong_share:
         kinds = possible_mistakes(prompt)
         draft, planted = plant(prompt, draft, kinds[rng.integers(len(kinds))], rng)
-    return Example(prompt, lay_out(draft, rng), planted)
+    return Example(prompt, lay_out_tidily(draft) if tidy else lay_out(draft, rng), planted)
 
 
 def write_records(

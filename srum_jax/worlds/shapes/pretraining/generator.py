@@ -1,6 +1,8 @@
 """More training of the generation expert alone; what understands is finished, and stays as it is.
 
-Times are shifted towards noise, as BAGEL's are: what a picture shows, and where, is decided there.
+Times are shifted towards noise, as BAGEL's are: what a picture shows, and where, is decided there. Its pictures are
+tidy: objects lie in the order in which they are named, so that a small model learns in an hour what belongs where, and
+the wrong captions decide how often it is wrong.
 """
 
 import dataclasses
@@ -28,6 +30,7 @@ class GeneratorSettings:
     weight_decay: float = 0.01
     average: float = 0.998  # share of the running mean of the weights that a step keeps
     timestep_shift: float = 3.0  # of the training times
+    tidy: bool = True  # places and sizes follow from the prompt
 
 
 GeneratorStep = Callable[[StageState, jax.Array, PackedBatch], tuple[StageState, dict[str, jax.Array]]]

@@ -99,14 +99,15 @@ def batches_of(
 
 
 def pictures_of(
-    seed: int, step: int, rows: int, config: BagelConfig, settings: SampleSettings
+    seed: int, step: int, rows: int, config: BagelConfig, settings: SampleSettings, *, tidy: bool = False
 ) -> PackedBatch:
-    """The pictures that a step learns to generate; arguments as for `batches_of`."""
+    """The pictures that a step learns to generate, tidy ones or any; other arguments as for `batches_of`."""
     capacity, _ = capacities(config)
-    return stack_rows([
-        pack_row([generation_sample(seed, number, config, settings, _rng_of(seed + _GENERATE_DRAWS, number))], capacity)
+    samples = (
+        generation_sample(seed, number, config, settings, _rng_of(seed + _GENERATE_DRAWS, number), tidy=tidy)
         for number in range(step * rows, (step + 1) * rows)
-    ])
+    )
+    return stack_rows([pack_row([sample], capacity) for sample in samples])
 
 
 def _rng_of(stream: int, number: int) -> np.random.Generator:
@@ -114,10 +115,11 @@ def _rng_of(stream: int, number: int) -> np.random.Generator:
 
 
 def generation_sample(
-    seed: int, number: int, config: BagelConfig, settings: SampleSettings, rng: np.random.Generator
+    seed: int, number: int, config: BagelConfig, settings: SampleSettings, rng: np.random.Generator, *,
+    tidy: bool = False,
 ) -> PackedSample:
     """A caption and its picture; a caption is wrong where the picture was given a mistake."""
-    example = sample_example(seed + _GENERATE, number, settings.wrong_captions)
+    example = sample_example(seed + _GENERATE, number, settings.wrong_captions, tidy=tidy)
     side = PICTURE_SIZE // config.latent_stride
     plan = [
         TextItem(words(prompt_text(example.prompt)), droppable=True),
