@@ -59,6 +59,7 @@ setup(
             'libtpu==0.0.42.*; sys_platform == "linux" and platform_machine == "x86_64"',
             "psutil>=6",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ray>=2.40",
             "ruff>=0.9",
             "torch>=2.5",  # reference for resizing and optimiser arithmetic in tests; the CPU build is enough

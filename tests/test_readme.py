@@ -55,14 +55,17 @@ def _help_of_process(*command):
                           text=True, timeout=300)
 
 
+TESTS = "python -m pytest -n 2 --dist loadfile"
+
+
 def test_the_readme_names_the_two_commands():
     assert ("srum_jax.train", "--experiment=tiny", "--workdir", "runs/tiny") in COMMANDS
-    assert ("pytest",) in COMMANDS
+    assert tuple(TESTS.split()[2:]) in COMMANDS
 
 
 def test_the_ci_script_runs_the_test_command_of_the_readme():
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert "python -m pytest" in lines and "ruff check" in lines
+    assert TESTS in lines and "ruff check" in lines
 
 
 # Ours only; the subcommand, if there is one, is asked for its own help.
