@@ -18,6 +18,7 @@ from etils import epath
 
 from experiments._tiny_recipe import VARIANTS
 from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, save_marks
+from experiments._tiny_study.own_judgement import judgement_table
 from experiments._tiny_study.picture_grid import write_grid
 from experiments._tiny_study.steps import Study, StudyError, StudySettings
 from experiments._tiny_study.table import BASE, SFT, category_table, overall_table
@@ -56,10 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = _settings(args)
         variants = _variants(args)
+        base = trained_base() if args.base is None else epath.Path(os.path.abspath(args.base))
         study = Study(epath.Path(os.path.abspath(args.out)), settings)
-        _remember(study, variants)
+        _remember(study, base)
         _cache_programs(study.out / "programs")
-        run_study(study, variants, second_round=args.second_round and not args.quick)
+        run_study(study, base, variants, second_round=args.second_round and not args.quick)
     except (ValueError, BaseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -72,28 +74,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_study(study: Study, variants: Sequence[str], *, second_round: bool) -> None:
+def run_study(study: Study, base: epath.Path, variants: Sequence[str], *, second_round: bool) -> None:
     """All steps; prints the tables and writes them to `OUT/table.md`, with the pictures beside them."""
-    started, settings, base = time.monotonic(), study.settings, trained_base()
+    started, settings = time.monotonic(), study.settings
     exam = Exam(study, balanced_prompts(settings.evaluation_prompts_per_category, _HELD_OUT_SEED, held_out=True),
                 balanced_prompts(settings.validation_prompts_per_category, _VALIDATION_SEED, held_out=False))
     for seed in range(settings.seeds):
         exam.take(BASE, seed, lambda: base)
-    rewards = study.rewards(1)
+    rewards = study.rewards(1, base)
+    rounds = {"1st round": rewards}
     for variant in variants:
         for seed in range(settings.seeds):
             exam.take(variant, seed, lambda v=variant, s=seed: study.model(v, s, rewards, base))
     if second_round and "paper" in variants:
         first = study.model("paper", 0, rewards, base)
-        more = study.rewards(2, first)
+        more = rounds["2nd round"] = study.rewards(2, first)
         for seed in range(settings.seeds):
             exam.take(_ROUND_TWO, seed, lambda s=seed: study.model("paper", s, more, first, "paper-round2"))
-    tables = [overall_table(exam.marks, exam.guidance), category_table(exam.marks, exam.prompts),
+    tables = [judgement_table(study.out / "own_judgement.json", rounds), overall_table(exam.marks, exam.guidance),
+              category_table(exam.marks, exam.prompts),
               understanding_table(study.out / "understanding.json", exam.checkpoints),
               category_table(exam.marks, exam.prompts, "score")]
     write_text(study.out / "table.md", "\n\n".join(tables) + "\n")
     exam.write_grid(study.out / "pictures.png", [BASE, *(name for name in (SFT, "paper") if name in variants)])
-    print("\n\n".join(tables[:3]))
+    print("\n\n".join(tables[:4]))
     print("\nBrackets: 95 % intervals over prompts. An asterisk: zero lies outside.\n"
           f"{study.out}: table.md, pictures.png; {(time.monotonic() - started) / 60:.1f} minutes now")
 
@@ -147,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
     parser.add_argument("--quick", action="store_true", help="base, SFT and SRUM alone, small")
+    parser.add_argument("--base", metavar="DIR", help="checkpoint to start from (default: the one that is shipped)")
     parser.add_argument("--variants", metavar="A,B", help=f"of {', '.join(VARIANTS)} (default: all; quick: sft,paper)")
     parser.add_argument("--second-round", action=argparse.BooleanOptionalAction, default=True,
                         help="let the improved model draw and judge again (default: it does)")
@@ -173,10 +178,10 @@ def _variants(args: argparse.Namespace) -> list[str]:
     return variants
 
 
-def _remember(study: Study, variants: Sequence[str]) -> None:
-    """A folder holds one study: other sizes need another one; variants may be added."""
+def _remember(study: Study, base: epath.Path) -> None:
+    """A folder holds one study: another base or other sizes need another one; variants may be added."""
     path = study.out / "study.json"
-    settings = json.loads(json.dumps(dataclasses.asdict(study.settings)))
+    settings = json.loads(json.dumps(dataclasses.asdict(study.settings))) | {"base": os.fspath(base)}
     if path.exists():
         found = json.loads(path.read_text())
         changed = [f"{name}: the folder {found.get(name)}, this command {value}" for name, value in settings.items()

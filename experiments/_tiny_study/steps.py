@@ -48,12 +48,12 @@ class Study:
     out: epath.Path
     settings: StudySettings
 
-    def rewards(self, number: int, checkpoint: epath.PathLike | None = None) -> epath.Path:
+    def rewards(self, number: int, checkpoint: epath.PathLike) -> epath.Path:
         """Candidates, regions, judgements and records of a round, drawn and judged by a checkpoint.
 
         Args:
           number: of the round, from 1; each has prompts of its own.
-          checkpoint: None for the shipped base.
+          checkpoint: of the model that draws and judges.
 
         Returns:
           The folder of the run.
@@ -64,9 +64,7 @@ class Study:
         prompts, keywords = write_prompt_files(self.out / "prompts" / f"round{number}", chosen)
         command = ["run", "--experiment", "tiny_srum", "--out", os.fspath(folder), "--prompts", os.fspath(prompts),
                    "--set", f"generate.keywords={os.fspath(keywords)}",
-                   "--set", f"generate.num_candidates={settings.candidates}"]
-        if checkpoint is not None:
-            command += ["--checkpoint", os.fspath(checkpoint)]
+                   "--checkpoint", os.fspath(checkpoint), "--set", f"generate.num_candidates={settings.candidates}"]
         _must_succeed(make_rewards, command, (0, _ROWS_LEFT_OUT))
         return folder
 

@@ -1,5 +1,6 @@
 """The study of the tiny world: its statistics, its tables, and the quick form of the command itself."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,14 +12,16 @@ from etils import epath
 from PIL import Image
 
 from experiments._tiny_study.marks import Marks, chosen, load_marks, save_marks
+from experiments._tiny_study.own_judgement import read_records, judgement_table, own_judgement
 from experiments._tiny_study.picture_grid import write_grid
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import category_table, overall_table
 from experiments.tiny_study import main
+from srum_jax.data import writer
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 from srum_jax.worlds.shapes.prompts import is_held_out, prompt_text
-from srum_jax.worlds.shapes.records import sample_example
+from srum_jax.worlds.shapes.records import sample_example, world_settings, write_records
 from srum_jax.worlds.shapes.scene import CATEGORIES
 
 PROMPTS = balanced_prompts(3, 5, held_out=True)
@@ -98,6 +101,28 @@ def test_the_grid_frames_pictures_by_the_verdict(tmp_path):
     with Image.open(tmp_path / "g.png") as sheet:
         colors = {color for _, color in sheet.getcolors(1 << 20)}
     assert {(40, 150, 70), (200, 60, 50)} <= colors
+
+
+def test_a_perfect_judge_is_told_from_one_that_says_the_opposite(tmp_path):
+    write_records(tmp_path / "right", 60, seed=3, wrong_share=0.5, image_size=48)
+    found = own_judgement(tmp_path / "right")
+    assert found.records == 60 and 0.3 < found.fit < 0.7 and found.said == found.fit
+    assert found.precision == found.auc == found.region_auc == 1.0
+    for name in ("paper", "official"):
+        right, wrong = found.weights[name]
+        assert right > wrong >= 0
+    settings = world_settings(num_records=60, seed=3, wrong_share=0.5, image_size=48)
+    reversed_scores = (
+        dataclasses.replace(record, global_score=-record.global_score, regions=tuple(
+            dataclasses.replace(region, score=-region.score) for region in record.regions))
+        for record in read_records(epath.Path(tmp_path / "right"))
+    )
+    writer.write_records(tmp_path / "wrong", reversed_scores, name="shapes", num_shards=1, provenance={},
+                         settings=settings)
+    found = own_judgement(tmp_path / "wrong")
+    assert found.auc == 0.0 and found.region_auc == 0.0 and found.precision < 0.5
+    table = judgement_table(epath.Path(tmp_path / "kept.json"), {"1st round": tmp_path / "right"})
+    assert "| 1st round | 60 |" in table and json.loads((tmp_path / "kept.json").read_text())["1st round"]["auc"] == 1.0
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -11,8 +11,9 @@ from srum_jax.worlds.shapes.records import sample_example
 
 
 def _centers(text):
-    draft = draft_of(parse_prompt(text), np.random.default_rng(0))
-    return [(round(3 * shape.center_x - 0.5), round(3 * shape.center_y - 0.5)) for shape in lay_out_tidily(draft).shapes]
+    """Columns and rows of the cells in which objects lie."""
+    shapes = lay_out_tidily(draft_of(parse_prompt(text), np.random.default_rng(0))).shapes
+    return [(round(3 * shape.center_x - 0.5), round(3 * shape.center_y - 0.5)) for shape in shapes]
 
 
 def test_tidy_scenes_show_what_their_prompt_and_their_planted_fault_say():

@@ -125,10 +125,10 @@ def judge_metrics(
     region_fits, region_said = np.array(region_truth) >= 1.0, np.array(region_scores) >= 1.0
     return JudgeMetrics(
         count=len(prompts), readable=float(readable.mean()), accuracy=float(np.mean(said == fits)),
-        precision=_mean(fits[said]), recall=_mean(said[fits]), auc=_auc(scores, fits),
+        precision=_mean(fits[said]), recall=_mean(said[fits]), auc=area_under_curve(scores, fits),
         correlation=float(np.corrcoef(scores, expected)[0, 1]) if scores.std() and expected.std() else 0.0,
         regions=len(region_truth), region_accuracy=_mean(region_fits == region_said),
-        region_auc=_auc(np.array(region_scores), region_fits), object_named=_mean(named),
+        region_auc=area_under_curve(np.array(region_scores), region_fits), object_named=_mean(named),
     )
 
 
@@ -156,7 +156,7 @@ def _mean(values: Sequence[bool]) -> float:
     return float(np.mean(values)) if len(values) else 0.0
 
 
-def _auc(scores: np.ndarray, positive: np.ndarray) -> float:
+def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
     """Probability that a positive one has the higher score; ties count half. 0.5 where one kind is absent."""
     if not len(scores) or positive.all() or not positive.any():
         return 0.5

@@ -1,0 +1,104 @@
+"""What a model thought of its own candidates, against the oracle, and what that leaves in the loss."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from experiments._tiny_study.table import markdown
+from srum_jax.data.atomic_file import write_json
+from srum_jax.data.example_proto import decode_record
+from srum_jax.data.image_transform import decode_image
+from srum_jax.data.records_source import RecordsSource
+from srum_jax.data.schema import RewardRecord
+from srum_jax.rewards.reward_map import RewardMapConfig, reward_map
+from srum_jax.worlds.shapes.measure import area_under_curve
+from srum_jax.worlds.shapes.oracle import judge_image
+from srum_jax.worlds.shapes.questions import SCORE_LEVELS
+
+_MAPS = {"paper": RewardMapConfig.paper(), "official": RewardMapConfig.official()}
+_GRID = (6, 6)  # latent tokens of a picture
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnJudgement:
+    """Of all records of a round."""
+
+    records: int
+    fit: float  # share that the oracle finds right
+    said: float  # share that the judge finds right
+    precision: float  # of those, the share that the oracle finds right
+    auc: float  # of the judge's score of the whole
+    region_auc: float  # of its scores of regions, among those that the oracle sees too
+    weights: dict[str, tuple[float, float]]  # mean of alpha * R, for pictures that fit and for those that do not
+
+
+def judgement_table(path: epath.Path, rounds: Mapping[str, epath.Path]) -> str:
+    """A row per round.
+
+    Args:
+      path: a file that keeps what was measured.
+      rounds: by name, folders of `tools.make_rewards run`.
+    """
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    for name, folder in rounds.items():
+        if name not in kept:
+            kept[name] = dataclasses.asdict(own_judgement(folder))
+            write_json(path, kept)
+    rows = [["its own candidates", "records", "right, %", "called right, %", "of these right, %", "AUC, %",
+             "AUC of regions, %", *(f"mean weight, {name}: right / wrong" for name in _MAPS)]]
+    for name in rounds:
+        found: dict[str, Any] = kept[name]
+        shares = [f"{100 * found[field]:.1f}" for field in ("fit", "said", "precision", "auc", "region_auc")]
+        weights = ["{:.3f} / {:.3f}".format(*found["weights"][name]) for name in _MAPS]
+        rows.append([name, str(found["records"]), *shares, *weights])
+    return markdown(rows)
+
+
+def own_judgement(folder: epath.Path) -> OwnJudgement:
+    """Compares all records of a run with the oracle."""
+    fits, scores, region_fits, region_scores = [], [], [], []
+    weights = {name: [] for name in _MAPS}
+    for record in read_records(folder):
+        truth = judge_image(record.prompt, np.asarray(decode_image(record.image_encoded)))
+        fits.append(truth.correct)
+        scores.append(record.global_score)
+        seen = {tuple(region.box): region.score for region in truth.regions}
+        for region in record.regions:
+            if region.score is not None and (box := _nearest(tuple(region.box), seen)) is not None:
+                region_fits.append(seen[box] >= 1.0)
+                region_scores.append(region.score)
+        for name, config in _MAPS.items():
+            painted = reward_map([(region.box, region.score) for region in record.regions], record.global_score,
+                                 width=record.image_width, height=record.image_height, grid=_GRID, config=config,
+                                 provider=record.provider)
+            weights[name].append(float(painted.weight.mean()))
+    fits, scores = np.array(fits), np.array(scores)
+    said = scores >= SCORE_LEVELS[-1]
+    return OwnJudgement(
+        records=len(fits), fit=float(fits.mean()), said=float(said.mean()),
+        precision=float(fits[said].mean()) if said.any() else 0.0, auc=area_under_curve(scores, fits),
+        region_auc=area_under_curve(np.array(region_scores), np.array(region_fits)),
+        weights={name: (_mean(np.array(values)[fits]), _mean(np.array(values)[~fits]))
+                 for name, values in weights.items()},
+    )
+
+
+def read_records(folder: epath.Path) -> Iterator[RewardRecord]:
+    """All records of a run, or of a directory of records."""
+    source = RecordsSource(folder)
+    for place in range(len(source)):
+        yield decode_record(source.read(place))
+
+
+def _nearest(box: tuple[int, ...], seen: Mapping[tuple[int, ...], float]) -> tuple[int, ...] | None:
+    """The oracle's box whose every side is within two pixels."""
+    near = [other for other in seen if max(abs(a - b) for a, b in zip(box, other, strict=True)) <= 2]
+    return near[0] if near else None
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0
