@@ -12,7 +12,7 @@ from etils import epath
 from PIL import Image
 
 from experiments._tiny_study.marks import Marks, chosen, load_marks, save_marks
-from experiments._tiny_study.own_judgement import read_records, judgement_table, own_judgement
+from experiments._tiny_study.own_judgement import judgement_table, own_judgement, read_records
 from experiments._tiny_study.picture_grid import write_grid
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import category_table, overall_table
