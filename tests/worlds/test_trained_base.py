@@ -18,6 +18,7 @@ from srum_jax.worlds.shapes.measure import (
     judge_metrics,
     picture_metrics,
     reconstruction,
+    validation_prompts,
 )
 from srum_jax.worlds.shapes.prompts import parse_prompt
 from srum_jax.worlds.shapes.records import sample_example
@@ -69,6 +70,15 @@ def test_a_picture_drawn_from_a_fixed_seed_is_well_formed(pipeline):
     pictures = draw(pipeline, prompts, SAMPLER, seed=_SEED)
     assert pictures[0].shape == (48, 48, 3)
     assert picture_metrics(prompts, pictures).well_formed == 1.0
+
+
+@pytest.mark.slow
+def test_it_draws_crisply_and_does_not_always_draw_what_was_asked_for(pipeline, measured):
+    prompts = validation_prompts(8, 80, held_out=True)
+    found, promised = picture_metrics(prompts, draw(pipeline, prompts, SAMPLER)), measured["held_out_prompts"]
+    promised = promised[f"guidance {SAMPLER.guidance.text_scale}"]
+    assert found.well_formed >= 0.9 and abs(found.well_formed - promised["well_formed"]) <= _SMALL_SAMPLE
+    assert abs(found.fit - promised["fit"]) <= _SMALL_SAMPLE
 
 
 @pytest.mark.slow

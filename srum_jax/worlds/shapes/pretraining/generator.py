@@ -24,7 +24,7 @@ from srum_jax.worlds.shapes.pretraining.joint import flat_model, flow_matching_l
 class GeneratorSettings:
     """Settings of the stage."""
 
-    steps: int = 8000
+    steps: int = 10000
     pictures: int = 64  # in a step
     learning_rate: float = 1.5e-3  # after 200 steps of warm-up; falls linearly to 0 over the last fifth of the steps
     weight_decay: float = 0.01
