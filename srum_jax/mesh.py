@@ -52,9 +52,27 @@ def build_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) 
       MeshError: if their number does not fit.
     """
     devices = jax.devices() if devices is None else devices
-    arranged = mesh_utils.create_device_mesh(config.shape(len(devices)), devices=devices,
-                                             allow_split_physical_axes=True)
+    arranged = arrange(config.shape(len(devices)), devices)
     return Mesh(arranged, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def arrange(shape: tuple[int, ...], devices: Sequence[jax.Device]) -> np.ndarray:
+    """The devices in an array of the given shape, neighbours on the torus along each axis.
+
+    Of several TPU slices, whole copies of the state (`data`) lie in each: the network between them is slow.
+
+    Raises:
+      MeshError: if `data` cannot be split among the slices.
+    """
+    on_tpu = devices[0].platform == "tpu"
+    slices = len({device.slice_index for device in devices}) if on_tpu and hasattr(devices[0], "slice_index") else 1
+    if slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
+    if shape[0] % slices:
+        raise MeshError(f"mesh.data: expected a multiple of {slices}, the number of slices, found {shape[0]}; the "
+                        "other axes must fit into one slice.")
+    return mesh_utils.create_hybrid_device_mesh((shape[0] // slices, *shape[1:]), (slices, *[1] * (len(shape) - 1)),
+                                                devices=devices, allow_split_physical_axes=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from srum_jax.mesh import MeshConfig, MeshError, ProcessRows, build_mesh
+from srum_jax.mesh import MeshConfig, MeshError, ProcessRows, arrange, build_mesh
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,30 @@ def test_the_mesh_has_the_four_axes_and_leaves_layouts_to_the_compiler():
     mesh = build_mesh(MeshConfig(fsdp=2, seq=2))
     assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "seq": 2, "tensor": 1}
     assert set(mesh.axis_types) == {AxisType.Auto}
+
+
+def tpu_slices(count):
+    """Pretended v5e slices of 4 x 4 chips, the devices of the last one first."""
+    return [
+        types.SimpleNamespace(platform="tpu", device_kind="TPU v5e", slice_index=number, coords=(x, y, 0),
+                              core_on_chip=0, process_index=4 * number + y, id=16 * number + 4 * y + x)
+        for number in reversed(range(count)) for y in range(4) for x in range(4)
+    ]
+
+
+@pytest.mark.parametrize(("slices", "shape"), [(1, (2, 8, 1, 1)), (2, (2, 16, 1, 1)), (2, (4, 4, 2, 1)),
+                                               (4, (8, 4, 1, 2))])
+def test_only_the_data_axis_crosses_from_slice_to_slice(slices, shape):
+    arranged = arrange(shape, tpu_slices(slices))
+    assert arranged.shape == shape
+    assert len({device.id for device in arranged.flat}) == 16 * slices
+    found = [{device.slice_index for device in copy.flat} for copy in arranged]
+    assert found == [{copy * slices // shape[0]} for copy in range(shape[0])]
+
+
+def test_a_copy_of_the_state_that_does_not_fit_into_a_slice_is_an_error():
+    with pytest.raises(MeshError, match=r"mesh\.data: expected a multiple of 2, the number of slices, found 1"):
+        arrange((1, 32, 1, 1), tpu_slices(2))
 
 
 def described_mesh(shape, processes):
