@@ -16,6 +16,7 @@ from srum_jax.mesh import MeshConfig
 from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.training.config import TrainingConfig
+from srum_jax.training.ema import EmaConfig
 from srum_jax.training.optimizer import OptimizerConfig
 from srum_jax.training.state import ModelSource
 
@@ -35,6 +36,7 @@ class Experiment:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    ema: EmaConfig | None = None  # keep an average of the trained parameters
     compute: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)

@@ -21,6 +21,7 @@ def apply_overrides(config: T, settings: Sequence[str]) -> T:
     Args:
       config: a frozen dataclass, with others inside it.
       settings: each `name=value`. Tuples are comma-separated, or JSON lists; "none" is None where that is allowed.
+        A setting inside a group that may be absent, and is, makes the group, with its defaults.
 
     Raises:
       OverrideError: an unknown name (with the nearest one that exists), a value of another type, or one that the
@@ -63,8 +64,8 @@ def from_json(kind: type[T], values: Mapping[str, Any], name: str = "") -> T:
             near = difflib.get_close_matches(field, hints, n=1, cutoff=0.0)
             raise OverrideError(f"{full}: no such setting; the nearest is {near[0] if near else 'none'}.")
         try:
-            nested = dataclasses.is_dataclass(hints[field]) and isinstance(value, Mapping)
-            fields[field] = from_json(hints[field], value, full) if nested else _from_value(value, hints[field])
+            group = _group_of(hints[field]) if isinstance(value, Mapping) else None
+            fields[field] = from_json(group, value, full) if group else _from_value(value, hints[field])
         except TypeError:
             raise OverrideError(f"{full}: expected {_title(hints[field])}, found {value!r}.") from None
     try:
@@ -81,7 +82,7 @@ def field_names(config: Any, prefix: str = "") -> list[str]:
     """All dotted names that can be set."""
     names = []
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+        value = _inside(config, field.name)
         nested = dataclasses.is_dataclass(value)
         names += field_names(value, f"{prefix}{field.name}.") if nested else [prefix + field.name]
     return names
@@ -89,16 +90,29 @@ def field_names(config: Any, prefix: str = "") -> list[str]:
 
 def _kind_of(config: Any, name: str) -> Any:
     """The annotated type of a field."""
-    group, kind = config, None
+    group, kind = config, type(config)
     for part in name.split("."):
         hints = typing.get_type_hints(type(group)) if dataclasses.is_dataclass(group) else {}
         if part not in hints:
             near = difflib.get_close_matches(name, field_names(config), n=1, cutoff=0.0)
             raise OverrideError(f"--set {name}: no such setting; the nearest is {near[0] if near else 'none'}.")
-        group, kind = getattr(group, part), hints[part]
-    if dataclasses.is_dataclass(group):
+        group, kind = _inside(group, part), hints[part]
+    if dataclasses.is_dataclass(kind):
         raise OverrideError(f"--set {name}: names a group; set one of {', '.join(field_names(group, name + '.'))}.")
     return kind
+
+
+def _inside(group: Any, field: str) -> Any:
+    """A field's value; where it is a group that may be absent, and is, that group with its defaults."""
+    value = getattr(group, field)
+    kind = _group_of(typing.get_type_hints(type(group))[field])
+    return kind() if value is None and kind is not None else value
+
+
+def _group_of(kind: Any) -> type | None:
+    """The dataclass that a field holds, always or at times."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return next((option for option in options if dataclasses.is_dataclass(option)), None)
 
 
 def _replaced(config: T, values: Mapping[tuple[str, ...], Any], prefix: str = "") -> T:
@@ -106,7 +120,9 @@ def _replaced(config: T, values: Mapping[tuple[str, ...], Any], prefix: str = ""
     changes = {}
     for field in dict.fromkeys(path[0] for path in values):
         below = {path[1:]: value for path, value in values.items() if path[0] == field}
-        changes[field] = below[()] if () in below else _replaced(getattr(config, field), below, f"{prefix}{field}.")
+        if () in below and len(below) > 1:
+            raise OverrideError(f"--set {prefix}{field}: cannot be none and have settings inside it.")
+        changes[field] = below[()] if () in below else _replaced(_inside(config, field), below, f"{prefix}{field}.")
     try:
         return dataclasses.replace(config, **changes)
     except OverrideError:
@@ -176,4 +192,6 @@ def _item_kinds(args: tuple, items: Sequence[Any]) -> Sequence[Any]:
 
 
 def _title(kind: Any) -> str:
+    if not isinstance(kind, type) and (group := _group_of(kind)):
+        return f"none, or a setting inside it ({', '.join(field.name for field in dataclasses.fields(group))})"
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)

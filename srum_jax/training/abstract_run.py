@@ -15,6 +15,7 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
 from srum_jax.models.layers.logical_axes import named_shardings
 from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.training.lora import attach_factors
 from srum_jax.training.state import ModelSource, TrainState, abstract_train_state, split_trainable
 
 
@@ -35,6 +36,8 @@ def abstract_run(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     compute_dtype: str,
+    *,
+    with_ema: bool = False,
 ) -> AbstractRun:
     """What `load_model`, `new_train_state` and the pipeline would make, without making it.
 
@@ -45,13 +48,16 @@ def abstract_run(
       optimizer: see `make_optimizer`.
       mesh: of real or described devices.
       compute_dtype: of the frozen variables.
+      with_ema: whether the state has an average of the parameters.
     """
     graphdef, abstract = abstract_bagel(config, with_vit=source.understanding)
-    layout = named_shardings(abstract, mesh, RULES)
-    laid_out = jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), abstract, layout)
-    trained, frozen = split_trainable(laid_out, source.trainable)
+    if source.lora is None:
+        trained, frozen = split_trainable(_laid_out(abstract, mesh), source.trainable)
+    else:
+        graphdef, factors = attach_factors(graphdef, abstract, source.lora)
+        trained, frozen = _laid_out(factors, mesh), _laid_out(abstract, mesh)
     frozen = jax.tree.map(lambda leaf: _struct(leaf, jnp.dtype(compute_dtype), leaf.sharding), frozen)
-    state = abstract_train_state(trained, optimizer, mesh)
+    state = abstract_train_state(trained, optimizer, mesh, with_ema=with_ema)
     return AbstractRun(graphdef, state, frozen, abstract_batch(data, config, mesh))
 
 
@@ -87,6 +93,11 @@ def abstract_batch(data: DataConfig, config: BagelConfig, mesh: Mesh) -> PackedB
     )
     shardings = batch_shardings(mesh, batch)
     return jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), batch, shardings)
+
+
+def _laid_out(abstract: nnx.State, mesh: Mesh) -> nnx.State:
+    layout = named_shardings(abstract, mesh, RULES)
+    return jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), abstract, layout)
 
 
 def _struct(leaf: jax.ShapeDtypeStruct, dtype: jnp.dtype, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

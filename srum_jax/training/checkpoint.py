@@ -2,6 +2,7 @@
 
     params   trained parameters, a nested dict under our names
     opt      optimizer state
+    ema      average of the parameters, if the run keeps one; like params
     meta     step, experiment, and what the host carries: its place in the data, the metrics of the interval so far
 
 Nothing in it depends on the number of processes, and arrays are restored onto whatever mesh the run has now.
@@ -22,6 +23,7 @@ from etils import epath
 from flax import nnx
 
 from srum_jax.training.state import TrainState
+from srum_jax.weights.orbax_params import EMA
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
@@ -95,13 +97,12 @@ class Checkpoints:
         Raises:
           CheckpointError: this step, or the one before it, cannot be written.
         """
+        arrays = {"params": nnx.to_pure_dict(state.parameters), "opt": _plain(state.optimizer)}
+        if state.ema is not None:
+            arrays[EMA] = nnx.to_pure_dict(state.ema)
         meta = {"format": _FORMAT, "step": step, "host": json.dumps(host), "experiment": json.dumps(experiment)}
         with self._writing():
-            self._checkpointer.save_checkpointables_async(
-                step,
-                {"params": nnx.to_pure_dict(state.parameters), "opt": _plain(state.optimizer), "meta": meta},
-                force=True,
-            )
+            self._checkpointer.save_checkpointables_async(step, arrays | {"meta": meta}, force=True)
 
     def restore(self, like: TrainState) -> Restored:
         """The newest step.
@@ -110,11 +111,15 @@ class Checkpoints:
           like: shapes, dtypes and shardings to restore to; arrays, or `jax.ShapeDtypeStruct`.
 
         Raises:
-          CheckpointError: naming the step and its directory, if it is damaged or does not fit.
+          CheckpointError: naming the step and its directory, if it is damaged or does not fit, or if only one of the
+            run so far and this one keeps an average of the parameters.
         """
         step = self.latest
         where = self.directory / str(step)
+        _check_ema(where, like)
         wanted = {"params": nnx.to_pure_dict(like.parameters), "opt": _plain(like.optimizer)}
+        if like.ema is not None:
+            wanted[EMA] = nnx.to_pure_dict(like.ema)
         abstract = jax.tree.map(_abstract, wanted)
         try:
             loaded = self._checkpointer.load_checkpointables(step, abstract | {"meta": None})
@@ -128,8 +133,9 @@ class Checkpoints:
             ) from error
         parameters = _like(like.parameters, loaded["params"])
         optimizer = _unplain(like.optimizer, loaded["opt"])
+        ema = None if like.ema is None else _like(like.ema, loaded[EMA])
         number = jax.device_put(np.asarray(stored_step, np.int32), like.step.sharding)
-        return Restored(TrainState(number, parameters, optimizer), host, stored_step)
+        return Restored(TrainState(number, parameters, optimizer, ema), host, stored_step)
 
     def wait(self) -> None:
         """Returns once everything is on disk.
@@ -159,6 +165,16 @@ class Checkpoints:
                 f"{self.directory}: a checkpoint cannot be written ({_first_cause(error)}). Those before it are "
                 "intact; make room or access, and give the same command again."
             ) from error
+
+
+def _check_ema(step: epath.Path, like: TrainState) -> None:
+    stored = (step / EMA).exists()
+    if stored and like.ema is None:
+        raise CheckpointError(f"{step}: holds an average of the parameters (ema), which this command does not keep. "
+                              "Give the settings of ema that the run was begun with.")
+    if like.ema is not None and not stored:
+        raise CheckpointError(f"{step}: holds no average of the parameters: the run was begun without ema, or the step "
+                              "is damaged. Leave ema away (--set ema=none), or begin another run in another --workdir.")
 
 
 def _absolute(directory: epath.Path) -> epath.Path:

@@ -1,17 +1,20 @@
 """Model FLOPs of a step, by formula, and what share of the devices' peak they are.
 
 Counted are the matrix products that a step of this model cannot do without: forward and backward (3 x 2 x tokens x
-weights) of the tokens that are real, and attention over the pairs that the mask allows. Padding, recomputation and the
-autoencoder are not counted.
+weights, or 2 x 2 for weights that are not trained) of the tokens that are real, and attention over the pairs that the
+mask allows. Padding, recomputation and the autoencoder are not counted.
 """
 
 import dataclasses
+import math
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.layers.low_rank import FACTOR_A, FACTOR_B
 
 # Dense bfloat16 peak of one JAX device, FLOP/s. A device is a chip; of the TPU7x, one of a chip's two cores.
 PEAK_FLOPS = {
@@ -70,8 +73,19 @@ def _row_pairs(sample, split, order, full, noise) -> int:
     return pairs
 
 
-def step_flops(config: BagelConfig, counts: PackCounts) -> float:
-    """Model FLOPs of one step over what was counted."""
+def step_flops(
+    config: BagelConfig, counts: PackCounts, trained: Mapping[str, tuple[int, ...]] | None = None
+) -> float:
+    """Model FLOPs of one step over what was counted.
+
+    Args:
+      config: of the model.
+      counts: of the batch.
+      trained: shapes of the trained parameters by name, LoRA's factors among them; None for all but these. Other
+        weights of the language model and of the latent projections have no gradient, only their inputs have. Strictly,
+        text before an image needs none either where nothing of the understanding expert is trained; it has some
+        hundredths of the tokens, and is counted.
+    """
     llm = config.llm
     kv_width = llm.num_kv_heads * llm.head_dim
     layer = 2 * llm.hidden_size * (llm.hidden_size + kv_width) + 3 * llm.hidden_size * llm.intermediate_size
@@ -83,7 +97,23 @@ def step_flops(config: BagelConfig, counts: PackCounts) -> float:
     if config.vit is not None:
         v = config.vit
         vision = counts.vit_tokens * v.num_layers * (4 * v.hidden_size**2 + 2 * v.hidden_size * v.intermediate_size)
-    return 6.0 * (tokens + latent + text + attention + vision)
+    everything = 6.0 * (tokens + latent + text + attention + vision)
+    return everything if trained is None else everything + _change(tokens + latent + text, counts, trained)
+
+
+def _change(all_weights: float, counts: PackCounts, trained: Mapping[str, tuple[int, ...]]) -> float:
+    """What weights without gradient save, and what low-rank factors cost."""
+    tokens_of = {"llm.layers.und.": counts.und_tokens, "llm.layers.gen.": counts.gen_tokens,
+                 "vae2llm.": counts.gen_tokens, "llm2vae.": counts.gen_tokens,
+                 "llm.lm_head.": counts.text_predictions}
+    kernels = factors = 0
+    for name, shape in trained.items():
+        tokens = next((count for prefix, count in tokens_of.items() if name.startswith(prefix)), 0)
+        if name.endswith(".kernel"):
+            kernels += tokens * math.prod(shape)
+        elif name.endswith((FACTOR_A, FACTOR_B)):
+            factors += tokens * math.prod(shape)
+    return 6.0 * factors - 2.0 * (all_weights - kernels)
 
 
 def peak_flops(devices: list[jax.Device]) -> float | None:

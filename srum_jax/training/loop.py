@@ -24,7 +24,7 @@ from srum_jax.mesh import ProcessRows, build_mesh
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.sharding import ROWS, RULES, TOKENS, batch_shardings
-from srum_jax.models.layers.logical_axes import check_layout
+from srum_jax.models.layers.logical_axes import check_layout, shapes_by_name
 from srum_jax.overrides import to_json
 from srum_jax.training.abstract_run import abstract_batch
 from srum_jax.training.checkpoint import Checkpoints
@@ -86,7 +86,7 @@ def train(experiment: Experiment, workdir: epath.Path) -> Outcome:
     rows = ProcessRows.of(mesh, experiment.data.rows_per_batch, jax.process_index())
 
     # -- model ---------------------------------------------------------------------------------------------------
-    model = load_model(experiment.model, mesh, experiment.compute.dtype)
+    model = load_model(experiment.model, mesh, experiment.compute.dtype, experiment.seed)
     if experiment.mesh.check_layout and devices[0].platform == "tpu":
         check_layout(model.trained, mesh, RULES)
     optimizer = make_optimizer(experiment.optimizer)
@@ -100,9 +100,9 @@ def train(experiment: Experiment, workdir: epath.Path) -> Outcome:
         window, done = MetricsWindow(), 0
         opening = _opening(experiment, mesh, model)
         if checkpoints.latest is None:
-            state = new_train_state(model.trained, optimizer, mesh)
+            state = new_train_state(model.trained, optimizer, mesh, with_ema=experiment.ema is not None)
         else:
-            like = abstract_train_state(model.trained, optimizer, mesh)
+            like = abstract_train_state(model.trained, optimizer, mesh, with_ema=experiment.ema is not None)
             for array in jax.tree.leaves(model.trained):
                 array.delete()  # the checkpoint's parameters take their place
             restored = checkpoints.restore(like)
@@ -121,15 +121,16 @@ def train(experiment: Experiment, workdir: epath.Path) -> Outcome:
             step = compile_step(
                 make_step(model.graphdef, model.config, optimizer, objective=experiment.objective,
                           compute=experiment.compute, accumulation_steps=settings.accumulation_steps,
-                          reward_limits=experiment.data.reward_map.limits, seed=experiment.seed),
+                          reward_limits=experiment.data.reward_map.limits, seed=experiment.seed, ema=experiment.ema),
                 state, model.frozen, abstract_batch(experiment.data, model.config, mesh), mesh,
             )
             report.say(_memory(step))
 
             # -- loop --------------------------------------------------------------------------------------------
             source = _Batches(batches, mesh, rows)
+            trained = shapes_by_name(model.trained)
             log = _StepLog(experiment, report, window, peak_flops(devices),
-                           lambda host: rows.num_groups * step_flops(model.config, count_pack(host.batch)))
+                           lambda host: rows.num_groups * step_flops(model.config, count_pack(host.batch), trained))
             while True:
                 drawn = next(source)
                 with jax.transfer_guard("disallow"):  # nothing in here may wait for a device by accident
@@ -300,8 +301,10 @@ def _kind(record: BadRecord) -> str:
 def _opening(experiment: Experiment, mesh: Mesh, model: LoadedModel) -> str:
     shape = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
     trained, frozen = (sum(leaf.size for leaf in jax.tree.leaves(part)) for part in (model.trained, model.frozen))
-    return (f"{experiment.name}: {trained:,} trained and {frozen:,} fixed values, {experiment.compute.dtype}, on "
-            f"{mesh.size} x {mesh.devices.flat[0].device_kind} ({shape})")
+    lora = experiment.model.lora
+    low_rank = "" if lora is None else f" (LoRA of rank {lora.rank})"
+    return (f"{experiment.name}: {trained:,} trained{low_rank} and {frozen:,} fixed values, "
+            f"{experiment.compute.dtype}, on {mesh.size} x {mesh.devices.flat[0].device_kind} ({shape})")
 
 
 def _memory(compiled: jax.stages.Compiled) -> str:

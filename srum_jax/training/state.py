@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.logical_axes import dotted
+from srum_jax.training.lora import LoraConfig, attach_factors, initial_factors
 from srum_jax.weights.load import load_bagel
 
 # What the published recipe trains: both experts, embeddings and heads, and the latent projections.
@@ -33,6 +34,7 @@ class ModelSource:
     understanding: bool = False  # load the vision tower
     trainable: tuple[str, ...] = GENERATION  # patterns over parameter names, as in a shell
     timestep_shift: float | None = None  # of the training times; None: what the model's config.json says
+    lora: LoraConfig | None = None  # train low-rank factors alone, whatever `trainable` says
 
 
 @jax.tree_util.register_dataclass
@@ -43,6 +45,7 @@ class TrainState:
     step: jax.Array  # int32 [], updates done
     parameters: nnx.State  # the trained ones, float32
     optimizer: optax.OptState  # float32 moments, laid out like their parameters
+    ema: nnx.State | None = None  # average of the parameters, float32, laid out like them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +58,14 @@ class LoadedModel:
     frozen: nnx.State
 
 
-def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str) -> LoadedModel:
+def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 0) -> LoadedModel:
     """Loads the weights straight onto the mesh: trained ones as float32, the others in the compute dtype.
+
+    Args:
+      source: what to load and what to train.
+      mesh: where everything lies.
+      compute_dtype: of what is not trained.
+      seed: of low-rank factors.
 
     Raises:
       ModelError: if no checkpoint is named, or a pattern of `source.trainable` selects nothing.
@@ -67,13 +76,16 @@ def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str) -> LoadedMod
                          "--set model.checkpoint=DIR.")
 
     def dtype_of(path: str) -> str:
-        return "float32" if _selected(path, source.trainable) else compute_dtype
+        return "float32" if source.lora is None and _selected(path, source.trainable) else compute_dtype
 
     config, graphdef, state = load_bagel(source.checkpoint, mesh=mesh, dtype=dtype_of,
                                          with_vit=source.understanding)
     if source.timestep_shift is not None:
         config = dataclasses.replace(config, timestep_shift=source.timestep_shift)
         graphdef = _with_config(graphdef, state, config)
+    if source.lora is not None:
+        graphdef, factors = attach_factors(graphdef, state, source.lora)
+        return LoadedModel(config, graphdef, initial_factors(factors, seed, mesh), state)
     trained, frozen = split_trainable(state, source.trainable)
     return LoadedModel(config, graphdef, trained, frozen)
 
@@ -95,33 +107,41 @@ def split_trainable(state: nnx.State, patterns: tuple[str, ...]) -> tuple[nnx.St
     )
 
 
-def new_train_state(trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """The state before the first step; moments are made where their parameters lie."""
+def new_train_state(
+    trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh, *, with_ema: bool = False
+) -> TrainState:
+    """The state before the first step; moments and averages are made where their parameters lie."""
     moments = optimizer_shardings(trained, optimizer, mesh)
     return TrainState(
         step=jax.jit(lambda: jnp.zeros((), jnp.int32), out_shardings=NamedSharding(mesh, PartitionSpec()))(),
         parameters=trained,
         optimizer=jax.jit(optimizer.init, out_shardings=moments)(trained),
+        ema=_copy(trained) if with_ema else None,
     )
 
 
-def abstract_train_state(trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+def abstract_train_state(
+    trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh, *, with_ema: bool = False
+) -> TrainState:
     """Shapes and layouts of `new_train_state`, as `jax.ShapeDtypeStruct`; nothing is allocated.
 
     Args:
       trained: arrays, or their shapes with shardings.
       optimizer: see `make_optimizer`.
       mesh: where counters are replicated.
+      with_ema: whether there is an average of the parameters.
     """
     def struct(leaf, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
+    parameters = jax.tree.map(lambda leaf: struct(leaf, leaf.sharding), trained)
     return TrainState(
         step=jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, PartitionSpec())),
-        parameters=jax.tree.map(lambda leaf: struct(leaf, leaf.sharding), trained),
+        parameters=parameters,
         optimizer=jax.tree.map(
             struct, jax.eval_shape(optimizer.init, trained), optimizer_shardings(trained, optimizer, mesh)
         ),
+        ema=parameters if with_ema else None,
     )
 
 
@@ -145,6 +165,12 @@ def optimizer_shardings(trained: nnx.State, optimizer: optax.GradientTransformat
 def state_shardings(state: TrainState) -> TrainState:
     """Where every array of a state lies."""
     return jax.tree.map(lambda leaf: leaf.sharding, state)
+
+
+def _copy(parameters: nnx.State) -> nnx.State:
+    """The same values in arrays of their own: the step is given both, and may overwrite either."""
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, parameters)
+    return jax.jit(lambda state: jax.tree.map(jnp.copy, state), out_shardings=shardings)(parameters)
 
 
 def _selected(path: str, patterns: tuple[str, ...]) -> bool:

@@ -14,6 +14,7 @@ from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.objectives.weighted_sum import WeightedSum
+from srum_jax.training.ema import EmaConfig, averaged
 from srum_jax.training.loss import draw_noise, loss_weights, training_loss
 from srum_jax.training.state import TrainState, state_shardings
 
@@ -43,6 +44,7 @@ def make_step(
     accumulation_steps: int = 1,
     reward_limits: tuple[float, float] = (-1.0, 1.0),
     seed: int = 0,
+    ema: EmaConfig | None = None,
 ) -> Step:
     """The step as a function (state, frozen variables, batch) -> (state, metrics).
 
@@ -58,6 +60,7 @@ def make_step(
       accumulation_steps: micro-batches per step; must divide the rows of the batch.
       reward_limits: ends of the range of R, for logging.
       seed: of the noise, which is a function of seed and step alone.
+      ema: how the state's average of the parameters follows them; None if it has none.
     """
 
     def step(state: TrainState, frozen: nnx.State, batch: PackedBatch) -> tuple[TrainState, StepMetrics]:
@@ -92,7 +95,8 @@ def make_step(
             sums=sums,
         )
         parameters = optax.apply_updates(state.parameters, updates)
-        return TrainState(state.step + 1, parameters, optimizer_state), metrics
+        average = None if ema is None else averaged(state.ema, parameters, state.step + 1, ema)
+        return TrainState(state.step + 1, parameters, optimizer_state, average), metrics
 
     return step
 

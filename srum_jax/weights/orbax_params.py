@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorstore as ts
@@ -19,6 +20,7 @@ from srum_jax.weights.safetensors_read import Region, region_bounds
 logger = logging.getLogger(__name__)
 
 PARAMS = "params"
+EMA = "ema"  # average of the parameters; not every run keeps one
 # Chunks are read together up to this size. A chunk that is larger comes alone.
 _BOX_BYTES = 256 * 2**20
 # Reading a chunk takes its compressed bytes, its decoded bytes and a copy; above this that is several GB.
@@ -26,18 +28,22 @@ _LARGE_CHUNK_BYTES = 10**9
 
 
 class OrbaxArrays:
-    """The `params` of one saved step. Reading holds no more than a region and the chunks that it touches."""
+    """The parameters of one saved step, or their average.
 
-    def __init__(self, step_directory: epath.PathLike):
+    Reading holds no more than a region and the chunks that it touches.
+    """
+
+    def __init__(self, step_directory: epath.PathLike, which: str = PARAMS):
         """Opens the list of arrays.
 
         Args:
           step_directory: a finished step of a training run.
+          which: PARAMS, or EMA for their average.
 
         Raises:
           WeightsError: if it is not one, or an array cannot be opened.
         """
-        self.directory = epath.Path(step_directory) / PARAMS
+        self.directory = epath.Path(step_directory) / which
         metadata = _read_metadata(self.directory)
         tree = metadata["tree_metadata"]
         self._names = {}  # path -> name of the array's folder
@@ -135,6 +141,23 @@ def find_step(path: epath.PathLike) -> epath.Path | None:
             if steps:
                 return max(steps, key=lambda step: int(step.name))
     return None
+
+
+def run_settings(step: epath.Path) -> tuple[epath.Path, dict[str, Any]]:
+    """The settings that a step was trained with, and the file that holds them.
+
+    Raises:
+      WeightsError: they are absent or damaged.
+    """
+    path = step / "meta" / "_strings.json"
+    try:
+        settings = json.loads(json.loads(path.read_text())["experiment"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path}: expected the settings of the run, found none ({error}); use another "
+                           "step.") from error
+    if not isinstance(settings, dict):
+        raise WeightsError(f"{path}: field 'experiment': expected an object, found {settings!r}; use another step.")
+    return path, settings
 
 
 def _first_line(error: ValueError) -> str:

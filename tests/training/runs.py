@@ -12,6 +12,8 @@ from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
 from srum_jax.models.layers.logical_axes import named_shardings
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
+from srum_jax.training.ema import EmaConfig
+from srum_jax.training.lora import LoraConfig, attach_factors, initial_factors
 from srum_jax.training.optimizer import OptimizerConfig, make_optimizer
 from srum_jax.training.state import GENERATION, TrainState, new_train_state, split_trainable
 from srum_jax.training.step import compile_step, make_step
@@ -53,17 +55,23 @@ class Run:
         return metrics
 
 
-def small_run(*shape: int, accumulation_steps: int = 1, seed: int = 3) -> Run:
+def small_run(*shape: int, accumulation_steps: int = 1, seed: int = 3, lora: LoraConfig | None = None,
+              ema: EmaConfig | None = None) -> Run:
     """Starts on a mesh data x fsdp x seq x tensor; one device without arguments."""
     mesh, config = mesh_of(*(shape or (1, 1, 1, 1))), small_config(vit=None)
     model = Bagel(config, rngs=nnx.Rngs(0))
     model.llm2vae.kernel.set_value(0.1 * jax.random.normal(jax.random.key(1), model.llm2vae.kernel[...].shape))
     graphdef, variables = nnx.split(model)
-    trained, frozen = split_trainable(jax.device_put(variables, named_shardings(variables, mesh, RULES)), GENERATION)
+    placed = jax.device_put(variables, named_shardings(variables, mesh, RULES))
+    if lora is None:
+        trained, frozen = split_trainable(placed, GENERATION)
+    else:
+        graphdef, factors = attach_factors(graphdef, placed, lora)
+        trained, frozen = initial_factors(factors, seed, mesh), placed
     optimizer = make_optimizer(OPTIMIZER)
-    state = new_train_state(trained, optimizer, mesh)
+    state = new_train_state(trained, optimizer, mesh, with_ema=ema is not None)
     step = make_step(graphdef, config, optimizer, objective=ObjectiveConfig(), compute=ComputeConfig(remat="none"),
-                     accumulation_steps=accumulation_steps, seed=seed)
+                     accumulation_steps=accumulation_steps, seed=seed, ema=ema)
     return Run(state, frozen, step, mesh)
 
 

@@ -14,6 +14,8 @@ from flax import nnx
 
 from srum_jax.training import checkpoint as checkpoint_module
 from srum_jax.training.checkpoint import CheckpointError, Checkpoints, _absolute
+from srum_jax.training.ema import EmaConfig
+from srum_jax.training.lora import LoraConfig
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import OrbaxArrays, find_step
 from tests.training.runs import batches, small_run
@@ -78,6 +80,45 @@ def test_a_restored_state_can_be_trained_on(run, saved):
     one, other = (each.train(*batches(1))[0] for each in (expected, again))
     assert one.loss == other.loss and one.gradient_norm == other.gradient_norm
     equal(again.state, expected.state)
+
+
+@pytest.fixture(scope="module")
+def averaging():
+    """Factors of the expert with their average, after two steps on eight devices."""
+    run = small_run(1, 2, 2, 2, lora=LoraConfig(rank=2), ema=EmaConfig(0.9))
+    run.train(*batches(2))
+    return run
+
+
+@pytest.mark.slow
+def test_factors_and_their_average_come_back_exactly_and_are_trained_on_as_if_nothing_had_happened(averaging, tmp_path):
+    with Checkpoints(tmp_path / "c", keep=1) as checkpoints:
+        checkpoints.save(2, averaging.state, {}, {})
+        checkpoints.wait()
+        restored = checkpoints.restore(abstract(averaging.state)).state
+    equal(restored, averaging.state)
+    assert jax.tree.map(lambda x: x.sharding, restored) == jax.tree.map(lambda x: x.sharding, averaging.state)
+    again = averaging.of(restored)
+    expected = averaging.of(jax.tree.map(lambda leaf: jax.device_put(leaf, may_alias=False), averaging.state))
+    for each in (again, expected):
+        each.train(*batches(4)[2:])
+    equal(again.state, expected.state)
+
+
+def test_an_average_cannot_be_begun_or_dropped_on_the_way(tmp_path):
+    parameters, number = nnx.State({"w": nnx.Param(jnp.ones(3))}), jnp.zeros((), jnp.int32)
+    without = TrainState(number, parameters, {"n": jnp.ones(3)})
+    keeping = dataclasses.replace(without, ema=parameters)
+    for name, state, like, message in (
+        ("a", without, keeping, r"a/1: holds no average of the parameters: the run was begun without ema.*--workdir"),
+        ("b", keeping, without, r"b/1: holds an average of the parameters \(ema\), which this command does not keep"),
+    ):
+        with Checkpoints(tmp_path / name, keep=1) as checkpoints:
+            checkpoints.save(1, state, {}, {})
+            checkpoints.wait()
+            equal(checkpoints.restore(abstract(state)).state, dataclasses.replace(state, step=jnp.ones((), jnp.int32)))
+            with pytest.raises(CheckpointError, match=message):
+                checkpoints.restore(abstract(like))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 2, 2, 2)])

@@ -1,8 +1,12 @@
+import dataclasses
+
 import pytest
 
 from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
-from srum_jax.overrides import from_json, to_json
+from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
+from srum_jax.training.ema import EmaConfig
+from srum_jax.training.lora import LoraConfig
 from srum_jax.training.optimizer import OptimizerConfig
 
 REAL = BagelConfig(LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), None, AutoencoderConfig(),
@@ -66,6 +70,17 @@ def test_ablations_differ_from_the_main_run_in_one_thing_only():
         assert found.pop("name") != main["name"]
         wanted = {key: main[key] | groups[key] if key in groups else main[key] for key in main if key != "name"}
         assert found == wanted, name
+
+
+def test_the_low_rank_recipe_differs_from_the_main_run_in_factors_and_rate_only():
+    main, found = recipe("bagel_cot"), recipe("bagel_lora")
+    assert found.model.lora == LoraConfig(rank=32, alpha=64.0) and main.model.lora is None and main.ema is None
+    assert dataclasses.replace(found, name=main.name, model=main.model, optimizer=main.optimizer) == main
+    assert dataclasses.replace(found.model, lora=None) == main.model
+    assert apply_overrides(main, ["model.lora.rank=4"]).model.lora == LoraConfig(rank=4)
+    assert apply_overrides(found, ["model.lora=none", "ema.decay=0.99"]).ema == EmaConfig(0.99)
+    with pytest.raises(OverrideError, match=r"--set model\.lora\.targets=.*'gates' names no linear map.*are gate"):
+        apply_overrides(found, ["model.lora.targets=gates"])
 
 
 def test_the_sweep_names_its_runs_by_value_and_refuses_what_is_no_number():

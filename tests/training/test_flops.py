@@ -4,10 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.models.layers.attention_mask import allowed
+from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.models.layers.token_stream import TokenStream
 from srum_jax.training.flops import PackCounts, count_pack, peak_flops, step_flops
+from srum_jax.training.lora import LoraConfig, attach_factors
 from tests.models.packs import random_batch, random_stream, small_config
 
 
@@ -60,6 +63,23 @@ def test_the_released_model_takes_six_flops_for_each_weight_of_a_tokens_expert()
     assert step_flops(real, tokens) == 6 * 100 * 28 * matrices
     pairs = PackCounts(0, 0, 0, 0, pairs=1000)
     assert step_flops(real, pairs) == 12 * 1000 * 28 * 3584, "12 x heads x head width a pair and layer"
+
+
+def test_weights_that_are_not_trained_take_no_gradient_and_factors_come_on_top():
+    config = small_config(vit=None)
+    counts = PackCounts(und_tokens=10, gen_tokens=100, vit_tokens=0, text_predictions=3, pairs=50)
+    graphdef, state = abstract_bagel(config)
+    everything = shapes_by_name(state)
+    assert step_flops(config, counts, everything) == step_flops(config, counts)
+    llm = config.llm
+    layer = 2 * llm.hidden_size * (llm.hidden_size + 32) + 3 * llm.hidden_size * llm.intermediate_size
+    expert = {name: shape for name, shape in everything.items() if name.startswith("llm.layers.gen.")}
+    saved = 10 * 3 * layer + 100 * 2 * config.latent_values * llm.hidden_size + 3 * llm.hidden_size * llm.vocab_size
+    assert step_flops(config, counts) - step_flops(config, counts, expert) == 2 * saved
+    factors = shapes_by_name(attach_factors(graphdef, state, LoraConfig(rank=4, targets=("gate", "llm2vae")))[1])
+    added = 100 * 4 * (3 * (llm.hidden_size + llm.intermediate_size) + llm.hidden_size + config.latent_values)
+    expected = step_flops(config, counts) - 2 * (saved + 100 * 3 * layer) + 6 * added
+    assert step_flops(config, counts, factors) == expected
 
 
 def test_the_peak_is_known_for_tpus_and_unknown_elsewhere():

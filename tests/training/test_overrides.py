@@ -30,6 +30,7 @@ class Settings:
     patterns: tuple[str, ...] = ("x",)
     pair: tuple[int, float] = (1, 2.0)
     window: Window = dataclasses.field(default_factory=Window)
+    extra: Window | None = None
 
 
 BASE = Settings("base")
@@ -52,6 +53,8 @@ BASE = Settings("base")
         ("window.limit=2", dataclasses.replace(BASE, window=Window(limit=2.0))),
         ("window.limit=none", BASE),
         (" window.high = 7 ", dataclasses.replace(BASE, window=Window(high=7))),
+        ("extra.high=7", dataclasses.replace(BASE, extra=Window(high=7))),
+        ("extra=none", BASE),
     ],
 )
 def test_a_setting_is_read_as_the_type_of_its_field(setting, expected):
@@ -168,3 +171,27 @@ def test_whatever_is_typed_is_used_or_refused_in_words(text):
             typed(name, text)
         except OverrideError as error:
             assert "--set" in str(error)
+
+
+def test_a_group_that_may_be_absent_comes_and_goes_and_survives_json():
+    there = apply_overrides(BASE, ["extra.low=2", "extra.high=3"])
+    assert there.extra == Window(low=2, high=3)
+    assert from_json(Settings, to_json(there)) == there and from_json(Settings, to_json(BASE)) == BASE
+    assert apply_overrides(there, ["extra.label=b"]).extra == Window(2, 3, "b")
+    assert apply_overrides(there, ["extra=none"]) == BASE
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    (["extra=7"], r"--set extra: expected none, or a setting inside it \(low, high, label, limit\), found '7'"),
+    (["extra.hihg=7"], r"--set extra\.hihg: no such setting; the nearest is extra\.high"),
+    (["extra.low=20"], r"window\.low: expected at most high 10"),
+    (["extra=none", "extra.low=2"], r"--set extra: cannot be none and have settings inside it"),
+])
+def test_settings_of_a_group_that_may_be_absent_are_checked(settings, message):
+    with pytest.raises(OverrideError, match=message):
+        apply_overrides(BASE, settings)
+
+
+def test_a_group_that_is_absent_has_no_other_value_in_json():
+    with pytest.raises(OverrideError, match=r"extra: expected none, or a setting inside it"):
+        from_json(Settings, {"name": "x", "extra": 3})

@@ -4,10 +4,13 @@ import optax
 import pytest
 from flax import nnx
 
+from srum_jax.experiment import load_recipe
 from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
+from srum_jax.training.abstract_run import abstract_run
+from srum_jax.training.lora import LoraConfig
 from srum_jax.training.optimizer import OptimizerConfig, make_optimizer
 from srum_jax.training.state import (
     GENERATION,
@@ -82,6 +85,21 @@ def test_the_abstract_state_is_that_of_the_real_one():
     assert jax.tree.structure(real) == jax.tree.structure(like)
     for a, b in zip(jax.tree.leaves(real), jax.tree.leaves(like), strict=True):
         assert (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding)
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2)])
+def test_a_run_without_values_has_the_state_of_a_real_one(tiny_base, lora):
+    mesh, optimizer = mesh_of(2, 2, 1, 1), make_optimizer(OptimizerConfig())
+    source = ModelSource(str(tiny_base), trainable=("llm.layers.gen.*",), lora=lora)
+    model = load_model(source, mesh, "bfloat16")
+    real = new_train_state(model.trained, optimizer, mesh, with_ema=True)
+    like = abstract_run(model.config, source, load_recipe("tiny").experiment.data, optimizer, mesh, "bfloat16",
+                        with_ema=True)
+    assert like.graphdef == model.graphdef
+    for mine, its in ((real, like.state), (model.frozen, like.frozen)):
+        assert jax.tree.structure(mine) == jax.tree.structure(its)
+        for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(its), strict=True):
+            assert (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding)
 
 
 def test_trained_weights_are_float32_and_fixed_ones_may_be_bfloat16(tiny_base):

@@ -12,14 +12,17 @@ import jax
 from srum_jax.models.bagel.config import ConfigError
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.model_kind import KINDS
+from tools.convert_weights.adapter import export_adapter
+from tools.convert_weights.checkpoint import FORMS
 from tools.convert_weights.export import REPORT, export_weights
 from tools.convert_weights.import_ import import_weights
 
 _EPILOG = """\
 examples:
   python -m tools.convert_weights import --model bagel --source BAGEL-7B-MoT --out converted
-  python -m tools.convert_weights import --model bagel --source BAGEL-7B-MoT --out converted_f32 --dtype
-  float32 python -m tools.convert_weights export --checkpoint workdir --template BAGEL-7B-MoT --out exported
+  python -m tools.convert_weights import --model bagel --source BAGEL-7B-MoT --out converted_f32 --dtype float32
+  python -m tools.convert_weights export --checkpoint workdir --template BAGEL-7B-MoT --out exported
+  python -m tools.convert_weights export --adapter --checkpoint lora_run --template BAGEL-7B-MoT --out adapter
 
 exit codes: 0 done, 1 failed while writing, 2 unusable input or arguments, 130 interrupted.
 Nothing is left behind unless the exit code is 0.
@@ -54,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
                               help="published checkpoint that gives names, dtypes, and what the checkpoint "
                                    "lacks")
     to_published.add_argument("--out", required=True, metavar="DIR", help="directory to be made")
+    to_published.add_argument("--weights", choices=sorted(FORMS),
+                              help="of a training run: the average of the weights (ema) or the weights of the last "
+                                   "update (raw); default: ema if the run keeps one")
+    to_published.add_argument("--adapter", action="store_true",
+                              help="of a LoRA run: the low-rank factors alone, in the format of PEFT")
     return parser
 
 
@@ -104,7 +112,17 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    summary = export_weights(KINDS[arguments.model], arguments.checkpoint, arguments.template, arguments.out)
+    if arguments.adapter:
+        opened = export_adapter(KINDS[arguments.model], arguments.checkpoint, arguments.template, arguments.out,
+                                form=arguments.weights)
+        print(f"{arguments.out}: low-rank factors of rank {opened.lora.rank} from {opened.path} ({opened.form})")
+        return
+    summary = export_weights(KINDS[arguments.model], arguments.checkpoint, arguments.template, arguments.out,
+                             form=arguments.weights)
+    if summary.form == "ema":
+        print("averaged weights (ema); --weights raw exports those of the last update")
+    if summary.merged:
+        print("LoRA: low-rank factors merged into the template's weights")
     if summary.from_template:
         print(f"taken from the template, because {summary.checkpoint} does not have them:")
         for group, count in summary.from_template.items():

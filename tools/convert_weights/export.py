@@ -13,20 +13,13 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.weights.arrays import (
-    ArrayReader,
-    ConvertedArrays,
-    PublishedArrays,
-    for_each_block,
-    open_published,
-)
-from srum_jax.weights.converted import ConvertedSource, is_converted
-from srum_jax.weights.errors import WeightsError, raise_together
+from srum_jax.weights.arrays import ArrayReader, PublishedArrays, for_each_block, open_published
+from srum_jax.weights.errors import raise_together
 from srum_jax.weights.huggingface import AUTOENCODER_FILE, INDEX, MODEL_FILES
 from srum_jax.weights.model_kind import ModelKind
-from srum_jax.weights.orbax_params import OrbaxArrays, find_step
 from srum_jax.weights.safetensors_write import SafetensorsWriter
 from srum_jax.weights.table import Piece
+from tools.convert_weights.checkpoint import open_checkpoint
 from tools.convert_weights.output_directory import (
     check_name,
     check_output,
@@ -46,6 +39,8 @@ class ExportSummary:
 
     Attributes:
       checkpoint: the directory that was really read (of a training run, the step).
+      form: "raw", or "ema" for the average of the weights.
+      merged: whether low-rank factors were merged into the template's weights.
       num_from_checkpoint: tensors with values of the checkpoint.
       from_template: group of tensors -> how many of them were taken from the template.
       num_bytes: written.
@@ -53,6 +48,8 @@ class ExportSummary:
     """
 
     checkpoint: str
+    form: str
+    merged: bool
     num_from_checkpoint: int
     from_template: Mapping[str, int]
     num_bytes: int
@@ -60,19 +57,25 @@ class ExportSummary:
 
 
 def export_weights(
-    kind: ModelKind, checkpoint: epath.PathLike, template: epath.PathLike, out: epath.PathLike
+    kind: ModelKind,
+    checkpoint: epath.PathLike,
+    template: epath.PathLike,
+    out: epath.PathLike,
+    *,
+    form: str | None = None,
 ) -> ExportSummary:
     """Writes a checkpoint in the published layout.
 
     Every tensor has the template's name, dtype, order and shape. Its values are the checkpoint's if it has
-    them, else the template's. Memory holds one tensor (of a training checkpoint: some chunks) and a block of
-    64 MiB.
+    them, else the template's. Low-rank factors are merged into the template's values in float32. Memory holds
+    one tensor (of a training checkpoint: some chunks; at a merge three matrices) and a block of 64 MiB.
 
     Args:
       kind: of the model.
       checkpoint: converted weights, a training run's directory, its `checkpoints`, or one step of it.
       template: published checkpoint that the weights once came from.
       out: directory to be made; must not exist.
+      form: "raw" or "ema"; None takes the average of the weights if the checkpoint has one.
 
     Raises:
       WeightsError, ConfigError: if the inputs are not usable or do not belong together.
@@ -81,9 +84,10 @@ def export_weights(
     start = time.monotonic()
     out = epath.Path(out)
     check_name(out)
-    opened, trained = _open_checkpoint(kind, checkpoint)
+    opened = open_checkpoint(kind, checkpoint, form)
     _, published, _ = open_published(template, kind, dict.fromkeys(kind.parts, True))
-    _check_belongs(opened, trained, published)
+    trained = opened.weights(published)
+    check_belongs(opened.path, trained, published)
     files = _files(kind, published)
     source = published.source
     forms = {
@@ -120,35 +124,24 @@ def export_weights(
                             writer.write(name, values)
                             bar.update(values.nbytes)
         copy_files(companions, directory)
-        summary = ExportSummary(str(opened), len(own), dict(sorted(completed.items())), num_bytes,
-                                time.monotonic() - start)
+        summary = ExportSummary(str(opened.path), opened.form, opened.lora is not None, len(own),
+                                dict(sorted(completed.items())), num_bytes, time.monotonic() - start)
         weight_map = {name: file for file, names in files.items() for name in names}
         index = {"metadata": {"total_size": num_bytes}, "weight_map": weight_map}
         write_text(directory / INDEX, json.dumps(index, indent=2) + "\n")
         write_text(directory / REPORT, json.dumps(
-            {"checkpoint": summary.checkpoint, "template": str(template), "tensors_from_checkpoint": len(own),
+            {"checkpoint": summary.checkpoint, "weights": summary.form, "lora_merged": summary.merged,
+             "template": str(template), "tensors_from_checkpoint": len(own),
              "tensors_from_template": summary.from_template}, indent=1) + "\n")
     return summary
 
 
-def _open_checkpoint(kind: ModelKind, path: epath.PathLike) -> tuple[epath.Path, ArrayReader]:
-    path = epath.Path(path)
-    if not path.exists():
-        raise WeightsError(f"--checkpoint {path}: no such directory.")
-    if is_converted(path):
-        source = ConvertedSource(path, kind.name)
-        return path, ConvertedArrays(source, source.shapes)
-    step = find_step(path)
-    if step is None:
-        raise WeightsError(
-            f"--checkpoint {path}: expected converted weights (srum_weights.json), a training run's "
-            "directory, its 'checkpoints', or one finished step of it; found none of these. An interrupted "
-            "import or save leaves nothing that can be exported."
-        )
-    return step, OrbaxArrays(step)
+def check_belongs(opened: epath.Path, trained: ArrayReader, published: PublishedArrays) -> None:
+    """Refuses weights that the template's model has no place for.
 
-
-def _check_belongs(opened: epath.Path, trained: ArrayReader, published: PublishedArrays) -> None:
+    Raises:
+      WeightsError: listing them.
+    """
     problems = []
     for path, shape in trained.shapes.items():
         expected = published.shapes.get(path)

@@ -22,6 +22,7 @@ RULES: Rules = {
     "mlp_out": ("tensor",),
     "vocab_in": _STATE,  # rows of the embedding
     "vocab_out": ("tensor",),  # columns of the output head
+    "lora_rank": (),
     "small_in": (),  # latent projections, time embedder, connector, vision tower
     "small_out": (),
     "conv": (),  # autoencoder

@@ -94,6 +94,11 @@ def dotted(path: tuple[str | int, ...]) -> str:
     return ".".join(map(str, path))
 
 
+def shapes_by_name(state: nnx.State) -> dict[str, tuple[int, ...]]:
+    """Shape of every variable by its dotted name."""
+    return {dotted(path): variable.get_value().shape for path, variable in nnx.to_flat_state(state)}
+
+
 def constrain(x: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
     """Fixes the layout of an activation on the mesh that is set, if one is; mesh axes per leading dimension."""
     mesh = jax.sharding.get_abstract_mesh()

@@ -1,0 +1,87 @@
+"""What an export reads: converted weights, or what a training run has saved."""
+
+import dataclasses
+
+from etils import epath
+
+from srum_jax.overrides import OverrideError, from_json
+from srum_jax.training.lora import LoraConfig
+from srum_jax.weights.arrays import ArrayReader, ConvertedArrays
+from srum_jax.weights.converted import ConvertedSource, is_converted
+from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.merged import MergedArrays, has_factors
+from srum_jax.weights.model_kind import ModelKind
+from srum_jax.weights.orbax_params import EMA, PARAMS, OrbaxArrays, find_step, run_settings
+
+# What `--weights` takes, and where a step has it.
+FORMS = {"raw": PARAMS, "ema": EMA}
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Weights to be exported.
+
+    Attributes:
+      path: the directory that is really read; of a training run, the step.
+      form: "raw", or "ema" for the average of the weights.
+      arrays: what was trained or converted; of a LoRA run, the factors.
+      lora: settings of the factors; None where there are none.
+    """
+
+    path: epath.Path
+    form: str
+    arrays: ArrayReader
+    lora: LoraConfig | None = None
+
+    def weights(self, base: ArrayReader) -> ArrayReader:
+        """The weights themselves: factors are merged into those of `base`."""
+        return self.arrays if self.lora is None else MergedArrays(base, self.arrays, self.lora.scale)
+
+
+def open_checkpoint(kind: ModelKind, path: epath.PathLike, form: str | None = None) -> Checkpoint:
+    """Opens what `--checkpoint` names.
+
+    Args:
+      kind: of the model.
+      path: converted weights, a training run's directory, its `checkpoints`, or one step of it.
+      form: "raw" or "ema"; None takes the average if there is one.
+
+    Raises:
+      WeightsError: it is none of these, is damaged, or has no average although that is asked for.
+    """
+    path = epath.Path(path)
+    if not path.exists():
+        raise WeightsError(f"--checkpoint {path}: no such directory.")
+    if is_converted(path):
+        if form == "ema":
+            raise WeightsError(f"--weights ema: {path} holds converted weights, which have no average beside them; "
+                               "leave --weights away.")
+        source = ConvertedSource(path, kind.name)
+        return Checkpoint(path, "raw", ConvertedArrays(source, source.shapes))
+    step = find_step(path)
+    if step is None:
+        raise WeightsError(
+            f"--checkpoint {path}: expected converted weights (srum_weights.json), a training run's "
+            "directory, its 'checkpoints', or one finished step of it; found none of these. An interrupted "
+            "import or save leaves nothing that can be exported."
+        )
+    averaged = (step / EMA).exists()
+    if form == "ema" and not averaged:
+        raise WeightsError(f"--weights ema: {step} holds no average of the weights: the run was trained without ema. "
+                           "Export with --weights raw.")
+    form = form or ("ema" if averaged else "raw")
+    arrays = OrbaxArrays(step, FORMS[form])
+    return Checkpoint(step, form, arrays, _lora(step) if has_factors(arrays) else None)
+
+
+def _lora(step: epath.Path) -> LoraConfig:
+    path, settings = run_settings(step)
+    model = settings.get("model")
+    lora = model.get("lora") if isinstance(model, dict) else None
+    if not isinstance(lora, dict):
+        raise WeightsError(f"{path}: settings of the run: expected model.lora, since the step holds low-rank factors; "
+                           f"found {lora!r}. Use another step.")
+    try:
+        return from_json(LoraConfig, lora, "model.lora")
+    except OverrideError as error:
+        raise WeightsError(f"{path}: settings of the run: {error} Use another step.") from error
