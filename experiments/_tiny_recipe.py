@@ -10,6 +10,7 @@ from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import TrainingConfig
+from srum_jax.training.ema import EmaConfig
 from srum_jax.training.optimizer import OptimizerConfig
 from srum_jax.training.state import GENERATION_EXPERT_ONLY, ModelSource
 from srum_jax.worlds.shapes.base import trained_base
@@ -49,8 +50,9 @@ def tiny_recipe(variant: str) -> Experiment:
         ),
         objective=ObjectiveConfig(reward_coefficient=1.0, reference_coefficient=0.5),
         optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=20),
+        ema=EmaConfig(decay=0.98),  # what is exported: a constant rate leaves noise in the weights themselves
         compute=ComputeConfig(dtype="float32", attention="dense", remat="none"),
         mesh=MeshConfig(),
-        training=TrainingConfig(steps=200, save_every=200, log_every=20),
+        training=TrainingConfig(steps=300, save_every=300, log_every=20),
     )
     return changed(recipe, **VARIANTS[variant])

@@ -7,6 +7,7 @@ then marked by the oracle. Everything is kept in --out; the same command goes on
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -33,8 +34,8 @@ _ROUND_TWO = "paper, 2nd round"
 _GRID_PROMPTS = 8
 
 QUICK = StudySettings(
-    prompts_per_category=24, candidates=2, steps=100, rows_per_batch=8, seeds=1, evaluation_prompts_per_category=16,
-    validation_prompts_per_category=4, guidance=(1.5,),
+    prompts_per_category=48, candidates=2, steps=150, learning_rate=2e-4, seeds=1, evaluation_prompts_per_category=40,
+    validation_prompts_per_category=4, guidance=(2.0,),
 )
 
 _EPILOG = """
@@ -91,13 +92,18 @@ def run_study(study: Study, base: epath.Path, variants: Sequence[str], *, second
         more = rounds["2nd round"] = study.rewards(2, first)
         for seed in range(settings.seeds):
             exam.take(_ROUND_TWO, seed, lambda s=seed: study.model("paper", s, more, first, "paper-round2"))
-    tables = [judgement_table(study.out / "own_judgement.json", rounds), overall_table(exam.marks, exam.guidance),
-              category_table(exam.marks, exam.prompts),
-              understanding_table(study.out / "understanding.json", exam.checkpoints),
-              category_table(exam.marks, exam.prompts, "score")]
-    write_text(study.out / "table.md", "\n\n".join(tables) + "\n")
+    tables = {
+        "What it thought of its own candidates": judgement_table(study.out / "own_judgement.json", rounds),
+        "Held-out prompts, guidance chosen for each model on other prompts": overall_table(exam.marks, exam.guidance),
+        "Held-out prompts, without guidance": overall_table(exam.plain, dict.fromkeys(exam.plain, 1.0)),
+        "Share that fits by category, %": category_table(exam.marks, exam.prompts),
+        "Understanding, on drawn pictures": understanding_table(study.out / "understanding.json", exam.checkpoints),
+        "The oracle's score by category": category_table(exam.marks, exam.prompts, "score"),
+    }
+    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
+    write_text(study.out / "table.md", text + "\n")
     exam.write_grid(study.out / "pictures.png", [BASE, *(name for name in (SFT, "paper") if name in variants)])
-    print("\n\n".join(tables[:4]))
+    print(f"\n{text}")
     print("\nBrackets: 95 % intervals over prompts. An asterisk: zero lies outside.\n"
           f"{study.out}: table.md, pictures.png; {(time.monotonic() - started) / 60:.1f} minutes now")
 
@@ -107,7 +113,8 @@ class Exam:
 
     def __init__(self, study: Study, prompts: Sequence[Prompt], validation: Sequence[Prompt]):
         self.study, self.prompts, self.validation = study, prompts, validation
-        self.marks: dict[str, list[Marks]] = {}
+        self.marks: dict[str, list[Marks]] = {}  # under the best guidance
+        self.plain: dict[str, list[Marks]] = {}  # without guidance
         self.guidance: dict[str, float] = {}
         self.checkpoints: dict[str, epath.Path] = {}
 
@@ -122,22 +129,22 @@ class Exam:
         folder = self.study.out / "marks" / name.replace(", ", "-").replace(" ", "-")
         checkpoint = epath.Path(model())
         self.checkpoints.setdefault(name, checkpoint)
-        path, choice = folder / f"{seed}.json", folder / "guidance.json"
-        marks = load_marks(path, self.prompts)
-        examiner = None
+        examiner = functools.cache(lambda: Examiner(checkpoint))
+        choice = folder / "guidance.json"
         if not choice.exists():  # by the first run of a model, for all of them
-            examiner = Examiner(checkpoint)
-            scores = examiner.best_guidance(self.validation, self.study.settings.guidance, _VALIDATION_SEED)
+            scores = examiner().best_guidance(self.validation, self.study.settings.guidance, _VALIDATION_SEED)
             folder.mkdir(parents=True, exist_ok=True)
             write_json(choice, scores)
         self.guidance[name] = chosen(json.loads(choice.read_text()))
-        if marks is None:
-            examiner = examiner or Examiner(checkpoint)
-            marks = examiner.marks(self.prompts, self.guidance[name], seed)
-            save_marks(path, self.prompts, marks, guidance=self.guidance[name])
-        self.marks.setdefault(name, []).append(marks)
-        print(f"{name}, seed {seed}: {100 * marks.fit.mean():.1f} % fit, score {marks.score.mean():+.3f}, "
-              f"{100 * marks.well_formed.mean():.1f} % well formed, guidance {self.guidance[name]:g}", flush=True)
+        for kept, guidance, ending in ((self.marks, self.guidance[name], ""), (self.plain, 1.0, "-plain")):
+            path = folder / f"{seed}{ending}.json"
+            marks = load_marks(path, self.prompts)
+            if marks is None:
+                marks = examiner().marks(self.prompts, guidance, seed)
+                save_marks(path, self.prompts, marks, guidance=guidance)
+            kept.setdefault(name, []).append(marks)
+            print(f"{name}, seed {seed}, guidance {guidance:g}: {100 * marks.fit.mean():.1f} % fit, score "
+                  f"{marks.score.mean():+.3f}, {100 * marks.well_formed.mean():.1f} % well formed", flush=True)
 
     def write_grid(self, path: epath.Path, names: Sequence[str]) -> None:
         """Pictures of some models for some prompts."""

@@ -24,13 +24,13 @@ class StudyError(RuntimeError):
 class StudySettings:
     """The size of a study."""
 
-    prompts_per_category: int = 64  # that candidates are drawn for
-    candidates: int = 4  # per prompt
+    prompts_per_category: int = 96  # that candidates are drawn for
+    candidates: int = 2  # per prompt
     steps: int = 300  # of each training run
     learning_rate: float = 1e-4
     rows_per_batch: int = 16  # two pictures each
     seeds: int = 3  # training runs of a variant
-    evaluation_prompts_per_category: int = 40  # held out
+    evaluation_prompts_per_category: int = 60  # held out
     validation_prompts_per_category: int = 12  # training sentences, for the choice of guidance
     guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)  # scales to choose from
 

@@ -137,7 +137,7 @@ def test_arguments_that_cannot_be_used_are_errors(tmp_path, capsys, arguments, m
 def test_a_folder_holds_studies_of_one_size(tmp_path, capsys):
     (tmp_path / "study.json").write_text('{"steps": 7}')
     assert main(["--out", str(tmp_path), "--quick"]) == 2
-    assert "steps: the folder 7, this command 100" in capsys.readouterr().err
+    assert "steps: the folder 7, this command 150" in capsys.readouterr().err
 
 
 @pytest.mark.slow
