@@ -32,7 +32,7 @@ class StudySettings:
     seeds: int = 3  # training runs of a variant
     evaluation_prompts_per_category: int = 60  # held out
     validation_prompts_per_category: int = 12  # training sentences, for the choice of guidance
-    guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)  # scales to choose from
+    guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0)  # scales to choose from
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
