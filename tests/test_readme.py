@@ -55,10 +55,12 @@ def _help_of_process(*command):
                           text=True, timeout=300)
 
 
+_OURS = ("srum_jax.", "tools.", "benchmarks.", "experiments.")
 TESTS = "python -m pytest -n 2 --dist loadfile"
 
 
 def test_the_readme_names_the_two_commands():
+    assert ("experiments.tiny_study", "--quick", "--out", "runs/quick") in COMMANDS
     assert ("srum_jax.train", "--experiment=tiny", "--workdir", "runs/tiny") in COMMANDS
     assert tuple(TESTS.split()[2:]) in COMMANDS
 
@@ -80,7 +82,7 @@ _HELP = sorted(
             ),
         )
         for module, *rest in COMMANDS
-        if module.startswith(("srum_jax.", "tools.", "benchmarks."))
+        if module.startswith(_OURS)
     }
 )
 
@@ -95,7 +97,7 @@ def test_every_documented_command_answers_help(command):
 @pytest.mark.parametrize("command", sorted(COMMANDS), ids=" ".join)
 def test_every_documented_option_exists(command):
     module, *rest = command
-    if module.startswith(("srum_jax.", "tools.", "benchmarks.")):
+    if module.startswith(_OURS):
         subcommand = [word for word in rest[:1] if not word.startswith("-")]
         text = _help(module).stdout
         if subcommand and module != "tools.check_parity":

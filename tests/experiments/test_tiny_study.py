@@ -141,17 +141,24 @@ def test_a_folder_holds_studies_of_one_size(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_quick_study_runs_through_all_stages_and_goes_on_where_it_was(tmp_path):
-    command = [sys.executable, "-m", "experiments.tiny_study", "--quick", "--out", str(tmp_path / "study"),
-               "--steps", "4", "--prompts-per-category", "2", "--evaluation-prompts-per-category", "1",
-               "--validation-prompts-per-category", "1"]
+def test_the_quick_study_improves_the_model_by_its_own_judgement_and_goes_on_where_it_was(tmp_path):
+    out = tmp_path / "study"
+    command = [sys.executable, "-m", "experiments.tiny_study", "--quick", "--out", str(out)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     first = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
-    table = (tmp_path / "study" / "table.md").read_text()
-    assert all(f"| {name} |" in table for name in ("base", "sft", "paper", "understanding"))
-    assert (tmp_path / "study" / "pictures.png").exists()
-    again = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0 and (tmp_path / "study" / "table.md").read_text() == table
-    measured = json.loads((tmp_path / "study" / "understanding.json").read_text())
+    table = (out / "table.md").read_text()
+    assert table in first.stdout and all(f"| {name} |" in table for name in ("base", "sft", "paper", "1st round"))
+    with Image.open(out / "pictures.png") as grid:
+        assert grid.width > 500
+
+    # Ten points of difference are usual, with a standard error of two.
+    base, paper = (json.loads((out / "marks" / name / "0-plain.json").read_text()) for name in ("base", "paper"))
+    assert np.mean(paper["fit"]) >= np.mean(base["fit"]) + 0.02
+    assert np.mean(paper["well_formed"]) >= 0.9
+    assert json.loads((out / "own_judgement.json").read_text())["1st round"]["auc"] >= 0.7
+    measured = json.loads((out / "understanding.json").read_text())
     assert measured["base"] == measured["paper"]  # the understanding side is frozen
+
+    again = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and (out / "table.md").read_text() == table
