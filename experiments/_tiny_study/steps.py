@@ -94,6 +94,9 @@ class Study:
             "--set", f"optimizer.learning_rate={settings.learning_rate}", "--set", f"seed={seed}",
             "--set", f"data.rows_per_batch={settings.rows_per_batch}",
         ])
+        if not (workdir / "checkpoints" / str(settings.steps)).exists():  # SIGTERM saves, and ends with 0
+            raise StudyError(f"{os.fspath(workdir)}: training was stopped before step {settings.steps}; give the same "
+                             "command again to go on.")
         exported.parent.mkdir(parents=True, exist_ok=True)
         _must_succeed(convert_weights, ["export", "--checkpoint", os.fspath(workdir), "--template", os.fspath(start),
                                         "--out", os.fspath(exported)])

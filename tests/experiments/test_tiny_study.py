@@ -11,6 +11,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from experiments._tiny_study import steps
 from experiments._tiny_study.marks import Marks, chosen, load_marks, save_marks
 from experiments._tiny_study.own_judgement import judgement_table, own_judgement, read_records
 from experiments._tiny_study.picture_grid import write_grid
@@ -138,6 +139,14 @@ def test_a_folder_holds_studies_of_one_size(tmp_path, capsys):
     (tmp_path / "study.json").write_text('{"steps": 7}')
     assert main(["--out", str(tmp_path), "--quick"]) == 2
     assert "steps: the folder 7, this command 150" in capsys.readouterr().err
+
+
+def test_training_that_was_stopped_early_is_not_taken_for_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr(steps.train, "main", lambda words: 0)  # as after SIGTERM: saved, and exit code 0
+    study = steps.Study(epath.Path(tmp_path), steps.StudySettings())
+    with pytest.raises(steps.StudyError, match="training was stopped before step 300; give the same command again"):
+        study.model("paper", 0, epath.Path("rewards"), "base")
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.slow
