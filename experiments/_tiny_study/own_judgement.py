@@ -18,6 +18,7 @@ from srum_jax.rewards.reward_map import RewardMapConfig, reward_map
 from srum_jax.worlds.shapes.measure import area_under_curve
 from srum_jax.worlds.shapes.oracle import judge_image
 from srum_jax.worlds.shapes.questions import SCORE_LEVELS
+from srum_jax.worlds.shapes.scene import CATEGORIES
 
 _MAPS = {"paper": RewardMapConfig.paper(), "official": RewardMapConfig.official()}
 _GRID = (6, 6)  # latent tokens of a picture
@@ -34,10 +35,11 @@ class OwnJudgement:
     auc: float  # of the judge's score of the whole
     region_auc: float  # of its scores of regions, among those that the oracle sees too
     weights: dict[str, tuple[float, float]]  # mean of alpha * R, for pictures that fit and for those that do not
+    by_category: dict[str, tuple[float, float, float]]  # shares that fit before and after the judge's choice; the AUC
 
 
 def judgement_table(path: epath.Path, rounds: Mapping[str, epath.Path]) -> str:
-    """A row per round.
+    """Two tables with a row per round: all records, and by category.
 
     Args:
       path: a file that keeps what was measured.
@@ -55,17 +57,22 @@ def judgement_table(path: epath.Path, rounds: Mapping[str, epath.Path]) -> str:
         shares = [f"{100 * found[field]:.1f}" for field in ("fit", "said", "precision", "auc", "region_auc")]
         weights = ["{:.3f} / {:.3f}".format(*found["weights"][name]) for name in _MAPS]
         rows.append([name, str(found["records"]), *shares, *weights])
-    return markdown(rows)
+    categories = [["right, % / of those called right, % / AUC, %", *CATEGORIES]]
+    for name in rounds:
+        cells = (kept[name]["by_category"].get(category, (0.0, 0.0, 0.5)) for category in CATEGORIES)
+        categories.append([name, *(" / ".join(f"{100 * value:.0f}" for value in cell) for cell in cells)])
+    return f"{markdown(rows)}\n\n{markdown(categories)}"
 
 
 def own_judgement(folder: epath.Path) -> OwnJudgement:
     """Compares all records of a run with the oracle."""
-    fits, scores, region_fits, region_scores = [], [], [], []
+    fits, scores, categories, region_fits, region_scores = [], [], [], [], []
     weights = {name: [] for name in _MAPS}
     for record in read_records(folder):
         truth = judge_image(record.prompt, np.asarray(decode_image(record.image_encoded)))
         fits.append(truth.correct)
         scores.append(record.global_score)
+        categories.append(record.category)
         seen = {tuple(region.box): region.score for region in truth.regions}
         for region in record.regions:
             if region.score is not None and (box := _nearest(tuple(region.box), seen)) is not None:
@@ -76,14 +83,17 @@ def own_judgement(folder: epath.Path) -> OwnJudgement:
                                  width=record.image_width, height=record.image_height, grid=_GRID, config=config,
                                  provider=record.provider)
             weights[name].append(float(painted.weight.mean()))
-    fits, scores = np.array(fits), np.array(scores)
+    fits, scores, categories = np.array(fits), np.array(scores), np.array(categories)
     said = scores >= SCORE_LEVELS[-1]
+    own = {category: categories == category for category in CATEGORIES if category in categories}
     return OwnJudgement(
         records=len(fits), fit=float(fits.mean()), said=float(said.mean()),
-        precision=float(fits[said].mean()) if said.any() else 0.0, auc=area_under_curve(scores, fits),
+        precision=_mean(fits[said]), auc=area_under_curve(scores, fits),
         region_auc=area_under_curve(np.array(region_scores), np.array(region_fits)),
         weights={name: (_mean(np.array(values)[fits]), _mean(np.array(values)[~fits]))
                  for name, values in weights.items()},
+        by_category={category: (_mean(fits[chosen]), _mean(fits[chosen & said]),
+                                area_under_curve(scores[chosen], fits[chosen])) for category, chosen in own.items()},
     )
 
 

@@ -109,6 +109,8 @@ def test_a_perfect_judge_is_told_from_one_that_says_the_opposite(tmp_path):
     found = own_judgement(tmp_path / "right")
     assert found.records == 60 and 0.3 < found.fit < 0.7 and found.said == found.fit
     assert found.precision == found.auc == found.region_auc == 1.0
+    assert set(found.by_category) == set(CATEGORIES)
+    assert all(kept in (0.0, 1.0) for _, kept, _ in found.by_category.values())
     for name in ("paper", "official"):
         right, wrong = found.weights[name]
         assert right > wrong >= 0
