@@ -57,6 +57,7 @@ setup(
             "hypothesis>=6.100",
             # Compiles for TPUs without having one; the version that goes with the tested jax.
             'libtpu==0.0.42.*; sys_platform == "linux" and platform_machine == "x86_64"',
+            "matplotlib>=3.9",  # the plot of the tiny study
             "peft>=0.15",  # reads the adapter that the export writes
             "psutil>=6",
             "pytest>=8",

@@ -21,6 +21,7 @@ from experiments._tiny_recipe import VARIANTS
 from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, save_marks
 from experiments._tiny_study.own_judgement import judgement_table
 from experiments._tiny_study.picture_grid import write_grid
+from experiments._tiny_study.plot import write_plot
 from experiments._tiny_study.steps import Study, StudyError, StudySettings
 from experiments._tiny_study.table import BASE, SFT, category_table, overall_table
 from experiments._tiny_study.understanding import understanding_table
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_study(study: Study, base: epath.Path, variants: Sequence[str], *, second_round: bool) -> None:
-    """All steps; prints the tables and writes them to `OUT/table.md`, with the pictures beside them."""
+    """All steps; prints the tables and writes them to `OUT/table.md`, with plot and pictures beside them."""
     started, settings = time.monotonic(), study.settings
     exam = Exam(study, balanced_prompts(settings.evaluation_prompts_per_category, _HELD_OUT_SEED, held_out=True),
                 balanced_prompts(settings.validation_prompts_per_category, _VALIDATION_SEED, held_out=False))
@@ -103,9 +104,10 @@ def run_study(study: Study, base: epath.Path, variants: Sequence[str], *, second
     text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
     write_text(study.out / "table.md", text + "\n")
     exam.write_grid(study.out / "pictures.png", [BASE, *(name for name in (SFT, "paper") if name in variants)])
+    write_plot(study.out / "plot.png", {"guidance chosen for each model": exam.marks, "without guidance": exam.plain})
     print(f"\n{text}")
     print("\nBrackets: 95 % intervals over prompts. An asterisk: zero lies outside.\n"
-          f"{study.out}: table.md, pictures.png; {(time.monotonic() - started) / 60:.1f} minutes now")
+          f"{study.out}: table.md, plot.png, pictures.png; {(time.monotonic() - started) / 60:.1f} minutes now")
 
 
 class Exam:

@@ -15,6 +15,7 @@ from experiments._tiny_study import steps
 from experiments._tiny_study.marks import Marks, chosen, load_marks, save_marks
 from experiments._tiny_study.own_judgement import judgement_table, own_judgement, read_records
 from experiments._tiny_study.picture_grid import write_grid
+from experiments._tiny_study.plot import write_plot
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import category_table, overall_table
 from experiments.tiny_study import main
@@ -128,6 +129,15 @@ def test_a_perfect_judge_is_told_from_one_that_says_the_opposite(tmp_path):
     assert "| 1st round | 60 |" in table and json.loads((tmp_path / "kept.json").read_text())["1st round"]["auc"] == 1.0
 
 
+def test_the_plot_shows_every_model_and_way_of_drawing(tmp_path):
+    models = {"base": [marks(0, 0.2), marks(1, 0.2)], "paper": [marks(2, 0.8), marks(3, 0.8)]}
+    write_plot(epath.Path(tmp_path / "one.png"), {"guidance": models})
+    write_plot(epath.Path(tmp_path / "two.png"), {"guidance": models, "none": models | {"paper": models["base"]}})
+    with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "two.png") as two:
+        assert one.size == two.size and np.any(np.asarray(one) != np.asarray(two))
+        assert len(set(map(tuple, np.asarray(two).reshape(-1, 4)))) > 20
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--variants", "sft,magic"], "expected names among paper, official"),
     (["--steps", "0"], "steps: expected a positive number"),
@@ -160,6 +170,7 @@ def test_the_quick_study_improves_the_model_by_its_own_judgement_and_goes_on_whe
     assert first.returncode == 0, first.stderr
     table = (out / "table.md").read_text()
     assert table in first.stdout and all(f"| {name} |" in table for name in ("base", "sft", "paper", "1st round"))
+    assert (out / "plot.png").exists()
     with Image.open(out / "pictures.png") as grid:
         assert grid.width > 500
 
