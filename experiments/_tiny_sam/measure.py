@@ -89,7 +89,7 @@ def _single_masks(
     checkpoint: epath.PathLike, drawings: list[Drawing], truth: list[tuple[TruthMask, ...]]
 ) -> dict[str, float]:
     """One point drawn from each region's pixels, through the model alone."""
-    model = SamModel.from_pretrained(str(checkpoint), local_files_only=True).eval()
+    model = SamModel.from_pretrained(str(checkpoint), local_files_only=True, use_safetensors=True).eval()
     processor = SamImageProcessorPil.from_pretrained(str(checkpoint), local_files_only=True)
     rng = np.random.Generator(np.random.Philox(key=[_SEED, 1]))
     scores: dict[str, list[float]] = {"mask_iou": [], "best_mask_iou": [], "background_iou": []}
