@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 PARAMS = "params"
 EMA = "ema"  # average of the parameters; not every run keeps one
+# In a bucket a step has its final name from the first byte on, and this file from the last. On a disk it is renamed.
+_COMPLETE = "commit_success.txt"
 # Chunks are read together up to this size. A chunk that is larger comes alone.
 _BOX_BYTES = 256 * 2**20
 # Reading a chunk takes its compressed bytes, its decoded bytes and a copy; above this that is several GB.
@@ -166,7 +168,7 @@ def _first_line(error: ValueError) -> str:
 
 
 def _is_step(path: epath.Path) -> bool:
-    return (path / PARAMS / "_METADATA").exists()
+    return (path / PARAMS / "_METADATA").exists() and (is_local(path) or (path / _COMPLETE).exists())
 
 
 def _read_metadata(directory: epath.Path) -> dict:

@@ -18,16 +18,22 @@ case "$*" in
     (($(wc -l <"$FAKE/states") == 1)) || sed -i 1d "$FAKE/states"
     case $state in
       ABSENT) echo "ERROR: (gcloud) NOT_FOUND: Resource was not found" >&2; exit 1 ;;
+      LOGGED_OUT) echo "ERROR: (gcloud) Your credentials were not found" >&2; exit 1 ;;
       DENIED) echo "ERROR: (gcloud) PERMISSION_DENIED" >&2; exit 1 ;;
     esac
     echo "WARNING: a newer version is available" >&2
-    echo "$state" ;;
+    echo "$state"
+    echo "Updates are available for some components." >&2 ;;
   *"queued-resources create"*) [[ ! -e $FAKE/no-quota ]] || { echo "ERROR: quota" >&2; exit 1; } ;;
+  *"queued-resources delete"*)
+    if [[ -e $FAKE/undeletable ]]; then rm "$FAKE/undeletable"; echo "ERROR: 503" >&2; exit 1; fi ;;
+  *"tpu-vm describe"*) echo "${WORKERS:-1}" ;;
+  *"storage cp"*) [[ ! -e $FAKE/empty-bucket ]] || { echo "ERROR: matched no objects" >&2; exit 1; } ;;
   *" list "*) cat "$FAKE/others" 2>/dev/null || true ;;
   *"tpu-vm scp"*) cp "$5" "$FAKE/worker/${6#*:}" ;;
   *"tpu-vm ssh"*)
     for word; do case $word in --command=*) command=${word#--command=} ;; esac; done
-    cd "$FAKE/worker" && HOME=$FAKE/worker exec bash -c "$command" ;;
+    cd "$FAKE/worker" && HOME=$FAKE/worker bash -c "$command" && exit "${UNREACHABLE:-0}" ;;
 esac
 """
 _XPK = r"""#!/usr/bin/env bash

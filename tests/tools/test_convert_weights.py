@@ -458,6 +458,16 @@ def test_the_latest_finished_step_is_exported(tmp_path, published):
     assert find_step(tmp_path / "workdir").name == "10"
 
 
+def test_in_a_bucket_a_step_that_is_still_being_written_is_not_taken(tmp_path, published, monkeypatch):
+    for step in (9, 10):
+        save_training(tmp_path / "workdir", trained_params(published, is_generation_side), step)
+    (tmp_path / "workdir/checkpoints/10/commit_success.txt").unlink()
+    assert find_step(tmp_path / "workdir").name == "10", "a local step is renamed when it is complete"
+    monkeypatch.setattr("srum_jax.weights.orbax_params.is_local", lambda path: False)
+    assert find_step(tmp_path / "workdir").name == "9"
+    assert find_step(tmp_path / "workdir/checkpoints/10") is None
+
+
 def test_chunks_of_a_training_checkpoint_are_read_once_whatever_their_shape(tmp_path, published, monkeypatch):
     params = trained_params(published, is_generation_side)
     saving = ocp.options.ArrayOptions.Saving(

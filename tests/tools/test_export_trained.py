@@ -18,6 +18,7 @@ from srum_jax.training.checkpoint import Checkpoints
 from srum_jax.training.lora import LoraConfig
 from srum_jax.training.state import ModelSource, TrainState, load_model
 from srum_jax.weights.arrays import open_published
+from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.load import load_bagel
 from srum_jax.weights.merged import MergedArrays, has_factors
 from srum_jax.weights.model_kind import BAGEL
@@ -166,6 +167,16 @@ def test_an_adapter_has_the_modules_of_the_official_model(tmp_path, published):
         stored = tensors[f"base_model.model.{QUERY}.lora_{factor}.weight"]
         assert stored.dtype == np.float32
         np.testing.assert_array_equal(stored, values)
+
+
+def test_the_next_run_cannot_begin_with_what_was_not_exported_and_is_told_what_to_do(tmp_path, published):
+    save_run(tmp_path / "run", published, LORA)
+    assert run_export(tmp_path / "run", published, tmp_path / "adapter", "--adapter") == 0
+    for path in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "4"):
+        with pytest.raises(WeightsError, match=f"a training run: export .* --checkpoint {path} --template"):
+            load_model(source(path, LORA), mesh_of(1, 1, 1, 1), "float32")
+    with pytest.raises(WeightsError, match="a LoRA adapter without its model: export the run without --adapter"):
+        load_model(source(tmp_path / "adapter", LORA), mesh_of(1, 1, 1, 1), "float32")
 
 
 def test_peft_adds_the_adapter_to_a_torch_model(tmp_path, published):

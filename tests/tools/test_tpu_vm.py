@@ -3,10 +3,12 @@
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
 
+from srum_jax.train import _MAY_CHANGE
 from tests.test_readme import PAGES, _code_lines
 from tests.tools.fake_cloud import SCRIPTS, FakeCloud
 
@@ -98,7 +100,8 @@ LAUNCH = f"""\
 gcloud compute tpus tpu-vm ssh pod {WHERE} --worker=all '--command=cd srum_jax 2>/dev/null || \
 {{ echo '\\''not installed'\\''; exit 1; }}
 mkdir -p ../srum_jax_runs/RUN && cd ../srum_jax_runs/RUN && touch state
-flock -n ../lock true || {{ echo "already running on $(hostname): $(cat state)"; exit 0; }}
+flock -n ../lock true || {{ held=$(cat ../holder)
+  echo "already running on $(hostname): $held: $(cat "../$held/state")"; exit 0; }}
 if [ KEEP = yes ] && grep -Eq '\\''^(finished|failed|stopped)'\\'' state; then cat state; exit 0; fi
 cd ~/srum_jax && {{ nohup setsid bash tools/tpu_vm/supervise.sh --folder ../srum_jax_runs/RUN --max-restarts N -- \
 COMMAND > /dev/null 2>&1 < /dev/null & }}
@@ -129,6 +132,8 @@ def test_watch_stop_and_collect_print_their_commands(cloud):
 gcloud compute tpus tpu-vm ssh pod {WHERE} --worker=all '--command=cd srum_jax_runs/train 2>/dev/null || \
 {{ echo '\\''no such run'\\''; exit 0; }}
 flock -n ../lock true && {{ echo "nothing runs on $(hostname)"; exit 0; }}
+[ "$(cat ../holder)" = train ] ||
+  {{ echo "another run is going on on $(hostname): $(cat ../holder)" >&2; exit 1; }}
 touch stop  # tells a wish from a machine that goes down
 kill -TERM "$(cat pid)" 2>/dev/null || kill -TERM "$(cat child)"
 flock -w 600 ../lock cat state || {{ echo "still running on $(hostname) after 10 minutes" >&2; exit 1; }}'
@@ -138,8 +143,9 @@ mkdir -p here/workers
 gcloud storage cp gs://b/cot/config.json gs://b/cot/metrics.jsonl here/
 gcloud storage rsync --recursive gs://b/cot/tensorboard here/tensorboard
 {DESCRIBE}# if it is ACTIVE:
-gcloud compute tpus tpu-vm ssh pod {WHERE} --worker=all '--command=cd srum_jax_runs/train && cat log.txt' \
---output-directory=here/workers
+gcloud compute tpus tpu-vm describe pod {WHERE} '--format=value(networkEndpoints.len())'
+# for every worker N, here 0; its output goes to here/workers/N.log:
+gcloud compute tpus tpu-vm ssh pod {WHERE} --worker=0 '--command=cat srum_jax_runs/train/log.txt'
 """
 
 
@@ -147,8 +153,8 @@ DELETE = f"""\
 {DESCRIBE}# if it is ACTIVE:
 gcloud compute tpus queued-resources delete pod {WHERE} --force --quiet
 {DESCRIBE}# if it is ABSENT:
-gcloud compute tpus queued-resources list {WHERE} '--format=value(name)'
-gcloud compute tpus tpu-vm list {WHERE} '--format=value(name)'
+gcloud compute tpus queued-resources list {WHERE} '--format=value(name.basename())'
+gcloud compute tpus tpu-vm list {WHERE} '--format=value(name.basename())'
 """
 
 
@@ -197,6 +203,18 @@ def test_every_documented_command_of_the_scripts_can_be_given(cloud, line):
         cloud.environment(BUCKET="gs://my-project-srum", SRUM_TPU_IMAGE="us-docker.pkg.dev/p/srum/srum_jax:v1", i="0")))
     assert done.returncode == 0, done.stderr
     assert done.stdout and cloud.calls() == []
+
+
+def test_documented_runs_of_one_work_directory_have_the_settings_that_may_not_change():
+    settings = {}
+    for line in DOCUMENTED:
+        if "--experiment=" in line:
+            words = shlex.split(line)
+            given = sorted(word for word in words if re.match(r"[a-z_.]+=", word) and not word.startswith(_MAY_CHANGE))
+            settings.setdefault(words[words.index("--workdir") + 1], []).append(given)
+    assert max(map(len, settings.values())) >= 3
+    for folder, found in settings.items():
+        assert all(given == found[0] for given in found), folder
 
 
 @pytest.mark.parametrize("name", ABOUT_A_POD)
@@ -272,12 +290,22 @@ def test_create_ends_when_the_slice_will_not_come(cloud, state):
 
 
 @pytest.mark.parametrize("name", ["create.sh", "watch.sh", "delete.sh"])
-def test_a_refusal_of_the_cloud_is_not_taken_for_absence(cloud, name):
-    cloud.states("DENIED")
+@pytest.mark.parametrize("state, words", [("DENIED", "PERMISSION_DENIED"), ("LOGGED_OUT", "credentials were not")])
+def test_a_refusal_of_the_cloud_is_not_taken_for_absence(cloud, name, state, words):
+    cloud.states(state)
     done = cloud.run(name)
-    assert done.returncode == 1 and "PERMISSION_DENIED" in done.stderr
+    assert done.returncode == 1 and words in done.stderr
     assert "pod in us-east5-a of my-project" in done.stderr
     assert cloud.verbs() == ["describe"]
+
+
+def test_a_machine_without_gcloud_does_not_say_that_nothing_costs_money(cloud):
+    (cloud.directory / "bin" / "gcloud").unlink()
+    for command in ("bash", "dirname", "grep", "tail", "cat", "sed"):
+        (cloud.directory / "bin" / command).symlink_to(shutil.which(command))
+    done = cloud.run("delete.sh", PATH=str(cloud.directory / "bin"))
+    assert done.returncode == 1 and "gcloud cannot tell the state of pod" in done.stderr
+    assert "command not found" in done.stderr and "there is no pod" not in done.stderr
 
 
 def test_delete_makes_sure_that_nothing_is_left(cloud):
@@ -295,6 +323,12 @@ def test_delete_makes_sure_that_nothing_is_left(cloud):
     cloud.states("ACTIVE", "DELETING")
     done = cloud.run("delete.sh")
     assert done.returncode == 1 and "STILL THERE (state DELETING) AND MAY COST MONEY" in done.stderr
+
+    cloud.states("ABSENT")
+    (cloud.directory / "others").write_text("theirs\npod\n")
+    done = cloud.run("delete.sh")
+    assert done.returncode == 1 and "pod IS STILL LISTED AND MAY COST MONEY" in done.stderr
+    assert "is gone" not in done.stderr
 
 
 def test_an_xpk_run_is_not_started_twice(cloud):

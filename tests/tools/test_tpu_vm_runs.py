@@ -171,6 +171,14 @@ def test_a_container_shows_the_log(supervised):
     assert "error: planned" in supervised.output and "done after step 4" in supervised.output
 
 
+def test_the_exit_code_of_a_container_is_that_of_the_run_also_when_nobody_shows_the_log_any_more(supervised):
+    process = supervised.start("wait", options=("--echo",))
+    wait_for(lambda: "waiting" in supervised.log)
+    subprocess.run(["pkill", "-P", str(process.pid), "tail"], check=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+
+
 def test_a_sigterm_to_the_shell_around_a_container_command_reaches_it(supervised):
     """As xpk wraps commands: a subshell in the background, to which a trap passes the signal."""
     (supervised.place / "plan").write_text("wait\n")
@@ -206,8 +214,8 @@ def plan(pod, *steps):
     (pod.worker / "plan").write_text("".join(f"{step}\n" for step in steps))
 
 
-def do(pod, script, *args):
-    return pod.run(script, *args, PLACE=str(pod.worker))
+def do(pod, script, *args, **environment):
+    return pod.run(script, *args, PLACE=str(pod.worker), **environment)
 
 
 def state(pod, run="train"):
@@ -243,6 +251,34 @@ def test_launch_watch_stop_and_launch_again(pod):
     assert do(pod, "launch.sh", "--keep", *TRAIN).stdout == "finished\n"
     words = "-m srum_jax.train --distributed --experiment=bagel_cot --workdir gs://b/cot"
     assert read(pod.worker / "starts").splitlines() == [words] * 3
+
+
+def test_stopping_another_run_than_the_one_that_is_going_on_ends_nobody(pod):
+    plan(pod, "done", "wait")
+    do(pod, "launch.sh", "--run-name", "old", *TRAIN)
+    wait_for(lambda: state(pod, "old") == "finished")
+    wait_for(lambda: do(pod, "launch.sh", *TRAIN).stdout.startswith("started"))
+    wait_for(lambda: "waiting" in read(pod.worker / "srum_jax_runs" / "train" / "log.txt"))
+    with subprocess.Popen(["sleep", "60"]) as innocent:
+        (pod.worker / "srum_jax_runs" / "old" / "pid").write_text(f"{innocent.pid}\n")  # the number has a new owner
+        done = do(pod, "stop.sh", "--run-name", "old")
+        assert done.returncode == 1 and "another run is going on" in done.stderr and ": train" in done.stderr
+        assert innocent.poll() is None and state(pod).startswith("running")
+        innocent.kill()
+    assert ": train: running, start 1" in do(pod, "launch.sh", "--run-name", "old", *TRAIN).stdout
+
+
+def test_logs_of_all_workers_are_collected_also_of_a_run_that_has_written_nothing_else(pod):
+    folder = pod.worker / "srum_jax_runs" / "train"
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_text("error: no such records\n")
+    (pod.directory / "empty-bucket").touch()
+    here = pod.directory / "here"
+    done = pod.run("collect.sh", "--workdir", "gs://b/cot", "--out", str(here), WORKERS="3")
+    assert done.returncode == 1 and "could not be copied" in done.stderr
+    assert [read(here / "workers" / f"{worker}.log") for worker in range(3)] == ["error: no such records\n"] * 3
+    (pod.directory / "empty-bucket").unlink()
+    assert pod.run("collect.sh", "--workdir", "gs://b/cot", "--out", str(here)).returncode == 0
 
 
 def test_a_run_that_a_machine_ended_is_taken_up_again_by_keep(pod):
@@ -294,36 +330,3 @@ def test_install_replaces_what_was_there_but_not_under_a_run(tmp_path):
         fcntl.flock(held, fcntl.LOCK_EX)
         done = cloud.run("install.sh", HOME=str(tmp_path))
     assert done.returncode != 0 and "a run is going on here" in done.stderr
-
-
-def test_one_command_keeps_a_run_going_through_a_preemption_until_it_has_finished(pod):
-    plan(pod, "done")
-    pod.states("SUSPENDED", "ACTIVE", "ABSENT", "ABSENT", "ABSENT", "ACTIVE")
-    done = do(pod, "run.sh", "--spot", *TRAIN)
-    assert done.returncode == 0 and "pod is SUSPENDED: asking for another" in done.stderr
-    assert "the run has finished" in done.stderr
-    calls = pod.calls()
-    verbs = [words[3] for words in calls]
-    assert [verb for verb in verbs if verb in ("create", "delete")] == ["delete", "create"]
-    assert "--spot" in calls[verbs.index("create")] and verbs.index("create") < verbs.index("ssh")
-    assert len(read(pod.worker / "starts").splitlines()) == 1
-
-
-def test_one_command_ends_with_1_and_deletes_the_slice_when_the_run_has_failed(pod):
-    plan(pod, "2")
-    pod.states("ACTIVE")
-    do(pod, "launch.sh", *TRAIN)
-    wait_for(lambda: state(pod).startswith("failed"))
-    pod.calls()
-    pod.states("ACTIVE", "ACTIVE", "ABSENT")
-    done = do(pod, "run.sh", "--delete", *TRAIN)
-    assert done.returncode == 1 and "has failed or was stopped" in done.stderr and "pod is gone" in done.stderr
-    assert pod.verbs() == ["describe", "ssh", "describe", "delete", "describe", "list", "list"]
-
-
-def test_one_command_does_not_ask_for_ever_for_a_slice_that_is_refused(pod):
-    pod.states("ABSENT")
-    (pod.directory / "no-quota").touch()
-    done = do(pod, "run.sh", *TRAIN)
-    assert done.returncode == 1 and "could not be created" in done.stderr
-    assert pod.verbs() == ["describe", "describe", "create", "describe"]

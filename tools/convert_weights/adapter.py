@@ -15,6 +15,7 @@ from etils import epath
 from srum_jax.models.layers.low_rank import FACTOR_A, FACTOR_B
 from srum_jax.weights.arrays import ArrayReader, PublishedArrays, open_published
 from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.huggingface import ADAPTER_FILE
 from srum_jax.weights.merged import factored_maps
 from srum_jax.weights.model_kind import ModelKind
 from srum_jax.weights.safetensors_write import SafetensorsWriter
@@ -22,7 +23,6 @@ from tools.convert_weights.checkpoint import Checkpoint, open_checkpoint
 from tools.convert_weights.export import check_belongs
 from tools.convert_weights.output_directory import check_name, check_output, output_directory, write_text
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 _PREFIX = "base_model.model."
 _ENDINGS = {FACTOR_A: ".lora_A.weight", FACTOR_B: ".lora_B.weight"}
@@ -66,7 +66,7 @@ def export_adapter(
         "target_modules": sorted({_module(name) for name in tensors}),
     }
     with output_directory(out) as directory:
-        with SafetensorsWriter(directory / WEIGHTS_FILE, forms, {"format": "pt"}) as writer:
+        with SafetensorsWriter(directory / ADAPTER_FILE, forms, {"format": "pt"}) as writer:
             for name, values in tensors.items():
                 writer.write(name, values)
         write_text(directory / CONFIG_FILE, json.dumps(settings, indent=2) + "\n")

@@ -19,8 +19,12 @@ else
   [[ $state == ABSENT ]] || fail "$name is STILL THERE (state $state) AND MAY COST MONEY: give this command again"
 fi
 for kind in queued-resources tpu-vm; do  # others of this zone may be somebody else's; they are only named
-  left=$(run gcloud compute tpus "$kind" list "${where[@]}" '--format=value(name)')
+  left=$(run gcloud compute tpus "$kind" list "${where[@]}" '--format=value(name.basename())')
   if [[ $dry_run == yes ]]; then printf '%s\n' "$left"; continue; fi
+  if grep -Fqx -- "$name" <<<"$left"; then
+    fail "$name IS STILL LISTED AND MAY COST MONEY: give this command again, and then" \
+      "$(quoted gcloud compute tpus "$kind" delete "$name" "${where[@]}")"
+  fi
   [[ -z $left ]] || say "left in $zone ($kind): ${left//$'\n'/ }"
 done
 [[ $dry_run == yes ]] || say "$name is gone and costs nothing any more; buckets do (gcloud storage rm --recursive)"

@@ -37,7 +37,8 @@ supervised=$(quoted bash tools/tpu_vm/supervise.sh --folder "$folder" --max-rest
 # The lock is held by a run that is alive; the file `state` says how the last one ended.
 on_workers all "cd srum_jax 2>/dev/null || { echo 'not installed'; exit 1; }
 mkdir -p $(quoted "$folder") && cd $(quoted "$folder") && touch state
-flock -n ../lock true || { echo \"already running on \$(hostname): \$(cat state)\"; exit 0; }
+flock -n ../lock true || { held=\$(cat ../holder)
+  echo \"already running on \$(hostname): \$held: \$(cat \"../\$held/state\")\"; exit 0; }
 if [ $keep = yes ] && grep -Eq '^(finished|failed|stopped)' state; then cat state; exit 0; fi
 cd ~/srum_jax && { nohup setsid $supervised > /dev/null 2>&1 < /dev/null & }
 echo \"started on \$(hostname)\""

@@ -35,28 +35,49 @@ install() { do_script install ${installing[@]+"${installing[@]}"}; }
 launch() { do_script launch "${launching[@]}" -- "${rest[@]}"; }
 finish() {  # CODE WORDS
   say "$2"
-  [[ $delete == no ]] || do_script delete
+  if [[ $delete == yes ]]; then
+    local tries=1
+    until do_script delete; do
+      ((++tries <= 10)) || fail "$name COULD NOT BE DELETED AND MAY COST MONEY: give delete.sh until it is gone"
+      sleep "$poll_seconds"
+    done
+  fi
   exit "$1"
+}
+known=no  # whether the cloud has answered: what is refused at first is refused for good, what fails later may pass
+look() {
+  until ask_state; do
+    [[ $known == yes ]] || fail "gcloud cannot tell the state of $name in $zone of $project: $answer"
+    say "gcloud cannot tell the state of $name for now: $answer"
+    sleep "$poll_seconds"
+  done
+  known=yes
 }
 if [[ $dry_run == yes ]]; then create; install; launch; [[ $delete == no ]] || do_script delete; exit 0; fi
 
+failures=0 had_one=no
 while :; do
-  find_state ''
+  look
   case $state in
-    FAILED | SUSPENDED) say "$name is $state: asking for another"; do_script delete; continue ;;
+    FAILED)
+      ((++failures <= 3)) || fail "$name has FAILED $failures times in a row; this says why: $(quoted "${describe[@]}")"
+      say "$name is FAILED: asking for another"; do_script delete || sleep "$poll_seconds"; continue ;;
+    SUSPENDED)
+      had_one=yes
+      say "$name is SUSPENDED: asking for another"; do_script delete || sleep "$poll_seconds"; continue ;;
     SUSPENDING | DELETING) say "$name is $state"; sleep "$poll_seconds"; continue ;;
-    ACTIVE) ;;
+    ACTIVE) failures=0 had_one=yes ;;
     *)  # asks for it, or waits; lost while waiting is no failure
       create && continue
-      find_state ''
-      [[ $state != ABSENT ]] || fail "$name could not be created; the reason stands above"
-      continue ;;
+      look
+      [[ $state != ABSENT || $had_one == yes ]] || fail "$name could not be created; the reason stands above"
+      sleep "$poll_seconds"; continue ;;
   esac
   code=0 answer=$(launch) || code=$?  # one or more lines from every worker
   [[ -z $answer ]] || say "$answer"
   if [[ $answer == *"not installed"* ]]; then
     install && continue
-  elif [[ $code == 0 ]] && grep -Eq '^(failed|stopped)' <<<"$answer"; then
+  elif grep -Eq '^(failed|stopped)' <<<"$answer"; then  # of one worker, whether or not the others can be reached
     finish 1 "$name: the run has failed or was stopped; watch.sh shows the log, launch.sh starts it again"
   elif [[ $code == 0 ]] && grep -q '^finished' <<<"$answer" && ! grep -Eq '^(already|started)' <<<"$answer"; then
     finish 0 "$name: the run has finished"

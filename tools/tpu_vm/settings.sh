@@ -55,6 +55,7 @@ read_settings() {
     [[ -n ${!setting} ]] || refuse "--${setting//_/-} is not set: give the flag, or the variable that --help names"
   done
   where=(--zone="$zone" --project="$project")
+  describe=(gcloud compute tpus queued-resources describe "$name" "${where[@]}")
 }
 
 quoted() {  # the words as a shell would have to be given them
@@ -76,19 +77,25 @@ on_workers() {  # WORKER COMMAND [FLAG...]: a command line for the shell of one 
   run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker="$1" --command="$2" "${@:3}"
 }
 
-# Sets `state` to that of the queued resource: WAITING_FOR_RESOURCES, PROVISIONING, ACTIVE, SUSPENDED (pre-empted), ...,
-# or ABSENT. With --dry-run the answer is taken to be the argument.
+# Asks for the state of the queued resource: sets `state` to WAITING_FOR_RESOURCES, PROVISIONING, ACTIVE, SUSPENDED
+# (pre-empted), ..., or ABSENT. Fails, with the reason in `answer`, if the cloud does not say.
+ask_state() {
+  if answer=$("${describe[@]}" '--format=value(state.state)' 2>&1); then
+    state=$(grep -E '^[A-Z_]+$' <<<"$answer" | tail -n 1)  # warnings stand around it
+  elif [[ $answer == *NOT_FOUND* || $answer == *"queuedResources/$name"*"not found"* ]]; then
+    state=ABSENT  # no other "not found": that of a command or of credentials says nothing about what costs money
+  else
+    return 1
+  fi
+}
+
+# The same, and the end if the cloud does not say. With --dry-run the answer is taken to be the argument.
 find_state() {
-  local ask=(gcloud compute tpus queued-resources describe "$name" "${where[@]}" '--format=value(state.state)')
   if [[ $dry_run == yes ]]; then
-    quoted "${ask[@]}"
+    quoted "${describe[@]}" '--format=value(state.state)'
     printf '# if it is %s:\n' "$1"
     state=$1
-  elif state=$("${ask[@]}" 2>&1); then
-    state=${state##*$'\n'}  # warnings stand above it
-  elif [[ $state == *NOT_FOUND* || $state == *"not found"* ]]; then
-    state=ABSENT
   else
-    fail "gcloud cannot tell the state of $name in $zone of $project: $state"
+    ask_state || fail "gcloud cannot tell the state of $name in $zone of $project: $answer"
   fi
 }

@@ -5,7 +5,7 @@
 #   --echo    the log on standard output too, for containers
 #
 # FOLDER gets log.txt, pid, child and state (a line: running, restarting, finished, failed, stopped or interrupted);
-# FOLDER/../lock is held meanwhile. How the command ends decides:
+# FOLDER/../lock is held meanwhile, FOLDER/../holder names the folder. How the command ends decides:
 #   0                       finished. But if it printed "stopped as asked" it got a SIGTERM, saved, and is restarted
 #   2 at the first start    failed: its arguments or files cannot be used, which another start would not change
 #   anything else           restarted, N times at most (default 20), then failed
@@ -32,6 +32,7 @@ mkdir -p "$folder"
 log=$folder/log.txt
 exec 9>"$folder/../lock"  # the command inherits it: whoever is left alive holds it
 flock -n 9 || { echo "a run is going on already" >&2; exit 0; }
+basename "$folder" >"$folder/../holder"
 note() {  # for watch.sh and launch.sh, complete or not at all
   printf '%s\n' "$*" >"$folder/state.new" && mv "$folder/state.new" "$folder/state"
   printf '=== %s %s\n' "$(date -u +%FT%TZ)" "$*" >>"$log"
@@ -48,7 +49,7 @@ if [[ $echo == yes ]]; then
   touch "$log"
   tail -n 0 -F "$log" 9>&- 2>/dev/null &
   follower=$!
-  trap 'sleep 1; kill "$follower"' EXIT  # it needs a moment for the last lines
+  trap 'sleep 1; kill "$follower" || true' EXIT  # it needs a moment for the last lines
 fi
 
 for ((attempt = 0; ; attempt++)); do
