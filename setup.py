@@ -19,7 +19,8 @@ setup(
     packages=find_packages(include=["srum_jax*", "experiments*", "tools*"]),
     package_data={
         "srum_jax.inference": ["template_files/*.txt"],
-        "srum_jax.worlds.shapes": ["base_weights/*", "sam_weights/*", "judge_templates.toml"],
+        "srum_jax.worlds.shapes": ["base_weights/*", "sam_weights/*", "judge_templates.toml",
+                                   "think_templates/*.txt"],
         "srum_jax.rewards.judgement": ["word_lists.json", "judge_templates.toml"],
         "tools.make_rewards.report": ["assets/*"],
     },
@@ -51,9 +52,12 @@ setup(
     extras_require={
         "tpu": ["jax[tpu]>=0.10.2,<0.11", "etils[epath-gcs]>=1.12"],
         "cuda12": ["jax[cuda12]>=0.10.2,<0.11"],
+        "gcs": ["etils[epath-gcs]>=1.12"],  # gs:// paths on other machines than TPU VMs
         "rewards": ["torch>=2.5"],
         "ray": ["ray>=2.40"],  # the reward stage on a cluster
         "dev": [
+            "etils[epath-gcs]>=1.12",
+            "gcp-storage-emulator>=2026.7.19",  # gs:// paths in tests
             "hypothesis>=6.100",
             # Compiles for TPUs without having one; the version that goes with the tested jax.
             'libtpu==0.0.42.*; sys_platform == "linux" and platform_machine == "x86_64"',

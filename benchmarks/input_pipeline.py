@@ -1,13 +1,21 @@
-"""Samples per second of the input pipeline, on made-up records.
+"""Samples per second of the input pipeline of one process, against the need of a host of a pod.
 
   python -m benchmarks.input_pipeline
   python -m benchmarks.input_pipeline --size 1024 --format jpeg --workers 0,1,2,4 --seconds 20
+  python -m benchmarks.input_pipeline --records gs://bucket/records --step-seconds 2.4
 
-Images are smooth gradients with noise, so that their files are about as large as those of generated pictures. Every
-figure is measured in the run that prints it; workers are worth it when decoding is heavy and cores are free.
+What the pipeline has is measured in the run that prints it; workers are worth it when decoding is heavy and cores are
+free. The records are made up, smooth gradients with noise, so that their files are about as large as those of generated
+pictures; or your own.
+
+What a host needs is chips x rows per chip x samples per row / step time. Unless --step-seconds gives a step time that
+was measured, the step time is an ESTIMATE: model FLOPs of the rows that were read (all weights of BAGEL trained,
+padding and recomputation not counted) / (peak of a chip x --mfu). The defaults are a host of v5p-64 (8 hosts of 4
+chips), one row of two samples on each chip.
 """
 
 import argparse
+import dataclasses
 import io
 import os
 import sys
@@ -18,15 +26,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from srum_jax.data.errors import DataError
 from srum_jax.data.pipeline import DataConfig, make_iterator
+from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
-from srum_jax.data.writer import record_of_image, write_records
+from srum_jax.data.writer import Manifest, record_of_image, write_records
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.rewards.boxes import Box
+from srum_jax.training.flops import PEAK_FLOPS, count_pack, step_flops
 
-_MODEL = BagelConfig(  # only its token sizes matter here
+_MODEL = BagelConfig(  # only its sizes matter here
     llm=LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), vit=None, vae=AutoencoderConfig(),
     special_tokens=SpecialTokens())
+_SAMPLES_PER_ROW = 2
 
 
 class _LetterTokenizer:
@@ -34,7 +46,36 @@ class _LetterTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text."""
-        return [ord(letter) for letter in text]
+        return [ord(letter) for letter in text.encode("ascii", "replace").decode()]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one process of the pipeline does."""
+
+    samples_per_second: float
+    flops_per_row: float  # model FLOPs of a training step, mean over the rows that were read
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """What one host of a pod does with rows."""
+
+    chip: str  # as JAX names it
+    chips: int
+    rows_per_chip: int
+    mfu: float  # model FLOPs / peak that is assumed
+    step_seconds: float | None = None  # measured elsewhere, instead of the estimate
+
+    def seconds(self, flops_per_row: float) -> float:
+        """Of one step."""
+        if self.step_seconds is not None:
+            return self.step_seconds
+        return self.rows_per_chip * flops_per_row / (PEAK_FLOPS[self.chip] * self.mfu)
+
+    def samples_per_second(self, flops_per_row: float) -> float:
+        """That the host needs."""
+        return self.chips * self.rows_per_chip * _SAMPLES_PER_ROW / self.seconds(flops_per_row)
 
 
 def made_up_records(count: int, size: int, image_format: str) -> Iterator[RewardRecord]:
@@ -55,50 +96,124 @@ def made_up_records(count: int, size: int, image_format: str) -> Iterator[Reward
             global_status=GlobalStatus.OK, global_score=0.8)
 
 
-def measure(records: str, size: int, num_workers: int, rows_per_batch: int, seconds: float) -> float:
-    """Samples per second, after the first two batches."""
-    data = DataConfig(records=records, rows_per_batch=rows_per_batch, image_height=size, image_width=size,
-                      max_size=size, min_size=min(512, size), latent_capacity=2 * (size // 16) ** 2,
-                      num_workers=num_workers)
+def measure(records: str, size: int, num_workers: int, num_threads: int, rows_per_batch: int,
+            seconds: float) -> Measured:
+    """Reads for some seconds, after the first two batches.
+
+    Raises:
+      DataError: a record cannot be used.
+    """
+    data = DataConfig(records=records, samples_per_row=_SAMPLES_PER_ROW, rows_per_batch=rows_per_batch,
+                      image_height=size, image_width=size, max_size=size, min_size=min(512, size),
+                      latent_capacity=_SAMPLES_PER_ROW * (size // 16) ** 2, num_workers=num_workers,
+                      num_threads=num_threads)
     batches = make_iterator(data, _MODEL, _LetterTokenizer(), seed=0, process_index=0, process_count=1)
-    for _ in range(2):
-        next(batches)
-    start, num_samples = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        num_samples += sum(map(len, next(batches).record_ids))
-    rate = num_samples / (time.perf_counter() - start)
-    batches.close()
-    return rate
+    try:
+        for _ in range(2):
+            first = next(batches)
+        start, num_samples = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            num_samples += sum(map(len, next(batches).record_ids))
+        rate = num_samples / (time.perf_counter() - start)
+    finally:
+        batches.close()
+    return Measured(rate, step_flops(_MODEL, count_pack(first.batch)) / rows_per_batch)
+
+
+def print_need(host: Host, flops_per_row: float, megabytes: float) -> None:
+    """Says what the host needs, and from what this follows."""
+    step = host.seconds(flops_per_row)
+    if host.step_seconds is None:
+        source = (f"estimated: {host.rows_per_chip} x {flops_per_row:.3g} model FLOPs / ({PEAK_FLOPS[host.chip]:.4g} "
+                  f"FLOP/s x {host.mfu:g})")
+    else:
+        source = "given"
+    need = host.samples_per_second(flops_per_row)
+    print(f"need of a host with {host.chips} x {host.chip}, {host.rows_per_chip} row(s) of {_SAMPLES_PER_ROW} samples "
+          f"a chip: {need:.2f} samples/s, {need * megabytes:.1f} MB/s\n"
+          f"  step time {step:.3g} s ({source})")
+
+
+def print_have(have: Measured, host: Host, num_workers: int, megabytes: float) -> None:
+    """One line for one number of workers."""
+    need = host.samples_per_second(have.flops_per_row)
+    rate = have.samples_per_second
+    print(f"workers {num_workers}: {rate:7.2f} samples/s, {rate * megabytes:6.1f} MB/s, {rate / need:6.2f} x the need",
+          flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.input_pipeline", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=1024, help="pixels a side, a multiple of 16 (default: %(default)s)")
-    parser.add_argument("--format", choices=["png", "jpeg", "webp"], default="png", help="default: %(default)s")
-    parser.add_argument("--records", type=int, default=16, help="made-up records (default: %(default)s)")
-    parser.add_argument("--rows", type=int, default=1, help="rows in a batch, two samples each (default: %(default)s)")
-    parser.add_argument("--workers", default="0,1,2", help="worker processes to try (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10, help="of measuring, each (default: %(default)s)")
-    arguments = parser.parse_args(argv)
-    if arguments.size < 16 or arguments.size % 16 or arguments.records < 1 or arguments.rows < 1:
-        print("error: --size: expected a positive multiple of 16; --records, --rows: positive numbers", file=sys.stderr)
+    arguments = _parser().parse_args(argv)
+    problem = _problem(arguments)
+    if problem:
+        print(f"error: {problem}", file=sys.stderr)
         return 2
     try:
-        workers = [int(number) for number in arguments.workers.split(",")]
-    except ValueError:
-        print(f"error: --workers: expected numbers with commas, found {arguments.workers!r}", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            _run(arguments, os.path.join(folder, "records"))
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as folder:
-        directory = os.path.join(folder, "records")
-        manifest = write_records(directory, made_up_records(arguments.records, arguments.size, arguments.format))
-        megabytes = manifest.num_bytes / manifest.num_records / 1e6
-        print(f"{arguments.size} px {arguments.format}, {megabytes:.2f} MB a record, {os.cpu_count()} cores")
-        for num_workers in workers:
-            rate = measure(directory, arguments.size, num_workers, arguments.rows, arguments.seconds)
-            print(f"workers {num_workers}: {rate:7.1f} samples/s, {rate * megabytes:6.1f} MB/s", flush=True)
     return 0
+
+
+def _run(arguments: argparse.Namespace, folder: str) -> None:
+    records, manifest = _records(arguments, folder)
+    megabytes = manifest.num_bytes / manifest.num_records / 1e6
+    host = Host(arguments.chip, arguments.chips, arguments.rows_per_chip, arguments.mfu, arguments.step_seconds)
+    kind = arguments.records or f"made up, {arguments.format}"
+    print(f"records: {kind}, {megabytes:.2f} MB each, trained at {arguments.size} px; here: {os.cpu_count()} cores, "
+          f"load {os.getloadavg()[0]:.1f}, {arguments.threads} threads in each process")
+    for place, num_workers in enumerate(_numbers(arguments.workers)):
+        have = measure(records, arguments.size, num_workers, arguments.threads, arguments.rows, arguments.seconds)
+        if place == 0:
+            print_need(host, have.flops_per_row, megabytes)
+        print_have(have, host, num_workers, megabytes)
+
+
+def _records(arguments: argparse.Namespace, folder: str) -> tuple[str, Manifest]:
+    if arguments.records:
+        return arguments.records, read_manifest(find_records(arguments.records))
+    return folder, write_records(folder, made_up_records(arguments.count, arguments.size, arguments.format))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.input_pipeline", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    have = parser.add_argument_group("what is measured")
+    have.add_argument("--records", metavar="DIR", help="your own records; default: made up")
+    have.add_argument("--count", type=int, default=16, help="made-up records (default: %(default)s)")
+    have.add_argument("--size", type=int, default=1024, help="pixels a side, a multiple of 16 (default: %(default)s)")
+    have.add_argument("--format", choices=["png", "jpeg", "webp"], default="png", help="default: %(default)s")
+    have.add_argument("--rows", type=int, default=4, help="rows in a batch of this process (default: %(default)s)")
+    have.add_argument("--workers", default="0,1,2", help="worker processes to try (default: %(default)s)")
+    have.add_argument("--threads", type=int, default=4, help="in each of them (default: %(default)s)")
+    have.add_argument("--seconds", type=float, default=10, help="of measuring, each (default: %(default)s)")
+    need = parser.add_argument_group("what a host needs")
+    need.add_argument("--chip", choices=sorted(PEAK_FLOPS), default="TPU v5p", help="default: %(default)s")
+    need.add_argument("--chips", type=int, default=4, help="of a host (default: %(default)s)")
+    need.add_argument("--rows-per-chip", type=int, default=1, help="in a step (default: %(default)s)")
+    need.add_argument("--mfu", type=float, default=0.4, help="share of the peak, assumed (default: %(default)s)")
+    need.add_argument("--step-seconds", type=float, help="a measured step time; default: estimated from --mfu")
+    return parser
+
+
+def _problem(arguments: argparse.Namespace) -> str | None:
+    if arguments.size < 16 or arguments.size % 16:
+        return f"--size: expected a positive multiple of 16, found {arguments.size}"
+    for name in ("count", "rows", "threads", "seconds", "chips", "rows_per_chip", "mfu", "step_seconds"):
+        value = getattr(arguments, name)
+        if value is not None and not value > 0:
+            return f"--{name.replace('_', '-')}: expected a positive number, found {value}"
+    if _numbers(arguments.workers) is None:
+        return f"--workers: expected numbers with commas, found {arguments.workers!r}"
+    return None
+
+
+def _numbers(text: str) -> list[int] | None:
+    parts = text.split(",")
+    return [int(part) for part in parts] if all(part.strip().isdecimal() for part in parts) else None
 
 
 if __name__ == "__main__":

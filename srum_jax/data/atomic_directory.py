@@ -3,24 +3,38 @@
 import contextlib
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 
 from etils import epath
+
+from srum_jax.data import object_store
+
+_UPLOADING = ".uploading"  # object beside a directory of a bucket that is not complete
 
 
 @contextlib.contextmanager
 def atomic_directory(directory: epath.PathLike) -> Iterator[epath.Path]:
     """Gives an empty directory to fill, which takes its name only when the block ends without an error.
 
+    The objects of a bucket cannot take another name together. There the directory is filled on the local disk and then
+    uploaded, with a note beside it while that lasts; `is_complete` looks for the note, and whoever makes the directory
+    again removes what a killed process left.
+
     Args:
-      directory: a local path that does not exist yet.
+      directory: does not exist yet.
 
     Raises:
       FileExistsError: it exists.
     """
     directory = epath.Path(directory)
-    if directory.exists():
+    if is_complete(directory):
         raise FileExistsError(f"{directory}: exists already; choose another directory, or remove it.")
+    if not object_store.is_local(directory):
+        with tempfile.TemporaryDirectory() as temporary:
+            yield epath.Path(temporary)
+            _upload(epath.Path(temporary), directory)
+        return
     temporary = directory.parent / f".{directory.name}.partial-{secrets.token_hex(4)}"
     temporary.mkdir(parents=True)
     try:
@@ -29,3 +43,31 @@ def atomic_directory(directory: epath.PathLike) -> Iterator[epath.Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def is_complete(directory: epath.PathLike) -> bool:
+    """Whether a directory is there, as a whole if `atomic_directory` made it."""
+    directory = epath.Path(directory)
+    object_store.forget_listing(directory)
+    return directory.exists() and (object_store.is_local(directory) or not _note(directory).exists())
+
+
+def _note(directory: epath.Path) -> epath.Path:
+    return directory.parent / f"{directory.name}{_UPLOADING}"
+
+
+def _upload(temporary: epath.Path, directory: epath.Path) -> None:
+    note = _note(directory)
+    object_store.put_bytes(note, b"")
+    try:
+        if directory.exists():  # a part, of a process that was killed
+            directory.rmtree()
+        for folder, _, files in temporary.walk():
+            for name in files:
+                object_store.put_file(directory / folder.relative_to(temporary) / name, folder / name)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to be told; the note stays where this fails
+            directory.rmtree(missing_ok=True)
+            note.unlink()
+        raise
+    note.unlink()

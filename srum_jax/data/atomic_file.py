@@ -1,4 +1,4 @@
-"""Files that are either complete or absent."""
+"""Files that are either complete or absent, on a local disk or in a bucket."""
 
 import contextlib
 import hashlib
@@ -10,7 +10,9 @@ from typing import Any, BinaryIO
 
 from etils import epath
 
+from srum_jax.data import object_store
 from srum_jax.data.errors import WriteError
+from srum_jax.data.object_store import is_local
 
 PARTIAL_MARK = ".partial-"
 
@@ -18,11 +20,6 @@ PARTIAL_MARK = ".partial-"
 def partial_name(path: epath.Path) -> epath.Path:
     """A temporary name in the same directory, different at each call. Readers ignore such files."""
     return path.parent / f".{path.name}{PARTIAL_MARK}{secrets.token_hex(4)}"
-
-
-def is_local(path: epath.Path) -> bool:
-    """True where the operating system's own calls work on the path."""
-    return "://" not in os.fspath(path)
 
 
 def sync(file: BinaryIO) -> None:
@@ -43,6 +40,10 @@ def sync(file: BinaryIO) -> None:
 def atomic_write(path: epath.PathLike) -> Iterator[BinaryIO]:
     """Opens a binary file that appears under its name only when the block ends without an error."""
     path = epath.Path(path)
+    if not is_local(path):
+        with object_store.upload(path) as file:
+            yield file
+        return
     temporary = partial_name(path)
     try:
         with temporary.open("wb") as file:
@@ -62,6 +63,9 @@ def write_bytes(path: epath.PathLike, data: bytes) -> None:
       WriteError: naming the file and the bytes that it needs.
     """
     try:
+        if not is_local(path):
+            object_store.put_bytes(path, data)
+            return
         with atomic_write(path) as file:
             file.write(data)
     except OSError as error:

@@ -1,12 +1,14 @@
-"""From a directory of records to batches on the host: a pure function of (seed, row), prefetched by Grain.
+"""From directories of records to batches on the host: a pure function of (seed, row), prefetched by Grain.
 
-Row r of the endless stream holds the samples at positions r * k .. r * k + k - 1 (k samples in a row). Position q is
-record `shuffled_index(q mod N, seed, epoch q div N)`, and all that is random about the sample comes from a Philox
-generator keyed by (seed, q). Rows therefore depend neither on the number of processes or workers nor on what was read
-before, and the whole state of the stream is the number of the next row.
+Row r of the endless stream holds the samples at positions r * k .. r * k + k - 1 (k samples in a row). Which record
+stands at position q is a function of (seed, q) (`mixture.py`), and all that is random about the sample comes from a
+Philox generator keyed by (seed, q). Rows therefore depend neither on the number of processes or workers nor on what was
+read before, and the whole state of the stream is the number of the next row.
 """
 
 import dataclasses
+import math
+import numbers
 from typing import Any
 
 import grain
@@ -16,10 +18,9 @@ from absl import flags
 
 from srum_jax.data.errors import BadRecord, DataError
 from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform
+from srum_jax.data.mixture import RecordMixture
 from srum_jax.data.packing import RowBuilder, RowCapacity, stack_rows
 from srum_jax.data.record_reader import RECORD_ERRORS, RecordReader, Tokenizer
-from srum_jax.data.records_source import RecordsSource
-from srum_jax.data.shuffle import shuffled_index
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
@@ -33,6 +34,7 @@ class DataConfig:
     """What is read, how it is packed, and what happens to records that cannot be used."""
 
     records: str = ""  # directory of reward records
+    mixture: tuple[tuple[str, float], ...] = ()  # several instead, each with its weight: its share of the samples
     samples_per_row: int = 2
     rows_per_batch: int = 8  # of the whole job, over all processes
     text_capacity: int = 512  # text tokens of a row: prompts, and four markers a sample
@@ -65,6 +67,16 @@ class DataConfig:
         _check("data.on_bad_record", self.on_bad_record in ("stop", "skip"), "stop or skip", self.on_bad_record)
         _check("data.images_per_row", self.images_per_row >= self.samples_per_row,
                f"at least samples_per_row ({self.samples_per_row})", self.images_per_row)
+        for entry in self.mixture:
+            _check("data.mixture", _is_weighted_set(entry),
+                   "directories, each with a weight that is positive and finite", entry)
+        _check("data.records", not (self.records and self.mixture), "nothing, because data.mixture names the records",
+               self.records)
+
+    @property
+    def record_sets(self) -> tuple[tuple[str, float], ...]:
+        """Directories of records and their weights; empty where none is named."""
+        return self.mixture or (((self.records, 1),) if self.records else ())
 
     @property
     def transform(self) -> ImageTransform:
@@ -109,16 +121,11 @@ class RowSource:
 
     def __init__(self, data: DataConfig, model: BagelConfig, tokenizer: Tokenizer, seed: int):
         _check("seed", 0 <= seed < _MAX_SEED, "a 64-bit number that is not negative", seed)
-        _check("data.records", bool(data.records), "a directory of reward records", data.records)
+        _check("data.records", bool(data.record_sets), "a directory of reward records (or data.mixture)", data.records)
         self.data, self.seed = data, seed
         self.capacity = data.row_capacity(model)
         self.reader = RecordReader(model, tokenizer, data.transform, data.reward_map, data.text_dropout)
-        self.records = RecordsSource(data.records)
-
-    def record_at(self, position: int) -> int:
-        """Which record is the sample at a position of the stream."""
-        epoch, place = divmod(position, len(self.records))
-        return shuffled_index(place, len(self.records), self.seed, epoch) if self.data.shuffle else place
+        self.records = RecordMixture(data.record_sets, seed, data.shuffle)
 
     def row(self, number: int) -> HostBatch:
         """One row; its arrays have no batch axis. Records that cannot be used leave their place empty."""
@@ -127,13 +134,14 @@ class RowSource:
         for slot in range(self.data.samples_per_row):
             position = number * self.data.samples_per_row + slot
             draws = np.random.Generator(np.random.Philox(key=np.array([self.seed, position], np.uint64)))
-            record = self.record_at(position)
+            place = self.records.order.at(position)
+            source, record = self.records.sources[place.number], place.record
             try:
-                stored, sample = self.reader.read(self.records.read(record), draws)
+                stored, sample = self.reader.read(source.read(record), draws)
                 builder.add(sample)
             except (DataError, *RECORD_ERRORS) as error:
                 reason = error.reason if isinstance(error, DataError) else str(error)
-                bad.append(BadRecord(self.records.file_of(record), self.records.locate(record).record_number, reason))
+                bad.append(BadRecord(source.file_of(record), source.locate(record).record_number, reason))
                 ids.append("")
                 continue
             ids.append(stored.record_id)
@@ -231,7 +239,7 @@ class HostBatchIterator(grain.DatasetIterator[HostBatch]):
                  for name in own if name != "next_row" and state.get(name) != own[name]]
         if wrong or not isinstance(state.get("next_row"), int) or state["next_row"] < 0:
             wrong = wrong or [f"next_row: expected a number, found {state.get('next_row')!r}"]
-            raise DataError(str(self._rows.records.directory), None,
+            raise DataError(self._rows.records.names, None,
                             "the saved place in the data does not belong to this run: " + "; ".join(wrong))
         self._stop()
         self._next_row = state["next_row"]
@@ -281,6 +289,14 @@ def make_iterator(
       ValueError: a setting is out of range or does not go with the model.
     """
     return HostBatchIterator(RowSource(data, model, tokenizer, seed), process_index, process_count)
+
+
+def _is_weighted_set(entry: Any) -> bool:
+    if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[0], str) or not entry[0]:
+        return False
+    weight = entry[1]
+    return (isinstance(weight, numbers.Real) and not isinstance(weight, bool) and math.isfinite(weight)
+            and weight > 0)
 
 
 def _check(name: str, condition: bool, expected: str, found: Any) -> None:

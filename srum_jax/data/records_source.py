@@ -1,6 +1,7 @@
 """A directory of reward records as one random-access sequence of bytes."""
 
 import bisect
+import concurrent.futures
 import json
 import os
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
+from srum_jax.data import object_store
 from srum_jax.data.atomic_file import file_sha256
 from srum_jax.data.errors import DataError
 from srum_jax.data.schema import SCHEMA_VERSION
@@ -15,6 +17,7 @@ from srum_jax.data.tfrecord import TFRecordFile
 from srum_jax.data.writer import MANIFEST, SHARDS_FILE, Manifest, shard_name
 
 EXPORT_FOLDER = "export"
+_OPENING = 32  # shards of a bucket whose index is read at the same time
 
 
 class Place(NamedTuple):
@@ -31,6 +34,7 @@ def find_records(directory: epath.PathLike) -> epath.Path:
       DataError: neither does.
     """
     directory = epath.Path(directory)
+    object_store.require_driver(directory)
     for candidate in (directory, directory / EXPORT_FOLDER):
         if (candidate / MANIFEST).exists():
             return candidate
@@ -111,13 +115,7 @@ class RecordsSource:
     def __init__(self, directory: epath.PathLike):
         self.directory = find_records(directory)
         self.manifest = read_manifest(self.directory)
-        sidecars = read_sidecars(self.directory, self.manifest)
-        self.shards = []
-        for sidecar in sidecars:
-            shard = TFRecordFile(self.directory / sidecar["file"], sidecar["num_bytes"])
-            if len(shard) != sidecar["num_records"]:
-                raise DataError(shard.name, None, f"expected {sidecar['num_records']} records, found {len(shard)}")
-            self.shards.append(shard)
+        self.shards = _open_shards(self.directory, read_sidecars(self.directory, self.manifest))
         self._build_turns([len(shard) for shard in self.shards])
         if len(self) == 0:
             raise DataError(os.fspath(self.directory), None, "holds no records")
@@ -169,6 +167,21 @@ class RecordsSource:
         """
         shard, number = self.locate(place)
         return self.shards[shard][number]
+
+
+def _open_shards(directory: epath.Path, sidecars: list[dict]) -> list[TFRecordFile]:
+    listing = None if object_store.is_local(directory) else object_store.sizes(directory)
+
+    def opened(sidecar: dict) -> TFRecordFile:
+        shard = TFRecordFile(directory / sidecar["file"], sidecar["num_bytes"], listing)
+        if len(shard) != sidecar["num_records"]:
+            raise DataError(shard.name, None, f"expected {sidecar['num_records']} records, found {len(shard)}")
+        return shard
+
+    if listing is None:
+        return [opened(sidecar) for sidecar in sidecars]
+    with concurrent.futures.ThreadPoolExecutor(_OPENING) as threads:  # each waits for the network
+        return list(threads.map(opened, sidecars))
 
 
 def _read_json(path: epath.Path, text: bytes) -> dict:

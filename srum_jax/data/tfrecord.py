@@ -9,12 +9,13 @@ of the file. Any single flipped bit of a record is found when it is read; a file
 import os
 import struct
 import threading
+from collections.abc import Mapping
 
 import google_crc32c
 import numpy as np
 from etils import epath
 
-from srum_jax.data.atomic_file import is_local
+from srum_jax.data import object_store
 from srum_jax.data.errors import DataError
 
 HEADER_BYTES = 12
@@ -97,22 +98,24 @@ def scan_offsets(path: epath.PathLike) -> np.ndarray:
 
 
 class BlockReader:
-    """Reads byte ranges of one file; safe to use from several threads and to send to another process."""
+    """Reads byte ranges of one file; safe to use from several threads and to send to another process.
+
+    In a bucket each range is one request.
+    """
 
     def __init__(self, path: epath.PathLike):
         self.path = epath.Path(path)
         self._lock = threading.Lock()
-        self._file = None
+        self._descriptor: int | None = None
 
     def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+        """Up to `size` bytes from `offset`; fewer only at the end of a local file."""
+        if not object_store.is_local(self.path):
+            return object_store.read_range(self.path, offset, size)
         with self._lock:
-            if self._file is None:
-                self._file = os.open(self.path, os.O_RDONLY) if is_local(self.path) else self.path.open("rb")
-            if not isinstance(self._file, int):
-                self._file.seek(offset)
-                return self._file.read(size)
-            descriptor = self._file
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_RDONLY)
+            descriptor = self._descriptor
         parts = []
         while size > 0 and (part := os.pread(descriptor, size, offset)):  # needs no lock: no shared position
             parts.append(part)
@@ -122,11 +125,9 @@ class BlockReader:
     def close(self) -> None:
         """Gives the descriptor back; the next read opens the file again."""
         with self._lock:
-            if isinstance(self._file, int):
-                os.close(self._file)
-            elif self._file is not None:
-                self._file.close()
-            self._file = None
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = None
 
     def __del__(self):
         self.close()
@@ -139,43 +140,54 @@ class BlockReader:
 
 
 class TFRecordFile:
-    """One shard: `len(file)`, `file[i]`. Offsets are read from the index on demand, so opening costs no memory.
+    """One shard: `len(file)`, `file[i]`.
+
+    Offsets of a local file are read from its index on demand, so opening costs no memory; those of an object of a
+    bucket are read at once and kept (8 bytes a record), so that a record costs one request.
 
     Args:
       path: the `.tfrecord` file. Where its index is missing, the record headers are scanned instead.
       num_bytes: size that is expected, or None where it is not known.
+      listing: bytes of every file of its directory by name, where they are known: saves requests.
 
     Raises:
       DataError: the file is absent, of another size than expected or than its index says, or damaged.
     """
 
-    def __init__(self, path: epath.PathLike, num_bytes: int | None = None):
+    def __init__(self, path: epath.PathLike, num_bytes: int | None = None, listing: Mapping[str, int] | None = None):
         path = epath.Path(path)
         self.name = os.fspath(path)
-        if not path.exists():
+        size = _size(path, listing)
+        if size is None:
             raise DataError(self.name, None, "no such file; a shard of the record directory is missing")
-        size = path.stat().length
         if num_bytes is not None and size != num_bytes:
             kind = "truncated" if size < num_bytes else "too long"
             raise DataError(self.name, None, f"{kind}: expected {num_bytes} bytes, found {size}; copy it again")
         self._data, self._size = BlockReader(path), size
-        index_path = epath.Path(self.name + INDEX_SUFFIX)
         self._index, self._offsets = None, None
-        if index_path.exists():
-            self._index = BlockReader(index_path)
-            index_size = index_path.stat().length
-            if index_size % 8 or index_size < 8:
-                raise DataError(os.fspath(index_path), None,
-                                f"expected a positive multiple of 8 bytes, found {index_size}")
-            self._count = index_size // 8 - 1
-            end = struct.unpack("<Q", self._index.read(8 * self._count, 8))[0]
-            if end != size:
-                kind = "truncated" if size < end else "too long"
-                raise DataError(self.name, None, f"{kind}: expected {end} bytes (from {index_path.name}), found "
-                                                 f"{size}; copy it again")
-        else:
+        index_path = epath.Path(self.name + INDEX_SUFFIX)
+        index_size = _size(index_path, listing)
+        if index_size is None:
             self._offsets = scan_offsets(path)
             self._count = len(self._offsets) - 1
+        else:
+            self._open_index(index_path, index_size)
+
+    def _open_index(self, path: epath.Path, index_size: int) -> None:
+        if index_size % 8 or index_size < 8:
+            raise DataError(os.fspath(path), None, f"expected a positive multiple of 8 bytes, found {index_size}")
+        self._count = index_size // 8 - 1
+        reader = BlockReader(path)
+        if object_store.is_local(path):
+            self._index = reader
+            end = struct.unpack("<Q", reader.read(8 * self._count, 8))[0]
+        else:
+            self._offsets = np.frombuffer(reader.read(0, index_size), "<u8")
+            end = int(self._offsets[-1])
+        if end != self._size:
+            kind = "truncated" if self._size < end else "too long"
+            raise DataError(self.name, None, f"{kind}: expected {end} bytes (from {path.name}), found {self._size}; "
+                                             "copy it again")
 
     def __len__(self) -> int:
         return self._count
@@ -202,3 +214,10 @@ class TFRecordFile:
         self._data.close()
         if self._index is not None:
             self._index.close()
+
+
+def _size(path: epath.Path, listing: Mapping[str, int] | None) -> int | None:
+    """Bytes of a file; None where there is none."""
+    if listing is not None:
+        return listing.get(path.name)
+    return path.stat().length if path.exists() else None

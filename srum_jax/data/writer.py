@@ -12,13 +12,14 @@ import dataclasses
 import hashlib
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from srum_jax.data import atomic_file, tfds_metadata
+from srum_jax.data import atomic_file, object_store, tfds_metadata
 from srum_jax.data.errors import DataError, SchemaError, WriteError
 from srum_jax.data.example_proto import encode_record
 from srum_jax.data.image_transform import read_header
@@ -75,10 +76,15 @@ def check_image(record: RewardRecord, checksum: bool = True) -> None:
 
 
 class _Shard:
-    """One shard being written: a temporary file, its offsets and running sums."""
+    """One shard being written: a temporary file, its offsets and running sums.
 
-    def __init__(self, path: epath.Path):
-        self.path, self.temporary = path, atomic_file.partial_name(path)
+    Args:
+      path: of the shard.
+      folder: where the temporary file lies: beside the shard, or on the local disk.
+    """
+
+    def __init__(self, path: epath.Path, folder: epath.Path):
+        self.path, self.temporary = path, folder / atomic_file.partial_name(path).name
         # Opened by whoever already knows this shard: an interruption at any moment leaves no file that nobody removes.
         self.file = None
         self.offsets = [0]
@@ -112,7 +118,11 @@ class _Shard:
         with self._writing(self.offsets[-1]):
             self.open()  # a shard without records is an empty file
             self.suspend()
-            self.temporary.replace(self.path)
+            if object_store.is_local(self.path):
+                self.temporary.replace(self.path)
+            else:
+                object_store.put_file(self.path, self.temporary)
+                self.temporary.unlink()
         atomic_file.write_bytes(os.fspath(self.path) + INDEX_SUFFIX, np.asarray(self.offsets, "<u8").tobytes())
         return {
             "file": self.path.name,
@@ -167,6 +177,9 @@ class RecordWriter:
     Record i goes to shard `i mod num_shards`, so records that lie together in the source are spread. Leaving the block
     with an error removes what was written.
 
+    In a bucket nothing can be appended to an object: shards are then collected in a folder of the local disk (the one
+    that `TMPDIR` names, or `/tmp`), which needs room for the whole set, and uploaded by `close`.
+
     Args:
       directory: where to write; made if absent. It must not hold records already.
       name: starts the file names; letters, digits, `-`, `_` and `.`.
@@ -196,8 +209,13 @@ class RecordWriter:
         self.name, self.num_shards = name, num_shards
         self.provenance, self.settings = dict(provenance or {}), dict(settings or {})
         self._paths = [self.directory / shard_name(name, shard, num_shards) for shard in range(num_shards)]
+        object_store.require_driver(self.directory)
         self._refuse_other_records()
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self._closed, self._spool = False, None
+        if object_store.is_local(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        else:
+            self._spool = tempfile.TemporaryDirectory(prefix="srum-records-")
         self._shards: dict[int, _Shard] = {}
         self._open: collections.OrderedDict[int, None] = collections.OrderedDict()
         self._last = (-1, -1)
@@ -205,6 +223,7 @@ class RecordWriter:
         self._rejected: dict[int, collections.Counter[str]] = collections.defaultdict(collections.Counter)
 
     def _refuse_other_records(self) -> None:
+        object_store.forget_listing(self.directory)
         if not self.directory.exists():
             return
         if (self.directory / MANIFEST).exists():
@@ -239,7 +258,8 @@ class RecordWriter:
 
     def _shard(self, number: int) -> _Shard:
         if number not in self._shards:
-            self._shards[number] = _Shard(self._paths[number])
+            folder = self.directory if self._spool is None else epath.Path(self._spool.name)
+            self._shards[number] = _Shard(self._paths[number], folder)
         self._open[number] = None
         self._open.move_to_end(number)
         if len(self._open) > MAX_OPEN_FILES:
@@ -298,12 +318,19 @@ class RecordWriter:
             shards_sha256=hashlib.sha256(shards_text.encode()).hexdigest(),
         )
         atomic_file.write_json(self.directory / MANIFEST, manifest.to_json())
+        self._closed = True
+        self._clean_spool()
         return manifest
+
+    def _clean_spool(self) -> None:
+        if self._spool is not None:
+            self._spool.cleanup()
 
     def discard(self) -> None:
         """Removes the temporary files."""
         for shard in self._shards.values():
             shard.discard()
+        self._clean_spool()
 
     def __enter__(self) -> "RecordWriter":
         return self
@@ -311,8 +338,12 @@ class RecordWriter:
     def __exit__(self, kind, error, traceback) -> None:
         if kind is not None:
             self.discard()
-        elif not (self.directory / MANIFEST).exists():
-            self.close()
+        elif not self._closed:
+            try:
+                self.close()
+            except BaseException:
+                self.discard()
+                raise
 
 
 def write_records(

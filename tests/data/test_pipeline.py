@@ -178,6 +178,39 @@ def test_a_state_is_good_for_another_number_of_processes(records):
     assert take(second, 1)[0].record_ids == expected.record_ids[2:]
 
 
+def global_steps(folder, readers, count, state=None, **changes):
+    """Names of the records of each step, read by a number of processes side by side, and the state after them."""
+    parts = [iterator(folder, process_index=p, process_count=readers, prefetch=1, num_threads=1, **changes)
+             for p in range(readers)]
+    for part in parts:
+        if state is not None:
+            part.set_state(state)
+    steps = [sum((next(part).record_ids for part in parts), ()) for _ in range(count)]
+    (state,) = {json.dumps(part.get_state()) for part in parts}
+    for part in parts:
+        part.close()
+    return steps, json.loads(state)
+
+
+def test_each_step_has_the_same_rows_however_many_processes_read_and_whoever_resumes(records):
+    expected, end = global_steps(records, 1, 6, rows_per_batch=8)
+    for readers in ((1, 2, 4), (4, 1, 2), (2, 8, 1)):
+        found, state = [], None
+        for number in readers:  # each goes on from where the one before was stopped
+            steps, state = global_steps(records, number, 2, state, rows_per_batch=8)
+            found += steps
+        assert found == expected and state == end, readers
+
+
+def test_64_processes_read_every_record_exactly_once_in_each_epoch(tmp_path):
+    write_made_up(tmp_path / "records", num_records=48)
+    steps, _ = global_steps(tmp_path / "records", 64, 3, samples_per_row=1, rows_per_batch=64)
+    names = [row[0] for step in steps for row in step]
+    epochs = [names[start : start + 48] for start in range(0, len(names), 48)]
+    assert len(epochs) == 4 and all(sorted(epoch) == sorted(f"image-{i}" for i in range(48)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
 def test_a_state_of_other_records_or_seed_is_refused(records, tmp_path):
     state = iterator(records).get_state()
     with pytest.raises(DataError, match="seed"):

@@ -25,6 +25,7 @@ class _Model:
 @dataclasses.dataclass(frozen=True)
 class _Data:
     records: str = ""
+    mixture: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)

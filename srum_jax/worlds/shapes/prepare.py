@@ -7,6 +7,7 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.data.atomic_directory import is_complete
 from srum_jax.data.errors import DataError
 from srum_jax.data.writer import MANIFEST
 from srum_jax.worlds.shapes.base import write_base
@@ -22,7 +23,7 @@ def prepare(experiment: Any, workdir: epath.PathLike) -> Any:
     A run that names a checkpoint or records of its own keeps them, and what it does not need is not made.
 
     Args:
-      experiment: a dataclass with `seed`, `model.checkpoint` and `data.records`.
+      experiment: a dataclass with `seed`, `model.checkpoint`, `data.records` and `data.mixture`.
       workdir: of the run, a local path.
 
     Returns:
@@ -34,10 +35,10 @@ def prepare(experiment: Any, workdir: epath.PathLike) -> Any:
     folder = epath.Path(workdir) / "shapes"
     model, data = experiment.model, experiment.data
     if not model.checkpoint:
-        if not (folder / "base").exists():
+        if not is_complete(folder / "base"):
             write_base(folder / "base", experiment.seed)
         model = dataclasses.replace(model, checkpoint=os.fspath(folder / "base"))
-    if not data.records:
+    if not (data.records or data.mixture):
         _draw_records(folder / "records", experiment.seed)
         data = dataclasses.replace(data, records=os.fspath(folder / "records"))
     return dataclasses.replace(experiment, model=model, data=data)

@@ -1,0 +1,119 @@
+"""Objects of a bucket (`gs://`, `s3://`): read by ranges, written whole.
+
+A bucket knows no append and no rename. An object appears under its name when its last byte has arrived, or not at all,
+so what is written goes to a local temporary file (or memory) first and leaves in one upload. Opening an object for
+writing and filling it bit by bit would publish a part of it when an error closes the file; opening one with "a"
+replaces what was there (gcsfs does so with no more than a Python warning).
+
+Requests go through the fsspec driver of the scheme, in the same instance that `epath` uses, so that both see the same
+listings. The drivers repeat requests that fail for a moment.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from etils import epath
+from etils.epath import backend
+
+from srum_jax.data.errors import DataError
+
+
+def is_local(path: epath.PathLike) -> bool:
+    """True where the operating system's own calls work on the path."""
+    return "://" not in os.fspath(path)
+
+
+def require_driver(path: epath.PathLike) -> None:
+    """Makes sure that a path can be reached, as far as packages are concerned.
+
+    Raises:
+      DataError: naming what has to be installed.
+    """
+    if not is_local(path):
+        _filesystem(path)
+
+
+def read_range(path: epath.PathLike, offset: int, size: int) -> bytes:
+    """Some bytes of an object, in one request; safe to use from several threads.
+
+    Raises:
+      FileNotFoundError: no such object.
+      OSError: the request failed, and so did its repetitions.
+    """
+    with _os_errors(path):
+        return _filesystem(path).cat_file(os.fspath(path), start=offset, end=offset + size)
+
+
+def sizes(directory: epath.PathLike) -> dict[str, int]:
+    """Bytes of every object of a directory by name, in one listing that is not taken from a cache.
+
+    Raises:
+      FileNotFoundError: no object is there.
+      OSError: the request failed.
+    """
+    forget_listing(directory)
+    with _os_errors(directory):
+        entries = _filesystem(directory).ls(os.fspath(directory), detail=True)
+    return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in entries if entry["type"] == "file"}
+
+
+def forget_listing(directory: epath.PathLike) -> None:
+    """Drivers remember what a directory held; afterwards they ask again."""
+    if not is_local(directory):
+        _filesystem(directory).invalidate_cache(os.fspath(directory))
+
+
+def put_bytes(path: epath.PathLike, data: bytes) -> None:
+    """Writes, or replaces, an object.
+
+    Raises:
+      OSError: it could not be written; what was there before is still there.
+    """
+    with _os_errors(path):
+        _filesystem(path).pipe_file(os.fspath(path), data)
+
+
+def put_file(path: epath.PathLike, local: epath.PathLike) -> None:
+    """Writes, or replaces, an object by a local file, which may be larger than the memory.
+
+    Raises:
+      OSError: it could not be written; what was there before is still there.
+    """
+    with _os_errors(path):
+        _filesystem(path).put_file(os.fspath(local), os.fspath(path))
+
+
+@contextlib.contextmanager
+def upload(path: epath.PathLike) -> Iterator[BinaryIO]:
+    """Gives a local binary file that becomes an object when the block ends without an error."""
+    require_driver(path)
+    with tempfile.NamedTemporaryFile() as file:
+        yield file
+        file.flush()
+        put_file(path, file.name)
+
+
+def _filesystem(path: epath.PathLike) -> Any:
+    try:
+        return backend.fsspec_backend.fs(path)
+    except ImportError as error:
+        raise DataError(os.fspath(path), None, f"this kind of path needs another package ({error}); for gs:// "
+                                               "pip install 'srum-jax[gcs]'") from error
+
+
+@contextlib.contextmanager
+def _os_errors(path: epath.PathLike) -> Iterator[None]:
+    """The drivers' own errors as OSError, which callers expect of files."""
+    try:
+        yield
+    except _driver_errors() as error:
+        raise OSError(f"{os.fspath(path)}: {error}") from error
+
+
+def _driver_errors() -> tuple[type[Exception], ...]:
+    retry = sys.modules.get("gcsfs.retry")
+    return () if retry is None else (retry.HttpError, retry.ChecksumError)
