@@ -25,8 +25,8 @@ def paper_recipe(name: str) -> Experiment:
         model=ModelSource(timestep_shift=4.0),
         data=DataConfig(
             samples_per_row=2, rows_per_batch=8, images_per_row=2,
-            # 250 words a row are ample: the prompts have about 20 tokens each, and every token is one of padding.
-            text_capacity=256, latent_capacity=2 * 64 * 64, image_height=1024, image_width=1024,
+            # Ample for prompts of about 20 words: four markers each, and every token that is left is padding.
+            text_capacity=128, latent_capacity=2 * 64 * 64, image_height=1024, image_width=1024,
             text_dropout=0.1, reward_map=RewardMapConfig.paper(), num_workers=4,
         ),
         objective=ObjectiveConfig(reward_coefficient=1.0, reference_coefficient=0.5),

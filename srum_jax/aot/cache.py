@@ -1,9 +1,11 @@
 """Results of compilations on disk, by the program's own text: the same program is not compiled twice."""
 
+import gzip
 import hashlib
 import importlib.metadata
 import json
 import os
+import zlib
 from typing import Any
 
 from etils import epath
@@ -12,7 +14,7 @@ _VERSION = 1  # of what is stored; results of other versions are not read
 
 
 class CompileCache:
-    """A directory of JSON files; None keeps nothing."""
+    """A directory of JSON files, some with a program's text beside them; None keeps nothing."""
 
     def __init__(self, directory: epath.PathLike | None):
         self._directory = None if directory is None else epath.Path(directory)
@@ -31,11 +33,22 @@ class CompileCache:
         except (OSError, ValueError):
             return None
 
-    def write(self, key: str, result: dict[str, Any]) -> None:
-        """Stores a result."""
+    def read_text(self, key: str) -> str | None:
+        """The compiled program's text; None if none was stored, or it cannot be read."""
+        if self._directory is None:
+            return None
+        try:
+            return gzip.decompress((self._directory / f"{key}.hlo.gz").read_bytes()).decode()
+        except (OSError, EOFError, zlib.error):
+            return None
+
+    def write(self, key: str, result: dict[str, Any], text: str = "") -> None:
+        """Stores a result, and the compiled program's text if there is one."""
         if self._directory is None:
             return
         self._directory.mkdir(parents=True, exist_ok=True)
-        partial = self._directory / f"{key}.partial-{os.getpid()}"
-        partial.write_text(json.dumps(result))
-        partial.replace(self._directory / f"{key}.json")
+        files = [(f"{key}.hlo.gz", gzip.compress(text.encode()))] if text else []
+        for name, content in [*files, (f"{key}.json", json.dumps(result).encode())]:
+            partial = self._directory / f"{name}.partial-{os.getpid()}"
+            partial.write_bytes(content)
+            partial.replace(self._directory / name)

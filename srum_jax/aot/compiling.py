@@ -103,15 +103,30 @@ def compile_program(request: CompileRequest, cache: epath.PathLike | None, *, ni
       CompileError: the compiler failed.
     """
     asked = {"request": request.to_json(), "cache": None if cache is None else str(cache)}
-    command = [sys.executable, "-m", "srum_jax.aot.worker", json.dumps(asked)]
-    if nice:
-        command = ["nice", "-n", str(nice), *command]
+    answer = run_worker("srum_jax.aot.worker", json.dumps(asked), f"{request.program} for {request.topology}", nice)
+    return CompileResult(**answer)
+
+
+def run_worker(module: str, request: str, what: str, nice: int = 0) -> dict[str, Any]:
+    """Runs a module with a request as its argument, and reads its answer.
+
+    Args:
+      module: prints its answer, one line of JSON, last.
+      request: JSON.
+      what: is compiled, for messages.
+      nice: by how much the process gives way to others.
+
+    Raises:
+      CompileRequestError: the answer is that the request cannot be met.
+      CompileError: the process ended without an answer.
+    """
+    command = [*(["nice", "-n", str(nice)] if nice else []), sys.executable, "-m", module, request]
     done = subprocess.run(command, capture_output=True, text=True)
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError) as error:
-        raise CompileError(f"{request.program} for {request.topology}: the compiling process ended with code "
-                           f"{done.returncode}. Its last words:\n{done.stderr[-2000:]}") from error
+        raise CompileError(f"{what}: the compiling process ended with code {done.returncode}. Its last words:\n"
+                           f"{done.stderr[-2000:]}") from error
     if "bad_request" in answer:
         raise CompileRequestError(answer["bad_request"])
-    return CompileResult(**answer)
+    return answer

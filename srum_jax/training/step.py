@@ -101,10 +101,10 @@ def make_step(
     return step
 
 
-def compile_step(
+def lower_step(
     step: Step, state: TrainState, frozen: nnx.State, batch: PackedBatch, mesh: Mesh
-) -> jax.stages.Compiled:
-    """Compiles the step ahead of its first batch; the state is donated and keeps its layout.
+) -> jax.stages.Lowered:
+    """The step for the compiler; the state is donated and keeps its layout.
 
     Args:
       step: see `make_step`.
@@ -114,8 +114,16 @@ def compile_step(
     shardings = state_shardings(state)
     everywhere = NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
-        jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, everywhere))
-        return jitted.lower(state, frozen, batch).compile()
+        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, everywhere)).lower(state, frozen, batch)
+
+
+def compile_step(
+    step: Step, state: TrainState, frozen: nnx.State, batch: PackedBatch, mesh: Mesh
+) -> jax.stages.Compiled:
+    """Compiles the step ahead of its first batch; arguments as for `lower_step`."""
+    lowered = lower_step(step, state, frozen, batch, mesh)
+    with jax.set_mesh(mesh):
+        return lowered.compile()
 
 
 def _micro_batches(x: jax.Array, count: int) -> jax.Array:

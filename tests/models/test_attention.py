@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from srum_jax.models.bagel.compute import REMAT_POLICIES
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.splash_attention import splash_attention
@@ -62,8 +63,8 @@ def test_chunked_attention_equals_dense_attention_and_so_do_its_gradients(block)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mesh_shape", [None, (2, 2, 2, 1), (1, 2, 2, 2)])
-def test_the_tpu_kernel_interpreted_equals_dense_attention_on_and_off_a_mesh(mesh_shape):
+@pytest.mark.parametrize("mesh_shape, prefix", [(None, 0), (None, 40), ((2, 2, 2, 1), 0), ((1, 2, 2, 2), 40)])
+def test_the_tpu_kernel_interpreted_equals_dense_attention_on_and_off_a_mesh(mesh_shape, prefix):
     rows, length = 4, 200  # not a multiple of the block
     tokens = random_stream(np.random.default_rng(2), rows, length)
     inputs = qkv(rows, length, head_dim=128)
@@ -76,10 +77,35 @@ def test_the_tpu_kernel_interpreted_equals_dense_attention_on_and_off_a_mesh(mes
         return jax.jit(jax.value_and_grad(value, argnums=1))
 
     dense = loss(lambda t: make_attention(t, t, "dense", 128))(tokens, inputs)
-    kernel = loss(lambda t: splash_attention(t, t, 128, interpret=True))
+    kernel = loss(lambda t: splash_attention(t, t, 128, prefix=prefix, interpret=True))
     if mesh_shape is None:
         splash = kernel(tokens, inputs)
     else:
         with jax.set_mesh(mesh_of(*mesh_shape)):
             splash = kernel(tokens, inputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5, rtol=1e-5), dense, splash)
+
+
+@pytest.mark.parametrize("remat, runs", [("full", 2), ("attention", 1)])
+def test_what_is_kept_of_attention_spares_the_backward_pass_the_forward_kernel(remat, runs):
+    tokens = random_stream(np.random.default_rng(3), 1, 256)
+    attention = splash_attention(tokens, tokens, 128, interpret=True)
+
+    def loss(inputs):
+        return jnp.sum(jnp.sin(jax.checkpoint(attention, policy=REMAT_POLICIES[remat])(*inputs)))
+
+    text = str(jax.make_jaxpr(jax.grad(loss))(qkv(1, 256, head_dim=128)))
+    assert text.count("name=splash_mha_fwd") == runs
+
+
+@pytest.mark.parametrize("route", ["dense", "chunked"])
+@pytest.mark.parametrize("remat", ["full", "attention", "dots"])
+def test_remat_changes_no_gradient(route, remat):
+    tokens = random_stream(np.random.default_rng(4), 1, 32)
+    attention = make_attention(tokens, tokens, route, 16)
+
+    def gradient(function):
+        return jax.grad(lambda inputs: jnp.sum(jnp.sin(function(*inputs))))(qkv(1, 32))
+
+    kept = gradient(jax.checkpoint(attention, policy=REMAT_POLICIES[remat]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradient(attention), kept)

@@ -5,6 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from srum_jax.models.layers.splash_attention import CHECKPOINT_NAME
+
 ATTENTION_NAMES = ("dense", "chunked", "splash")
 
 # What the backward pass may keep of a layer's forward pass. "attention" keeps the attended values, the one part
@@ -13,7 +15,7 @@ REMAT_POLICIES = {
     "none": None,
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "attention": jax.checkpoint_policies.save_only_these_names("attended"),
+    "attention": jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
 }
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
 from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import LanguageConfig
@@ -124,7 +123,6 @@ class MixtureLayer(nnx.Module):
 
     def after_attention(self, x: Hidden, attended: jax.Array, tap: Tap | None = None) -> Hidden:
         """The rest of the layer, given what all tokens attended to, [B, S, N, H]."""
-        attended = checkpoint_name(attended, "attended")
         num_und = x.und.shape[1]
         branch = Hidden(
             self.und.attention_output(attended[:, :num_und]), self.gen.attention_output(attended[:, num_und:])

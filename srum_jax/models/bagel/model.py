@@ -164,7 +164,7 @@ class Bagel(nnx.Module):
         tokens = concatenate(streams)
         num_und = und.shape[1]
         rotary = Rotary.of(tokens.position, num_und, self.config.llm)
-        attention = make_attention(tokens, tokens, compute.attention, compute.attention_block)
+        attention = make_attention(tokens, tokens, compute.attention, compute.attention_block, prefix=num_und)
         if tap is not None:
             tap("packed_sequence", Hidden(und, gen))
         hidden = self.llm(Hidden(und, gen), rotary, attention, compute, tap)

@@ -7,16 +7,19 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from srum_jax.models.layers.attention_mask import allowed
-from srum_jax.models.layers.splash_attention import splash_attention
+from srum_jax.models.layers.splash_attention import CHECKPOINT_NAME, splash_attention
 from srum_jax.models.layers.token_stream import TokenStream
 
 # (queries [B, Sq, N, H], keys [B, Sk, K, H], values [B, Sk, K, H]) -> [B, Sq, N, H]
 Attention = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
-def make_attention(query: TokenStream, key: TokenStream, implementation: str, block: int) -> Attention:
+def make_attention(
+    query: TokenStream, key: TokenStream, implementation: str, block: int, *, prefix: int = 0
+) -> Attention:
     """Attention for one fixed layout of tokens; whatever all layers share is computed here, once.
 
     Query head j reads key/value head `j // (N / K)`; scores are scaled by `H ** -0.5`; softmax is float32.
@@ -26,13 +29,16 @@ def make_attention(query: TokenStream, key: TokenStream, implementation: str, bl
       implementation: "dense" holds all scores at once; "chunked" those of `block` queries, recomputed in the
         backward pass; "splash" is the TPU kernel, which skips blocks that the mask empties.
       block: tokens per block of the latter two.
+      prefix: tokens at the beginning, of queries and keys alike, that the kernel puts in no block with the others; it
+        changes speed alone.
     """
     if implementation == "splash":
-        return splash_attention(query, key, block)
+        return splash_attention(query, key, block, prefix=prefix)
     if implementation == "chunked":
-        return _chunked(query, key, block)
+        chunked = _chunked(query, key, block)
+        return lambda q, k, v: checkpoint_name(chunked(q, k, v), CHECKPOINT_NAME)
     mask = allowed(query, key)[:, None]
-    return lambda q, k, v: jax.nn.dot_product_attention(q, k, v, mask=mask)
+    return lambda q, k, v: checkpoint_name(jax.nn.dot_product_attention(q, k, v, mask=mask), CHECKPOINT_NAME)
 
 
 def _chunked(query: TokenStream, key: TokenStream, block: int) -> Attention:

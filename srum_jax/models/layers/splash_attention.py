@@ -10,6 +10,9 @@ from jax.sharding import PartitionSpec
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import TokenStream
 
+# What rematerialisation may keep of attention: the attended values and, of this kernel, its normaliser too, so that
+# the backward pass need not run it again.
+CHECKPOINT_NAME = "attended"
 _ROWS = ("data", "fsdp")
 # A kernel's block tables have no common layout, but each device needs only those of its own rows and queries: they
 # are stacked along the leading axis when they leave the devices, and split the same way when they return.
@@ -17,17 +20,19 @@ _PER_DEVICE = PartitionSpec((*_ROWS, "seq"))
 
 
 def splash_attention(
-    query: TokenStream, key: TokenStream, block: int, interpret: bool = False
+    query: TokenStream, key: TokenStream, block: int, prefix: int = 0, interpret: bool = False
 ) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
     """Builds the kernel of every row from its mask and returns the attention over it.
 
-    The kernel skips blocks in which no query may see a key. Tokens are padded to a multiple of the block. Under a
-    mesh, rows stay where they are; queries stay on their `seq` shard while the few key/value heads are gathered;
-    heads are split over `tensor`.
+    The kernel skips blocks in which no query may see a key. Tokens are padded to a multiple of the block, the prefix by
+    itself: a large image behind it then begins and ends with a block, and fewer blocks have to be visited. Under a
+    mesh, rows stay where they are; queries stay on their `seq` shard while the few key/value heads are gathered; heads
+    are split over `tensor`.
 
     Args:
       query, key: fields int32 [B, Sq] and [B, Sk].
       block: tokens per block, for queries and keys alike; a multiple of 128 on a TPU.
+      prefix: tokens at the beginning, of queries and keys alike, that share no block with the others.
       interpret: run the kernel without a TPU, for tests.
     """
     mesh = jax.sharding.get_abstract_mesh()
@@ -51,12 +56,22 @@ def splash_attention(
             attend, in_specs=(_PER_DEVICE, query_heads, key_heads, key_heads), out_specs=query_heads, check_vma=False
         )
 
+    gap = -prefix % block
+
+    def spread(x: jax.Array, multiple: int, value: int = 0) -> jax.Array:
+        if gap:
+            x = jnp.concatenate([_pad(x[:, :prefix], block, value), x[:, prefix:]], axis=1)
+        return _pad(x, multiple, value)
+
     kernels = build(
-        jax.tree.map(lambda x: _pad(x, query_multiple, -1), query), jax.tree.map(lambda x: _pad(x, block, -1), key)
+        jax.tree.map(lambda x: spread(x, query_multiple, -1), query), jax.tree.map(lambda x: spread(x, block, -1), key)
     )
 
     def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        return attend(kernels, _pad(q, query_multiple), _pad(k, block), _pad(v, block))[:, :query_length]
+        out = attend(kernels, spread(q, query_multiple), spread(k, block), spread(v, block))
+        if gap:
+            out = jnp.concatenate([out[:, :prefix], out[:, prefix + gap :]], axis=1)
+        return out[:, :query_length]
 
     return attention
 
@@ -65,7 +80,8 @@ def _kernel(mask: jax.Array, block: int, interpret: bool) -> splash.SplashAttent
     # Eight sizes: query, key, key at a time in the compute loop; the same three and two more in the backward pass.
     sizes = splash.BlockSizes(block, block, block, block, block, block, block, block)
     kernel = splash.make_splash_mha(
-        mask[None], block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+        mask[None], block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret,
+        residual_checkpoint_name=CHECKPOINT_NAME,
     )
     # With a traced mask this flag becomes an array, and the kernel then branches on it in Python.
     infos = (kernel.fwd_mask_info, kernel.dq_mask_info, kernel.dkv_mask_info)

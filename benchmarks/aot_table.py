@@ -1,0 +1,222 @@
+"""What a train step needs on slices of every kind of TPU, compiled without having one: the tables of the documentation.
+
+  python -m benchmarks.aot_table --docs docs/what_fits_where.md
+  python -m benchmarks.aot_table --docs docs/what_fits_where.md --runs v5p-64,v6e-256
+  python -m benchmarks.aot_table --docs docs/what_fits_where.md --runs none
+
+Runs `srum_jax.compile` for each slice, and writes the tables anew after each. A report of every run is kept
+(--reports), and so is every compiled program (srum_jax.compile --cache): the command goes on where it was interrupted,
+compiles again only what has changed, and shows runs that --runs leaves out as they were found before. From nothing, all
+runs take hours on two CPU cores.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+
+from benchmarks.doc_section import command_line, replace_section
+from srum_jax.aot.step_roofline import ASSUMPTIONS
+from srum_jax.aot.training_report import mesh_text
+
+DEFAULT_REPORTS = "~/.cache/srum_jax/aot_table"
+_NOT_YET = "not compiled yet"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One line of a table."""
+
+    name: str  # for --runs; v5p is counted in TensorCores, as its accelerator types are
+    topology: str
+    mesh: str
+    experiment: str = "bagel_cot"
+    slices: int = 1
+    settings: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of `srum_jax.compile`."""
+        sets = [argument for setting in self.settings for argument in ("--set", setting)]
+        return ["--experiment", self.experiment, "--topology", self.topology, "--mesh", self.mesh, "--slices",
+                str(self.slices), *sets]
+
+
+FULL = (
+    Run("v5p-64", "v5p:2x4x4", "data=2,fsdp=16"),
+    Run("v6e-256", "v6e:16x16", "data=8,fsdp=32"),
+    Run("v5p-128", "v5p:4x4x4", "data=2,fsdp=32"),
+    Run("v5p-16", "v5p:2x2x2", "fsdp=8"),
+    Run("v5p-256", "v5p:4x4x8", "data=4,fsdp=32"),
+    Run("v6e-64", "v6e:8x8", "data=2,fsdp=32"),
+    Run("v5e-256", "v5e:16x16", "data=8,fsdp=32"),
+    Run("16 x v6e-256", "v6e:16x16", "data=128,fsdp=32", slices=16),
+)
+SMALLEST = (
+    Run("v5p-8", "v5p:2x2x1", "fsdp=4"),
+    Run("v6e-16", "v6e:4x4", "fsdp=16"),
+    Run("v6e-8", "v6e:2x4", "fsdp=8"),
+    Run("v5e-32", "v5e:4x8", "fsdp=32"),
+)
+LORA = (
+    Run("LoRA v5e-8", "v5e:2x4", "fsdp=8", "bagel_lora"),
+    Run("LoRA v6e-4", "v6e:2x2", "fsdp=4", "bagel_lora"),
+    Run("LoRA v5p-8", "v5p:2x2x1", "fsdp=4", "bagel_lora"),
+)
+REMAT = tuple(
+    Run(f"remat {policy}", "v5p:4x4x4", "data=2,fsdp=32", settings=(f"compute.remat={policy}",))
+    for policy in ("full", "attention", "dots", "none")
+)
+RUNS = {run.name: run for run in (*FULL, *SMALLEST, *LORA, *REMAT)}
+
+Reports = dict[str, dict[str, Any]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.aot_table", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--docs", metavar="FILE", help="page whose section aot_table is replaced")
+    parser.add_argument("--runs", default=",".join(RUNS), metavar="NAME,...",
+                        help="which are compiled, in this order; 'none' only writes the tables (default: %(default)s)")
+    parser.add_argument("--reports", default=DEFAULT_REPORTS, metavar="DIR",
+                        help="one JSON file for each run (default: %(default)s)")
+    parser.add_argument("--cache", help="see srum_jax.compile")
+    parser.add_argument("--nice", default="10", help="by how much compilation gives way to others (default: 10)")
+    args = parser.parse_args(argv)
+    names = [] if args.runs == "none" else args.runs.split(",")
+    if unknown := [name for name in names if name not in RUNS]:
+        parser.error(f"--runs: expected some of {', '.join(RUNS)}, or none; found {unknown[0]!r}.")
+    folder = epath.Path(os.path.expanduser(args.reports))
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = ["--nice", args.nice, *(["--cache", args.cache] if args.cache else [])]
+    failed = []
+    for name in names:
+        if not _compile(RUNS[name], _report_file(folder, name), shared):
+            failed.append(name)
+        _write(args.docs, tables(_reports(folder), command_line("benchmarks.aot_table", _without_runs(argv))))
+    text = tables(_reports(folder), command_line("benchmarks.aot_table", _without_runs(argv)))
+    _write(args.docs, text)
+    print(text)
+    if failed:
+        print(f"the compiler failed for {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def tables(reports: Reports, command: str) -> str:
+    """The section of the documentation.
+
+    Args:
+      reports: of `srum_jax.compile --json`, by name of the run; runs without one are said not to be compiled.
+      command: that makes it.
+    """
+    return "\n\n".join([
+        f"`{command}`",
+        "### All weights trained",
+        _table(FULL, reports),
+        "### Does the time go into compute? Estimated seconds of a step",
+        _times((*FULL, *LORA), reports),
+        "### The smallest slices",
+        _table(SMALLEST, reports),
+        "### LoRA on the generation expert",
+        _table(LORA, reports),
+        "### What the backward pass keeps",
+        _table(REMAT, reports, remat=True),
+        ASSUMPTIONS,
+    ])
+
+
+def _compile(run: Run, report: epath.Path, shared: list[str]) -> bool:
+    """Whether the compiler could say something."""
+    partial = report.with_name(f"{report.name}.partial")
+    partial.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "srum_jax.compile", *run.arguments, *shared, "--json", str(partial)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL)
+    if done.returncode > 1:
+        raise SystemExit(done.returncode)
+    if not partial.exists():
+        return False
+    partial.replace(report)
+    return True
+
+
+def _report_file(folder: epath.Path, name: str) -> epath.Path:
+    return folder / f"{name.replace(' ', '_')}.json"
+
+
+def _reports(folder: epath.Path) -> Reports:
+    files = {name: _report_file(folder, name) for name in RUNS}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+def _write(page: str | None, text: str) -> None:
+    if page:
+        replace_section(page, "aot_table", text)
+
+
+def _without_runs(argv: Sequence[str]) -> list[str]:
+    """The command that makes the whole section: without the choice of runs, and where reports lie."""
+    kept, skip = [], False
+    for argument in argv:
+        named = argument in ("--runs", "--reports")
+        if not skip and not named and not argument.startswith(("--runs=", "--reports=")):
+            kept.append(argument)
+        skip = named
+    return kept
+
+
+def _table(runs: Sequence[Run], reports: Reports, *, remat: bool = False) -> str:
+    lines = [
+        f"| {'remat' if remat else 'slice'} | topology | chips | mesh | rows | arguments | temporaries | needed GiB | "
+        "of | fits | compiled TFLOP a chip | of model FLOPs | padding |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        slices = "" if run.slices == 1 else f"{run.slices} x "
+        place = f"| {run.name.removeprefix('remat ')} | {slices}{run.topology} |"
+        report = reports.get(run.name)
+        if report is None:
+            lines.append(f"{place} {_NOT_YET} |" + " |" * 10)
+            continue
+        memory = report["gib_per_chip"]
+        cells = [str(report["chips"]), mesh_text(report), str(report["rows"])]
+        if report["refusal"]:
+            cells += ["-", "-", "more than there is", f"{memory['limit']:.2f}", "**no**", "-", "-"]
+        else:
+            cells += [f"{memory[name]:.2f}" for name in ("arguments", "temporaries", "needed", "limit")]
+            cells += ["yes" if report["fits"] else "**no**",
+                      f"{report['compiled_flops'] / report['chips'] / 1e12:,.0f}", f"{report['flops_ratio']:.3f}"]
+        lines.append(f"{place} {' | '.join([*cells, format(report['padding'], '.1%')])} |")
+    return "\n".join(lines)
+
+
+def _times(runs: Sequence[Run], reports: Reports) -> str:
+    kinds = ("all-gather", "reduce-scatter", "all-reduce", "between slices")
+    lines = [
+        f"| slice | compute | memory | {' | '.join(kinds)} | other | longest | not hidden | at least s | MFU at most | "
+        "exposed s | MFU |",
+        "|---" * (len(kinds) + 10) + "|",
+    ]
+    for run in runs:
+        report = reports.get(run.name)
+        if report is None or report["refusal"]:
+            continue
+        time, seconds = report["estimate"], report["estimate"]["seconds"]
+        other = sum(value for name, value in seconds.items() if name not in ("compute", "memory", *kinds))
+        values = [seconds["compute"], seconds["memory"], *(seconds.get(kind, 0.0) for kind in kinds), other]
+        cells = [run.name, *(f"{value:.3f}" for value in values), time["bound"], f"{time['waiting_seconds']:.3f}",
+                 f"{time['at_least_seconds']:.3f}", f"{time['mfu_at_most']:.0%}", f"{time['exposed_seconds']:.3f}",
+                 f"{time['mfu_exposed']:.0%}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

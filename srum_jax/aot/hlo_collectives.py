@@ -1,0 +1,181 @@
+"""Exchanges between chips in a compiled program: what, how much, how often, over which chips, and what hides them.
+
+An exchange is hidden where the program computes while it runs: between its start and its end, or in one fusion with it.
+One that is neither makes the chip wait.
+"""
+
+import collections
+import dataclasses
+import math
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from srum_jax.aot.hlo_program import Op, Program, arrays, num_bytes
+
+KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
+         "collective-broadcast")
+_FUSED_SCATTER = "all-reduce-scatter"  # fusions whose all-reduce leaves each chip its share alone
+_COMPUTE = ("dot", "convolution")
+_KERNEL = '"tpu_custom_call"'
+_AXES = re.compile(r"'([^']+)'=(\d+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """One instruction that exchanges data. Bytes are those of one chip and one execution."""
+
+    kind: str  # of KINDS
+    name: str
+    num_bytes: int  # of the whole array: gathered, before it is scattered, or reduced
+    received_bytes: float  # that a ring brings to a chip
+    group: int  # chips that take part together
+    over: tuple[str, ...]  # mesh axes along which they lie
+    crosses_slices: bool
+    executions: int
+    in_loop: bool
+    hidden: bool
+    where: str  # the operation of the model that it comes from
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshOfChips:
+    """How chips are numbered in a program: along the mesh's axes, the last one fastest."""
+
+    axes: dict[str, int]
+    num_slices: int = 1
+
+    @property
+    def size(self) -> int:
+        """All chips."""
+        return math.prod(self.axes.values())
+
+    def over(self, group: np.ndarray) -> tuple[str, ...]:
+        """Axes along which the chips of a group differ."""
+        places = np.unravel_index(group, tuple(self.axes.values()))
+        return tuple(name for name, place in zip(self.axes, places, strict=True) if len(np.unique(place)) > 1)
+
+    def crosses_slices(self, group: np.ndarray) -> bool:
+        """Whether a group has chips of several slices, which are the outermost part of the mesh."""
+        return len(np.unique(group // (self.size // self.num_slices))) > 1
+
+
+def collectives(program: Program, chips: MeshOfChips) -> list[Collective]:
+    """All exchanges that run at least once; those that only wait for an end that began elsewhere count once."""
+    hiding = _fusions_that_hide(program)
+    found = []
+    for computation, ops in program.computations.items():
+        times = program.executions[computation]
+        if not times:
+            continue
+        scatter = computation.startswith(_FUSED_SCATTER)
+        for place, op in enumerate(ops):
+            kind = op.operation.removesuffix("-start")
+            if kind not in KINDS:
+                continue
+            kind = "reduce-scatter" if scatter and kind == "all-reduce" else kind
+            hidden = computation in hiding or (op.operation.endswith("-start") and _computes_until_done(
+                program, ops[place + 1:], op.name))
+            found.append(_collective(program, computation, op, kind, chips, times, hidden))
+    return found
+
+
+def _collective(program: Program, computation: str, op: Op, kind: str, chips: MeshOfChips, times: int,
+                hidden: bool) -> Collective:
+    group = _first_group(op, chips)
+    size = _whole_bytes(program, computation, op, kind)
+    share = (len(group) - 1) / len(group)
+    received = size * {"all-reduce": 2 * share, "collective-permute": 1.0}.get(kind, share)
+    origin = re.search(r'op_name="([^"]*)"', op.attributes)
+    return Collective(kind, op.name, size, received, len(group), chips.over(group), chips.crosses_slices(group), times,
+                      program.in_loop(computation), hidden, origin[1] if origin else "")
+
+
+def _whole_bytes(program: Program, computation: str, op: Op, kind: str) -> int:
+    results = [num_bytes(*array) for array in arrays(op.result)]
+    operands = [program.operand(computation, op, index) for index in range(len(op.operands))]
+    given = [num_bytes(*array) for operand in operands if operand is not None for array in arrays(operand.result)]
+    if kind in ("reduce-scatter", "collective-permute"):
+        return sum(given)
+    if kind == "all-gather" and op.operation.endswith("-start"):
+        return max(sum(results) - sum(given), 0)  # a start's result lists its operands too
+    return sum(results) if not op.operation.endswith("-start") else sum(given)
+
+
+def _first_group(op: Op, chips: MeshOfChips) -> np.ndarray:
+    """Numbers of the chips that exchange with each other, of the first such group."""
+    text = op.attributes
+    if found := re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", text):
+        return np.array(sorted({int(found[1]), int(found[2])}))
+    if found := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
+        return np.array([int(number) for number in found[1].split(",")])
+    if found := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
+        return _numbered(found[2], found[3]).reshape(_sizes(found[1]))[0]
+    if found := re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? "
+                          r"\{([^}]*)\}", text):
+        sizes = [(name, int(size)) for name, size in _AXES.findall(found[1])]
+        grid = _numbered(found[2], found[3]) if found[2] else np.arange(math.prod(size for _, size in sizes))
+        grid = grid.reshape([size for _, size in sizes])
+        taken = set(re.findall(r"'([^']+)'", found[4]))
+        return grid[tuple(slice(None) if name in taken else 0 for name, _ in sizes)].reshape(-1)
+    return np.arange(chips.size)
+
+
+def _numbered(sizes: str, order: str | None) -> np.ndarray:
+    grid = np.arange(math.prod(_sizes(sizes))).reshape(_sizes(sizes))
+    return (grid.transpose(_sizes(order)) if order else grid).reshape(-1)
+
+
+def _sizes(text: str) -> list[int]:
+    return [int(size) for size in text.split(",")]
+
+
+def _fusions_that_hide(program: Program) -> set[str]:
+    """Computations whose exchanges are hidden: fusions that compute too, and those that others compute beside."""
+    hiding = set()
+    for ops in program.computations.values():
+        for place, op in enumerate(ops):
+            called = op.attribute("calls")
+            if called not in program.computations or called.startswith(_FUSED_SCATTER):
+                continue
+            beside = _begins(op) and _computes_until_done(program, ops[place + 1:], op.name)
+            if beside or any(_is_compute(inner) for inner in program.computations[called]):
+                hiding.add(called)
+    return hiding
+
+
+def _begins(op: Op) -> bool:
+    """Whether a call returns before what it calls has ended."""
+    return op.operation == "async-start" or op.name.startswith("async-collective-start")
+
+
+def _is_compute(op: Op) -> bool:
+    return op.operation in _COMPUTE or (op.operation == "custom-call" and _KERNEL in op.attributes)
+
+
+def _computes_until_done(program: Program, later: Iterable[Op], started: str) -> bool:
+    for op in later:
+        if started in op.operands and ("-done" in op.operation or "-done" in op.name):
+            return False
+        if _is_compute(op) or op.operation == "while" or any(
+                _is_compute(inner) for called in op.called for inner in program.computations.get(called, ())):
+            return True
+    return False
+
+
+def summary(found: Iterable[Collective]) -> list[dict]:
+    """Exchanges of one kind, size and place together, those that move most first; plain values."""
+    groups: dict[tuple, list[Collective]] = collections.defaultdict(list)
+    for one in found:
+        groups[one.kind, one.num_bytes, one.group, one.over, one.crosses_slices, one.in_loop, one.hidden].append(one)
+    rows = []
+    for (kind, size, group, over, crosses, in_loop, hidden), members in groups.items():
+        executions = sum(one.executions for one in members)
+        rows.append({
+            "kind": kind, "bytes": size, "instructions": len(members), "executions": executions, "group": group,
+            "over": list(over), "crosses_slices": crosses, "in_loop": in_loop, "hidden": hidden,
+            "received_bytes": sum(one.received_bytes * one.executions for one in members),
+            "where": sorted({one.where for one in members})[0],
+        })
+    return sorted(rows, key=lambda row: -row["received_bytes"])

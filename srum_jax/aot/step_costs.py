@@ -1,0 +1,115 @@
+"""What a train step ought to cost, from a full row of the recipe's data, and what its attention kernels do cost.
+
+The row is made by the pipeline's own packing: as many samples as the recipe packs, each with a prompt of a given length
+and an image that fills the canvas, none of them dropped.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from srum_jax.aot.hlo_costs import Kernel
+from srum_jax.data.packing import RowBuilder, stack_rows
+from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.position_ids import position_ids
+from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.layers.attention_mask import allowed
+from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.training.flops import PackCounts, count_pack
+
+PROMPT_TOKENS = 26  # of 20 words; SRUM's prompts have about as many
+
+# Matrix products over all visited (query, key) pairs: scores and values forward; backward the scores again, then the
+# gradients of the probabilities and of queries, or of the probabilities, keys and values.
+_KERNEL_PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
+
+
+@dataclasses.dataclass(frozen=True)
+class RowStatistics:
+    """Of one full row."""
+
+    counts: PackCounts
+    slots: int  # of its buffers, text, ViT and latent together
+    visited_blocks: int  # by the attention kernel on the chip that visits most; 0 for other routes
+    block: int
+
+    @property
+    def padding(self) -> float:
+        """Share of slots that hold no token."""
+        return 1 - (self.counts.und_tokens + self.counts.gen_tokens) / self.slots
+
+
+def full_row(data: DataConfig, config: BagelConfig, prompt_tokens: int) -> PackedBatch:
+    """One row [1, ...] of NumPy arrays.
+
+    Raises:
+      CapacityError: the samples do not fit into a row.
+    """
+    width, height = data.transform.target_size(data.image_width, data.image_height)
+    grid = (height // config.latent_stride, width // config.latent_stride)
+    plan = (
+        TextItem(ids=[0] * prompt_tokens),
+        LatentItem(pixels=np.zeros((height, width, 3), np.uint8), grid=grid, loss=True,
+                   position_ids=position_ids(*grid, config.max_latent_size, config.interpolate_pos)),
+    )
+    sample: PackedSample = pack_sample(plan, config.special_tokens, Dropout(), np.random.default_rng(0))
+    builder = RowBuilder(data.row_capacity(config))
+    for _ in range(data.samples_per_row):
+        builder.add(sample)
+    return stack_rows([builder.finish()])
+
+
+def row_statistics(row: PackedBatch, block: int, seq: int = 1) -> RowStatistics:
+    """Counts a row.
+
+    Args:
+      row: see `full_row`.
+      block: tokens per block of the attention kernel; 0 for other routes.
+      seq: parts into which the queries of a row are split.
+    """
+    slots = sum(stream.sample.shape[1] for stream in (row.text, row.vit, row.latent))
+    return RowStatistics(count_pack(row), slots, visited_blocks(row, block, seq) if block else 0, block)
+
+
+def visited_blocks(row: PackedBatch, block: int, seq: int) -> int:
+    """Blocks with an allowed pair, of the part of the queries that has most; tokens lie as in `splash_attention`."""
+    und, gen = (_joined(streams) for streams in ([row.text, row.vit], [row.latent]))
+    key = _padded(_joined([_padded(und, block), gen]), block)
+    query = _padded(key, block * seq)
+    mask = allowed(_only_row(query), _only_row(key))
+    blocks = mask.reshape(seq, -1, block, mask.shape[1] // block, block).any(axis=(2, 4))
+    return int(blocks.sum(axis=(1, 2)).max())
+
+
+def attention_flops(kernels: list[Kernel], config: BagelConfig, row: RowStatistics) -> tuple[float, list[str]]:
+    """FLOPs of all calls of the attention kernels on one chip, and the names of kernels that are not known."""
+    total, unknown = 0.0, []
+    head_dim = config.llm.head_dim
+    for kernel in kernels:
+        products = next((count for name, count in _KERNEL_PRODUCTS.items() if kernel.name.startswith(name)), None)
+        heads = next((shape[0] for shape in kernel.operands if len(shape) == 3 and shape[2] == head_dim), None)
+        if products is None or heads is None:
+            unknown.append(kernel.name)
+            continue
+        total += kernel.executions * products * 2.0 * heads * row.visited_blocks * row.block**2 * head_dim
+    return total, unknown
+
+
+def scaled(counts: PackCounts, rows: int) -> PackCounts:
+    """The counts of a batch of equal rows."""
+    return PackCounts(*(rows * value for value in dataclasses.astuple(counts)))
+
+
+def _joined(streams: list[TokenStream]) -> TokenStream:
+    return jax.tree.map(lambda *fields: np.concatenate(fields, axis=-1), *streams)
+
+
+def _padded(stream: TokenStream, multiple: int) -> TokenStream:
+    return jax.tree.map(lambda x: np.pad(x, ((0, 0), (0, -x.shape[1] % multiple)), constant_values=-1), stream)
+
+
+def _only_row(stream: TokenStream) -> TokenStream:
+    return jax.tree.map(lambda x: x[0], stream)
