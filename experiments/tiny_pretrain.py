@@ -22,7 +22,6 @@ from flax import nnx
 from srum_jax.data.atomic_file import write_json
 from srum_jax.inference.pipeline import Pipeline
 from srum_jax.models.bagel.model import Bagel
-from srum_jax.models.layers.patchify import patchify
 from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.base import RECIPE
 from srum_jax.worlds.shapes.base_files import trained_base_config
@@ -182,16 +181,7 @@ class Run:
 
     def _latents_of(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
         """Compiled: pictures uint8 [B, S, S, 3] and a key to latent tokens float32 [B, C, P]."""
-        encoder, scale, shift = self.encoder()
-        deviation = float(np.exp(ae.LOGVAR / 2))
-
-        def latents_of(pictures: jax.Array, key: jax.Array) -> jax.Array:
-            means = encoder.means(ae.unit_range(pictures))
-            latent = scale * (means + deviation * jax.random.normal(key, means.shape) - shift)
-            tokens = patchify(latent, self.config.latent_patch_size)
-            return tokens.reshape(len(tokens), -1, tokens.shape[-1])
-
-        return jax.jit(latents_of)
+        return ae.make_latents_of(*self.encoder(), self.config.latent_patch_size)
 
     def export(self) -> None:
         """Puts the parts together, writes the checkpoint, and measures it."""

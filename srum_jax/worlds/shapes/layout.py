@@ -1,6 +1,7 @@
 """Puts objects into a scene so that a relation holds."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,19 +19,21 @@ from srum_jax.worlds.shapes.scene import (
 )
 
 # Lengths come in steps of 1 / 48, so that a picture of 48 pixels, the tiny model's, is exact to the pixel.
-_STEP = 1 / 48
-_CELLS = 3  # along each side of the image; an object lies in the middle of its cell
+STEP = 1 / 48
+CELLS = 3  # along each side of the image; an object lies in the middle of its cell
 _SIDES = (12, 14)  # of an object, in steps
-_SMALL, _LARGE = 10, 14  # of two objects whose sizes are compared
-_BACK, _FRONT = 20, 14  # of two objects that overlap
+SMALL, LARGE = 10, 14  # of two objects whose sizes are compared
+BACK, FRONT = 20, 14  # of two objects that overlap
 _BACK_CENTERS = (20, 24, 28)  # across and down
-_FRONT_SHIFTS = tuple((x, y) for x in (-8, 0, 8) for y in (-8, 0, 8) if (x, y) != (0, 0))
+TIDY_BACK_CENTER = 24
+FRONT_SHIFT = 8  # steps between their centers, in either direction or in both
+_FRONT_SHIFTS = tuple(place for place in itertools.product((-FRONT_SHIFT, 0, FRONT_SHIFT), repeat=2) if place != (0, 0))
 # Tidy pictures: where n objects lie, in the order in which they are named.
 _ROW, _CORNERS = ((1, 0), (1, 1), (1, 2)), ((0, 0), (0, 2), (2, 0), (2, 2))
 _TIDY_CELLS = (
     (), _ROW[1:2], _ROW[::2], _ROW, _CORNERS, (*_CORNERS[:2], (1, 1), *_CORNERS[2:]),
-    tuple((row, column) for row in (0, 2) for column in range(_CELLS)),
-    (*((0, column) for column in range(_CELLS)), (1, 1), *((2, column) for column in range(_CELLS))),
+    tuple((row, column) for row in (0, 2) for column in range(CELLS)),
+    (*((0, column) for column in range(CELLS)), (1, 1), *((2, column) for column in range(CELLS))),
 )
 _CHECK_SIZE = 128  # pixels at which the overlap of two objects is checked
 _NECK = np.ones((9, 9), bool)  # at that size; where a covered object is thinner, smaller images could split it
@@ -74,15 +77,15 @@ def lay_out(draft: Draft, rng: np.random.Generator) -> Scene:
     if pair is not None and draft.relation.kind in DEPTH_RELATIONS:
         center = rng.choice(_BACK_CENTERS, 2)
         return _overlapping(draft, pair, center, (_FRONT_SHIFTS[n] for n in rng.permutation(len(_FRONT_SHIFTS))))
-    if len(draft.objects) > _CELLS**2:
-        raise ValueError(f"a scene has at most {_CELLS**2} objects, found {len(draft.objects)}.")
+    if len(draft.objects) > CELLS**2:
+        raise ValueError(f"a scene has at most {CELLS**2} objects, found {len(draft.objects)}.")
     sides = rng.choice(_SIDES, len(draft.objects))
     places: dict[int, tuple[int, int]] = {}
     if pair is not None and draft.relation.kind in SIZE_RELATIONS:
         sides[list(pair)] = _compared_sides(draft.relation.kind, rng)
     elif pair is not None:
         places = _spatial_cells(draft.relation.kind, pair, rng)
-    cells = ((row, column) for row in range(_CELLS) for column in range(_CELLS))
+    cells = ((row, column) for row in range(CELLS) for column in range(CELLS))
     free = [cell for cell in cells if cell not in places.values()]
     order = rng.permutation(len(free))
     for number, choice in zip((n for n in range(len(draft.objects)) if n not in places), order, strict=False):
@@ -99,14 +102,14 @@ def lay_out_tidily(draft: Draft) -> Scene:
     draft = dataclasses.replace(draft, objects=tuple(sorted(draft.objects, key=lambda entry: entry.phrase)))
     pair, count = _related(draft), len(draft.objects)
     if pair is not None and draft.relation.kind in DEPTH_RELATIONS:
-        return _overlapping(draft, pair, np.array((24, 24)), reversed(_FRONT_SHIFTS))
+        return _overlapping(draft, pair, np.full(2, TIDY_BACK_CENTER), reversed(_FRONT_SHIFTS))
     if count >= len(_TIDY_CELLS):
         raise ValueError(f"a tidy scene has at most {len(_TIDY_CELLS) - 1} objects, found {count}.")
-    sides, cells = [_LARGE] * count, list(_TIDY_CELLS[count])
+    sides, cells = [LARGE] * count, list(_TIDY_CELLS[count])
     if pair is not None and draft.relation.kind in SIZE_RELATIONS:
         smaller = {"smaller than": pair[0], "larger than": pair[1]}.get(draft.relation.kind)
         if smaller is not None:
-            sides[smaller] = _SMALL
+            sides[smaller] = SMALL
     elif pair is not None:
         ends = _ROW[::2] if draft.relation.kind in ("left of", "right of") else tuple((x, y) for y, x in _ROW[::2])
         first, second = ends if draft.relation.kind in ("left of", "above") else reversed(ends)
@@ -118,8 +121,8 @@ def lay_out_tidily(draft: Draft) -> Scene:
 def _scene(draft: Draft, cells: Sequence[tuple[int, int]], sides: Sequence[int]) -> Scene:
     """Objects in the middle of their cells (row, column); sides in steps."""
     return Scene(tuple(
-        Shape(entry.shape, entry.color, entry.texture, (column + 0.5) / _CELLS, (row + 0.5) / _CELLS,
-              int(side) * _STEP)
+        Shape(entry.shape, entry.color, entry.texture, (column + 0.5) / CELLS, (row + 0.5) / CELLS,
+              int(side) * STEP)
         for entry, (row, column), side in zip(draft.objects, cells, sides, strict=True)
     ))
 
@@ -136,12 +139,12 @@ def _related(draft: Draft) -> tuple[int, int] | None:
 def _compared_sides(kind: str, rng: np.random.Generator) -> tuple[int, int]:
     if kind == "the same size as":
         return (int(rng.choice(_SIDES)),) * 2
-    return (_LARGE, _SMALL) if kind == "larger than" else (_SMALL, _LARGE)
+    return (LARGE, SMALL) if kind == "larger than" else (SMALL, LARGE)
 
 
 def _spatial_cells(kind: str, pair: tuple[int, int], rng: np.random.Generator) -> dict[int, tuple[int, int]]:
-    low, high = sorted(rng.choice(_CELLS, 2, replace=False).tolist())
-    across = int(rng.integers(_CELLS))
+    low, high = sorted(rng.choice(CELLS, 2, replace=False).tolist())
+    across = int(rng.integers(CELLS))
     first, second = (low, high) if kind in ("left of", "above") else (high, low)
     if kind in ("left of", "right of"):
         return {pair[0]: (across, first), pair[1]: (across, second)}
@@ -155,10 +158,10 @@ def _overlapping(
     front, back = pair if draft.relation.kind == "in front of" else reversed(pair)
     for shift in shifts:
         shapes = tuple(
-            Shape(entry.shape, entry.color, entry.texture, *(float(value) * _STEP for value in place), side * _STEP)
+            Shape(entry.shape, entry.color, entry.texture, *(float(value) * STEP for value in place), side * STEP)
             for entry, place, side in (
-                (draft.objects[back], center, _BACK),
-                (draft.objects[front], center + shift, _FRONT),
+                (draft.objects[back], center, BACK),
+                (draft.objects[front], center + shift, FRONT),
             )
         )
         scene = Scene(shapes)

@@ -29,6 +29,7 @@ from flax import nnx
 from srum_jax.models.bagel.config import AutoencoderConfig
 from srum_jax.models.bagel.vae import Autoencoder, Encoder, ImageDecoder
 from srum_jax.models.layers.linear import Conv
+from srum_jax.models.layers.patchify import patchify
 from srum_jax.worlds.shapes.drawing import BACKGROUND, render
 from srum_jax.worlds.shapes.varied_scenes import varied_scene
 
@@ -182,6 +183,27 @@ def make_stage(
 def _thirds(values: jax.Array) -> jax.Array:
     """Brings the three colours of each pixel to an axis of their own."""
     return values.reshape(*values.shape[:-1], -1, 3)
+
+
+def make_latents_of(
+    encoder: EncoderStage, scale: float, shift: float, patch_size: int
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Compiled: pictures uint8 [B, S, S, 3] and a key to latent tokens float32 [B, C, P], sampled from the posterior.
+
+    Args:
+      encoder: trained.
+      scale, shift: of the latents.
+      patch_size: latent cells of a token, along each side.
+    """
+    deviation = float(np.exp(LOGVAR / 2))
+
+    def latents_of(pictures: jax.Array, key: jax.Array) -> jax.Array:
+        means = encoder.means(unit_range(pictures))
+        latent = scale * (means + deviation * jax.random.normal(key, means.shape) - shift)
+        tokens = patchify(latent, patch_size)
+        return tokens.reshape(len(tokens), -1, tokens.shape[-1])
+
+    return jax.jit(latents_of)
 
 
 def moving_average(average: nnx.State, new: nnx.State, step: jax.Array, keep: float) -> nnx.State:

@@ -102,11 +102,18 @@ def flat_model(config: BagelConfig, seed: int) -> Bagel:
 
 def flow_matching_loss(model: Bagel, batch: PackedBatch, latent: jax.Array, key: jax.Array) -> jax.Array:
     """Mean of |v - (eps - x0)|^2, and cross entropy where texts are to be predicted; float32 []."""
-    loss, _ = loss_of_latents(
+    return loss_and_parts(model, batch, latent, key)[0]
+
+
+def loss_and_parts(
+    model: Bagel, batch: PackedBatch, latent: jax.Array, key: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`flow_matching_loss`, and its two parts by name."""
+    loss, sums = loss_of_latents(
         model, batch, draw_noise(key, batch, model.config), latent, latent, objective=_OBJECTIVE, compute=COMPUTE,
         weights=loss_weights(batch, _OBJECTIVE),
     )
-    return loss
+    return loss, {"flow": sums["loss/reference"].mean(), "text": sums["loss/text"].mean()}
 
 
 def optimizer_of(steps: int, learning_rate: float, weight_decay: float) -> optax.GradientTransformation:

@@ -90,12 +90,20 @@ def batches_of(
       config: of the model.
       settings: shares.
     """
+    return TwoBatches(
+        generate=pictures_of(seed, step, rows[0], config, settings),
+        understand=questions_of(seed, step, rows[1], config, settings),
+    )
+
+
+def questions_of(seed: int, step: int, rows: int, config: BagelConfig, settings: SampleSettings) -> PackedBatch:
+    """The questions that a step learns to answer; arguments as for `batches_of`."""
     _, capacity = capacities(config)
     lessons = []
-    for number in range(step * rows[1], (step + 1) * rows[1]):
+    for number in range(step * rows, (step + 1) * rows):
         lesson = question_and_answer(seed, number, settings, _rng_of(seed + _UNDERSTAND_DRAWS, number))
         lessons.append(pack_row([understanding_sample(lesson, config)], capacity))
-    return TwoBatches(pictures_of(seed, step, rows[0], config, settings), stack_rows(lessons))
+    return stack_rows(lessons)
 
 
 def pictures_of(

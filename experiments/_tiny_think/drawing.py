@@ -1,0 +1,90 @@
+"""Pictures that are planned first: with a model's own plans, and with given ones."""
+
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from srum_jax.data.position_ids import position_ids
+from srum_jax.inference.conversation import Conversation, text_slots
+from srum_jax.inference.flow_sampling import LatentLayout
+from srum_jax.inference.pipeline import Pipeline
+from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.requests import ImageRequest
+from srum_jax.inference.settings import FlowSampler, TextSampler
+from srum_jax.worlds.shapes.layout import draft_of, lay_out_tidily
+from srum_jax.worlds.shapes.plans import plan_text
+from srum_jax.worlds.shapes.pretraining.thinking import MAX_PLAN_TOKENS
+from srum_jax.worlds.shapes.prompts import prompt_text
+from srum_jax.worlds.shapes.questions import PICTURE_SIZE
+from srum_jax.worlds.shapes.scene import Prompt
+
+_BATCH = 64
+PLAN = TextSampler(max_tokens=MAX_PLAN_TOKENS + 10)  # greedy, as `srum_jax.generate --think` writes by default
+
+
+def draw_with_own_plans(
+    pipeline: Pipeline, prompts: Sequence[Prompt], sampler: FlowSampler, seed: int
+) -> tuple[list[np.ndarray], list[str]]:
+    """Pictures and the plans that the model wrote for them, by the path of `srum_jax.generate --think`.
+
+    Args:
+      pipeline: with the templates of this world.
+      prompts: one picture each.
+      sampler: of the pictures.
+      seed: picture k has the seed `seed + k`.
+    """
+    requests = [ImageRequest(prompt_text(prompt), seed + number) for number, prompt in enumerate(prompts)]
+    images = [image for batch in _batches(requests) for image in pipeline.generate(batch, sampler=sampler, plan=PLAN)]
+    return [image.pixels for image in images], [image.plan for image in images]
+
+
+def draw_with_plans(
+    pipeline: Pipeline, prompts: Sequence[Prompt], plans: Sequence[str], sampler: FlowSampler, seed: int
+) -> list[np.ndarray]:
+    """The same with given plans: the same order of texts, and the same noise."""
+    pictures, side = [], PICTURE_SIZE // pipeline.stride
+    rows = list(zip((prompt_text(prompt) for prompt in prompts), plans, range(seed, seed + len(prompts)), strict=True))
+    for batch in _batches(rows):
+        conversation = _asked(pipeline, [text for text, _, _ in batch])
+        conversation.add_plan([pipeline.tokenizer.encode(plan) for _, plan, _ in batch])
+        places = position_ids(side, side, pipeline.config.max_latent_size)
+        layout = LatentLayout(np.tile(places, (len(batch), 1)).astype(np.int32), np.full(len(batch), side**2, np.int32))
+        latent = pipeline.programs.sample_latents(
+            conversation.branches(sampler.guidance.branches), random_keys([seed for _, _, seed in batch], Use.NOISE),
+            layout, sampler,
+        )
+        pictures += list(np.asarray(pipeline.programs.decode_images(latent, side, side)))
+    return pictures
+
+
+def write_plans(pipeline: Pipeline, prompts: Sequence[Prompt], sampler: TextSampler, seed: int) -> list[str]:
+    """Plans alone; that of prompt k has the seed `seed + k`."""
+    plans = []
+    for batch in _batches(list(zip(prompts, range(seed, seed + len(prompts)), strict=True))):
+        conversation = _asked(pipeline, [prompt_text(prompt) for prompt, _ in batch])
+        keys = random_keys([seed for _, seed in batch], Use.TEXT)
+        written = jax.device_get(conversation.write(keys, np.ones(len(batch), bool), sampler))
+        plans += [pipeline.tokenizer.decode(ids[1:length].tolist())  # without the starting marker
+                  for ids, length in zip(written.token_ids, written.num_tokens, strict=True)]
+    return plans
+
+
+def true_plans(prompts: Sequence[Prompt], seed: int) -> list[str]:
+    """A right plan for each prompt, as the training pictures have them; open colours are random."""
+    return [plan_text(lay_out_tidily(draft_of(prompt, np.random.Generator(np.random.Philox(key=[seed, number])))))
+            for number, prompt in enumerate(prompts)]
+
+
+def _asked(pipeline: Pipeline, texts: Sequence[str]) -> Conversation:
+    """Instruction and prompts, as think mode gives them; the rows must be a multiple of `pipeline.rows_multiple`."""
+    instruction = pipeline.tokenizer.encode(pipeline.templates.think_generation)
+    asked = [pipeline.tokenizer.encode(text) for text in texts]
+    conversation = Conversation(pipeline.programs, len(asked), text_slots([instruction]) + text_slots(asked), False)
+    conversation.add_system([instruction] * len(asked))
+    conversation.add_text(asked)
+    return conversation
+
+
+def _batches(rows: Sequence) -> Iterator[Sequence]:
+    return (rows[first : first + _BATCH] for first in range(0, len(rows), _BATCH))

@@ -1,0 +1,231 @@
+"""Can the tiny model of the shapes world learn to write a short plan before it draws, and does it draw better for it?
+
+The shipped base is trained further: on planned pictures, on pictures without plans, and on questions. A control is
+trained for as many steps on the same pictures without their plans. Pictures for held-out prompts are then marked by the
+oracle: drawn without a plan, with the model's own plan (as `srum_jax.generate --think` draws), and with a true one.
+Everything is kept in --out; the same command goes on where it was.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import jax
+from etils import epath
+from flax import nnx
+
+from experiments._tiny_study.understanding import understanding_table
+from experiments._tiny_think.exam import (
+    BASE,
+    CONTROL,
+    OWN_PLAN,
+    THINKER,
+    WAYS,
+    Exam,
+    LazyPipeline,
+    category_table,
+    picture_given_plan,
+    pictures_table,
+    plans_table,
+)
+from srum_jax.data.atomic_file import write_json, write_text
+from srum_jax.weights.load import load_bagel
+from srum_jax.worlds.shapes.base import BaseError, trained_base
+from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
+from srum_jax.worlds.shapes.pretraining import autoencoder as ae
+from srum_jax.worlds.shapes.pretraining.export import write_trained_base
+from srum_jax.worlds.shapes.pretraining.samples import SampleSettings
+from srum_jax.worlds.shapes.pretraining.stage_loop import PROGRESS, StageError, run_stage
+from srum_jax.worlds.shapes.pretraining.thinking import ThinkSettings, make_think_step, three_batches
+from srum_jax.worlds.shapes.prompt_set import balanced_prompts
+
+_HELD_OUT_SEED = 1001  # the sentences of the tiny study, or the first of them
+_EPILOG = f"""
+examples:
+  python -m experiments.tiny_think --out runs/think
+  python -m experiments.tiny_think --out runs/short --steps 200 --prompts-per-category 8 --guidance 1
+
+The models are OUT/thinker and OUT/control. To draw with plans:
+  python -m srum_jax.generate --checkpoint OUT/thinker --think --dtype float32 --guidance-interval 0 1 \\
+      --templates {os.path.relpath(THINK_TEMPLATES)} --prompts FILE --out pictures
+
+exit codes:
+  0    done
+  1    failed; the same command goes on
+  2    the arguments or the folder cannot be used
+  130  interrupted; the same command goes on
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = _parser().parse_args(argv)
+    try:
+        run = Run(args)
+        run.remember()
+        jax.config.update("jax_compilation_cache_dir", os.fspath(run.out / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        run.study()
+    except (ValueError, StageError, BaseError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; give the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+class Run:
+    """The models and tables of one folder."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.out = epath.Path(os.path.abspath(args.out))
+        self.base = trained_base() if args.base is None else epath.Path(os.path.abspath(args.base))
+        self.seed, self.guidance, self.save_seconds = args.seed, args.guidance, args.save_seconds
+        self.prompts_per_category = args.prompts_per_category
+        self.settings = ThinkSettings(steps=args.steps, planned=args.planned, pictures=args.pictures,
+                                      questions=args.questions, learning_rate=args.learning_rate)
+        self.samples = SampleSettings(wrong_captions=args.wrong_captions)
+
+    def remember(self) -> None:
+        """A folder holds one study: other settings need another one.
+
+        Raises:
+          ValueError: naming what is different.
+        """
+        path = self.out / "study.json"
+        settings = {"base": os.fspath(self.base), "seed": self.seed, "prompts_per_category": self.prompts_per_category,
+                    **dataclasses.asdict(self.settings), **dataclasses.asdict(self.samples)}
+        settings = json.loads(json.dumps(settings))
+        if not path.exists():
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_json(path, settings)
+            return
+        found = json.loads(path.read_text())
+        changed = [f"{name}: the folder {found.get(name)}, this command {value}" for name, value in settings.items()
+                   if found.get(name) != value]
+        if changed:
+            raise ValueError(f"--out {self.out}: this folder was begun with other settings: {'; '.join(changed)}. Use "
+                             "another --out.")
+
+    def study(self) -> None:
+        """All steps; prints the tables and writes them to `OUT/table.md`."""
+        started = time.monotonic()
+        thinker = self.model(THINKER, plans=True)
+        models = {BASE: self.base, CONTROL: self.model(CONTROL, plans=False), THINKER: thinker}
+        pipelines = {name: LazyPipeline(checkpoint) for name, checkpoint in models.items()}
+        prompts = balanced_prompts(self.prompts_per_category, _HELD_OUT_SEED, held_out=True)
+        exam = Exam(self.out / "marks", prompts, self.seed)
+        plans = exam.plans(pipelines[THINKER])
+        found = {(name, plan): {scale: exam.marks(name, plan, scale, pipelines[name]) for scale in self.guidance}
+                 for name, plan in WAYS}
+        greedy = next(iter(plans.values()))
+        tables = {"Plans for held-out prompts": plans_table(plans, prompts),
+                  "Pictures for held-out prompts": pictures_table(found)}
+        for scale in self.guidance:
+            tables[f"Share that fits by category, %, guidance {scale:g}"] = "\n\n".join(
+                [category_table(found, prompts, scale),
+                 picture_given_plan(greedy, prompts, found[THINKER, OWN_PLAN][scale])])
+        tables["Understanding, on drawn pictures"] = understanding_table(self.out / "understanding.json", models)
+        text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
+        write_text(self.out / "table.md", text + "\n")
+        print(f"\n{text}")
+        print("\nBrackets: 95 % intervals over prompts; differences are paired. An asterisk: zero lies outside.")
+        minutes = {name: json.loads((self.out / "training" / name / PROGRESS).read_text())["seconds"] / 60
+                   for name in (CONTROL, THINKER)}
+        print(f"{self.out}: table.md; training took {minutes[CONTROL]:.1f} (control) and {minutes[THINKER]:.1f} "
+              f"minutes; {(time.monotonic() - started) / 60:.1f} minutes in all now")
+
+    def model(self, name: str, *, plans: bool) -> epath.Path:
+        """Trains a model from the base, or finds it; a checkpoint in the layout of the base."""
+        directory = self.out / name
+        if directory.exists():
+            return directory
+        settings = dataclasses.replace(self.settings, plans=plans)
+        config, graphdef, loaded = load_bagel(self.base)
+        encoder = ae.EncoderStage(rngs=nnx.Rngs(self.seed))
+        nnx.update(encoder.encoder, nnx.state(nnx.merge(graphdef, loaded).vae.encoder))
+        scale, shift = config.vae.scale_factor, config.vae.shift_factor
+        latents_of = ae.make_latents_of(encoder, scale, shift, config.latent_patch_size)
+        vae, rest = nnx.split_state(loaded, lambda path, _: path[0] == "vae", ...)
+        start, untrained, step = make_think_step(config, settings, self.seed, rest)
+
+        def inputs(number: int):
+            batches = three_batches(self.seed, number, config, settings, self.samples)
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(self.seed + 1), number), 2)
+            pictures = batches.planned.images[:, 0], batches.pictures.images[:, 0]
+            return *(latents_of(p, key) for p, key in zip(pictures, keys, strict=True)), batches
+
+        described = {"base": os.fspath(self.base), "seed": self.seed, **dataclasses.asdict(settings),
+                     **dataclasses.asdict(self.samples)}
+        state = run_stage(self.out / "training" / name, start, inputs, step, steps=settings.steps, settings=described,
+                          save_seconds=self.save_seconds)
+        recipe = {"made_by": "python -m experiments.tiny_think", "settings": described}
+        return write_trained_base(directory, nnx.merge_state(state.average, untrained, vae), scale, shift, recipe)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.tiny_think", description=__doc__, epilog=_EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
+    parser.add_argument("--base", metavar="DIR", help="checkpoint to start from (default: the one that is shipped)")
+    parser.add_argument("--seed", type=_count, default=0, help="of everything (default: %(default)s)")
+    for name, what in (("steps", "of either training"), ("planned", "pictures with a plan, in a step"),
+                       ("pictures", "pictures without a plan, in a step"), ("questions", "questions, in a step")):
+        parser.add_argument(f"--{name}", type=_positive, metavar="N", default=getattr(ThinkSettings, name),
+                            help=f"{what} (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=_rate, metavar="R", default=ThinkSettings.learning_rate,
+                        help="default: %(default)s")
+    parser.add_argument("--wrong-captions", type=_share, metavar="P", default=SampleSettings.wrong_captions,
+                        help="share of captions that are wrong, as in pretraining (default: %(default)s)")
+    parser.add_argument("--prompts-per-category", type=_positive, metavar="N", default=40,
+                        help="held-out prompts to draw for (default: %(default)s)")
+    parser.add_argument("--guidance", type=_scales, metavar="A,B", default=(1.0, 2.0), help="default: 1,2")
+    parser.add_argument("--save-seconds", type=float, metavar="S", default=60.0, help="between two saved states")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected at least 0, found {value}")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, found {value}")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, found {text}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share in [0, 1], found {text}")
+    return value
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    values = tuple(float(part) for part in text.split(","))
+    if len(set(values)) < len(values) or not all(0 < value < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(f"expected different positive numbers such as 1,2; found {text}")
+    return values
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""More training of a trained base, so that it plans before it draws; a control has the same pictures without plans.
+
+A step learns from three batches:
+
+    planned      instruction, caption, plan of the picture (predicted), picture: the context of think mode
+    pictures     caption, picture
+    questions    picture, question, answer
+
+Captions are wrong as often as in pretraining. A plan is always that of the picture, so a picture never contradicts its
+plan, while a plan contradicts its caption as often as pictures do. Captions are left out together with their plans, for
+guidance compares with a context of the instruction alone.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from srum_jax.data.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.data.position_ids import position_ids
+from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
+from srum_jax.inference.templates import Templates
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.worlds.shapes.plans import THINK_TEMPLATES, plan_text
+from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
+from srum_jax.worlds.shapes.pretraining.joint import flat_model, loss_and_parts, optimizer_of
+from srum_jax.worlds.shapes.pretraining.samples import (
+    SampleSettings,
+    capacities,
+    picture_of,
+    pictures_of,
+    questions_of,
+    words,
+)
+from srum_jax.worlds.shapes.prompts import prompt_text
+from srum_jax.worlds.shapes.questions import PICTURE_SIZE
+from srum_jax.worlds.shapes.records import sample_example
+from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS
+
+MAX_PLAN_TOKENS = 41  # seven objects (one more than a caption asks for) of five words, and six commas
+_PLANNED, _PICTURES, _QUESTIONS = (stream << 32 for stream in (20, 30, 40))  # added to the seed; see `samples`
+_DRAWS = 2 << 32  # as in `samples.pictures_of`, so that the control has the same times and the same captions left out
+
+
+@dataclasses.dataclass(frozen=True)
+class ThinkSettings:
+    """Settings of the training."""
+
+    plans: bool = True  # False: the control
+    steps: int = 1000
+    planned: int = 32  # pictures with a plan, in a step
+    pictures: int = 16  # without one
+    questions: int = 16
+    learning_rate: float = 1e-3  # after a tenth of the steps; falls linearly to 0 over the last fifth
+    weight_decay: float = 0.01
+    average: float = 0.99  # share of the running mean of the weights that a step keeps
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ThreeBatches:
+    """What one step learns from."""
+
+    planned: PackedBatch
+    pictures: PackedBatch
+    questions: PackedBatch
+
+
+ThinkStep = Callable[[StageState, tuple[jax.Array, jax.Array, ThreeBatches]], tuple[StageState, dict[str, jax.Array]]]
+
+
+def three_batches(
+    seed: int, step: int, config: BagelConfig, settings: ThinkSettings, samples: SampleSettings
+) -> ThreeBatches:
+    """What a step learns from.
+
+    Args:
+      seed: of the run.
+      step: counted from 0.
+      config: of the model.
+      settings: how many of each kind.
+      samples: shares.
+    """
+    return ThreeBatches(
+        planned=_planned_pictures(seed + _PLANNED, step, config, settings, samples),
+        pictures=pictures_of(seed + _PICTURES, step, settings.pictures, config, samples, tidy=True),
+        questions=questions_of(seed + _QUESTIONS, step, settings.questions, config, samples),
+    )
+
+
+def _planned_pictures(
+    seed: int, step: int, config: BagelConfig, settings: ThinkSettings, samples: SampleSettings
+) -> PackedBatch:
+    if not settings.plans:
+        return pictures_of(seed, step, settings.planned, config, samples, tidy=True)
+    capacity = plan_capacity(config)
+    rows = []
+    for number in range(step * settings.planned, (step + 1) * settings.planned):
+        rng = np.random.Generator(np.random.Philox(key=[seed + _DRAWS, number]))
+        rows.append(pack_row([planned_sample(seed, number, config, samples, rng)], capacity))
+    return stack_rows(rows)
+
+
+def plan_capacity(config: BagelConfig) -> RowCapacity:
+    """Buffers that hold any row with a plan."""
+    plain, _ = capacities(config)
+    more = len(instruction()) + 2 + MAX_PLAN_TOKENS + 2
+    return dataclasses.replace(plain, text=plain.text + more, ce=MAX_PLAN_TOKENS + 1)
+
+
+def planned_sample(
+    seed: int, number: int, config: BagelConfig, samples: SampleSettings, rng: np.random.Generator
+) -> PackedSample:
+    """Instruction, caption, plan and picture in the layout of think mode."""
+    example = sample_example(seed, number, samples.wrong_captions, tidy=True)
+    side = PICTURE_SIZE // config.latent_stride
+    texts = [TextItem(instruction())]
+    if rng.random() >= samples.text_dropout:
+        texts += [TextItem(words(prompt_text(example.prompt))), TextItem(words(plan_text(example.scene)), loss=True)]
+    picture = LatentItem(
+        picture_of(example), (side, side), position_ids(side, side, config.max_latent_size), loss=True
+    )
+    return pack_sample([*texts, picture], SPECIAL_TOKENS, Dropout(), rng)
+
+
+@functools.lru_cache(maxsize=1)
+def instruction() -> tuple[int, ...]:
+    """Token ids of the text that asks for a plan."""
+    return tuple(words(Templates.read(THINK_TEMPLATES).think_generation))
+
+
+def make_think_step(
+    config: BagelConfig, settings: ThinkSettings, seed: int, model: nnx.State
+) -> tuple[StageState, nnx.State, ThinkStep]:
+    """The start of the training and its compiled step.
+
+    Args:
+      config: of the model.
+      settings: of the training.
+      seed: of the noise.
+      model: all variables of a trained base, without autoencoder; both experts and the vision tower are trained.
+
+    Returns:
+      The first state; all variables that are not trained; and a function
+      (state, (latents of `planned`, latents of `pictures`, batches)) -> (state, losses), latents float32 [B, C, P].
+    """
+    graphdef = nnx.split(flat_model(config, seed))[0]
+    parameters, rest = nnx.split_state(model, nnx.Param, ...)
+    optimizer = optimizer_of(settings.steps, settings.learning_rate, settings.weight_decay)
+
+    def loss_of(parameters: nnx.State, planned: jax.Array, plain: jax.Array, batches: ThreeBatches, key: jax.Array):
+        model = nnx.merge(graphdef, parameters, rest)
+        nothing = jnp.zeros((len(batches.questions.text_ids), 0, config.latent_values))
+        keys = jax.random.split(key, 3)
+        _, planned_parts = loss_and_parts(model, batches.planned, planned, keys[0])
+        _, plain_parts = loss_and_parts(model, batches.pictures, plain, keys[1])
+        third, _ = loss_and_parts(model, batches.questions, nothing, keys[2])
+        share = settings.planned / max(settings.planned + settings.pictures, 1)  # every picture counts the same
+        flow = share * planned_parts["flow"] + (1 - share) * plain_parts["flow"]
+        total = flow + planned_parts["text"] + third
+        parts = {"planned": planned_parts["flow"], "flow": plain_parts["flow"], "plan": planned_parts["text"]}
+        return total, parts | {"answer": third}
+
+    @jax.jit
+    def step(state: StageState, inputs: tuple[jax.Array, jax.Array, ThreeBatches]):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        (_, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.parameters, *inputs, key)
+        updates, moments = optimizer.update(gradient, state.optimizer, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        average = moving_average(state.average, parameters, state.step, settings.average)
+        losses["gradient_norm"] = optax.global_norm(gradient)
+        return StageState(state.step + 1, parameters, average, moments), losses
+
+    return StageState(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters)), rest, step
