@@ -1,12 +1,22 @@
-"""CPU seconds, wall seconds and tokens per second of one training step at a fixed small shape.
+"""Speed of one training step: at a fixed small shape on the CPU, or at the real widths of BAGEL-7B on a GPU.
 
   python -m benchmarks.train_step
   python -m benchmarks.train_step --threads 1 --steps 10 --json step.json
+  python -m benchmarks.train_step --device gpu --layers 4 --attention chunked --profile trace --json gpu.json
 
-The shape: a decoder of width 512 with 8 layers and two experts (52.9 million trained values), one row of one sample
-with 70 words and a 32 x 32 grid of latents (1,098 tokens), latents, noise and reward map given. A step is forward,
-reward-weighted loss (lambda 0.5), backward, clipping and AdamW, in float32, without rematerialisation. Compilation is
-not counted. CPU seconds carry over between machines better than wall seconds, which depend on their load.
+--device cpu prints CPU seconds, wall seconds and tokens per second. The shape: a decoder of width 512 with 8 layers and
+two experts (52.9 million trained values), one row of one sample with 70 words and a 32 x 32 grid of latents (1,098
+tokens), latents, noise and reward map given. A step is forward, reward-weighted loss (lambda 0.5), backward, clipping
+and AdamW, in float32, without rematerialisation. Compilation is not counted. CPU seconds carry over between machines
+better than wall seconds, which depend on their load.
+
+--device gpu runs the step of the `bagel_cot` recipe itself, autoencoder included, in bfloat16 on float32 masters, with
+few of the 28 layers: tokens per second, model FLOP/s, their share of the published peak (MFU), and peak memory. Four
+layers have 3.0 billion trained values, whose masters, moments and gradients take 44 GiB. Embedding and output head
+weigh more among four layers than among 28: speed and MFU of the whole model cannot be read off one run, but the
+difference between two numbers of layers is the time of a layer.
+
+exit codes: 0 done, 2 the arguments cannot be used, or there is no GPU
 """
 
 import argparse
@@ -18,20 +28,71 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", default="1,2", help="processors to use, one run each (default: 1,2)")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: cpu")
+    parser.add_argument("--threads", default="1,2", help="with --device cpu: processors to use, one run each "
+                        "(default: 1,2)")
     parser.add_argument("--steps", type=int, default=5, help="steps that are measured (default: 5)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)  # one run in this process, on so many processors
+    _add_gpu_options(parser)
     args = parser.parse_args(argv)
     if args.measure is not None:
         print(json.dumps(measure(args.measure, args.steps)))
         return 0
+    for name in ("steps", "layers", "rows", "attention_block", "width_divisor"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')}: expected a positive number, found {getattr(args, name)}.")
+    rows = _on_gpu(args) if args.device == "gpu" else _on_cpu(args, parser)
+    if rows is None:
+        return 2
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(rows, file, indent=1)
+    return 0
+
+
+def _add_gpu_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this mode."""
+    group = parser.add_argument_group("with --device gpu")
+    group.add_argument("--layers", type=int, default=4, help="of the decoder, which has 28 (default: 4)")
+    group.add_argument("--rows", type=int, default=1, help="of two images each (default: 1)")
+    group.add_argument("--attention", choices=("chunked", "dense"), default="chunked",
+                       help="the routes that need no TPU (default: chunked)")
+    group.add_argument("--attention-block", type=int, default=512, metavar="TOKENS",
+                       help="of the chunked route (default: 512)")
+    group.add_argument("--remat", choices=("none", "full", "dots", "attention"), default="full", help="default: full")
+    group.add_argument("--without-autoencoder", action="store_true",
+                       help="encode an image of 16 pixels instead, which takes next to no time")
+    group.add_argument("--peak", type=float, metavar="TFLOPS",
+                       help="dense bfloat16 peak of the device, where srum_jax/training/flops.py does not know it")
+    group.add_argument("--profile", metavar="DIR", help="also trace three steps into this directory")
+    # Widths and image sides divided by so much, on whatever device there is: the same code where there is no GPU.
+    group.add_argument("--width-divisor", type=int, default=1, help=argparse.SUPPRESS)
+
+
+def _on_gpu(args: argparse.Namespace) -> list[dict[str, Any]] | None:
+    """One row, or None without a GPU."""
+    from benchmarks.real_step import NoDeviceError, measure_real  # JAX: on the CPU it starts in processes of their own
+
+    try:
+        row = measure_real(args)
+    except NoDeviceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return None
+    for name, value in row.items():
+        known = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else value
+        print(f"{name:16}{'not known; see --peak' if value is None else known}")
+    return [row]
+
+
+def _on_cpu(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list[dict[str, float]]:
     rows = []
     for threads in map(int, args.threads.split(",")):
         if threads > len(os.sched_getaffinity(0)):
@@ -41,10 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print("  ".join(f"{name} {value:,.4g}" for name, value in rows[-1].items()))
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(rows, file, indent=1)
-    return 0
+    return rows
 
 
 def measure(threads: int, steps: int) -> dict[str, float]:

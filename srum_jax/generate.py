@@ -15,6 +15,7 @@ import jax
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.distributed import MeetingError
 from srum_jax.generation.ahead import is_computing
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
 from srum_jax.generation.checkpoint_fingerprint import autoencoder_fingerprint, checkpoint_fingerprint
@@ -60,7 +61,7 @@ exit codes:
 
 _BAD_INPUT = (*UNUSABLE, PromptFileError, KeywordFileError, FormatError, IdError, RunChangedError, TooManyImagesError,
               ProcessError)
-_FAILURES = (OutputError, DamagedError, NonFiniteError, OSError)
+_FAILURES = (OutputError, DamagedError, NonFiniteError, MeetingError, OSError)
 
 
 class _ArgumentError(ValueError):

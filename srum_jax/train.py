@@ -3,8 +3,8 @@
 import argparse
 import json
 import logging
-import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -13,15 +13,19 @@ import jax
 from etils import epath
 from jax.experimental import multihost_utils
 
+from srum_jax.data.atomic_file import write_text
 from srum_jax.data.errors import DataError
+from srum_jax.distributed import DistributedError, MeetingError, join
 from srum_jax.experiment import Experiment, ExperimentError, Recipe, experiment_names, load_recipe
 from srum_jax.mesh import MeshError
 from srum_jax.models.bagel.config import ConfigError
 from srum_jax.models.layers.logical_axes import ShardingError
 from srum_jax.overrides import OverrideError, apply_overrides, to_json
-from srum_jax.training.checkpoint import CheckpointError
-from srum_jax.training.loop import Ending, Outcome, SettingsError, TrainingError, train
+from srum_jax.process_watch import ProcessWatch
+from srum_jax.training.checkpoint import CheckpointError, DirectoryError
+from srum_jax.training.loop import Ending, Outcome, SettingsError, train
 from srum_jax.training.state import ModelError
+from srum_jax.training.step_log import TrainingError
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.tokenizer import TokenizerError
 
@@ -32,9 +36,9 @@ _MAY_CHANGE = ("training.", "mesh.", "compute.", "data.num_workers", "data.num_t
                "data.on_bad_record", "name")
 
 _BAD_INPUT = (ExperimentError, OverrideError, SettingsError, ConfigError, ModelError, TokenizerError, WeightsError,
-              ShardingError, MeshError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError,
-              PermissionError)
-_FAILURES = (TrainingError, DataError, CheckpointError, OSError)
+              ShardingError, MeshError, DistributedError, DirectoryError, FileNotFoundError, FileExistsError,
+              NotADirectoryError, IsADirectoryError, PermissionError)
+_FAILURES = (TrainingError, DataError, CheckpointError, MeetingError, OSError)
 
 _EPILOG = """
 examples:
@@ -48,39 +52,45 @@ A run goes on from its newest checkpoint when the same command is given again. O
 compute.* and those of data.* that decide speed may then be others.
 
 On several hosts, start the same command with --distributed on each of them. On Cloud TPU, GKE and Slurm the hosts find
-each other; elsewhere set JAX_COORDINATOR_ADDRESS (HOST:PORT of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+each other; elsewhere set JAX_COORDINATOR_ADDRESS (HOST:PORT of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID. When
+one of them fails or is lost, all end.
 
 exit codes:
   0    done, or stopped by SIGTERM after saving
-  1    training failed; the last checkpoint is intact
-  2    the arguments, settings or files cannot be used
+  1    training failed, or another process was lost or did not come; the last checkpoint is intact
+  2    the arguments, settings, environment variables or files cannot be used
   130  interrupted from the keyboard
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
+    began = time.time()
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    watch = None
     try:
         if args.distributed:
-            sys.excepthook = _report_and_leave
-            _join_other_processes()
-        outcome = run(args.experiment, args.set, args.workdir)
+            watch = join()
+            sys.excepthook = lambda *error: _report_and_leave(watch, *error)
+        outcome = run(args.experiment, args.set, args.workdir, began)
     except _BAD_INPUT as error:
-        return _fail(error, 2)
+        return _fail(error, 2, watch)
     except _FAILURES as error:
-        return _fail(error, 1)
+        return _fail(error, 1, watch)
     except KeyboardInterrupt:
         print("interrupted; give the same command again to go on from the newest checkpoint", file=sys.stderr)
-        _leave_now_if_not_alone(130)
+        if watch is not None:
+            watch.abandon(130, "interrupted from the keyboard")
         return 130
+    if watch is not None:
+        watch.close()
     _summarise(outcome)
     return 0
 
 
-def run(name: str, settings: Sequence[str], workdir: str | None) -> Outcome:
-    """Builds an experiment and trains it; see `--help` for the arguments."""
+def run(name: str, settings: Sequence[str], workdir: str | None, began: float | None = None) -> Outcome:
+    """Builds an experiment and trains it; see `--help` for the arguments, `train` for `began`."""
     recipe = load_recipe(name)
     experiment = apply_overrides(recipe.experiment, settings)
     directory = epath.Path(workdir or f"runs/{experiment.name}")
@@ -97,7 +107,7 @@ def run(name: str, settings: Sequence[str], workdir: str | None) -> Outcome:
         multihost_utils.sync_global_devices("prepared")
     if not first:
         experiment = _prepared(recipe, experiment, directory)
-    return train(experiment, directory)
+    return train(experiment, directory, began)
 
 
 def _prepared(recipe: Recipe, experiment: Experiment, directory: epath.Path) -> Experiment:
@@ -105,20 +115,6 @@ def _prepared(recipe: Recipe, experiment: Experiment, directory: epath.Path) -> 
         return experiment if recipe.prepare is None else recipe.prepare(experiment, directory)
     except DataError as error:  # records that were there before, and are not what this run needs
         raise ExperimentError(str(error)) from error
-
-
-def _join_other_processes() -> None:
-    """Makes this process one of a job.
-
-    Raises:
-      ExperimentError: the other processes cannot be found.
-    """
-    count, number = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
-    try:
-        jax.distributed.initialize(num_processes=count and int(count), process_id=number and int(number))
-    except (ValueError, RuntimeError) as error:
-        raise ExperimentError(f"--distributed: {error} Set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
-                              "JAX_PROCESS_ID where they are not found by themselves.") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,9 +150,10 @@ def _remember_settings(experiment: Experiment, directory: epath.Path) -> None:
         if differences:
             raise ExperimentError(f"{path}: this directory belongs to a run with other settings:\n"
                                   + "\n".join(differences) + "\nUse another --workdir, or the same settings.")
-    temporary = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    temporary.write_text(json.dumps(current, indent=1) + "\n")
-    temporary.replace(path)
+    try:
+        write_text(path, json.dumps(current, indent=1) + "\n")
+    except OSError as error:
+        raise ExperimentError(f"--workdir {directory}: cannot be written to ({error}).") from error
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
@@ -180,23 +177,16 @@ def _summarise(outcome: Outcome) -> None:
             print(f"  {count:6d}  {reason}")
 
 
-def _fail(error: Exception, code: int) -> int:
+def _fail(error: Exception, code: int, watch: ProcessWatch | None) -> int:
     print(f"error: {error}", file=sys.stderr)
-    _leave_now_if_not_alone(code)
+    if watch is not None:
+        watch.abandon(code, error)
     return code
 
 
-def _report_and_leave(kind, error, trace) -> None:
+def _report_and_leave(watch: ProcessWatch, kind, error, trace) -> None:
     traceback.print_exception(kind, error, trace)
-    _leave_now_if_not_alone(1)
-
-
-def _leave_now_if_not_alone(code: int) -> None:
-    """Ends this process at once if it is one of several: a clean exit would wait minutes for the others."""
-    if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    watch.abandon(1, error)
 
 
 if __name__ == "__main__":

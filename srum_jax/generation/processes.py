@@ -1,9 +1,8 @@
 """Which of several processes this one is."""
 
 import dataclasses
-import os
 
-import jax
+from srum_jax.distributed import DistributedError, meet_and_part
 
 
 class ProcessError(ValueError):
@@ -28,12 +27,16 @@ def find_processes(index: int | None, count: int | None, distributed: bool) -> P
         and none is ended because another one failed.
 
     Raises:
-      ProcessError: the numbers contradict each other, or the other processes are not found.
+      ProcessError: the numbers contradict each other, or the environment says nothing of other processes.
+      MeetingError: they do not come.
     """
     if distributed:
         if index is not None or count is not None:
             raise ProcessError("--distributed: expected either it, or --process-index and --num-processes, found both.")
-        return _ask_jax()
+        try:
+            return Processes(*meet_and_part())
+        except DistributedError as error:
+            raise ProcessError(f"{error} --process-index and --num-processes need none of this.") from error
     if (index is None) != (count is None):
         raise ProcessError(f"--process-index, --num-processes: expected both or neither, found {index} and {count}.")
     if index is None:
@@ -42,16 +45,3 @@ def find_processes(index: int | None, count: int | None, distributed: bool) -> P
         raise ProcessError(f"--process-index: expected a number from 0 to below --num-processes, found {index} of "
                            f"{count}.")
     return Processes(index, count)
-
-
-def _ask_jax() -> Processes:
-    count, number = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
-    try:
-        jax.distributed.initialize(num_processes=count and int(count), process_id=number and int(number))
-        found = Processes(jax.process_index(), jax.process_count())
-        jax.distributed.shutdown()
-    except (ValueError, RuntimeError) as error:
-        raise ProcessError(f"--distributed: {error} Set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID "
-                           "where they are not found by themselves, or use --process-index and --num-processes."
-                           ) from error
-    return found

@@ -13,6 +13,7 @@ import dataclasses
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from etils import epath
 from flax import nnx
+from jax.experimental import multihost_utils
 
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import EMA
@@ -29,10 +31,15 @@ _LOG = logging.getLogger(__name__)
 _FORMAT = 1
 # Of one stored chunk. Whoever reads part of an array fetches whole chunks, and has to hold them.
 _CHUNK_BYTES = 256 * 2**20
+_DAMAGED = ".damaged"  # behind the number of a step: Orbax and the tools of the weights take it for no step
 
 
 class CheckpointError(RuntimeError):
     """A step cannot be restored, or not be written."""
+
+
+class DirectoryError(CheckpointError):
+    """No checkpoint could be written here: known before any work is done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +60,13 @@ class Checkpoints:
         Args:
           directory: one folder per step.
           keep: how many of the newest steps stay.
+
+        Raises:
+          DirectoryError: it cannot be written to.
         """
         self.directory = _absolute(epath.Path(directory))
+        if jax.process_index() == 0:
+            _try_writing(self.directory)
         context = ocp.Context()
         context.array.saving.storage_options.chunk_byte_size = _CHUNK_BYTES
         self._checkpointer = ocp.training.Checkpointer(
@@ -81,9 +93,15 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """The newest complete step."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+        """The newest complete step, as the first process sees it."""
+        return self._newest_below(sys.maxsize)
+
+    def _newest_below(self, bound: int) -> int | None:
+        steps = [checkpoint.step for checkpoint in self._checkpointer.checkpoints if checkpoint.step < bound]
+        newest = max(steps, default=-1)
+        if jax.process_count() > 1:
+            newest = int(multihost_utils.broadcast_one_to_all(np.asarray(newest, np.int32)))
+        return None if newest < 0 else newest
 
     def save(self, step: int, state: TrainState, host: dict[str, Any], experiment: dict[str, Any]) -> None:
         """Copies the state to the host and writes it in the background.
@@ -105,16 +123,37 @@ class Checkpoints:
             self._checkpointer.save_checkpointables_async(step, arrays | {"meta": meta}, force=True)
 
     def restore(self, like: TrainState) -> Restored:
-        """The newest step.
+        """The newest step that can be restored, the same on all processes.
+
+        Those after it are damaged, and get another name: an unattended run loses some steps, but goes on. If no step
+        can be restored, something else is wrong, and everything stays as it is.
 
         Args:
           like: shapes, dtypes and shardings to restore to; arrays, or `jax.ShapeDtypeStruct`.
 
         Raises:
-          CheckpointError: naming the step and its directory, if it is damaged or does not fit, or if only one of the
-            run so far and this one keeps an average of the parameters.
+          CheckpointError: naming the newest step and its directory, if no step is intact and fits, or if only one of
+            the run so far and this one keeps an average of the parameters.
         """
-        step = self.latest
+        first_error, failed, step = None, [], self.latest
+        while step is not None:
+            restored, error = None, None
+            try:
+                restored = self._restore_step(step, like)
+            except CheckpointError as raised:
+                error = raised
+            if _all_have(restored is not None):
+                if failed:
+                    self._set_aside(failed, restored.step, first_error)
+                return restored
+            del restored  # its memory is needed for the next
+            first_error = first_error or error or CheckpointError(
+                f"{self.directory / str(step)}: step {step} cannot be restored by another process; see its log.")
+            failed.append(step)
+            step = self._newest_below(step)
+        raise first_error
+
+    def _restore_step(self, step: int, like: TrainState) -> Restored:
         where = self.directory / str(step)
         _check_ema(where, like)
         wanted = {"params": nnx.to_pure_dict(like.parameters), "opt": _plain(like.optimizer)}
@@ -122,20 +161,38 @@ class Checkpoints:
             wanted[EMA] = nnx.to_pure_dict(like.ema)
         abstract = jax.tree.map(_abstract, wanted)
         try:
-            loaded = self._checkpointer.load_checkpointables(step, abstract | {"meta": None})
+            with _alone():
+                loaded = ocp.load_checkpointables(where, abstract | {"meta": None})
             meta = loaded["meta"]
             host = json.loads(str(meta["host"]))
             stored_step = int(meta["step"])
         except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             raise CheckpointError(
-                f"{where}: step {step} cannot be restored ({_first_cause(error)}). It is damaged, or "
-                "another model or optimizer wrote it. Move that directory away to go on from the step before it."
+                f"{where}: step {step} cannot be restored ({_first_cause(error)}), nor one before it. It is damaged, "
+                "or another model or optimizer wrote it. Begin another run in another --workdir, or give the settings "
+                "of this one."
             ) from error
         parameters = _like(like.parameters, loaded["params"])
         optimizer = _unplain(like.optimizer, loaded["opt"])
         ema = None if like.ema is None else _like(like.ema, loaded[EMA])
         number = jax.device_put(np.asarray(stored_step, np.int32), like.step.sharding)
         return Restored(TrainState(number, parameters, optimizer, ema), host, stored_step)
+
+    def _set_aside(self, steps: list[int], intact: int, error: CheckpointError) -> None:
+        """Renames damaged steps, so that none of them is taken for one of the run again."""
+        if jax.process_index() == 0:
+            for step in steps:
+                path = _free_name(self.directory / f"{step}{_DAMAGED}")
+                try:
+                    (self.directory / str(step)).rename(path)
+                except OSError as failure:
+                    raise CheckpointError(f"{self.directory / str(step)}: is damaged, and cannot be renamed "
+                                          f"({failure}); move it away to go on from step {intact}.") from error
+                _LOG.warning("%s: step %d is DAMAGED and lies in %s now. Going on from step %d: what was done after it "
+                             "is done again. (%s)", self.directory, step, path.name, intact, _first_cause(error))
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged steps set aside")
+        self._checkpointer.reload()
 
     def wait(self) -> None:
         """Returns once everything is on disk.
@@ -165,6 +222,40 @@ class Checkpoints:
                 f"{self.directory}: a checkpoint cannot be written ({_first_cause(error)}). Those before it are "
                 "intact; make room or access, and give the same command again."
             ) from error
+
+
+def _try_writing(directory: epath.Path) -> None:
+    """Finds out now, and not after the hours until the first save."""
+    probe = directory / f".writable-{os.getpid()}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(4096))
+        probe.unlink()
+    except OSError as error:
+        raise DirectoryError(f"{directory}: no checkpoint can be written here ({error}). Make room or access, or use "
+                             "another --workdir.") from error
+
+
+def _alone() -> ocp.Context:
+    """Reads without meeting other processes: one that meets damage would leave them waiting."""
+    context = ocp.Context()
+    context.multiprocessing.primary_host = jax.process_index()
+    context.multiprocessing.active_processes = {jax.process_index()}
+    return context
+
+
+def _all_have(this_has: bool) -> bool:
+    if jax.process_count() == 1:
+        return this_has
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(this_has))))
+
+
+def _free_name(path: epath.Path) -> epath.Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
 
 
 def _check_ema(step: epath.Path, like: TrainState) -> None:

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -28,25 +28,23 @@ from srum_jax.models.layers.logical_axes import check_layout, shapes_by_name
 from srum_jax.overrides import to_json
 from srum_jax.training.abstract_run import abstract_batch
 from srum_jax.training.checkpoint import Checkpoints
-from srum_jax.training.flops import count_pack, peak_flops, step_flops
-from srum_jax.training.metrics import MetricsWindow, is_finite
-from srum_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from srum_jax.training.device_memory import memory_of_step
+from srum_jax.training.flops import count_pack, step_flops
+from srum_jax.training.goodput import COMPILE, RESTORE, Goodput
+from srum_jax.training.metrics import MetricsWindow
+from srum_jax.training.optimizer import make_optimizer
+from srum_jax.training.profiling import Profiler
 from srum_jax.training.report import Report
 from srum_jax.training.state import LoadedModel, abstract_train_state, load_model, new_train_state
-from srum_jax.training.step import StepMetrics, compile_step, make_step
+from srum_jax.training.step import compile_step, make_step
+from srum_jax.training.step_log import StepLog
 from srum_jax.weights.tokenizer import load_tokenizer
 
 _LOG = logging.getLogger(__name__)
-_GIB = 2**30
-_TOKENS = ("tokens/text", "tokens/vit", "tokens/latent")
 
 
 class SettingsError(ValueError):
     """Settings do not go together, or not with the model, the records or the devices."""
-
-
-class TrainingError(RuntimeError):
-    """Training had to stop."""
 
 
 class Ending(enum.Enum):
@@ -65,19 +63,21 @@ class Outcome:
     bad_records: dict[str, int]  # places that were left empty, by reason
 
 
-def train(experiment: Experiment, workdir: epath.Path) -> Outcome:
+def train(experiment: Experiment, workdir: epath.Path, began: float | None = None) -> Outcome:
     """Runs an experiment from its newest checkpoint, or from the start.
 
     Args:
       experiment: complete: with a checkpoint to start from and records to read.
-      workdir: of this run; holds `checkpoints/`, `metrics.jsonl`, `tensorboard/`.
+      workdir: of this run; holds `checkpoints/`, `metrics.jsonl`, `goodput.jsonl`, `tensorboard/`, `profile/`.
+      began: when this process did, seconds since 1970, for the account of time; None: now.
 
     Raises:
       SettingsError: settings do not go together.
       TrainingError: the loss is not finite.
       DataError, WeightsError, ShardingError, MeshError, ModelError, CheckpointError: see there.
     """
-    settings = experiment.training
+    settings, is_first = experiment.training, jax.process_index() == 0
+    goodput = Goodput(workdir, time.time() if began is None else began, enabled=is_first)
 
     # -- mesh ----------------------------------------------------------------------------------------------------
     mesh = build_mesh(experiment.mesh)
@@ -105,7 +105,8 @@ def train(experiment: Experiment, workdir: epath.Path) -> Outcome:
             like = abstract_train_state(model.trained, optimizer, mesh, with_ema=experiment.ema is not None)
             for array in jax.tree.leaves(model.trained):
                 array.delete()  # the checkpoint's parameters take their place
-            restored = checkpoints.restore(like)
+            with goodput.phase(RESTORE):
+                restored = checkpoints.restore(like)
             state, done = restored.state, restored.step
             _go_on_from(batches, restored.host["data"])
             window.set_state(restored.host["metrics"])
@@ -113,40 +114,54 @@ def train(experiment: Experiment, workdir: epath.Path) -> Outcome:
         if done >= settings.steps:
             return Outcome(Ending.FINISHED, done, {})
 
-        with Report(workdir, first_step=done, last_step=settings.steps, enabled=jax.process_index() == 0) as report:
+        with (Report(workdir, first_step=done, last_step=settings.steps, enabled=is_first) as report,
+              Profiler(workdir, settings, report.say) as profiler):
+            goodput.open(done)
             report.say(opening)
 
             # -- compile -----------------------------------------------------------------------------------------
             batches.start_prefetch()
-            step = compile_step(
-                make_step(model.graphdef, model.config, optimizer, objective=experiment.objective,
-                          compute=experiment.compute, accumulation_steps=settings.accumulation_steps,
-                          reward_limits=experiment.data.reward_map.limits, seed=experiment.seed, ema=experiment.ema),
-                state, model.frozen, abstract_batch(experiment.data, model.config, mesh), mesh,
-            )
-            report.say(_memory(step))
+            with goodput.phase(COMPILE):
+                step = compile_step(
+                    make_step(model.graphdef, model.config, optimizer, objective=experiment.objective,
+                              compute=experiment.compute, accumulation_steps=settings.accumulation_steps,
+                              reward_limits=experiment.data.reward_map.limits, seed=experiment.seed,
+                              ema=experiment.ema),
+                    state, model.frozen, abstract_batch(experiment.data, model.config, mesh), mesh,
+                )
+            report.say(memory_of_step(step))
 
             # -- loop --------------------------------------------------------------------------------------------
             source = _Batches(batches, mesh, rows)
             trained = shapes_by_name(model.trained)
-            log = _StepLog(experiment, report, window, peak_flops(devices),
-                           lambda host: rows.num_groups * step_flops(model.config, count_pack(host.batch), trained))
-            while True:
-                drawn = next(source)
-                with jax.transfer_guard("disallow"):  # nothing in here may wait for a device by accident
-                    state, metrics = step(state, model.frozen, drawn.batch)
-                    done += 1
-                    # One step late: while the devices work on this step, the host reads the one before.
-                    log.dispatched(done, metrics, drawn.host)
-                last, stopping = done == settings.steps, stop.requested(done)
-                if last or stopping or done % settings.save_every == 0:
-                    log.settle()  # a step whose loss is not finite is never saved
-                    # Saved before the next batch is drawn, so that the place in the data belongs to this step.
-                    host = {"data": batches.get_state(), "metrics": window.get_state()}
-                    checkpoints.save(done, state, host, to_json(experiment))
-                if last or stopping:
-                    break
-            checkpoints.wait()
+
+            def flops_of(host: HostBatch) -> float:
+                return rows.num_groups * step_flops(model.config, count_pack(host.batch), trained)
+
+            with StepLog(experiment, report, goodput, profiler, window, devices, flops_of) as log:
+                while True:
+                    with log.drawing():
+                        drawn = next(source)
+                    log.hand_over(done + 1)
+                    # Nothing in here may wait for a device by accident.
+                    with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("train", step_num=done + 1):
+                        state, metrics = step(state, model.frozen, drawn.batch)
+                        done += 1
+                        # One step late: while the devices work on this step, the host reads the one before.
+                        log.handed_over(done, metrics, drawn.host)
+                    last, stopping = done == settings.steps, stop.requested(done)
+                    if last or stopping or done % settings.save_every == 0:
+                        log.settle()  # a step whose loss is not finite is never saved
+                        # Saved before the next batch is drawn, so that the place in the data belongs to this step.
+                        host = {"data": batches.get_state(), "metrics": window.get_state()}
+                        with log.saving():
+                            report.flush()  # first: a resumed run does not repeat these lines
+                            checkpoints.save(done, state, host, to_json(experiment))
+                    if last or stopping:
+                        break
+                with log.saving():
+                    checkpoints.wait()
+                log.close(done, finished=last)
             report.say(f"saved step {done} in {checkpoints.directory}")
         return Outcome(Ending.FINISHED if last else Ending.INTERRUPTED, done, dict(source.bad_records))
 
@@ -195,60 +210,6 @@ class _Batches:
                 _LOG.warning("left out %s", record)
         shardings = batch_shardings(self._mesh, host.batch)
         return _Drawn(jax.tree.map(self._rows.place, host.batch, shardings), host)
-
-
-class _StepLog:
-    """The host's side of the steps: metrics, checks, and lines, one step behind the devices."""
-
-    def __init__(self, experiment: Experiment, report: Report, window: MetricsWindow, peak: float | None,
-                 flops_of: Callable[[HostBatch], float]):
-        self._every, self._report, self._window = experiment.training.log_every, report, window
-        self._rate = learning_rate_schedule(experiment.optimizer)
-        self._flops_of, self._peak = flops_of, peak
-        self._pending: tuple[int, StepMetrics, HostBatch] | None = None
-        self._since, self._flops, self._tokens = time.monotonic(), 0.0, 0.0
-
-    def dispatched(self, step: int, metrics: StepMetrics, batch: HostBatch) -> None:
-        """Notes a step that the devices are working on, and reads the one before."""
-        previous, self._pending = self._pending, (step, metrics, batch)
-        if previous is not None:
-            self._take(*previous)
-
-    def settle(self) -> None:
-        """Waits for the newest step."""
-        if self._pending is not None:
-            self._take(*self._pending)
-            self._pending = None
-
-    def _take(self, step: int, metrics: StepMetrics, batch: HostBatch) -> None:
-        metrics = jax.device_get(metrics)
-        if not is_finite(metrics):
-            records = ", ".join(id_ for row in batch.record_ids for id_ in row if id_)
-            raise TrainingError(
-                f"step {step}: loss {float(metrics.loss)}, gradient norm {float(metrics.gradient_norm)}, update norm "
-                f"{float(metrics.update_norm)}: not finite. "
-                f"Records of this batch (on this process): {records}. No checkpoint holds this step; look at these "
-                "records, or lower optimizer.learning_rate."
-            )
-        self._window.add(metrics)
-        self._flops += self._flops_of(batch)
-        self._tokens += sum(float(metrics.sums[name].total) for name in _TOKENS)
-        self._report.advance(step)
-        if step % self._every == 0:
-            self._log(step)
-
-    def _log(self, step: int) -> None:
-        now = time.monotonic()
-        seconds, self._since = now - self._since, now
-        values = self._window.summary() | {
-            "learning_rate": float(self._rate(step - 1)),
-            "speed/tokens_per_second": self._tokens / seconds,
-            "speed/model_flops_per_second": self._flops / seconds,
-        }
-        if self._peak is not None:
-            values["speed/mfu"] = self._flops / seconds / self._peak
-        self._flops, self._tokens = 0.0, 0.0
-        self._report.log(step, values)
 
 
 class _StopRequest:
@@ -305,12 +266,3 @@ def _opening(experiment: Experiment, mesh: Mesh, model: LoadedModel) -> str:
     low_rank = "" if lora is None else f" (LoRA of rank {lora.rank})"
     return (f"{experiment.name}: {trained:,} trained{low_rank} and {frozen:,} fixed values, "
             f"{experiment.compute.dtype}, on {mesh.size} x {mesh.devices.flat[0].device_kind} ({shape})")
-
-
-def _memory(compiled: jax.stages.Compiled) -> str:
-    analysis = compiled.memory_analysis()
-    if analysis is None:
-        return "memory per device: this backend does not say"
-    parts = {"arguments": analysis.argument_size_in_bytes, "temporaries": analysis.temp_size_in_bytes,
-             "donated": analysis.alias_size_in_bytes}
-    return "memory per device: " + ", ".join(f"{name} {size / _GIB:.3f} GiB" for name, size in parts.items())

@@ -1,13 +1,24 @@
 """Where metrics go: a line on the console, `metrics.jsonl`, TensorBoard, a progress bar on a terminal."""
 
+import contextlib
 import json
-import os
+import logging
 import sys
+import time
+from collections.abc import Iterator
 
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.data.object_store import is_local
+from srum_jax.training.run_files import LineFile
+from srum_jax.training.tensorboard_events import TensorBoardEvents
+
 METRICS_FILE = "metrics.jsonl"
+
+_LOG = logging.getLogger(__name__)
+# Between two writes into a bucket, where each is of the whole file. Before a checkpoint there is one in any case.
+_SECONDS_BETWEEN_WRITES = 30.0
 
 # What the console line shows; everything else is in the files.
 _CONSOLE = (
@@ -20,6 +31,8 @@ _CONSOLE = (
     ("lr", "learning_rate", "{:.3g}"),
     ("tok/s", "speed/tokens_per_second", "{:.0f}"),
     ("mfu", "speed/mfu", "{:.1%}"),
+    ("s/step", "time/step", "{:.3g}"),
+    ("data wait", "time/data_wait_share", "{:.0%}"),
 )
 
 
@@ -38,12 +51,12 @@ class Report:
         self.enabled = enabled
         if not enabled:
             return
-        self._path = epath.Path(directory) / METRICS_FILE
-        self._lines = _lines_up_to(self._path, first_step)
-        _write_atomically(self._path, self._lines)
-        from tensorboardX import SummaryWriter  # imports PyTorch where it is installed: seconds that only a run spends
-
-        self._tensorboard = SummaryWriter(os.fspath(epath.Path(directory) / "tensorboard"), purge_step=first_step + 1)
+        directory = epath.Path(directory)
+        self._path = directory / METRICS_FILE
+        self._local = is_local(self._path)
+        self._lines = LineFile(self._path, _lines_up_to(self._path, first_step))
+        self._tensorboard = TensorBoardEvents(directory / "tensorboard", first_step)
+        self._flushed = time.monotonic()
         self._bar = tqdm(total=last_step, initial=first_step, unit="step", disable=not sys.stderr.isatty(),
                          dynamic_ncols=True)
 
@@ -62,12 +75,34 @@ class Report:
         """
         if not self.enabled:
             return
-        with self._path.open("a") as file:
-            file.write(json.dumps({"step": step} | values) + "\n")
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+        self._lines.append(json.dumps({"step": step} | values))
+        self._tensorboard.add(step, values)
+        if time.monotonic() - self._flushed >= _SECONDS_BETWEEN_WRITES:
+            self.flush()
         shown = [f"{label} {form.format(values[name])}" for label, name, form in _CONSOLE if name in values]
         self.say(f"step {step:>7}  " + "  ".join(shown))
+
+    def flush(self) -> None:
+        """Puts every line so far into files that are in a bucket.
+
+        What a checkpoint will not repeat has to be there before the checkpoint is.
+        """
+        if not self.enabled or self._local:
+            return
+        self._flushed = time.monotonic()
+        with self._forgiving():
+            self._lines.flush()
+            self._tensorboard.flush()
+
+    @contextlib.contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._local:
+                raise
+            # No reason to end a run: the next write holds these lines too.
+            _LOG.warning("%s cannot be written now (%s); tried again with the next lines.", self._path.parent, error)
 
     def advance(self, step: int) -> None:
         """Moves the progress bar."""
@@ -81,10 +116,12 @@ class Report:
             sys.stdout.flush()
 
     def close(self) -> None:
-        """Flushes and closes the files."""
+        """Writes what is left and closes the files."""
         if self.enabled:
             self._bar.close()
-            self._tensorboard.close()
+            self.flush()
+            with self._forgiving():
+                self._tensorboard.close()
 
 
 def _lines_up_to(path: epath.Path, step: int) -> list[str]:
@@ -99,9 +136,3 @@ def _lines_up_to(path: epath.Path, step: int) -> list[str]:
         if number <= step:
             kept.append(line)
     return kept
-
-
-def _write_atomically(path: epath.Path, lines: list[str]) -> None:
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text("".join(f"{line}\n" for line in lines))
-    temporary.replace(path)

@@ -57,9 +57,10 @@ def steps(workdir):
 
 
 def lines(workdir):
-    """The logged values, without those that measure time."""
+    """The logged values, without those that measure time or memory."""
     text = (workdir / "metrics.jsonl").read_text()
-    return [{name: value for name, value in json.loads(line).items() if not name.startswith("speed/")}
+    return [{name: value for name, value in json.loads(line).items()
+             if not name.startswith(("speed/", "time/", "memory/"))}
             for line in text.splitlines()]
 
 

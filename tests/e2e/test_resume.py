@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 
+from srum_jax.training.goodput import GOODPUT_FILE, Start, account
 from tests.e2e.command import finish, lines, parameters, run, signal_when, start, steps
 
 # Saving falls between log lines, so that a resumed run has to finish a line that another one began.
@@ -38,8 +39,11 @@ def test_a_run_that_is_killed_interrupted_and_terminated_repeats_the_losses_of_o
     stopped_at = steps(broken)[-1]
     assert code == 0 and f"stopped as asked after step {stopped_at}" in out, err
 
+    (broken / "profile_now").touch()  # a trace is asked for
     code, out, err = run(broken, *SETTINGS)
     assert code == 0 and f"restored from step {stopped_at}" in out, err
+    summary = next(line for line in out.splitlines() if line.startswith("goodput "))
+    assert "profile: steps " in out and list(broken.glob("profile/plugins/profile/step_*/process_0.xplane.pb"))
     assert lines(broken) == lines(whole)
     expected = parameters(whole, 40)
     for name, values in parameters(broken, 40).items():
@@ -47,6 +51,12 @@ def test_a_run_that_is_killed_interrupted_and_terminated_repeats_the_losses_of_o
 
     code, out, _ = run(broken, *SETTINGS)  # there is nothing left to do
     assert code == 0 and "done after step 40" in out
+    starts = [Start.from_line(line) for line in (broken / GOODPUT_FILE).read_text().splitlines()]
+    assert [start.first_step for start in starts] == [0, killed_at, interrupted_at, stopped_at]
+    assert [start.finished for start in starts] == [False, False, False, True] and starts[-1].step == 40
+    seconds = account(starts)
+    assert seconds["compute"] > 0 and seconds["compile"] > 0 and seconds["restore"] > 0 and seconds["down"] > 0
+    assert "(4 starts)" in summary
 
 
 @pytest.mark.slow

@@ -205,6 +205,13 @@ def test_processes_are_numbered_or_refused():
             find_processes(index, count, distributed)
 
 
+def test_variables_that_contradict_each_other_are_named_with_the_way_without_them(monkeypatch):
+    for name, value in (("COORDINATOR_ADDRESS", "10.0.0.1:80"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "5")):
+        monkeypatch.setenv(f"JAX_{name}", value)
+    with pytest.raises(ProcessError, match=r"JAX_PROCESS_ID: expected a number from 0 to 1 .*--process-index"):
+        find_processes(None, None, True)
+
+
 def test_one_item_is_computed_ahead_and_results_come_in_order():
     computed = []
 

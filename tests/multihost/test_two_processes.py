@@ -1,12 +1,16 @@
 """The training command as two processes that share every step, as on two hosts."""
 
 import contextlib
+import shutil
 import signal
 import socket
+import time
 
 import numpy as np
 import pytest
 
+from srum_jax.data.records_source import RecordsSource
+from srum_jax.data.shuffle import shuffled_index
 from tests.e2e.command import finish, lines, parameters, run, signal_when, start, steps
 
 SETTINGS = ("data.rows_per_batch=4", "training.log_every=1", "training.save_every=2", "optimizer.warmup_steps=1",
@@ -14,14 +18,14 @@ SETTINGS = ("data.rows_per_batch=4", "training.log_every=1", "training.save_ever
 
 
 @contextlib.contextmanager
-def two_processes(workdir, *settings):
+def two_processes(workdir, *settings, of_second=(), **environment):
     """The two, killed at the latest when the block is left."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     processes = [
-        start(workdir, *settings, distributed=True, JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
-              JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(number))
+        start(workdir, *settings, *(of_second if number else ()), distributed=True, JAX_NUM_PROCESSES="2",
+              JAX_PROCESS_ID=str(number), JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}", **environment)
         for number in range(2)
     ]
     try:
@@ -31,16 +35,30 @@ def two_processes(workdir, *settings):
             process.kill()
 
 
-def run_as_two(workdir, *settings):
+def run_as_two(workdir, *settings, **environment):
     """Exit codes and what both printed."""
-    with two_processes(workdir, *settings) as processes:
+    with two_processes(workdir, *settings, **environment) as processes:
         return [finish(process) for process in processes]
+
+
+def _ends(processes, within):
+    """Seconds from the end of the first to that of the last, and what each wrote to standard error."""
+    first = None
+    while any(process.poll() is None for process in processes):
+        if first is None and (len(processes) == 1 or any(process.poll() is not None for process in processes)):
+            first = time.monotonic()
+        assert first is None or time.monotonic() - first < within
+        time.sleep(0.05)
+    seconds = 0.0 if first is None else time.monotonic() - first
+    return seconds, [finish(process)[2] for process in processes]
 
 
 @pytest.mark.slow
 def test_two_processes_train_like_one_and_their_checkpoint_is_resumed_by_one(tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
-    for code, _, err in run_as_two(together, *SETTINGS, "training.steps=4", "mesh.data=1", "mesh.fsdp=2"):
+    four = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "PJRT_NPROC": "16"}  # devices, of each
+    for code, _, err in run_as_two(together, *SETTINGS, "training.steps=4", "mesh.data=2", "mesh.fsdp=2", "mesh.seq=2",
+                                   **four):
         assert code == 0, err
     assert steps(together) == [2, 4]
     code, out, err = run(together, *SETTINGS, "training.steps=6")
@@ -71,18 +89,74 @@ def test_the_tokens_of_a_row_may_run_across_two_processes(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_error_in_one_process_ends_both(tmp_path):
-    # Both find that the records are damaged; neither may wait for the other.
+def test_an_error_in_one_process_ends_both_within_seconds_and_the_other_names_it(tmp_path):
     code, _, err = run(tmp_path, *SETTINGS, "training.steps=2")
     assert code == 0, err
-    for shard in (tmp_path / "shapes" / "records").glob("*.tfrecord"):
-        data = bytearray(shard.read_bytes())
-        for place in range(500, len(data), 700):
-            data[place] ^= 0xFF
-        shard.write_bytes(data)
-    ends = run_as_two(tmp_path, *SETTINGS, "training.steps=4", "mesh.data=2")
-    assert all(code not in (0, None) for code, *_ in ends)
-    assert any(": record " in err and "data.on_bad_record=skip" in err for *_, err in ends)
+    folder = tmp_path / "shapes" / "records"
+    source = RecordsSource(folder)
+    record = shuffled_index(5 * 8, len(source), 0, 0)  # the first of step 6: process 0 reads it, process 1 does not
+    shard, payload = folder / source.file_of(record), source.read(record)
+    shard.write_bytes(shard.read_bytes().replace(payload, payload[:-1] + bytes([payload[-1] ^ 0xFF])))
+    with two_processes(tmp_path, *SETTINGS, "training.steps=100", "mesh.data=2") as processes:
+        seconds, (err, told) = _ends(processes, within=15)
+    print(f"both ended within {seconds:.1f} s")
+    assert [process.returncode for process in processes] == [1, 1]
+    assert f"{shard.name}: record " in err and "data.on_bad_record=skip" in err and "Traceback" not in err
+    assert "error: process 0 of 2 on " in told and f"ended: DataError: {shard}: record " in told
+    assert steps(tmp_path)[-1] in (2, 4)
+
+
+@pytest.mark.slow
+def test_settings_that_one_process_alone_cannot_use_end_both_with_2(tmp_path):
+    with two_processes(tmp_path, *SETTINGS, of_second=("training.accumulation_steps=3",)) as processes:
+        _, (told, err) = _ends(processes, within=15)
+    assert processes[0].returncode == processes[1].returncode == 2
+    assert "data.rows_per_batch: expected a multiple of 6" in err
+    assert "error: process 1 of 2 on " in told and "ended: SettingsError: data.rows_per_batch" in told
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_nothing_had_happened(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    settings = (*SETTINGS, "training.steps=20", "training.keep=20", "data.rows_per_batch=2", "mesh.data=1",
+                "mesh.fsdp=2")
+    for code, _, err in run_as_two(whole, *settings):
+        assert code == 0, err
+    broken.mkdir()
+    shutil.copytree(whole / "shapes", broken / "shapes")
+
+    for victim in (1, 0):
+        before = steps(broken)
+        with two_processes(broken, *settings) as processes:
+            code, *_ = signal_when(processes[victim], lambda before=before: steps(broken) != before, signal.SIGKILL)
+            assert code == -signal.SIGKILL
+            seconds, ends = _ends(processes[1 - victim :][:1], within=60)
+        print(f"process {1 - victim} ended {seconds:.1f} s after process {victim} was killed")
+        if victim == 1:
+            assert processes[0].returncode == 1 and "process 1 of 2 on " in ends[0] and " is lost" in ends[0], ends
+        else:  # JAX itself aborts those that cannot reach process 0
+            assert processes[1].returncode not in (0, None) and "leader" in ends[0], ends
+        assert steps(broken)[-1] < 20
+
+    for code, _, err in run_as_two(broken, *settings):
+        assert code == 0, err
+    assert lines(broken) == lines(whole)
+    wanted = parameters(whole, 20)
+    for name, values in parameters(broken, 20).items():
+        np.testing.assert_array_equal(values, wanted[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_damage_that_one_process_alone_meets_sends_both_to_the_step_before(tmp_path):
+    settings = (*SETTINGS, "mesh.data=1", "mesh.fsdp=2")
+    for code, _, err in run_as_two(tmp_path, *settings, "training.steps=4"):
+        assert code == 0, err
+    for path in (tmp_path / "checkpoints" / "4" / "params" / "ocdbt.process_1" / "d").iterdir():
+        path.unlink()
+    (code, out, err), (other, _, _) = run_as_two(tmp_path, *settings, "training.steps=6")
+    assert code == 0 and other == 0, err
+    assert "restored from step 2" in out and "step 4 is DAMAGED and lies in 4.damaged now" in err
+    assert steps(tmp_path) == [2, 4, 6]
 
 
 @pytest.mark.slow

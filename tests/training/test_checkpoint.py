@@ -1,5 +1,8 @@
+import contextlib
 import dataclasses
+import errno
 import json
+import os
 import resource
 import shutil
 
@@ -13,7 +16,7 @@ from etils import epath
 from flax import nnx
 
 from srum_jax.training import checkpoint as checkpoint_module
-from srum_jax.training.checkpoint import CheckpointError, Checkpoints, _absolute
+from srum_jax.training.checkpoint import CheckpointError, Checkpoints, DirectoryError, _absolute
 from srum_jax.training.ema import EmaConfig
 from srum_jax.training.lora import LoraConfig
 from srum_jax.training.state import TrainState
@@ -231,20 +234,79 @@ def _no_meta(step):
 
 
 # Orbax leaves readers behind that complain when they are collected.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", [_truncate, _flip, _lose, _no_metadata, _broken_metadata, _no_opt, _no_meta])
-def test_a_damaged_step_is_named_and_the_one_before_can_be_used(run, saved, damage):
+def test_a_damaged_step_is_set_aside_with_a_warning_and_the_one_before_is_used(run, saved, damage, caplog):
     damage(saved / "2")
     with Checkpoints(saved, keep=3) as checkpoints:
-        message = r"checkpoints/2: step 2 cannot be restored .*Move that directory"
-        with pytest.raises(CheckpointError, match=message) as error:
-            checkpoints.restore(abstract(run.state))
-    assert "handler" not in str(error.value) and len(str(error.value)) < 700, "the cause, not who wrapped it"
-    (saved / "2").rename(saved.parent / "damaged")
-    with Checkpoints(saved, keep=3) as checkpoints:
         restored = checkpoints.restore(abstract(run.state))
-    assert restored.step == 1
-    equal(restored.state, _at(run.state, 1))
+        assert restored.step == 1 and checkpoints.latest == 1
+        equal(restored.state, _at(run.state, 1))
+        checkpoints.save(2, _at(run.state, 2), {}, {})
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == checkpoint_module.__name__]
+    assert "step 2 is DAMAGED and lies in 2.damaged now. Going on from step 1" in warning
+    assert "handler" not in warning and len(warning) < 700, "the cause, not who wrapped it"
+    assert (saved / "2.damaged").is_dir() and find_step(saved).name == "2"
+    with Checkpoints(saved, keep=3) as checkpoints:
+        assert checkpoints.restore(abstract(run.state)).step == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_several_damaged_steps_are_set_aside_under_free_names_and_do_not_count_among_those_to_keep(run, saved):
+    with Checkpoints(saved, keep=3) as checkpoints:
+        checkpoints.save(3, _at(run.state, 3), {}, {})
+    for step in (2, 3):
+        _lose(saved / str(step))
+    (saved / "3.damaged").mkdir()
+    with Checkpoints(saved, keep=2) as checkpoints:
+        assert checkpoints.restore(abstract(run.state)).step == 1
+        checkpoints.save(2, _at(run.state, 2), {}, {})
+    assert sorted(path.name for path in saved.iterdir()) == ["1", "2", "2.damaged", "3.damaged", "3.damaged-2"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_if_no_step_is_intact_the_newest_is_named_and_all_stay(run, saved):
+    _no_metadata(saved / "1")
+    _lose(saved / "2")
+    message = r"checkpoints/2: step 2 cannot be restored .*nor one before it.*another --workdir"
+    with Checkpoints(saved, keep=3) as checkpoints, pytest.raises(CheckpointError, match=message):
+        checkpoints.restore(abstract(run.state))
+    assert sorted(path.name for path in saved.iterdir()) == ["1", "2"]
+
+
+def test_a_directory_that_cannot_be_written_to_is_an_error_before_any_work_is_done(saved):
+    with pytest.raises(DirectoryError, match=r"meta: no checkpoint can be written here .*exists.*another --workdir"):
+        Checkpoints(_a_file(saved.parent / "meta"), keep=3)
+    saved.chmod(0o555)
+    saved.parent.chmod(0o755)
+    with _without_privileges(saved), pytest.raises(DirectoryError, match=r"no checkpoint can be written here .*denied"):
+        Checkpoints(saved, keep=3)
+    with pytest.raises(DirectoryError, match=r"no checkpoint can be written here .*No space left"):
+        checkpoint_module._try_writing(_FullDisk(saved))
+
+
+def _a_file(path):
+    path.write_text("")
+    return path
+
+
+class _FullDisk(type(epath.Path())):
+    def write_bytes(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextlib.contextmanager
+def _without_privileges(path):
+    """Permissions do not bind root; whoever else runs the tests needs no change."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -256,6 +318,7 @@ def test_another_models_step_is_refused(run, saved):
     )
     with Checkpoints(saved, keep=3) as checkpoints, pytest.raises(CheckpointError, match="another model or optimizer"):
         checkpoints.restore(wider)
+    assert sorted(path.name for path in saved.iterdir()) == ["1", "2"], "nothing was damaged"
 
 
 def test_the_weights_tools_read_the_parameters_without_restoring(run, saved):

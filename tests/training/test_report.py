@@ -1,8 +1,11 @@
 import json
 
+import pytest
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import masked_crc32c
 
+from srum_jax.training import report as report_module
+from srum_jax.training import run_files
 from srum_jax.training.report import METRICS_FILE, Report
 
 
@@ -11,9 +14,9 @@ def lines(directory):
 
 
 def events(directory):
-    """Every scalar of the event files, read as TFRecords."""
+    """Every scalar of the event files in the order of their names, read as TFRecords."""
     found = []
-    for path in sorted((directory / "tensorboard").iterdir()):
+    for path in sorted((directory / "tensorboard").iterdir(), key=str):
         data, place = path.read_bytes(), 0
         while place < len(data):
             length = int.from_bytes(data[place : place + 8], "little")
@@ -59,3 +62,64 @@ def test_other_processes_write_nothing(tmp_path, capsys):
         report.advance(1)
         report.log(10, {"loss/total": 1.0})
     assert not list(tmp_path.iterdir()) and capsys.readouterr().out == ""
+
+
+def test_times_are_on_the_console_in_short(tmp_path, capsys):
+    with Report(tmp_path, first_step=0, last_step=20) as report:
+        report.log(10, {"loss/total": 1.0, "time/step": 2.345, "time/data_wait_share": 0.123, "time/compute": 2.0})
+    assert capsys.readouterr().out == "step      10  loss 1.00000  s/step 2.35  data wait 12%\n"
+
+
+def test_a_bucket_gets_its_lines_before_a_checkpoint_and_at_the_end(bucket):
+    with Report(bucket, first_step=0, last_step=40) as report:
+        report.log(10, {"loss/total": 1.0})
+        assert lines(bucket) == [], "not a write for each line"
+        report.flush()
+        (bucket / METRICS_FILE).write_text("")
+        report.flush()
+        assert lines(bucket) == [], "nothing is new"
+        report._lines.append(json.dumps({"step": 15}))
+        report.flush()
+        assert [line["step"] for line in lines(bucket)] == [10, 15] and events(bucket) == [(10, "loss/total", 1.0)]
+        report.log(20, {"loss/total": 2.0})
+    assert [line["step"] for line in lines(bucket)] == [10, 15, 20]
+    assert events(bucket) == [(10, "loss/total", 1.0), (20, "loss/total", 2.0)]
+    with Report(bucket, first_step=10, last_step=40) as report:
+        assert [line["step"] for line in lines(bucket)] == [10], "what a resumed run does again is not there twice"
+        report.log(20, {"loss/total": 3.0})
+    assert [(line["step"], line["loss/total"]) for line in lines(bucket)] == [(10, 1.0), (20, 3.0)]
+
+
+def test_a_bucket_gets_its_lines_from_time_to_time(bucket, monkeypatch):
+    monkeypatch.setattr(report_module, "_SECONDS_BETWEEN_WRITES", 0.0)
+    with Report(bucket, first_step=0, last_step=40) as report:
+        report.log(10, {"loss/total": 1.0})
+        assert [line["step"] for line in lines(bucket)] == [10]
+
+
+def test_a_bucket_that_cannot_be_reached_for_a_while_does_not_end_the_run(bucket, monkeypatch, caplog):
+    with Report(bucket, first_step=0, last_step=40) as report:
+        report.log(10, {"loss/total": 1.0})
+        with monkeypatch.context() as patched:
+            patched.setattr(run_files, "put_bytes", _refused)
+            report.flush()
+        assert "cannot be written now (no route" in caplog.text
+        report.flush()
+        assert [line["step"] for line in lines(bucket)] == [10]
+
+
+def test_a_disk_that_cannot_be_written_to_ends_the_run(tmp_path, monkeypatch):
+    with Report(tmp_path, first_step=0, last_step=40) as report:
+        monkeypatch.setattr(type(report._path), "open", _refused)
+        with pytest.raises(OSError, match="no route"):
+            report.log(10, {"loss/total": 1.0})
+        monkeypatch.undo()
+    with Report(tmp_path, first_step=0, last_step=40) as report:
+        monkeypatch.setattr(type(report._tensorboard), "close", _refused)
+        with pytest.raises(OSError, match="no route"):
+            report.close()
+        monkeypatch.undo()
+
+
+def _refused(*_, **__):
+    raise OSError("no route")

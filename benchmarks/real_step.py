@@ -1,0 +1,200 @@
+"""The training step of BAGEL-7B at its real widths, but with few layers, on one device; see `train_step.py`.
+
+The step is the project's own (`make_step`), with the paper's recipe: rows of two images of 1,024 pixels and their
+prompts, forward and backward through both experts, clipping, AdamW on float32 masters, frozen weights in bfloat16.
+Weights are random: what they are changes no time.
+"""
+
+import argparse
+import dataclasses
+import time
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from experiments._bagel_recipe import changed, paper_recipe
+from srum_jax.data.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.position_ids import position_ids
+from srum_jax.data.sample_plan import Dropout, LatentItem, TextItem, pack_sample
+from srum_jax.experiment import Experiment
+from srum_jax.mesh import MeshConfig, build_mesh
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, SpecialTokens
+from srum_jax.models.bagel.released import RELEASED
+from srum_jax.models.bagel.sharding import batch_shardings
+from srum_jax.models.layers.logical_axes import shapes_by_name
+from srum_jax.rewards.reward_map import RewardMap
+from srum_jax.training.abstract_run import abstract_run
+from srum_jax.training.flops import count_pack, peak_flops, step_flops
+from srum_jax.training.optimizer import make_optimizer
+from srum_jax.training.state import TrainState, new_train_state
+from srum_jax.training.step import compile_step, make_step
+
+_PROMPT_TOKENS = 20  # about what the prompts of the recipe have
+_WARM_UP_STEPS = 2
+_PROFILED_STEPS = 3
+_GIB = 2**30
+
+
+class NoDeviceError(RuntimeError):
+    """There is no GPU."""
+
+
+def measure_real(args: argparse.Namespace) -> dict[str, Any]:
+    """Figures of one run.
+
+    Args:
+      args: the options of `--device gpu`, and `steps`.
+
+    Raises:
+      NoDeviceError: JAX finds no GPU.
+    """
+    device = _device(any_kind=args.width_divisor > 1)
+    config, experiment = _model(args), _experiment(args)
+    mesh = build_mesh(MeshConfig(data=1, fsdp=1), [device])
+    optimizer = make_optimizer(experiment.optimizer)
+    shapes = abstract_run(config, experiment.model, experiment.data, optimizer, mesh, experiment.compute.dtype)
+    began = time.perf_counter()
+    step = compile_step(
+        make_step(shapes.graphdef, config, optimizer, objective=experiment.objective, compute=experiment.compute,
+                  reward_limits=experiment.data.reward_map.limits, seed=experiment.seed),
+        shapes.state, shapes.frozen, shapes.batch, mesh)
+    compile_seconds = time.perf_counter() - began
+    host = _batch(experiment.data, config, without_autoencoder=args.without_autoencoder)
+    batch = jax.device_put(host, batch_shardings(mesh, host))
+    state, frozen = new_train_state(_random(shapes.state.parameters), optimizer, mesh), _random(shapes.frozen)
+    seconds, loss = _time(step, state, frozen, batch, args)
+
+    trained, counts = shapes_by_name(shapes.state.parameters), count_pack(host)
+    flops = step_flops(config, counts, trained)
+    peak = args.peak * 1e12 if args.peak else peak_flops([device])
+    return {
+        "device": device.device_kind,
+        "layers": config.llm.num_layers,
+        "rows": args.rows,
+        "attention": args.attention,
+        "remat": args.remat,
+        "autoencoder": not args.without_autoencoder,
+        "trained values": sum(leaf.size for leaf in jax.tree.leaves(shapes.state.parameters)),
+        "loss": loss,
+        "s/step": seconds,
+        "tokens/s": (counts.und_tokens + counts.gen_tokens) / seconds,
+        "model TFLOP/s": flops / seconds / 1e12,
+        "MFU": None if peak is None else flops / seconds / peak,
+        "peak GiB": _peak_bytes(device, step) / _GIB,
+        "compile s": compile_seconds,
+    }
+
+
+def _device(*, any_kind: bool) -> jax.Device:
+    if any_kind:
+        return jax.devices()[0]
+    try:
+        return jax.devices("gpu")[0]
+    except RuntimeError as error:
+        found = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+        raise NoDeviceError(
+            f"--device gpu: JAX finds no GPU, only {found}. Install with the extra cuda12 (pip install '.[cuda12]'), "
+            "see whether nvidia-smi lists the GPU, and unset JAX_PLATFORMS."
+        ) from error
+
+
+def _model(args: argparse.Namespace) -> BagelConfig:
+    llm, divisor = RELEASED.llm, args.width_divisor
+    config = dataclasses.replace(RELEASED, vit=None, llm=dataclasses.replace(llm, num_layers=args.layers))
+    if divisor == 1:
+        return config
+    vocabulary = llm.vocab_size // divisor
+    return dataclasses.replace(
+        config,
+        llm=dataclasses.replace(config.llm, vocab_size=vocabulary, hidden_size=llm.hidden_size // divisor,
+                                intermediate_size=llm.intermediate_size // divisor),
+        vae=AutoencoderConfig(ch=32, ch_mult=(1, 1, 1, 1), num_res_blocks=1),
+        special_tokens=SpecialTokens(*range(vocabulary - 4, vocabulary)))
+
+
+def _experiment(args: argparse.Namespace) -> Experiment:
+    recipe = paper_recipe("train_step")
+    side = recipe.data.image_height // args.width_divisor
+    canvas = RELEASED.latent_stride if args.without_autoencoder else side
+    latents = recipe.data.images_per_row * (side // RELEASED.latent_stride) ** 2
+    return changed(
+        recipe,
+        data={"rows_per_batch": args.rows, "image_height": canvas, "image_width": canvas, "latent_capacity": latents},
+        compute=dataclasses.asdict(ComputeConfig(dtype="bfloat16", attention=args.attention, remat=args.remat,
+                                                 attention_block=args.attention_block)))
+
+
+def _batch(data: DataConfig, config: BagelConfig, *, without_autoencoder: bool) -> PackedBatch:
+    """Full rows, made by the pipeline's own packing."""
+    capacity, draws = data.row_capacity(config), np.random.default_rng(0)
+    rows = [pack_row([_sample(capacity, data, config, draws) for _ in range(data.samples_per_row)], capacity)
+            for _ in range(data.rows_per_batch)]
+    batch = stack_rows(rows)
+    if without_autoencoder:  # every token of an image gets its one latent
+        image = np.arange(capacity.latent, dtype=np.int32) // (capacity.latent // data.images_per_row)
+        batch = dataclasses.replace(batch, latent_index=np.broadcast_to(image, batch.latent_index.shape).copy())
+    return batch
+
+
+def _sample(capacity: RowCapacity, data: DataConfig, config: BagelConfig, draws: np.random.Generator):
+    side = round((capacity.latent // data.images_per_row) ** 0.5)
+    tokens = (side, side)
+    values = draws.uniform(-1, 1, tokens).astype(np.float32)
+    plan = (
+        TextItem(ids=draws.integers(0, config.special_tokens.bos, _PROMPT_TOKENS).tolist()),
+        LatentItem(pixels=draws.integers(0, 256, (data.image_height, data.image_width, 3), dtype=np.uint8),
+                   grid=tokens, position_ids=position_ids(*tokens, config.max_latent_size), loss=True,
+                   reward=RewardMap(values, alpha=1.0)),
+    )
+    return pack_sample(plan, config.special_tokens, Dropout(text=0.0), draws)
+
+
+def _random(shapes: nnx.State) -> nnx.State:
+    """Small random values, ones for the scales of norms; made where they lie."""
+    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        name = jax.tree_util.keystr(path)
+        if "scale" in name:
+            return jnp.ones(leaf.shape, leaf.dtype)
+        key = jax.random.fold_in(jax.random.key(0), zlib.crc32(name.encode()))
+        return 0.02 * jax.random.normal(key, leaf.shape, leaf.dtype)
+
+    def make() -> nnx.State:
+        return jax.tree_util.tree_map_with_path(fill, shapes)
+
+    return jax.jit(make, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, shapes))()
+
+
+def _time(step: jax.stages.Compiled, state: TrainState, frozen: nnx.State, batch: PackedBatch,
+          args: argparse.Namespace) -> tuple[float, float]:
+    """Seconds of a step, and the last loss."""
+    for _ in range(_WARM_UP_STEPS):
+        state, metrics = step(state, frozen, batch)
+    jax.block_until_ready(metrics)
+    began = time.perf_counter()
+    for _ in range(args.steps):
+        state, metrics = step(state, frozen, batch)
+    jax.block_until_ready(metrics)
+    seconds = (time.perf_counter() - began) / args.steps
+    if args.profile:
+        with jax.profiler.trace(args.profile):
+            for number in range(_PROFILED_STEPS):
+                with jax.profiler.StepTraceAnnotation("train", step_num=number):
+                    state, metrics = step(state, frozen, batch)
+            jax.block_until_ready(metrics)
+    return seconds, float(metrics.loss)
+
+
+def _peak_bytes(device: jax.Device, step: jax.stages.Compiled) -> float:
+    """What the runtime saw, or where it does not say what the compiler planned."""
+    stats = device.memory_stats()
+    if stats is not None and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    planned = step.memory_analysis()
+    return planned.argument_size_in_bytes + planned.temp_size_in_bytes

@@ -1,0 +1,204 @@
+"""What share of a run's time went into steps that count, from its first start on and over all restarts.
+
+`goodput.jsonl` in the work directory has one line per start of the command, which says how its seconds were spent. The
+lines are few and short, so the file is written anew as a whole at every log line; whatever a kill leaves is complete.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from etils import epath
+
+from srum_jax.data.object_store import is_local
+from srum_jax.training.run_files import write_whole
+from srum_jax.training.step_times import StepSplit
+
+GOODPUT_FILE = "goodput.jsonl"
+
+START_UP, COMPILE, RESTORE = "start-up", "compile", "restore"
+COMPUTE, DATA_WAIT, CHECKPOINT, OTHER = "compute", "data wait", "checkpoint", "other"
+LOST_WORK, DOWN = "lost work", "down"  # what no single start knows
+_OF_A_START = (START_UP, RESTORE, COMPILE, COMPUTE, DATA_WAIT, CHECKPOINT, OTHER)
+
+_LOG = logging.getLogger(__name__)
+_SECONDS_BETWEEN_WRITES = 30.0  # into a bucket
+
+
+@dataclasses.dataclass
+class Start:
+    """One start of the command: a line of the file."""
+
+    began: float  # seconds since 1970
+    first_step: int  # updates done when it began
+    step: int  # updates done in the end
+    finished: bool = False  # the run was complete; what comes after it is no interruption
+    seconds: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(_OF_A_START, 0.0))
+
+    @property
+    def ended(self) -> float:
+        """When it was last heard of."""
+        return self.began + sum(self.seconds.values())
+
+    @classmethod
+    def from_line(cls, line: str) -> "Start | None":
+        """None for a line that is damaged."""
+        try:
+            fields = json.loads(line)
+            seconds = {name: float(fields["seconds"][name]) for name in _OF_A_START}
+            start = cls(float(fields["began"]), int(fields["first_step"]), int(fields["step"]),
+                        bool(fields["finished"]), seconds)
+        except (ValueError, KeyError, TypeError):
+            return None
+        return start if math.isfinite(start.ended) else None
+
+
+def account(starts: Sequence[Start]) -> dict[str, float]:
+    """Seconds by phase from the first start to the last sign of the last one; they add up to all of that time.
+
+    Steps that a later start did again, because theirs was killed before it saved, are lost work: their share of its
+    computing, by their number. What a start did after its last log line is not known, and counts as down time.
+    """
+    phases = dict.fromkeys((*_OF_A_START, LOST_WORK, DOWN), 0.0)
+    done_again_from = math.inf
+    following: Start | None = None
+    for start in reversed(starts):
+        for name, seconds in start.seconds.items():
+            phases[name] += seconds
+        steps = start.step - start.first_step
+        kept = min(start.step, done_again_from) - start.first_step
+        if steps > 0 and kept < steps:
+            lost = start.seconds[COMPUTE] * (1.0 - max(kept, 0) / steps)
+            phases[COMPUTE] -= lost
+            phases[LOST_WORK] += lost
+        if following is not None and not start.finished:
+            phases[DOWN] += max(0.0, following.began - start.ended)
+        done_again_from, following = min(done_again_from, start.first_step), start
+    return phases
+
+
+class Goodput:
+    """Keeps the account of this start, and of those before it in the same work directory."""
+
+    def __init__(self, directory: epath.Path, began: float, *, enabled: bool = True,
+                 clock: Callable[[], float] = time.time):
+        """Counts from `began`; writes nothing yet.
+
+        Args:
+          directory: of the run.
+          began: when this start did, seconds since 1970.
+          enabled: False for all but the first process, which writes for all of them.
+          clock: seconds since 1970.
+        """
+        self._path, self._enabled, self._clock = directory / GOODPUT_FILE, enabled, clock
+        self._start = Start(began, 0, 0)
+        self._earlier: list[Start] = []
+        self._written = -math.inf
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Around a phase of the start-up."""
+        begin = self._clock()
+        yield
+        self._start.seconds[name] += max(0.0, self._clock() - begin)
+
+    def open(self, first_step: int) -> None:
+        """Reads what earlier starts left, and puts this one beside them.
+
+        Args:
+          first_step: updates done so far.
+        """
+        self._start.first_step = self._start.step = first_step
+        if self._enabled:
+            self._earlier = _read(self._path)
+            self._write()
+
+    def steps_begin(self) -> None:
+        """Ends the start-up: the first step is about to be handed over."""
+        seconds = self._start.seconds
+        seconds[START_UP] = 0.0
+        seconds[START_UP] = max(0.0, self._clock() - self._start.ended)
+
+    def add(self, split: StepSplit, step: int) -> None:
+        """Time of steps.
+
+        Args:
+          split: of what came since the last call.
+          step: updates done by now.
+        """
+        self._start.step = step
+        for name, seconds in ((COMPUTE, split.compute), (DATA_WAIT, split.data_wait), (CHECKPOINT, split.checkpoint),
+                              (OTHER, split.other)):
+            self._start.seconds[name] += seconds
+
+    @property
+    def share(self) -> float:
+        """Seconds of steps that count over all seconds since the run began."""
+        phases = account([*self._earlier, self._start])
+        total = sum(phases.values())
+        return phases[COMPUTE] / total if total > 0 else 0.0
+
+    def write(self) -> None:
+        """Puts the state of this start into the file; into a bucket not each time."""
+        if self._enabled and (is_local(self._path) or time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES):
+            self._write()
+
+    def close(self, *, finished: bool) -> None:
+        """Ends the account of this start.
+
+        Args:
+          finished: whether the run is complete.
+        """
+        self._start.finished = finished
+        if self._enabled:
+            self._write()
+
+    def summary(self) -> str:
+        """All phases in one line."""
+        return summary(account([*self._earlier, self._start]), len(self._earlier) + 1)
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        lines = [json.dumps(dataclasses.asdict(start)) for start in (*self._earlier, self._start)]
+        try:
+            write_whole(self._path, "".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            if is_local(self._path):
+                raise
+            _LOG.warning("%s cannot be written now (%s); tried again later.", self._path, error)
+
+
+def summary(phases: Mapping[str, float], num_starts: int) -> str:
+    """One line for people: phases by size, those of nothing left out.
+
+    Args:
+      phases: see `account`.
+      num_starts: of the command.
+    """
+    total = sum(phases.values()) or 1.0
+    starts = "" if num_starts == 1 else f" ({num_starts} starts)"
+    others = sorted(((seconds, name) for name, seconds in phases.items() if name != COMPUTE), reverse=True)
+    shares = ", ".join(f"{name} {seconds / total:.1%}" for seconds, name in others if seconds / total >= 0.0005)
+    return (f"goodput {phases[COMPUTE] / total:.1%} of the {_duration(total)} since the run began{starts}"
+            + (f"; {shares}" if shares else ""))
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _read(path: epath.Path) -> list[Start]:
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    starts = [start for line in lines if (start := Start.from_line(line)) is not None]
+    if len(starts) < len(lines):
+        _LOG.warning("%s: %d of %d lines are damaged and left out; the time of these starts counts as down.", path,
+                     len(lines) - len(starts), len(lines))
+    return starts

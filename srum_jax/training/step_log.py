@@ -1,0 +1,145 @@
+"""The host's side of the steps: metrics, checks, times and lines, one step behind the devices."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+
+import jax
+
+from srum_jax.data.pipeline import HostBatch
+from srum_jax.experiment import Experiment
+from srum_jax.training.device_memory import memory_in_use
+from srum_jax.training.flops import peak_flops
+from srum_jax.training.goodput import Goodput
+from srum_jax.training.metrics import MetricsWindow, is_finite
+from srum_jax.training.optimizer import learning_rate_schedule
+from srum_jax.training.profiling import Profiler
+from srum_jax.training.report import Report
+from srum_jax.training.starvation import StarvationWatch
+from srum_jax.training.step import StepMetrics
+from srum_jax.training.step_times import StepSplit, StepTimes
+
+_LOG = logging.getLogger(__name__)
+_TOKENS = ("tokens/text", "tokens/vit", "tokens/latent")
+
+
+class TrainingError(RuntimeError):
+    """Training had to stop."""
+
+
+class StepLog:
+    """Follows the steps of a loop. Within `hand_over` nothing waits for the newest step; `settle` does."""
+
+    def __init__(self, experiment: Experiment, report: Report, goodput: Goodput, profiler: Profiler,
+                 window: MetricsWindow, devices: Sequence[jax.Device], flops_of: Callable[[HostBatch], float]):
+        """Begins with the next step.
+
+        Args:
+          experiment: that is run.
+          report: where lines go.
+          goodput: of the run.
+          profiler: of the run.
+          window: metrics of the log interval that is under way.
+          devices: of all processes.
+          flops_of: model FLOPs of a step, over all processes, by the batch of this one.
+        """
+        self._every, self._report, self._window = experiment.training.log_every, report, window
+        self._rate = learning_rate_schedule(experiment.optimizer)
+        self._flops_of, self._peak = flops_of, peak_flops(list(devices))
+        self._own_devices = [device for device in devices if device.process_index == jax.process_index()]
+        self._goodput, self._profiler = goodput, profiler
+        self._times, self._starvation = StepTimes(), StarvationWatch(experiment.data)
+        self._pending: tuple[int, StepMetrics, HostBatch] | None = None
+        self._split, self._num_steps, self._flops, self._tokens = StepSplit(), 0, 0.0, 0.0
+        self._begun = False
+
+    def __enter__(self) -> "StepLog":
+        self._times.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._times.__exit__(*error)
+
+    def drawing(self) -> contextlib.AbstractContextManager:
+        """Around what gets the next batch."""
+        return self._times.drawing()
+
+    def saving(self) -> contextlib.AbstractContextManager:
+        """Around what the loop does for a checkpoint."""
+        return self._times.saving()
+
+    def hand_over(self, step: int) -> None:
+        """Right before a step is given to the devices."""
+        if not self._begun:
+            self._goodput.steps_begin()
+            self._begun = True
+        self._profiler.hand_over(step)
+        self._times.hand_over()
+
+    def handed_over(self, step: int, metrics: StepMetrics, batch: HostBatch) -> None:
+        """Notes a step that the devices are working on, and reads the one before."""
+        self._times.handed_over(metrics.loss)
+        previous, self._pending = self._pending, (step, metrics, batch)
+        if previous is not None:
+            self._take(*previous)
+
+    def settle(self) -> None:
+        """Waits for the newest step."""
+        if self._pending is not None:
+            self._take(*self._pending)
+            self._pending = None
+
+    def close(self, step: int, *, finished: bool) -> None:
+        """Ends the account of time.
+
+        Args:
+          step: updates done.
+          finished: whether these are all.
+        """
+        self._goodput.add(self._times.finish_rest(), step)
+        self._goodput.close(finished=finished)
+        self._report.say(self._goodput.summary())
+
+    def _take(self, step: int, metrics: StepMetrics, batch: HostBatch) -> None:
+        metrics = jax.device_get(metrics)
+        if not is_finite(metrics):
+            records = ", ".join(id_ for row in batch.record_ids for id_ in row if id_)
+            raise TrainingError(
+                f"step {step}: loss {float(metrics.loss)}, gradient norm {float(metrics.gradient_norm)}, update norm "
+                f"{float(metrics.update_norm)}: not finite. "
+                f"Records of this batch (on this process): {records}. No checkpoint holds this step; look at these "
+                "records, or lower optimizer.learning_rate."
+            )
+        split = self._times.finish()
+        self._goodput.add(split, step)
+        self._split, self._num_steps = self._split + split, self._num_steps + 1
+        self._window.add(metrics)
+        self._flops += self._flops_of(batch)
+        self._tokens += sum(float(metrics.sums[name].total) for name in _TOKENS)
+        self._report.advance(step)
+        self._profiler.finished(step)
+        if step % self._every == 0:
+            self._log(step)
+
+    def _log(self, step: int) -> None:
+        warning = self._starvation.look(self._split, step, self._num_steps)
+        if warning is not None:
+            _LOG.warning("%s", warning)
+        values = self._window.summary() | {"learning_rate": float(self._rate(step - 1))} | self._speed()
+        self._report.log(step, values | memory_in_use(self._own_devices))
+        self._goodput.write()
+        self._profiler.look_for_request(step)
+        self._split, self._num_steps, self._flops, self._tokens = StepSplit(), 0, 0.0, 0.0
+
+    def _speed(self) -> dict[str, float]:
+        split, seconds = self._split, self._split.total
+        values = {
+            "speed/tokens_per_second": self._tokens / seconds,
+            "speed/model_flops_per_second": self._flops / seconds,
+        }
+        if self._peak is not None:
+            values["speed/mfu"] = self._flops / seconds / self._peak
+        of_a_step = {"step": seconds, "compute": split.compute, "data_wait": split.data_wait,
+                     "checkpoint": split.checkpoint, "other": split.other}
+        values |= {f"time/{name}": value / self._num_steps for name, value in of_a_step.items()}
+        return values | {"time/data_wait_share": split.data_wait / seconds, "time/goodput": self._goodput.share}

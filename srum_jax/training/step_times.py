@@ -1,0 +1,133 @@
+"""Where the time of a step goes, without waiting for any step.
+
+From the end of one step to the end of the next the devices either compute or have nothing to do. A thread notes when
+the result of each step is there, and the loop notes when it draws a batch, saves, and hands a step to the devices:
+
+    end of step n - 1     batch is there   handed over             end of step n
+    |---- data wait ------|---- other -----|------- compute -------|
+
+A batch that is drawn while the devices still work on the step before costs nothing, and none of it is data wait.
+"""
+
+import contextlib
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+
+_DATA, _SAVE = "data_wait", "checkpoint"
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSplit:
+    """Seconds of one step or of several."""
+
+    compute: float = 0.0  # the devices work, or wait for those of other processes
+    data_wait: float = 0.0  # nothing to do: the loop was waiting for a batch
+    checkpoint: float = 0.0  # nothing to do: the loop was busy saving
+    other: float = 0.0  # nothing to do: logging, Python
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return sum(dataclasses.astuple(self))
+
+    def __add__(self, other: "StepSplit") -> "StepSplit":
+        return StepSplit(*map(sum, zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+
+
+# What the loop did, from when, to when.
+_Span = tuple[str, float, float]
+
+
+def split_step(start: float, handed_over: float, end: float, spans: Sequence[_Span]) -> StepSplit:
+    """Splits the time between the ends of two steps.
+
+    Args:
+      start: end of the step before.
+      handed_over: when the devices were given this step.
+      end: of this step.
+      spans: what the loop did in the meantime.
+    """
+    begin = min(max(start, handed_over), end)
+    idle = dict.fromkeys((_DATA, _SAVE), 0.0)
+    for kind, first, last in spans:
+        idle[kind] += max(0.0, min(last, begin) - max(first, start))
+    return StepSplit(compute=end - begin, other=max(0.0, begin - start - sum(idle.values())), **idle)
+
+
+class StepTimes:
+    """Times the steps of a loop. Whatever was before the first one is handed over does not count."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._spans: list[_Span] = []
+        self._under_way: list[tuple[float, list[_Span]]] = []  # steps whose end was not asked for yet
+        self._handed_over = 0.0
+        self._last_end: float | None = None
+        self._results: queue.SimpleQueue[jax.Array | None] = queue.SimpleQueue()
+        self._ends: queue.SimpleQueue[float] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._note_ends, name="step times", daemon=True)
+
+    def __enter__(self) -> "StepTimes":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        # It is not waited for: where another process was lost, a step that is under way may never end.
+        self._results.put(None)
+
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Around what gets the next batch."""
+        with self._span(_DATA):
+            yield
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Around what the loop does for a checkpoint."""
+        with self._span(_SAVE):
+            yield
+
+    @contextlib.contextmanager
+    def _span(self, kind: str) -> Iterator[None]:
+        first = self._clock()
+        yield
+        self._spans.append((kind, first, self._clock()))
+
+    def hand_over(self) -> None:
+        """Right before a step is given to the devices."""
+        self._handed_over = self._clock()
+
+    def handed_over(self, result: jax.Array) -> None:
+        """Right after; `result` is what the step will have computed, and must not be donated."""
+        self._under_way.append((self._handed_over, self._spans))
+        self._spans = []
+        self._results.put(result)
+
+    def finish(self) -> StepSplit:
+        """The split of the oldest step that was not asked for yet; to be called when its result is known."""
+        handed_over, spans = self._under_way.pop(0)
+        start = handed_over if self._last_end is None else self._last_end
+        self._last_end = self._ends.get()
+        return split_step(start, handed_over, self._last_end, spans)
+
+    def finish_rest(self) -> StepSplit:
+        """What came after the last step, up to now."""
+        if self._last_end is None:
+            return StepSplit()
+        start, self._last_end = self._last_end, self._clock()
+        spans, self._spans = self._spans, []
+        return split_step(start, self._last_end, self._last_end, spans)
+
+    def _note_ends(self) -> None:
+        while (result := self._results.get()) is not None:
+            try:
+                result.block_until_ready()
+            except (RuntimeError, ValueError):
+                pass  # the step failed: the loop hears of it when it reads the metrics
+            self._ends.put(self._clock())
+            del result
