@@ -140,7 +140,7 @@ flock -w 600 ../lock cat state || {{ echo "still running on $(hostname) after 10
 """
     assert dry(cloud, "collect.sh", "--workdir", "gs://b/cot/", "--out", "here") == f"""\
 mkdir -p here/workers
-gcloud storage cp gs://b/cot/config.json gs://b/cot/metrics.jsonl here/
+gcloud storage cp gs://b/cot/config.json gs://b/cot/metrics.jsonl gs://b/cot/goodput.jsonl here/
 gcloud storage rsync --recursive gs://b/cot/tensorboard here/tensorboard
 {DESCRIBE}# if it is ACTIVE:
 gcloud compute tpus tpu-vm describe pod {WHERE} '--format=value(networkEndpoints.len())'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Copies settings, metrics and TensorBoard files of a run, and the log of every worker, to this machine.
+# Copies settings, metrics, goodput and TensorBoard files of a run, and the log of every worker, to this machine.
 #
 # usage: collect.sh --workdir gs://BUCKET/RUN --out FOLDER [options]
 #   --run-name NAME  as given to launch.sh; default train
@@ -20,7 +20,7 @@ workdir=${workdir%/}
 
 run mkdir -p "$out/workers"
 absent=no  # a run that failed early has written none of these; its log says why, and still comes
-run gcloud storage cp "$workdir/config.json" "$workdir/metrics.jsonl" "$out/" || absent=yes
+run gcloud storage cp "$workdir/config.json" "$workdir"/{metrics,goodput}.jsonl "$out/" || absent=yes
 run gcloud storage rsync --recursive "$workdir/tensorboard" "$out/tensorboard" || absent=yes
 find_state ACTIVE
 if [[ $state == ACTIVE ]]; then
