@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 
 _DATA, _SAVE = "data_wait", "checkpoint"
+_PATIENCE_SECONDS = 5.0  # with a step that other processes take part in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +78,10 @@ class StepTimes:
         return self
 
     def __exit__(self, *_) -> None:
-        # It is not waited for: where another process was lost, a step that is under way may never end.
         self._results.put(None)
+        # Python aborts when it ends while a thread is inside of the runtime. Where another process was lost the step
+        # that is under way may never end, and whoever is left ends without Python's help.
+        self._thread.join(None if jax.process_count() == 1 else _PATIENCE_SECONDS)
 
     @contextlib.contextmanager
     def drawing(self) -> Iterator[None]:

@@ -1,9 +1,9 @@
 import dataclasses
 import threading
-import time
 
 import pytest
 
+from srum_jax.training import step_times
 from srum_jax.training.step_times import StepSplit, StepTimes, split_step
 
 
@@ -94,10 +94,20 @@ def test_a_failed_step_does_not_hold_up_the_loop_that_has_to_report_it():
         assert end(times, devices, at=102.0) == StepSplit(compute=1.0)
 
 
-def test_leaving_does_not_wait_for_a_step_that_never_ends():
-    devices, began = Devices(), time.monotonic()
+def test_leaving_waits_for_the_thread_because_python_aborts_if_it_ends_before():
+    devices = Devices()
     with StepTimes(devices.clock) as times:
         hand_over(times, devices, at=101.0)
-    assert time.monotonic() - began < 30
+        threading.Timer(0.2, devices.ends[0].set).start()
+    assert not times._thread.is_alive()
+
+
+def test_leaving_does_not_wait_for_ever_for_a_step_that_other_processes_take_part_in(monkeypatch):
+    monkeypatch.setattr(step_times.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(step_times, "_PATIENCE_SECONDS", 0.1)
+    devices = Devices()
+    with StepTimes(devices.clock) as times:
+        hand_over(times, devices, at=101.0)
+    assert times._thread.is_alive()
     devices.ends[0].set()
     assert times.finish().compute == 0.0
