@@ -22,7 +22,7 @@ ADDRESS, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PR
 MEETING_SECONDS = 300  # for all hosts to start the command
 # Of JAX's own watch over its processes, which ends them without a word that a user understands. It is here for the case
 # that ours cannot do so, and has to come after it.
-_HEARTBEAT_SECONDS = 45
+_HEARTBEAT_SECONDS = 90
 
 
 class DistributedError(ValueError):
