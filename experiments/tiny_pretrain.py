@@ -19,6 +19,7 @@ import numpy as np
 from etils import epath
 from flax import nnx
 
+from experiments._argument_types import count
 from srum_jax.data.atomic_file import write_json
 from srum_jax.inference.pipeline import Pipeline
 from srum_jax.models.bagel.model import Bagel
@@ -64,23 +65,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", required=True, help="directory of the run")
-    parser.add_argument("--seed", type=_count, default=0, help="of everything (default: %(default)s)")
-    parser.add_argument("--steps", type=_count, default=JointSettings.steps,
+    parser.add_argument("--seed", type=count, default=0, help="of everything (default: %(default)s)")
+    parser.add_argument("--steps", type=count, default=JointSettings.steps,
                         help="of joint training (default: %(default)s)")
-    parser.add_argument("--generator-steps", type=_count, default=GeneratorSettings.steps,
+    parser.add_argument("--generator-steps", type=count, default=GeneratorSettings.steps,
                         help="of the generation expert alone (default: %(default)s)")
-    parser.add_argument("--encoder-steps", type=_count, default=ae.ENCODER_STAGE.steps,
+    parser.add_argument("--encoder-steps", type=count, default=ae.ENCODER_STAGE.steps,
                         help="default: %(default)s")
-    parser.add_argument("--decoder-steps", type=_count, default=ae.DECODER_STAGE.steps,
+    parser.add_argument("--decoder-steps", type=count, default=ae.DECODER_STAGE.steps,
                         help="default: %(default)s")
     parser.add_argument("--wrong-captions", type=float, default=SampleSettings.wrong_captions,
                         help="share of captions that are wrong (default: %(default)s)")
-    parser.add_argument("--pictures", type=_count, default=16000, help="that the autoencoder learns from")
+    parser.add_argument("--pictures", type=count, default=16000, help="that the autoencoder learns from")
     parser.add_argument("--save-seconds", type=float, default=60.0, help="between two saved states")
     parser.add_argument("--stage", choices=STAGES, help="run this one only, the stages before it being done")
     parser.add_argument("--unfinished", action="store_true",
                         help="with --stage export: take every stage as far as it has come")
-    parser.add_argument("--images", type=_count, default=400, help="to measure the base with; 0 for none")
+    parser.add_argument("--images", type=count, default=400, help="to measure the base with; 0 for none")
     arguments = parser.parse_args(argv)
     if not 0 <= arguments.wrong_captions <= 1:
         parser.error(f"--wrong-captions: expected a share in [0, 1], found {arguments.wrong_captions}.")
@@ -96,13 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected at least 0, found {value}")
-    return value
 
 
 class Run:

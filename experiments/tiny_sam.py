@@ -14,6 +14,7 @@ from typing import Any
 
 from etils import epath
 
+from experiments._argument_types import count, positive
 from experiments._tiny_sam.generator import POINTS_PER_SIDE, SAM_ARGUMENTS, TINY_WORLD
 from experiments._tiny_sam.settings import TrainingSettings
 from srum_jax.data.atomic_file import file_sha256, write_json
@@ -80,11 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--out", metavar="DIR", help="trains; directory of the run")
     what.add_argument("--measure", metavar="DIR", help="measures a SAM checkpoint")
     defaults = TrainingSettings()
-    parser.add_argument("--steps", type=_positive, default=defaults.steps, help="of training (default: %(default)s)")
-    parser.add_argument("--seed", type=_count, default=defaults.seed, help="of everything (default: %(default)s)")
-    parser.add_argument("--pictures", type=_positive, default=defaults.samples.pictures,
+    parser.add_argument("--steps", type=positive, default=defaults.steps, help="of training (default: %(default)s)")
+    parser.add_argument("--seed", type=count, default=defaults.seed, help="of everything (default: %(default)s)")
+    parser.add_argument("--pictures", type=positive, default=defaults.samples.pictures,
                         help="of a step (default: %(default)s)")
-    parser.add_argument("--prompts", type=_positive, default=defaults.samples.prompts,
+    parser.add_argument("--prompts", type=positive, default=defaults.samples.prompts,
                         help="of each picture (default: %(default)s)")
     parser.add_argument("--overlapping", type=float, default=defaults.samples.overlapping, metavar="SHARE",
                         help="of the world's own pictures that have one object in front of another "
@@ -92,27 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", metavar="DIR", help="trains this checkpoint further instead of random weights")
     parser.add_argument("--save-seconds", type=float, default=60.0, help="between two saved states")
     group = parser.add_argument_group("measurement")
-    group.add_argument("--scenes", type=_count, default=200,
+    group.add_argument("--scenes", type=count, default=200,
                        help="of held-out prompts; 0 for no measurement after training (default: %(default)s)")
     for name in SAM_ARGUMENTS:
         default = POINTS_PER_SIDE if name == "points_per_side" else getattr(SamConfig(), name)
         group.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default,
                            help="of the generator (default: %(default)s)")
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected at least 0, found {value}")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
-    return value
 
 
 def _train(arguments: argparse.Namespace, config: SamConfig) -> None:

@@ -18,6 +18,7 @@ import jax
 from etils import epath
 from flax import nnx
 
+from experiments._argument_types import count, positive
 from experiments._tiny_study.understanding import understanding_table
 from experiments._tiny_think.exam import (
     BASE,
@@ -176,34 +177,20 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
     parser.add_argument("--base", metavar="DIR", help="checkpoint to start from (default: the one that is shipped)")
-    parser.add_argument("--seed", type=_count, default=0, help="of everything (default: %(default)s)")
+    parser.add_argument("--seed", type=count, default=0, help="of everything (default: %(default)s)")
     for name, what in (("steps", "of either training"), ("planned", "pictures with a plan, in a step"),
                        ("pictures", "pictures without a plan, in a step"), ("questions", "questions, in a step")):
-        parser.add_argument(f"--{name}", type=_positive, metavar="N", default=getattr(ThinkSettings, name),
+        parser.add_argument(f"--{name}", type=positive, metavar="N", default=getattr(ThinkSettings, name),
                             help=f"{what} (default: %(default)s)")
     parser.add_argument("--learning-rate", type=_rate, metavar="R", default=ThinkSettings.learning_rate,
                         help="default: %(default)s")
     parser.add_argument("--wrong-captions", type=_share, metavar="P", default=SampleSettings.wrong_captions,
                         help="share of captions that are wrong, as in pretraining (default: %(default)s)")
-    parser.add_argument("--prompts-per-category", type=_positive, metavar="N", default=40,
+    parser.add_argument("--prompts-per-category", type=positive, metavar="N", default=40,
                         help="held-out prompts to draw for (default: %(default)s)")
     parser.add_argument("--guidance", type=_scales, metavar="A,B", default=(1.0, 2.0), help="default: 1,2")
     parser.add_argument("--save-seconds", type=float, metavar="S", default=60.0, help="between two saved states")
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected at least 0, found {value}")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, found {value}")
-    return value
 
 
 def _rate(text: str) -> float:

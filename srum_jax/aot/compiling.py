@@ -34,7 +34,7 @@ class CompileRequest:
     dtype: str = "bfloat16"
     attention: str = "splash"
     understanding: bool = True  # whether the vision tower is in memory too
-    hlo_file: str | None = None  # where the compiled program's text goes; nothing is written for a cached result
+    hlo_file: str | None = None  # where the compiled program's text goes
 
     def to_json(self) -> dict[str, Any]:
         """For `from_json`."""

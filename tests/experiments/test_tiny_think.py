@@ -46,7 +46,7 @@ def test_tables_compare_every_way_with_the_control():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--steps", "0"], "expected a positive number, found 0"),
+    (["--steps", "0"], "expected at least 1, found 0"),
     (["--wrong-captions", "2"], "expected a share"),
     (["--guidance", "1,1"], "expected different positive numbers"),
     (["--learning-rate", "-1"], "expected a positive number"),
