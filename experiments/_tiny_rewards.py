@@ -8,6 +8,7 @@ from etils import epath
 from experiments._tiny_sam.generator import SAM_ARGUMENTS, TINY_WORLD
 from srum_jax.worlds.shapes.base import trained_base, trained_sam
 from srum_jax.worlds.shapes.measure import SAMPLER
+from srum_jax.worlds.shapes.plans import PLAN_TOKEN_LIMIT, THINK_TEMPLATES
 from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_files
 from srum_jax.worlds.shapes.questions import JUDGE_TEMPLATES
 
@@ -45,3 +46,8 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
         },
         "export": {},
     }
+
+
+def planned_first() -> dict[str, Any]:
+    """More arguments of `generate`, for a model that has learned to plan (`experiments.tiny_think`)."""
+    return {"think": "true", "templates": os.fspath(THINK_TEMPLATES), "max_plan_tokens": PLAN_TOKEN_LIMIT}

@@ -6,44 +6,49 @@ then marked by the oracle. Everything is kept in --out; the same command goes on
 """
 
 import argparse
+import contextlib
 import dataclasses
-import functools
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import jax
 from etils import epath
 
+from experiments._argument_types import positive
 from experiments._tiny_recipe import VARIANTS
-from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, save_marks
+from experiments._tiny_study.exam import GUIDED, PLAIN, Exam
 from experiments._tiny_study.own_judgement import judgement_table
 from experiments._tiny_study.picture_grid import write_grid
 from experiments._tiny_study.plot import write_plot
+from experiments._tiny_study.side_by_side import CommandError, available_cores, run_side_by_side
 from experiments._tiny_study.steps import Study, StudyError, StudySettings
 from experiments._tiny_study.table import BASE, SFT, category_table, overall_table
+from experiments._tiny_study.tasks import Examination, Training, to_json
 from experiments._tiny_study.understanding import understanding_table
-from srum_jax.data.atomic_file import write_json, write_text
+from srum_jax.data.atomic_file import write_text
 from srum_jax.worlds.shapes.base import BaseError, trained_base
-from srum_jax.worlds.shapes.prompt_set import balanced_prompts
-from srum_jax.worlds.shapes.scene import Prompt
+from tools.make_rewards.interruption import ends_in_time
 
-_HELD_OUT_SEED, _VALIDATION_SEED = 1001, 1002
-_ROUND_TWO = "paper, 2nd round"
-_GRID_PROMPTS = 8
+_ROUND_TWO, _ROUND_TWO_MODELS = "paper, 2nd round", "paper-round2"
+_MOST_JOBS = 8  # each holds a copy of the models and of their programs
+_WORKER_ENVIRONMENT = {
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several share a GPU, if there is one
+    "TQDM_DISABLE": "1",  # bars of several processes would overwrite each other
+}
 
 QUICK = StudySettings(
     prompts_per_category=48, candidates=2, steps=150, learning_rate=2e-4, seeds=1, evaluation_prompts_per_category=40,
     validation_prompts_per_category=4, guidance=(2.0,),
 )
+_NOT_A_NUMBER = ("guidance", "think")  # fields of the settings
 
 _EPILOG = """
 examples:
   python -m experiments.tiny_study --quick --out runs/quick          # base, SFT and SRUM, some minutes on two cores
   python -m experiments.tiny_study --out runs/study                  # all variants, three seeds
   python -m experiments.tiny_study --out runs/mine --variants sft,paper --steps 600 --learning-rate 5e-5
+  python -m experiments.tiny_study --out runs/cot --base runs/think/thinker --think    # see experiments.tiny_think
 
 exit codes:
   0    done
@@ -60,14 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = _settings(args)
         variants = _variants(args)
         base = trained_base() if args.base is None else epath.Path(os.path.abspath(args.base))
-        study = Study(epath.Path(os.path.abspath(args.out)), settings)
-        _remember(study, base)
-        _cache_programs(study.out / "programs")
-        run_study(study, base, variants, second_round=args.second_round and not args.quick)
+        study = Study.begin(epath.Path(os.path.abspath(args.out)), settings, base)
+        with ends_in_time(), _environment(study):
+            run_study(study, base, variants, second_round=args.second_round and not args.quick, jobs=args.jobs)
     except (ValueError, BaseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (StudyError, OSError) as error:
+    except (StudyError, CommandError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -76,83 +80,75 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_study(study: Study, base: epath.Path, variants: Sequence[str], *, second_round: bool) -> None:
+def run_study(study: Study, base: epath.Path, variants: Sequence[str], *, second_round: bool, jobs: int) -> None:
     """All steps; prints the tables and writes them to `OUT/table.md`, with plot and pictures beside them."""
-    started, settings = time.monotonic(), study.settings
-    exam = Exam(study, balanced_prompts(settings.evaluation_prompts_per_category, _HELD_OUT_SEED, held_out=True),
-                balanced_prompts(settings.validation_prompts_per_category, _VALIDATION_SEED, held_out=False))
-    for seed in range(settings.seeds):
-        exam.take(BASE, seed, lambda: base)
+    started, seeds = time.monotonic(), range(study.settings.seeds)
     rewards = study.rewards(1, base)
     rounds = {"1st round": rewards}
-    for variant in variants:
-        for seed in range(settings.seeds):
-            exam.take(variant, seed, lambda v=variant, s=seed: study.model(v, s, rewards, base))
+    _work(study, [Training(variant, seed, os.fspath(rewards), os.fspath(base), variant)
+                  for variant in variants for seed in seeds], jobs)
+    models = {BASE: [base for _ in seeds]}
+    models |= {name: [study.checkpoint(name, seed) for seed in seeds] for name in variants}
     if second_round and "paper" in variants:
-        first = study.model("paper", 0, rewards, base)
+        first = study.checkpoint("paper", 0)
         more = rounds["2nd round"] = study.rewards(2, first)
-        for seed in range(settings.seeds):
-            exam.take(_ROUND_TWO, seed, lambda s=seed: study.model("paper", s, more, first, "paper-round2"))
-    tables = {
-        "What it thought of its own candidates": judgement_table(study.out / "own_judgement.json", rounds),
-        "Held-out prompts, guidance chosen for each model on other prompts": overall_table(exam.marks, exam.guidance),
-        "Held-out prompts, without guidance": overall_table(exam.plain, dict.fromkeys(exam.plain, 1.0)),
-        "Share that fits by category, %": category_table(exam.marks, exam.prompts),
-        "Understanding, on drawn pictures": understanding_table(study.out / "understanding.json", exam.checkpoints),
-        "The oracle's score by category": category_table(exam.marks, exam.prompts, "score"),
-    }
-    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
+        _work(study, [Training("paper", seed, os.fspath(more), os.fspath(first), _ROUND_TWO_MODELS) for seed in seeds],
+              jobs)
+        models[_ROUND_TWO] = [study.checkpoint(_ROUND_TWO_MODELS, seed) for seed in seeds]
+    _work(study, [Examination(name, tuple(map(os.fspath, checkpoints))) for name, checkpoints in models.items()], jobs)
+    exam = Exam(study)
+    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in _tables(study, exam, models, rounds).items())
     write_text(study.out / "table.md", text + "\n")
-    exam.write_grid(study.out / "pictures.png", [BASE, *(name for name in (SFT, "paper") if name in variants)])
-    write_plot(study.out / "plot.png", {"guidance chosen for each model": exam.marks, "without guidance": exam.plain})
+    shown = [BASE, *(name for name in (SFT, "paper") if name in variants)]
+    _write_grid(study.out / "pictures.png", exam, shown)
+    write_plot(study.out / "plot.png", {way: {name: exam.marks(name, way) for name in models} for way in exam.ways})
     print(f"\n{text}")
     print("\nBrackets: 95 % intervals over prompts. An asterisk: zero lies outside.\n"
           f"{study.out}: table.md, plot.png, pictures.png; {(time.monotonic() - started) / 60:.1f} minutes now")
 
 
-class Exam:
-    """Marks of all models, under the same prompts and noise."""
+@contextlib.contextmanager
+def _environment(study: Study) -> Iterator[None]:
+    """Variables for all processes that this one starts."""
+    before = dict(os.environ)
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # less time in the kernel for large arrays
+    # Equal shapes, equal programs: of the two rounds, of all models that are examined.
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": os.fspath(study.out / "programs"),
+                   "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
-    def __init__(self, study: Study, prompts: Sequence[Prompt], validation: Sequence[Prompt]):
-        self.study, self.prompts, self.validation = study, prompts, validation
-        self.marks: dict[str, list[Marks]] = {}  # under the best guidance
-        self.plain: dict[str, list[Marks]] = {}  # without guidance
-        self.guidance: dict[str, float] = {}
-        self.checkpoints: dict[str, epath.Path] = {}
 
-    def take(self, name: str, seed: int, model: Callable[[], epath.PathLike]) -> None:
-        """Marks one model, unless that was done before.
+def _work(study: Study, tasks: Sequence[Training | Examination], jobs: int) -> None:
+    """Deals tasks, which take about the same time, to processes; each passes over what is done."""
+    hands = [tasks[number::jobs] for number in range(min(jobs, len(tasks)))]
+    run_side_by_side([[sys.executable, "-m", "experiments._tiny_study.worker", os.fspath(study.out), to_json(hand)]
+                      for hand in hands], _WORKER_ENVIRONMENT)
 
-        Args:
-          name: of the model in the tables.
-          seed: of its training and of the noise.
-          model: makes its checkpoint, or finds it.
-        """
-        folder = self.study.out / "marks" / name.replace(", ", "-").replace(" ", "-")
-        checkpoint = epath.Path(model())
-        self.checkpoints.setdefault(name, checkpoint)
-        examiner = functools.cache(lambda: Examiner(checkpoint))
-        choice = folder / "guidance.json"
-        if not choice.exists():  # by the first run of a model, for all of them
-            scores = examiner().best_guidance(self.validation, self.study.settings.guidance, _VALIDATION_SEED)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(choice, scores)
-        self.guidance[name] = chosen(json.loads(choice.read_text()))
-        for kept, guidance, ending in ((self.marks, self.guidance[name], ""), (self.plain, 1.0, "-plain")):
-            path = folder / f"{seed}{ending}.json"
-            marks = load_marks(path, self.prompts)
-            if marks is None:
-                marks = examiner().marks(self.prompts, guidance, seed)
-                save_marks(path, self.prompts, marks, guidance=guidance)
-            kept.setdefault(name, []).append(marks)
-            print(f"{name}, seed {seed}, guidance {guidance:g}: {100 * marks.fit.mean():.1f} % fit, score "
-                  f"{marks.score.mean():+.3f}, {100 * marks.well_formed.mean():.1f} % well formed", flush=True)
 
-    def write_grid(self, path: epath.Path, names: Sequence[str]) -> None:
-        """Pictures of some models for some prompts."""
-        prompts = list(self.prompts[:: max(1, len(self.prompts) // _GRID_PROMPTS)])[:_GRID_PROMPTS]
-        write_grid(path, prompts, {name: Examiner(self.checkpoints[name]).draw(prompts, self.guidance[name], 0)
-                                   for name in names})
+def _tables(study: Study, exam: Exam, models: Iterable[str], rounds: Mapping[str, epath.Path]) -> dict[str, str]:
+    """By title."""
+    tables = {"What it thought of its own candidates": judgement_table(study.out / "own_judgement.json", rounds)}
+    marks = {way: {name: exam.marks(name, way) for name in models} for way in exam.ways}
+    for way in exam.ways:
+        guidance = {name: exam.guidance(name, way) for name in models}
+        tables[f"Held-out prompts, {way}"] = overall_table(marks[way], guidance)
+    for way in exam.ways:
+        tables[f"Share that fits by category, {way}, %"] = category_table(marks[way], exam.prompts)
+    answers = {name: exam.understanding(name) for name in models}
+    tables["Understanding, on drawn pictures"] = understanding_table(answers)
+    tables["The oracle's score by category"] = category_table(marks[GUIDED], exam.prompts, "score")
+    return tables
+
+
+def _write_grid(path: epath.Path, exam: Exam, names: Sequence[str]) -> None:
+    """Pictures of some models for some prompts, with and without guidance."""
+    pictures = {f"{name}{ending}": exam.shown_pictures(name, way)
+                for way, ending in ((PLAIN, ", unguided"), (GUIDED, "")) for name in names}
+    write_grid(path, exam.shown_prompts, pictures)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,8 +160,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variants", metavar="A,B", help=f"of {', '.join(VARIANTS)} (default: all; quick: sft,paper)")
     parser.add_argument("--second-round", action=argparse.BooleanOptionalAction, default=True,
                         help="let the improved model draw and judge again (default: it does)")
+    parser.add_argument("--think", action="store_true", help="candidates are planned first, and models are examined "
+                        "with plans as well; for a base that plans (experiments.tiny_think makes one)")
+    parser.add_argument("--jobs", type=positive, metavar="N", default=min(len(available_cores()), _MOST_JOBS),
+                        help="models trained or examined at the same time, each on its share of the cores "
+                             "(default: one for each core, %(default)s here)")
     for field in dataclasses.fields(StudySettings):
-        if field.name != "guidance":
+        if field.name not in _NOT_A_NUMBER:
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), metavar="N",
                                 help=f"default: {field.default:g}, quick: {getattr(QUICK, field.name):g}")
     return parser
@@ -173,8 +174,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(args: argparse.Namespace) -> StudySettings:
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(StudySettings)
-             if field.name != "guidance" and getattr(args, field.name) is not None}
-    return dataclasses.replace(QUICK if args.quick else StudySettings(), **given)
+             if field.name not in _NOT_A_NUMBER and getattr(args, field.name) is not None}
+    return dataclasses.replace(QUICK if args.quick else StudySettings(), think=args.think, **given)
 
 
 def _variants(args: argparse.Namespace) -> list[str]:
@@ -185,28 +186,6 @@ def _variants(args: argparse.Namespace) -> list[str]:
     if unknown:
         raise ValueError(f"--variants: expected names among {', '.join(VARIANTS)}, found {', '.join(unknown)}.")
     return variants
-
-
-def _remember(study: Study, base: epath.Path) -> None:
-    """A folder holds one study: another base or other sizes need another one; variants may be added."""
-    path = study.out / "study.json"
-    settings = json.loads(json.dumps(dataclasses.asdict(study.settings))) | {"base": os.fspath(base)}
-    if path.exists():
-        found = json.loads(path.read_text())
-        changed = [f"{name}: the folder {found.get(name)}, this command {value}" for name, value in settings.items()
-                   if found.get(name) != value]
-        if changed:
-            raise ValueError(f"--out {study.out}: this folder was begun with other settings: {'; '.join(changed)}. Use "
-                             "another --out.")
-        return
-    study.out.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
-
-
-def _cache_programs(folder: epath.Path) -> None:
-    """Models of one shape share their compiled programs."""
-    jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 from etils import epath
 from flax import nnx
 
 from experiments._argument_types import count, positive
-from experiments._tiny_study.understanding import understanding_table
+from experiments._tiny_study.understanding import understanding, understanding_table
 from experiments._tiny_think.exam import (
     BASE,
     CONTROL,
@@ -134,7 +134,7 @@ class Run:
             tables[f"Share that fits by category, %, guidance {scale:g}"] = "\n\n".join(
                 [category_table(found, prompts, scale),
                  picture_given_plan(greedy, prompts, found[THINKER, OWN_PLAN][scale])])
-        tables["Understanding, on drawn pictures"] = understanding_table(self.out / "understanding.json", models)
+        tables["Understanding, on drawn pictures"] = understanding_table(self._understanding(pipelines))
         text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
         write_text(self.out / "table.md", text + "\n")
         print(f"\n{text}")
@@ -143,6 +143,15 @@ class Run:
                    for name in (CONTROL, THINKER)}
         print(f"{self.out}: table.md; training took {minutes[CONTROL]:.1f} (control) and {minutes[THINKER]:.1f} "
               f"minutes; {(time.monotonic() - started) / 60:.1f} minutes in all now")
+
+    def _understanding(self, pipelines: Mapping[str, LazyPipeline]) -> dict[str, dict[str, float]]:
+        path = self.out / "understanding.json"
+        measured = json.loads(path.read_text()) if path.exists() else {}
+        for name, pipeline in pipelines.items():
+            if name not in measured:
+                measured[name] = understanding(pipeline())
+                write_json(path, measured)
+        return measured
 
     def model(self, name: str, *, plans: bool) -> epath.Path:
         """Trains a model from the base, or finds it; a checkpoint in the layout of the base."""

@@ -8,13 +8,18 @@ import jax
 import numpy as np
 from etils import epath
 
+from experiments._tiny_study.planned_drawing import draw_with_own_plans
 from srum_jax.data.atomic_file import write_json
 from srum_jax.inference.pipeline import Pipeline
+from srum_jax.inference.templates import Templates
 from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.oracle import judge_image
+from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.scene import Prompt
 from srum_jax.worlds.shapes.sight import WELL_FORMED
+
+_PICTURES = 100_000  # more than an exam draws: no two of its seeds share noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,20 +41,23 @@ class Marks:
 class Examiner:
     """Draws pictures with one model, and has them marked."""
 
-    def __init__(self, checkpoint: epath.PathLike):
-        self.pipeline = Pipeline.load(checkpoint, dtype="float32", attention="dense", devices=jax.local_devices()[:1])
+    def __init__(self, checkpoint: epath.PathLike, *, think: bool = False):
+        templates = Templates.read(THINK_TEMPLATES) if think else None
+        self.pipeline = Pipeline.load(checkpoint, dtype="float32", attention="dense", devices=jax.local_devices()[:1],
+                                      templates=templates)
 
     def draw(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> list[np.ndarray]:
         """One picture per prompt; the noise of picture k follows from `seed` and k alone."""
-        return measure.draw(self.pipeline, prompts, sampler(guidance), 100_000 * seed)
+        return measure.draw(self.pipeline, prompts, sampler(guidance), _PICTURES * seed)
 
-    def marks(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> Marks:
-        """Of newly drawn pictures."""
-        return Marks.of(prompts, self.draw(prompts, guidance, seed))
+    def draw_planned(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> list[np.ndarray]:
+        """The same after a plan that the model writes for each; needs `think`."""
+        return draw_with_own_plans(self.pipeline, prompts, sampler(guidance), _PICTURES * seed)[0]
 
     def best_guidance(self, prompts: Sequence[Prompt], scales: Sequence[float], seed: int) -> dict[str, float]:
         """The oracle's mean score under each guidance scale, on prompts that nothing else is measured on."""
-        return {f"{scale:g}": float(self.marks(prompts, scale, seed).score.mean()) for scale in scales}
+        return {f"{scale:g}": float(Marks.of(prompts, self.draw(prompts, scale, seed)).score.mean())
+                for scale in scales}
 
 
 def sampler(guidance: float):

@@ -43,3 +43,20 @@ def write_grid(
             draw.rectangle((left - 2, upper - 2, left + _SIDE + 1, upper + _SIDE + 1), outline=color, width=2)
     with atomic_write(path) as file:
         sheet.save(file, format="PNG", optimize=True)
+
+
+def write_strip(path: epath.PathLike, pictures: Sequence[np.ndarray]) -> None:
+    """Keeps pictures of one size next to each other in a PNG, without loss.
+
+    Args:
+      path: of the file.
+      pictures: uint8 [H, W, 3] each.
+    """
+    with atomic_write(path) as file:
+        Image.fromarray(np.concatenate(pictures, axis=1)).save(file, format="PNG", optimize=True)
+
+
+def read_strip(path: epath.Path, count: int) -> list[np.ndarray]:
+    """The pictures of `write_strip`, of which there are `count`."""
+    with path.open("rb") as file, Image.open(file) as strip:
+        return np.split(np.asarray(strip.convert("RGB")), count, axis=1)

@@ -1,14 +1,16 @@
 """The work of the study, step by step, each through the command that users run. What a step has finished is kept."""
 
 import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 
 from etils import epath
 
-from experiments._tiny_rewards import SEED
+from experiments._tiny_rewards import SEED, planned_first
 from srum_jax import train
+from srum_jax.data.atomic_file import write_json
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts, write_prompt_files
 from tools.convert_weights.__main__ import main as convert_weights
 from tools.make_rewards.__main__ import main as make_rewards
@@ -33,11 +35,12 @@ class StudySettings:
     evaluation_prompts_per_category: int = 60  # held out
     validation_prompts_per_category: int = 12  # training sentences, for the choice of guidance
     guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0)  # scales to choose from
+    think: bool = False  # candidates are planned first, and models are examined with plans too
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("guidance", "learning_rate") and (not isinstance(value, int) or value < 1):
+            if type(field.default) in (int, float) and not 0 < value < float("inf"):
                 raise ValueError(f"{field.name}: expected a positive number, found {value!r}.")
 
 
@@ -47,6 +50,34 @@ class Study:
 
     out: epath.Path
     settings: StudySettings
+
+    @classmethod
+    def begin(cls, out: epath.Path, settings: StudySettings, base: epath.PathLike) -> "Study":
+        """A new study, or one that was begun with the same settings; variants may be added.
+
+        Raises:
+          ValueError: the folder was begun with others.
+        """
+        path = _settings_file(out)
+        described = json.loads(json.dumps(dataclasses.asdict(settings))) | {"base": os.fspath(base)}
+        if path.exists():
+            found = json.loads(path.read_text())
+            changed = [f"{name}: the folder {found.get(name)}, this command {value}"
+                       for name, value in described.items() if found.get(name) != value]
+            if changed:
+                raise ValueError(f"--out {out}: this folder was begun with other settings: {'; '.join(changed)}. Use "
+                                 "another --out.")
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(path, described)
+        return cls(out, settings)
+
+    @classmethod
+    def read(cls, out: epath.Path) -> "Study":
+        """A study that was begun."""
+        found = json.loads(_settings_file(out).read_text())
+        found["guidance"] = tuple(found["guidance"])
+        return cls(out, StudySettings(**{field.name: found[field.name] for field in dataclasses.fields(StudySettings)}))
 
     def rewards(self, number: int, checkpoint: epath.PathLike) -> epath.Path:
         """Candidates, regions, judgements and records of a round, drawn and judged by a checkpoint.
@@ -65,8 +96,15 @@ class Study:
         command = ["run", "--experiment", "tiny_srum", "--out", os.fspath(folder), "--prompts", os.fspath(prompts),
                    "--set", f"generate.keywords={os.fspath(keywords)}",
                    "--checkpoint", os.fspath(checkpoint), "--set", f"generate.num_candidates={settings.candidates}"]
+        if settings.think:
+            for name, value in planned_first().items():
+                command += ["--set", f"generate.{name}={value}"]
         _must_succeed(make_rewards, command, (0, _ROWS_LEFT_OUT))
         return folder
+
+    def checkpoint(self, name: str, seed: int) -> epath.Path:
+        """Where `model` puts a checkpoint."""
+        return self.out / "models" / f"{name}-{seed}"
 
     def model(
         self, variant: str, seed: int, rewards: epath.Path, start: epath.PathLike, name: str | None = None
@@ -83,8 +121,8 @@ class Study:
         Returns:
           The exported checkpoint.
         """
-        settings, label = self.settings, f"{name or variant}-{seed}"
-        exported, workdir = self.out / "models" / label, self.out / "training" / label
+        settings, exported = self.settings, self.checkpoint(name or variant, seed)
+        workdir = self.out / "training" / exported.name
         if exported.exists():
             return exported
         _must_succeed(train.main, [
@@ -102,6 +140,10 @@ class Study:
                                         "--out", os.fspath(exported)])
         shutil.rmtree(workdir / "checkpoints")  # the exported model says all that the study needs
         return exported
+
+
+def _settings_file(out: epath.Path) -> epath.Path:
+    return out / "study.json"
 
 
 def _must_succeed(command: Callable[[Sequence[str]], int], words: Sequence[str], codes: Sequence[int] = (0,)) -> None:

@@ -1,14 +1,10 @@
-"""What the models understand, on drawn pictures of which half are wrong: nothing may be lost there."""
+"""What a model understands, on drawn pictures of which half are wrong: nothing may be lost there."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
-
-import jax
-from etils import epath
+from typing import Any
 
 from experiments._tiny_study.table import markdown
-from srum_jax.data.atomic_file import write_json
 from srum_jax.inference.pipeline import Pipeline
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.measure import judge_metrics
@@ -20,24 +16,19 @@ _SHOWN = {"accuracy": "fits or not, %", "auc": "AUC of the score, %", "region_ac
           "object_named": "object named, %"}
 
 
-def understanding_table(path: epath.Path, checkpoints: Mapping[str, epath.PathLike]) -> str:
-    """A row per model; answers to the same questions about the same held-out pictures.
-
-    Args:
-      path: a file that keeps what was measured.
-      checkpoints: by the name of the model.
-    """
-    measured = json.loads(path.read_text()) if path.exists() else {}
+def understanding(pipeline: Pipeline) -> dict[str, Any]:
+    """Answers to the same questions about the same held-out pictures, marked; see `JudgeMetrics`."""
     examples = [sample_example(_SEED, number, _WRONG_SHARE, held_out=True) for number in range(_PICTURES)]
     pictures = [render(example.scene, PICTURE_SIZE).image for example in examples]
-    for name, checkpoint in checkpoints.items():
-        if name not in measured:
-            pipeline = Pipeline.load(checkpoint, dtype="float32", attention="dense",
-                                     devices=jax.local_devices()[:1])
-            metrics = judge_metrics(pipeline, [example.prompt for example in examples], pictures)
-            measured[name] = dataclasses.asdict(metrics)
-            write_json(path, measured)
+    return dataclasses.asdict(judge_metrics(pipeline, [example.prompt for example in examples], pictures))
+
+
+def understanding_table(measured: Mapping[str, Mapping[str, float]]) -> str:
+    """A row per model.
+
+    Args:
+      measured: by the name of the model, what `understanding` found.
+    """
     rows = [["understanding", *_SHOWN.values()]]
-    for name in checkpoints:
-        rows.append([name, *(f"{100 * measured[name][key]:.1f}" for key in _SHOWN)])
+    rows += [[name, *(f"{100 * found[key]:.1f}" for key in _SHOWN)] for name, found in measured.items()]
     return markdown(rows)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from experiments._tiny_study.marks import Marks, sampler
+from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_think import exam
-from experiments._tiny_think.drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments.tiny_think import main
 from srum_jax.inference.pipeline import Pipeline
 from srum_jax.inference.templates import Templates

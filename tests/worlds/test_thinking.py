@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from srum_jax.worlds.shapes.base_files import trained_base_config
-from srum_jax.worlds.shapes.plans import plan_text
+from srum_jax.worlds.shapes.plans import MAX_PLAN_TOKENS, plan_text
 from srum_jax.worlds.shapes.pretraining.samples import SampleSettings, words
 from srum_jax.worlds.shapes.pretraining.thinking import (
-    MAX_PLAN_TOKENS,
     ThinkSettings,
     instruction,
     plan_capacity,

@@ -20,6 +20,8 @@ from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.scene import COLORS, SHAPES, TEXTURES, Prompt, Scene, Shape
 
 THINK_TEMPLATES = epath.Path(__file__).parent / "think_templates"  # asks for a plan in words of this world
+MAX_PLAN_TOKENS = 41  # seven objects (one more than a caption asks for) of five words, and six commas
+PLAN_TOKEN_LIMIT = MAX_PLAN_TOKENS + 10  # for a model that writes one; also what is not quite a plan ends
 _ROWS, _COLUMNS = ("above", "", "below"), ("left", "", "right")
 _BEHIND, _IN_FRONT, _SMALLER = ("behind",), ("in", "front"), "smaller"
 _LOOKS = (("texture", TEXTURES), ("color", COLORS), ("shape", SHAPES))

@@ -27,7 +27,7 @@ from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, TextIte
 from srum_jax.inference.templates import Templates
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.worlds.shapes.plans import THINK_TEMPLATES, plan_text
+from srum_jax.worlds.shapes.plans import MAX_PLAN_TOKENS, THINK_TEMPLATES, plan_text
 from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
 from srum_jax.worlds.shapes.pretraining.joint import flat_model, loss_and_parts, optimizer_of
 from srum_jax.worlds.shapes.pretraining.samples import (
@@ -43,7 +43,6 @@ from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS
 
-MAX_PLAN_TOKENS = 41  # seven objects (one more than a caption asks for) of five words, and six commas
 _PLANNED, _PICTURES, _QUESTIONS = (stream << 32 for stream in (20, 30, 40))  # added to the seed; see `samples`
 _DRAWS = 2 << 32  # as in `samples.pictures_of`, so that the control has the same times and the same captions left out
 

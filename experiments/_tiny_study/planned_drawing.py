@@ -13,14 +13,13 @@ from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest
 from srum_jax.inference.settings import FlowSampler, TextSampler
 from srum_jax.worlds.shapes.layout import draft_of, lay_out_tidily
-from srum_jax.worlds.shapes.plans import plan_text
-from srum_jax.worlds.shapes.pretraining.thinking import MAX_PLAN_TOKENS
+from srum_jax.worlds.shapes.plans import PLAN_TOKEN_LIMIT, plan_text
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.scene import Prompt
 
 _BATCH = 64
-PLAN = TextSampler(max_tokens=MAX_PLAN_TOKENS + 10)  # greedy, as `srum_jax.generate --think` writes by default
+PLAN = TextSampler(max_tokens=PLAN_TOKEN_LIMIT)  # greedy, as `srum_jax.generate --think` writes by default
 
 
 def draw_with_own_plans(

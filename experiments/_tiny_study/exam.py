@@ -1,0 +1,114 @@
+"""Marks of a study's models, under the same prompts and noise; what was found is kept in files."""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from etils import epath
+
+from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, save_marks
+from experiments._tiny_study.picture_grid import read_strip, write_strip
+from experiments._tiny_study.steps import Study
+from experiments._tiny_study.understanding import understanding
+from srum_jax.data.atomic_file import write_json
+from srum_jax.worlds.shapes import measure
+from srum_jax.worlds.shapes.prompt_set import balanced_prompts
+from srum_jax.worlds.shapes.scene import Prompt
+
+_HELD_OUT_SEED, _VALIDATION_SEED = 1001, 1002
+# Ways of drawing.
+GUIDED, PLAIN, PLANNED = "guidance chosen for each model", "without guidance", "with its own plan"
+_ENDINGS = {GUIDED: "", PLAIN: "-plain", PLANNED: "-planned"}  # of files
+_SHOWN = 8  # pictures of a model that are kept to be looked at
+
+
+class Exam:
+    """The exam of a study: its prompts, its files."""
+
+    def __init__(self, study: Study):
+        settings = study.settings
+        self.study = study
+        self.ways = (GUIDED, PLAIN, *((PLANNED,) if settings.think else ()))
+        self.prompts = balanced_prompts(settings.evaluation_prompts_per_category, _HELD_OUT_SEED, held_out=True)
+        self._shown = range(0, len(self.prompts), max(1, len(self.prompts) // _SHOWN))[:_SHOWN]  # of all categories
+        self._validation = balanced_prompts(settings.validation_prompts_per_category, _VALIDATION_SEED, held_out=False)
+
+    def take(self, name: str, checkpoints: Sequence[epath.PathLike]) -> None:
+        """Marks one model in every way, unless that was done before; prints what is found.
+
+        Args:
+          name: of the model in the tables.
+          checkpoints: one for each seed. The first also chooses the guidance, and answers questions.
+        """
+        folder = self._folder(name)
+        for seed, checkpoint in enumerate(checkpoints):
+            examiner = functools.cache(functools.partial(Examiner, checkpoint, think=self.study.settings.think))
+            if seed == 0:
+                self._measure_first(folder, examiner)
+            for way in self.ways:
+                marks = load_marks(_marks_file(folder, seed, way), self.prompts)
+                if marks is None:
+                    guidance = self.guidance(name, way)
+                    draw = examiner().draw_planned if way == PLANNED else examiner().draw
+                    pictures = draw(self.prompts, guidance, seed)
+                    if seed == 0:
+                        write_strip(_strip_file(folder, way), [pictures[place] for place in self._shown])
+                    marks = Marks.of(self.prompts, pictures)
+                    save_marks(_marks_file(folder, seed, way), self.prompts, marks, guidance=guidance)
+                print(f"seed {seed}, {way}: {100 * marks.fit.mean():.1f} % fit, score {marks.score.mean():+.3f}, "
+                      f"{100 * marks.well_formed.mean():.1f} % well formed", flush=True)
+
+    def _measure_first(self, folder: epath.Path, examiner: Callable[[], Examiner]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        choice, answers = folder / "guidance.json", folder / "understanding.json"
+        if not choice.exists():
+            scales = self.study.settings.guidance
+            write_json(choice, examiner().best_guidance(self._validation, scales, _VALIDATION_SEED))
+        if not answers.exists():
+            write_json(answers, understanding(examiner().pipeline))
+
+    def guidance(self, name: str, way: str) -> float:
+        """The guidance scale that a model is examined with."""
+        if way == GUIDED:
+            return chosen(json.loads((self._folder(name) / "guidance.json").read_text()))
+        return 1.0 if way == PLAIN else measure.SAMPLER.guidance.text_scale
+
+    def marks(self, name: str, way: str) -> list[Marks]:
+        """What an exam found, for each seed.
+
+        Raises:
+          FileNotFoundError: it was not taken.
+        """
+        found = []
+        for seed in range(self.study.settings.seeds):
+            path = _marks_file(self._folder(name), seed, way)
+            marks = load_marks(path, self.prompts)
+            if marks is None:
+                raise FileNotFoundError(f"{path}: absent; the exam of {name} was not taken to its end.")
+            found.append(marks)
+        return found
+
+    def understanding(self, name: str) -> dict[str, float]:
+        """How well a model answered; see `understanding.understanding`."""
+        return json.loads((self._folder(name) / "understanding.json").read_text())
+
+    @property
+    def shown_prompts(self) -> list[Prompt]:
+        """Those whose pictures are kept."""
+        return [self.prompts[place] for place in self._shown]
+
+    def shown_pictures(self, name: str, way: str) -> list[np.ndarray]:
+        """Uint8 [S, S, 3] each, of the first seed, for `shown_prompts`."""
+        return read_strip(_strip_file(self._folder(name), way), len(self._shown))
+
+    def _folder(self, name: str) -> epath.Path:
+        return self.study.out / "marks" / name.replace(", ", "-").replace(" ", "-")
+
+
+def _marks_file(folder: epath.Path, seed: int, way: str) -> epath.Path:
+    return folder / f"{seed}{_ENDINGS[way]}.json"
+
+
+def _strip_file(folder: epath.Path, way: str) -> epath.Path:
+    return folder / f"pictures{_ENDINGS[way]}.png"
