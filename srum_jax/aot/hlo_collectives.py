@@ -1,7 +1,8 @@
 """Exchanges between chips in a compiled program: what, how much, how often, over which chips, and what hides them.
 
 An exchange is hidden where the program computes while it runs: between its start and its end, or in one fusion with it.
-One that is neither makes the chip wait.
+One that is neither makes the chip wait. Between slices, programs send to the host and receive from it, whose network
+does the exchange (MegaScale); that counts as what the host is asked to do.
 """
 
 import collections
@@ -19,6 +20,9 @@ KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all
 _FUSED_SCATTER = "all-reduce-scatter"  # fusions whose all-reduce leaves each chip its share alone
 _COMPUTE = ("dot", "convolution")
 _KERNEL = '"tpu_custom_call"'
+_BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
+_RENDEZVOUS = re.compile(r'_xla_host_transfer_rendezvous="([^"]*)"')  # what a send and its receive have in common
+_ONE_TO_ONE = "one-to-one"  # the network's name for a permutation
 _AXES = re.compile(r"'([^']+)'=(\d+)")
 
 
@@ -71,6 +75,9 @@ def collectives(program: Program, chips: MeshOfChips) -> list[Collective]:
             continue
         scatter = computation.startswith(_FUSED_SCATTER)
         for place, op in enumerate(ops):
+            if op.operation == "send" and (asked := _BETWEEN_SLICES.search(op.attributes)):
+                found.append(_between_slices(program, computation, place, asked[1], chips, times))
+                continue
             kind = op.operation.removesuffix("-start")
             if kind not in KINDS:
                 continue
@@ -85,11 +92,29 @@ def _collective(program: Program, computation: str, op: Op, kind: str, chips: Me
                 hidden: bool) -> Collective:
     group = _first_group(op, chips)
     size = _whole_bytes(program, computation, op, kind)
-    share = (len(group) - 1) / len(group)
-    received = size * {"all-reduce": 2 * share, "collective-permute": 1.0}.get(kind, share)
+    received = _received(kind, size, len(group))
     origin = re.search(r'op_name="([^"]*)"', op.attributes)
     return Collective(kind, op.name, size, received, len(group), chips.over(group), chips.crosses_slices(group), times,
                       program.in_loop(computation), hidden, origin[1] if origin else "")
+
+
+def _between_slices(program: Program, computation: str, place: int, asked: str, chips: MeshOfChips,
+                    times: int) -> Collective:
+    ops = program.computations[computation]
+    send, kind = ops[place], asked.lower().replace("_", "-")
+    kind = "collective-permute" if kind == _ONE_TO_ONE else kind
+    sent = sum(num_bytes(*array) for array in arrays(program.operand(computation, send, 0).result))
+    group = np.arange(chips.num_slices) * (chips.size // chips.num_slices)  # chips at one place in their slices
+    size = sent * len(group) if kind == "all-gather" else sent
+    hidden = _computes_until_received(program, ops, place)
+    received = _received(kind, size, len(group))
+    return Collective(kind, send.name, size, received, len(group), chips.over(group), True, times,
+                      program.in_loop(computation), hidden, "")
+
+
+def _received(kind: str, size: int, group: int) -> float:
+    share = (group - 1) / group
+    return size * {"all-reduce": 2 * share, "collective-permute": 1.0}.get(kind, share)
 
 
 def _whole_bytes(program: Program, computation: str, op: Op, kind: str) -> int:
@@ -162,6 +187,14 @@ def _computes_until_done(program: Program, later: Iterable[Op], started: str) ->
                 _is_compute(inner) for called in op.called for inner in program.computations.get(called, ())):
             return True
     return False
+
+
+def _computes_until_received(program: Program, ops: list[Op], place: int) -> bool:
+    """Whether the chip computes between a send to the host and the end of the receive that belongs to it."""
+    meeting = _RENDEZVOUS.search(ops[place].attributes)
+    receives = [op.name for op in ops if op.operation == "recv" and meeting is not None
+                and meeting[0] in op.attributes]
+    return any(_computes_until_done(program, ops[place + 1:], receive) for receive in receives)
 
 
 def summary(found: Iterable[Collective]) -> list[dict]:

@@ -161,6 +161,40 @@ def test_slices_are_the_outer_part_of_the_mesh(tpu):
     assert crosses == {"all-gather": True, "reduce-scatter": False, "all-reduce": True}
 
 
+def through_the_host(kind, rendezvous="meet_0"):
+    """A send to the host and its receive, as compilers write exchanges between slices."""
+    marks = (f'frontend_attributes={{_xla_host_transfer_rendezvous="{rendezvous}",'
+             f'_xla_megascale_target="{{1,2}}x{{0:3}}",_xla_megascale_transfer_type="{kind}"}}')
+    begin = f"""  %token = token[] after-all()
+  %coming = (bf16[4,4]{{1,0}}, u32[], token[]) recv(%token), is_host_transfer=true, {marks}
+  %going = (bf16[4,4]{{1,0}}, u32[], token[]) send(%last, %token), is_host_transfer=true, {marks}
+"""
+    done = "  %come = (bf16[4,4]{1,0}, token[]) recv-done(%coming)\n  %gone = token[] send-done(%going)\n"
+    return begin, done
+
+
+@pytest.mark.parametrize(("asked", "kind", "size", "received"), [
+    ("ALL_REDUCE", "all-reduce", 32, 32.0), ("REDUCE_SCATTER", "reduce-scatter", 32, 16.0),
+    ("ALL_GATHER", "all-gather", 64, 32.0), ("ONE_TO_ONE", "collective-permute", 32, 32.0),
+])
+def test_what_the_host_is_asked_to_exchange_between_slices_counts(asked, kind, size, received):
+    begin, done = through_the_host(asked)
+    text = TPU.replace("  %sent = ", f"{begin}{done}  %sent = ")
+    found = {one.name: one for one in collectives(Program(text), MeshOfChips({"data": 2, "fsdp": 4}, 2))}["going"]
+    assert (found.kind, found.num_bytes, found.received_bytes, found.group) == (kind, size, received, 2)
+    assert found.crosses_slices and found.over == ("data",) and found.executions == 1 and not found.hidden
+
+
+def test_an_exchange_between_slices_is_hidden_by_what_is_computed_before_its_answer_is_needed():
+    begin, done = through_the_host("ALL_REDUCE")
+    text = TPU.replace("  %sent = ", f"{begin}  %sent = ").replace("  ROOT %received", f"{done}  ROOT %received")
+    hidden = {one.name: one.hidden for one in collectives(Program(text), MeshOfChips({"data": 2, "fsdp": 4}, 2))}
+    assert hidden["going"]
+    alone = text.replace("custom-call(%a, %b)", "add(%a, %b)")
+    hidden = {one.name: one.hidden for one in collectives(Program(alone), MeshOfChips({"data": 2, "fsdp": 4}, 2))}
+    assert not hidden["going"]
+
+
 def test_equal_exchanges_are_added_up(tpu):
     rows = summary(collectives(tpu, MeshOfChips({"data": 2, "fsdp": 4})))
     assert [(row["kind"], row["executions"], row["instructions"]) for row in rows][-1] == ("all-reduce", 1, 1)

@@ -11,16 +11,17 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from experiments._tiny_study import steps
+from experiments._tiny_study import exam, steps, tasks
 from experiments._tiny_study.marks import Marks, chosen, load_marks, save_marks
 from experiments._tiny_study.own_judgement import judgement_table, own_judgement, read_records
-from experiments._tiny_study.picture_grid import write_grid
+from experiments._tiny_study.picture_grid import read_strip, write_grid, write_strip
 from experiments._tiny_study.plot import write_plot
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import category_table, overall_table
 from experiments.tiny_study import main
 from srum_jax.data import writer
 from srum_jax.worlds.shapes.drawing import render
+from srum_jax.worlds.shapes.layout import draft_of, lay_out
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 from srum_jax.worlds.shapes.prompts import is_held_out, prompt_text
 from srum_jax.worlds.shapes.records import sample_example, world_settings, write_records
@@ -153,6 +154,80 @@ def test_a_folder_holds_studies_of_one_size(tmp_path, capsys):
     assert "steps: the folder 7, this command 150" in capsys.readouterr().err
 
 
+def test_a_study_knows_its_settings_again(tmp_path):
+    settings = steps.StudySettings(seeds=2, guidance=(1.0, 3.0), think=True)
+    begun = steps.Study.begin(epath.Path(tmp_path / "s"), settings, "base")
+    assert steps.Study.begin(begun.out, settings, "base") == steps.Study.read(begun.out) == begun
+    with pytest.raises(ValueError, match="seeds: the folder 2, this command 3; think: the folder True"):
+        steps.Study.begin(begun.out, steps.StudySettings(guidance=(1.0, 3.0)), "base")
+
+
+def test_tasks_survive_a_command_line():
+    given = [tasks.Training("paper", 1, "r", "b", "paper"), tasks.Examination("base", ("a", "b"))]
+    assert [dataclasses.astuple(task)[0] for task in tasks.from_json(tasks.to_json(given))] == ["paper", "base"]
+    assert tasks.to_json(tasks.from_json(tasks.to_json(given))) == tasks.to_json(given)
+
+
+def test_pictures_are_kept_without_loss(tmp_path):
+    pictures = list(np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8))
+    write_strip(tmp_path / "s.png", pictures)
+    assert np.array_equal(read_strip(epath.Path(tmp_path / "s.png"), 5), pictures)
+
+
+class PaintedExaminer:
+    """Draws rendered truth instead of a model, and counts how often; without guidance, an empty picture."""
+
+    def __init__(self, checkpoint, *, think):
+        self.pipeline, self.think = checkpoint, think
+        DRAWN.append(os.fspath(checkpoint))
+
+    def best_guidance(self, prompts, scales, seed):
+        return {f"{scale:g}": -abs(scale - 3.0) for scale in scales}
+
+    def draw(self, prompts, guidance, seed):
+        if guidance == 1.0:
+            return [np.full((48, 48, 3), 235, np.uint8)] * len(prompts)
+        return [render(scene_of(prompt, seed), 48).image for prompt in prompts]
+
+    draw_planned = draw
+
+
+DRAWN = []
+
+
+def scene_of(prompt, seed):
+    return lay_out(draft_of(prompt, np.random.default_rng(seed)), np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("think", [False, True])
+def test_an_exam_marks_every_way_of_drawing_once_and_is_kept(tmp_path, monkeypatch, capsys, think):
+    monkeypatch.setattr(exam, "Examiner", PaintedExaminer)
+    monkeypatch.setattr(exam, "understanding", lambda pipeline: {"accuracy": 0.5})
+    DRAWN.clear()
+    settings = steps.StudySettings(seeds=2, evaluation_prompts_per_category=2, validation_prompts_per_category=1,
+                                   think=think)
+    study = steps.Study.begin(epath.Path(tmp_path), settings, "base")
+    for _ in range(2):
+        exam.Exam(study).take("paper, 2nd round", ["first", "second"])
+    assert DRAWN == ["first", "second"]
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2 * 2 * (2 + think)
+    assert said[0].startswith("seed 0, guidance chosen for each model: 100.0 % fit")
+
+    found = exam.Exam(study)
+    assert found.ways == (exam.GUIDED, exam.PLAIN, exam.PLANNED)[:2 + think]
+    assert found.guidance("paper, 2nd round", exam.GUIDED) == 3.0
+    for way in found.ways:
+        guided = way != exam.PLAIN
+        assert [marks.fit.mean() for marks in found.marks("paper, 2nd round", way)] == [guided, guided]
+        assert len(found.shown_pictures("paper, 2nd round", way)) == len(found.shown_prompts) == 8
+    assert len({prompt.category for prompt in found.shown_prompts}) == 8
+    assert found.understanding("paper, 2nd round") == {"accuracy": 0.5}
+    (tmp_path / "marks" / "paper-2nd-round" / "1.json").unlink()
+    with pytest.raises(FileNotFoundError, match="the exam of paper, 2nd round was not taken to its end"):
+        found.marks("paper, 2nd round", exam.GUIDED)
+
+
 def test_training_that_was_stopped_early_is_not_taken_for_finished(tmp_path, monkeypatch):
     monkeypatch.setattr(steps.train, "main", lambda words: 0)  # as after SIGTERM: saved, and exit code 0
     study = steps.Study(epath.Path(tmp_path), steps.StudySettings())
@@ -179,8 +254,9 @@ def test_the_quick_study_improves_the_model_by_its_own_judgement_and_goes_on_whe
     assert np.mean(paper["fit"]) >= np.mean(base["fit"]) + 0.02
     assert np.mean(paper["well_formed"]) >= 0.9
     assert json.loads((out / "own_judgement.json").read_text())["1st round"]["auc"] >= 0.7
-    measured = json.loads((out / "understanding.json").read_text())
-    assert measured["base"] == measured["paper"]  # the understanding side is frozen
+    base, paper = ((out / "marks" / name / "understanding.json").read_text() for name in ("base", "paper"))
+    assert base == paper  # the understanding side is frozen
+    assert "[train paper, seed 0] step" in first.stdout and "[mark sft] seed 0, without guidance: " in first.stdout
 
     again = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert again.returncode == 0 and (out / "table.md").read_text() == table
