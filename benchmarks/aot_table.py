@@ -6,8 +6,8 @@
 
 Runs `srum_jax.compile` for each slice, and writes the tables anew after each. A report of every run is kept
 (--reports), and so is every compiled program (srum_jax.compile --cache): the command goes on where it was interrupted,
-compiles again only what has changed, and shows runs that --runs leaves out as they were found before. From nothing, all
-runs take hours on two CPU cores.
+compiles again only what has changed, and shows runs that --runs leaves out as they were found before, if the compiler
+and the way in which its programs are read are the same. From nothing, all runs take hours on two CPU cores.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from etils import epath
 
 from benchmarks.doc_section import command_line, replace_section
 from srum_jax.aot.step_roofline import ASSUMPTIONS
-from srum_jax.aot.training_report import mesh_text
+from srum_jax.aot.training_report import made_with, mesh_text
 
 DEFAULT_REPORTS = "~/.cache/srum_jax/aot_table"
 _NOT_YET = "not compiled yet"
@@ -58,6 +58,12 @@ FULL = (
     Run("v5e-256", "v5e:16x16", "data=8,fsdp=32"),
     Run("16 x v6e-256", "v6e:16x16", "data=128,fsdp=32", slices=16),
 )
+# The recipe has eight rows a step. More chips than rows share a row's tokens.
+EIGHT_ROWS = (
+    Run("v5p-16, 8 rows", "v5p:2x2x2", "data=2,fsdp=4"),
+    Run("v5p-64, 8 rows", "v5p:2x4x4", "data=2,fsdp=4,seq=4"),
+    Run("v6e-64, 8 rows", "v6e:8x8", "data=2,fsdp=4,seq=8"),
+)
 SMALLEST = (
     Run("v5p-8", "v5p:2x2x1", "fsdp=4"),
     Run("v6e-16", "v6e:4x4", "fsdp=16"),
@@ -73,7 +79,8 @@ REMAT = tuple(
     Run(f"remat {policy}", "v5p:4x4x4", "data=2,fsdp=32", settings=(f"compute.remat={policy}",))
     for policy in ("full", "attention", "dots", "none")
 )
-RUNS = {run.name: run for run in (*FULL, *SMALLEST, *LORA, *REMAT)}
+_LORA_NAMES = {run.name for run in LORA}
+RUNS = {run.name: run for run in (*FULL, *EIGHT_ROWS, *SMALLEST, *LORA, *REMAT)}
 
 Reports = dict[str, dict[str, Any]]
 
@@ -121,15 +128,22 @@ def tables(reports: Reports, command: str) -> str:
         f"`{command}`",
         "### All weights trained",
         _table(FULL, reports),
+        "### The recipe's eight rows",
+        _table(EIGHT_ROWS, reports),
         "### Does the time go into compute? Estimated seconds of a step",
-        _times((*FULL, *LORA), reports),
+        _times((*FULL, *EIGHT_ROWS, *LORA), reports),
+        "### The largest exchanges, MiB each",
+        _largest((*FULL, *EIGHT_ROWS, *SMALLEST, *LORA), reports),
         "### The smallest slices",
         _table(SMALLEST, reports),
         "### LoRA on the generation expert",
         _table(LORA, reports),
         "### What the backward pass keeps",
         _table(REMAT, reports, remat=True),
+        *_unknown(reports),
         ASSUMPTIONS,
+        "### Targets",
+        _targets(reports),
     ])
 
 
@@ -142,6 +156,7 @@ def _compile(run: Run, report: epath.Path, shared: list[str]) -> bool:
     if done.returncode > 1:
         raise SystemExit(done.returncode)
     if not partial.exists():
+        report.unlink(missing_ok=True)  # what was found before is no answer for this code and this compiler
         return False
     partial.replace(report)
     return True
@@ -153,7 +168,8 @@ def _report_file(folder: epath.Path, name: str) -> epath.Path:
 
 def _reports(folder: epath.Path) -> Reports:
     files = {name: _report_file(folder, name) for name in RUNS}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    return {name: report for name, report in found.items() if report.get("made_with") == made_with()}
 
 
 def _write(page: str | None, text: str) -> None:
@@ -195,6 +211,56 @@ def _table(runs: Sequence[Run], reports: Reports, *, remat: bool = False) -> str
                       f"{report['compiled_flops'] / report['chips'] / 1e12:,.0f}", f"{report['flops_ratio']:.3f}"]
         lines.append(f"{place} {' | '.join([*cells, format(report['padding'], '.1%')])} |")
     return "\n".join(lines)
+
+
+def _largest(runs: Sequence[Run], reports: Reports) -> str:
+    """What is brought together whole, in the layers' loop and once a step; full-size sums of weight gradients show."""
+    kinds = ("all-gather", "all-reduce", "reduce-scatter")
+    lines = [f"| slice | {' | '.join(f'{kind}, in a loop' for kind in kinds)} | "
+             f"{' | '.join(f'{kind}, once' for kind in kinds)} |", "|---" * (2 * len(kinds) + 1) + "|"]
+    for run in runs:
+        report = reports.get(run.name)
+        if report is not None and not report["refusal"]:
+            largest = {}
+            for row in report["collectives"]:
+                key = row["kind"], row["in_loop"]
+                largest[key] = max(largest.get(key, 0), row["bytes"])
+            sizes = [largest.get((kind, loop), 0) for loop in (True, False) for kind in kinds]
+            lines.append(f"| {run.name} | {' | '.join(f'{size / 2**20:,.1f}' for size in sizes)} |")
+    return "\n".join(lines)
+
+
+def _unknown(reports: Reports) -> list[str]:
+    """Runs of which something could not be read: their figures are too low."""
+    return [f"**{name}: not counted in full: {', '.join(found)}.**" for name, report in reports.items()
+            if (found := [*report.get("unknown_loops", ()), *report.get("unknown_kernels", ())])]
+
+
+def _targets(reports: Reports) -> str:
+    """Whether the aims of the step are met, run by run."""
+    compiled = {name: report for name, report in reports.items() if not report["refusal"]}
+    full = {name: report for name, report in compiled.items() if report["remat"] == "full" and name not in _LORA_NAMES}
+    lines = ["| target | met | not met |", "|---|---|---|"]
+    for target, runs, value, met in (
+        ("compiled / model FLOPs at most 1.40, full remat", full, lambda r: r["flops_ratio"], lambda x: x <= 1.40),
+        ("padding at most 3 %", compiled, lambda r: 100 * r["padding"], lambda x: x <= 3.0),
+        ("compute longer than each kind of exchange (longest exchange / compute below 1)", compiled, _exchange_share,
+         lambda x: x < 1),
+        ("exchanges hidden (waiting / compute, aim 0)", compiled,
+         lambda r: r["estimate"]["waiting_seconds"] / r["estimate"]["seconds"]["compute"], lambda x: x < 0.01),
+    ):
+        cells: dict[bool, list[str]] = {True: [], False: []}
+        for name, report in runs.items():
+            found = value(report)
+            cells[met(found)].append(f"{name} {found:.3g}")
+        lines.append(f"| {target} | {' | '.join(', '.join(cells[good]) or '-' for good in (True, False))} |")
+    return "\n".join(lines)
+
+
+def _exchange_share(report: dict[str, Any]) -> float:
+    seconds = report["estimate"]["seconds"]
+    return max((value for name, value in seconds.items() if name not in ("compute", "memory")), default=0.0) / max(
+        seconds["compute"], 1e-9)
 
 
 def _times(runs: Sequence[Run], reports: Reports) -> str:

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 
 from etils import epath
 
+_LOCAL = ("--docs", "--json", "--cache", "--nice")  # say nothing about the figures
+
 
 def command_line(module: str, arguments: Sequence[str]) -> str:
     """The command as a reader would type it, without what only says where its output goes."""
     kept, skip = [], False
     for argument in arguments:
-        if not skip and argument not in ("--docs", "--json", "--cache", "--nice"):
+        if not skip and argument.partition("=")[0] not in _LOCAL:
             kept.append(argument)
-        skip = not skip and argument in ("--docs", "--json", "--cache", "--nice")
+        skip = not skip and argument in _LOCAL
     return shlex.join(["python", "-m", module, *kept])
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from experiments._bagel_recipe import changed, paper_recipe
+from srum_jax.aot.step_costs import PROMPT_TOKENS
 from srum_jax.data.packing import RowCapacity, pack_row, stack_rows
 from srum_jax.data.pipeline import DataConfig
 from srum_jax.data.position_ids import position_ids
@@ -36,7 +37,6 @@ from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import TrainState, new_train_state
 from srum_jax.training.step import compile_step, make_step
 
-_PROMPT_TOKENS = 20  # about what the prompts of the recipe have
 _WARM_UP_STEPS = 2
 _PROFILED_STEPS = 3
 _GIB = 2**30
@@ -148,7 +148,7 @@ def _sample(capacity: RowCapacity, data: DataConfig, config: BagelConfig, draws:
     tokens = (side, side)
     values = draws.uniform(-1, 1, tokens).astype(np.float32)
     plan = (
-        TextItem(ids=draws.integers(0, config.special_tokens.bos, _PROMPT_TOKENS).tolist()),
+        TextItem(ids=draws.integers(0, config.special_tokens.bos, PROMPT_TOKENS).tolist()),
         LatentItem(pixels=draws.integers(0, 256, (data.image_height, data.image_width, 3), dtype=np.uint8),
                    grid=tokens, position_ids=position_ids(*tokens, config.max_latent_size), loss=True,
                    reward=RewardMap(values, alpha=1.0)),

@@ -1,6 +1,9 @@
-"""Whole numbers on the command lines of the tiny experiments."""
+"""Values on the command lines of the tiny experiments."""
 
 import argparse
+import os
+
+from etils import epath
 
 
 def count(text: str) -> int:
@@ -27,3 +30,14 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
     return value
+
+
+def local_folder(text: str) -> epath.Path:
+    """An absolute path.
+
+    Raises:
+      ArgumentTypeError: it is empty, in a bucket, or a file.
+    """
+    if not text or "://" in text or os.path.isfile(text):
+        raise argparse.ArgumentTypeError(f"expected a folder of this machine, found {text!r}")
+    return epath.Path(os.path.abspath(text))

@@ -6,36 +6,41 @@ then marked by the oracle. Everything is kept in --out; the same command goes on
 """
 
 import argparse
-import contextlib
 import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from etils import epath
 
-from experiments._argument_types import positive
+from experiments._argument_types import local_folder, positive
 from experiments._tiny_recipe import VARIANTS
+from experiments._tiny_study.errors import SettingsError, StudyError
 from experiments._tiny_study.exam import GUIDED, PLAIN, Exam
-from experiments._tiny_study.own_judgement import judgement_table
+from experiments._tiny_study.own_judgement import judgement_table, require_plans
 from experiments._tiny_study.picture_grid import write_grid
 from experiments._tiny_study.plot import write_plot
-from experiments._tiny_study.side_by_side import CommandError, available_cores, run_side_by_side
-from experiments._tiny_study.steps import Study, StudyError, StudySettings
-from experiments._tiny_study.table import BASE, SFT, category_table, overall_table
-from experiments._tiny_study.tasks import Examination, Training, to_json
+from experiments._tiny_study.side_by_side import CommandError
+from experiments._tiny_study.statistics import difference
+from experiments._tiny_study.steps import Study, StudySettings
+from experiments._tiny_study.table import (
+    BASE,
+    SFT,
+    MarksOfModels,
+    category_table,
+    overall_table,
+    points,
+    stacked,
+)
+from experiments._tiny_study.tasks import Examination, Training
 from experiments._tiny_study.understanding import understanding_table
+from experiments._tiny_study.work import Work, at_work, default_jobs
 from srum_jax.data.atomic_file import write_text
 from srum_jax.worlds.shapes.base import BaseError, trained_base
 from tools.make_rewards.interruption import ends_in_time
 
 _ROUND_TWO, _ROUND_TWO_MODELS = "paper, 2nd round", "paper-round2"
-_MOST_JOBS = 8  # each holds a copy of the models and of their programs
-_WORKER_ENVIRONMENT = {
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several share a GPU, if there is one
-    "TQDM_DISABLE": "1",  # bars of several processes would overwrite each other
-}
 
 QUICK = StudySettings(
     prompts_per_category=48, candidates=2, steps=150, learning_rate=2e-4, seeds=1, evaluation_prompts_per_category=40,
@@ -64,14 +69,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = _settings(args)
         variants = _variants(args)
-        base = trained_base() if args.base is None else epath.Path(os.path.abspath(args.base))
-        study = Study.begin(epath.Path(os.path.abspath(args.out)), settings, base)
-        with ends_in_time(), _environment(study):
-            run_study(study, base, variants, second_round=args.second_round and not args.quick, jobs=args.jobs)
-    except (ValueError, BaseError) as error:
+        base = trained_base() if args.base is None else args.base
+        study = Study.begin(args.out, settings, base)
+        second_round = not args.quick if args.second_round is None else args.second_round
+        with ends_in_time(), at_work(study, args.jobs) as work:
+            run_study(work, base, variants, second_round=second_round)
+    except (SettingsError, BaseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (StudyError, CommandError, OSError) as error:
+    except CommandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if error.code == 2 else 1
+    except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -80,53 +89,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_study(study: Study, base: epath.Path, variants: Sequence[str], *, second_round: bool, jobs: int) -> None:
+def run_study(work: Work, base: epath.Path, variants: Sequence[str], *, second_round: bool) -> None:
     """All steps; prints the tables and writes them to `OUT/table.md`, with plot and pictures beside them."""
-    started, seeds = time.monotonic(), range(study.settings.seeds)
+    study, started = work.study, time.monotonic()
+    seeds = range(study.settings.seeds)
     rewards = study.rewards(1, base)
+    if study.settings.think:
+        require_plans(rewards)
     rounds = {"1st round": rewards}
-    _work(study, [Training(variant, seed, os.fspath(rewards), os.fspath(base), variant)
-                  for variant in variants for seed in seeds], jobs)
+    work.do([Training(variant, seed, os.fspath(rewards), os.fspath(base), variant)
+             for variant in variants for seed in seeds])
     models = {BASE: [base for _ in seeds]}
     models |= {name: [study.checkpoint(name, seed) for seed in seeds] for name in variants}
     if second_round and "paper" in variants:
-        first = study.checkpoint("paper", 0)
-        more = rounds["2nd round"] = study.rewards(2, first)
-        _work(study, [Training("paper", seed, os.fspath(more), os.fspath(first), _ROUND_TWO_MODELS) for seed in seeds],
-              jobs)
+        more = rounds["2nd round"] = study.rewards(2, study.checkpoint("paper", 0))
+        work.do([Training("paper", seed, os.fspath(more), os.fspath(study.checkpoint("paper", seed)), _ROUND_TWO_MODELS)
+                 for seed in seeds])
         models[_ROUND_TWO] = [study.checkpoint(_ROUND_TWO_MODELS, seed) for seed in seeds]
-    _work(study, [Examination(name, tuple(map(os.fspath, checkpoints))) for name, checkpoints in models.items()], jobs)
+    work.do([Examination(name, tuple(map(os.fspath, checkpoints))) for name, checkpoints in models.items()])
     exam = Exam(study)
     text = "\n\n".join(f"## {title}\n\n{table}" for title, table in _tables(study, exam, models, rounds).items())
     write_text(study.out / "table.md", text + "\n")
     shown = [BASE, *(name for name in (SFT, "paper") if name in variants)]
     _write_grid(study.out / "pictures.png", exam, shown)
-    write_plot(study.out / "plot.png", {way: {name: exam.marks(name, way) for name in models} for way in exam.ways})
+    curves = {exam.title(way): {name: exam.marks(name, way) for name in models} for way in exam.ways}
+    write_plot(study.out / "plot.png", curves)
     print(f"\n{text}")
     print("\nBrackets: 95 % intervals over prompts. An asterisk: zero lies outside.\n"
           f"{study.out}: table.md, plot.png, pictures.png; {(time.monotonic() - started) / 60:.1f} minutes now")
-
-
-@contextlib.contextmanager
-def _environment(study: Study) -> Iterator[None]:
-    """Variables for all processes that this one starts."""
-    before = dict(os.environ)
-    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # less time in the kernel for large arrays
-    # Equal shapes, equal programs: of the two rounds, of all models that are examined.
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": os.fspath(study.out / "programs"),
-                   "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _work(study: Study, tasks: Sequence[Training | Examination], jobs: int) -> None:
-    """Deals tasks, which take about the same time, to processes; each passes over what is done."""
-    hands = [tasks[number::jobs] for number in range(min(jobs, len(tasks)))]
-    run_side_by_side([[sys.executable, "-m", "experiments._tiny_study.worker", os.fspath(study.out), to_json(hand)]
-                      for hand in hands], _WORKER_ENVIRONMENT)
 
 
 def _tables(study: Study, exam: Exam, models: Iterable[str], rounds: Mapping[str, epath.Path]) -> dict[str, str]:
@@ -135,13 +125,27 @@ def _tables(study: Study, exam: Exam, models: Iterable[str], rounds: Mapping[str
     marks = {way: {name: exam.marks(name, way) for name in models} for way in exam.ways}
     for way in exam.ways:
         guidance = {name: exam.guidance(name, way) for name in models}
-        tables[f"Held-out prompts, {way}"] = overall_table(marks[way], guidance)
+        title = f"Held-out prompts, {exam.title(way)}"
+        tables[title] = overall_table(marks[way], guidance) + _more(study, way, marks[way], guidance)
     for way in exam.ways:
-        tables[f"Share that fits by category, {way}, %"] = category_table(marks[way], exam.prompts)
+        tables[f"Share that fits by category, {exam.title(way)}, %"] = category_table(marks[way], exam.prompts)
     answers = {name: exam.understanding(name) for name in models}
     tables["Understanding, on drawn pictures"] = understanding_table(answers)
     tables["The oracle's score by category"] = category_table(marks[GUIDED], exam.prompts, "score")
     return tables
+
+
+def _more(study: Study, way: str, marks: MarksOfModels, guidance: Mapping[str, float]) -> str:
+    """What the table does not show."""
+    sentences, scales = [], study.settings.guidance
+    if way == GUIDED and len(scales) > 1:
+        among, ends = ", ".join(f"{scale:g}" for scale in scales), (min(scales), max(scales))
+        at_end = ", ".join(name for name, scale in guidance.items() if scale in ends)
+        sentences.append(f"Guidance was chosen among {among}; at an end of these: {at_end or 'none'}.")
+    if _ROUND_TWO in marks:
+        gain = difference(*(stacked(marks[name], "fit") for name in (_ROUND_TWO, "paper")))
+        sentences.append(f"The second round against the first: {points(gain)} points.")
+    return "".join(f"\n\n{sentence}" for sentence in sentences)
 
 
 def _write_grid(path: epath.Path, exam: Exam, names: Sequence[str]) -> None:
@@ -154,17 +158,19 @@ def _write_grid(path: epath.Path, exam: Exam, names: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.tiny_study", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
+    parser.add_argument("--out", required=True, type=local_folder, metavar="DIR",
+                        help="new, or begun by the same command")
     parser.add_argument("--quick", action="store_true", help="base, SFT and SRUM alone, small")
-    parser.add_argument("--base", metavar="DIR", help="checkpoint to start from (default: the one that is shipped)")
+    parser.add_argument("--base", type=local_folder, metavar="DIR",
+                        help="checkpoint to start from (default: the one that is shipped)")
     parser.add_argument("--variants", metavar="A,B", help=f"of {', '.join(VARIANTS)} (default: all; quick: sft,paper)")
-    parser.add_argument("--second-round", action=argparse.BooleanOptionalAction, default=True,
-                        help="let the improved model draw and judge again (default: it does)")
+    parser.add_argument("--second-round", action=argparse.BooleanOptionalAction,
+                        help="let the improved model draw and judge again (default: it does, but not with --quick)")
     parser.add_argument("--think", action="store_true", help="candidates are planned first, and models are examined "
                         "with plans as well; for a base that plans (experiments.tiny_think makes one)")
-    parser.add_argument("--jobs", type=positive, metavar="N", default=min(len(available_cores()), _MOST_JOBS),
+    parser.add_argument("--jobs", type=positive, metavar="N", default=default_jobs(),
                         help="models trained or examined at the same time, each on its share of the cores "
-                             "(default: one for each core, %(default)s here)")
+                             "(default: one for each core and 2 GiB of memory, %(default)s here)")
     for field in dataclasses.fields(StudySettings):
         if field.name not in _NOT_A_NUMBER:
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), metavar="N",
@@ -183,8 +189,10 @@ def _variants(args: argparse.Namespace) -> list[str]:
         return [SFT, "paper"] if args.quick else list(VARIANTS)
     variants = args.variants.split(",")
     unknown = [name for name in variants if name not in VARIANTS]
+    if len(set(variants)) < len(variants):
+        raise SettingsError(f"--variants: expected different names, found {args.variants}.")
     if unknown:
-        raise ValueError(f"--variants: expected names among {', '.join(VARIANTS)}, found {', '.join(unknown)}.")
+        raise SettingsError(f"--variants: expected names among {', '.join(VARIANTS)}, found {', '.join(unknown)}.")
     return variants
 
 

@@ -18,7 +18,8 @@ import jax
 from etils import epath
 from flax import nnx
 
-from experiments._argument_types import count, positive
+from experiments._argument_types import count, local_folder, positive
+from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.understanding import understanding, understanding_table
 from experiments._tiny_think.exam import (
     BASE,
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         jax.config.update("jax_compilation_cache_dir", os.fspath(run.out / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
         run.study()
-    except (ValueError, StageError, BaseError) as error:
+    except (SettingsError, StageError, BaseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -87,8 +88,8 @@ class Run:
     """The models and tables of one folder."""
 
     def __init__(self, args: argparse.Namespace):
-        self.out = epath.Path(os.path.abspath(args.out))
-        self.base = trained_base() if args.base is None else epath.Path(os.path.abspath(args.base))
+        self.out = args.out
+        self.base = trained_base() if args.base is None else args.base
         self.seed, self.guidance, self.save_seconds = args.seed, args.guidance, args.save_seconds
         self.prompts_per_category = args.prompts_per_category
         self.settings = ThinkSettings(steps=args.steps, planned=args.planned, pictures=args.pictures,
@@ -99,7 +100,7 @@ class Run:
         """A folder holds one study: other settings need another one.
 
         Raises:
-          ValueError: naming what is different.
+          SettingsError: naming what is different.
         """
         path = self.out / "study.json"
         settings = {"base": os.fspath(self.base), "seed": self.seed, "prompts_per_category": self.prompts_per_category,
@@ -113,8 +114,8 @@ class Run:
         changed = [f"{name}: the folder {found.get(name)}, this command {value}" for name, value in settings.items()
                    if found.get(name) != value]
         if changed:
-            raise ValueError(f"--out {self.out}: this folder was begun with other settings: {'; '.join(changed)}. Use "
-                             "another --out.")
+            raise SettingsError(f"--out {self.out}: this folder was begun with other settings: {'; '.join(changed)}. "
+                                "Use another --out.")
 
     def study(self) -> None:
         """All steps; prints the tables and writes them to `OUT/table.md`."""
@@ -184,8 +185,10 @@ class Run:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.tiny_think", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
-    parser.add_argument("--base", metavar="DIR", help="checkpoint to start from (default: the one that is shipped)")
+    parser.add_argument("--out", required=True, type=local_folder, metavar="DIR",
+                        help="new, or begun by the same command")
+    parser.add_argument("--base", type=local_folder, metavar="DIR",
+                        help="checkpoint to start from (default: the one that is shipped)")
     parser.add_argument("--seed", type=count, default=0, help="of everything (default: %(default)s)")
     for name, what in (("steps", "of either training"), ("planned", "pictures with a plan, in a step"),
                        ("pictures", "pictures without a plan, in a step"), ("questions", "questions, in a step")):

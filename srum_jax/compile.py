@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import math
 import os
@@ -69,6 +70,9 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _arguments(argv)
+    if importlib.util.find_spec("libtpu") is None:
+        print("error: TPUs' compiler is absent; pip install libtpu, or the extra 'tpu' or 'dev'", file=sys.stderr)
+        return 2
     try:
         reports = run_generation(args) if args.generation else run_training(args)
     except CompileError as error:
@@ -185,12 +189,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--width", type=_positive, default=1024, help="pixels (default: 1024)")
     parser.add_argument("--prompt-tokens", type=_positive,
                         help="two markers not counted: of the longest prompt to generate from (default: 254), of every "
-                             "prompt in a full row to train on (default: 26, about 20 words)")
+                             "prompt in a full row to train on (default: 18, about 14 words)")
     parser.add_argument("--max-tokens", type=_positive, default=1000, help="of a plan (default: 1000)")
     parser.add_argument("--num-timesteps", type=_positive, default=50, help="of sampling; one step less (default: 50)")
     parser.add_argument("--editing", action="store_true", help="sample with the settings of editing: three branches")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="default: bfloat16")
-    parser.add_argument("--checkpoint", metavar="DIR", help="whose JSON files say the sizes (default: BAGEL-7B-MoT)")
+    parser.add_argument("--checkpoint", metavar="DIR", help="whose JSON files say the sizes (default: that of the "
+                                                            "experiment, if it names one; else BAGEL-7B-MoT)")
     parser.add_argument("--layers", type=_positive, help="another number of decoder layers")
     parser.add_argument("--without-understanding", action="store_true", help="leave the vision tower out")
     parser.add_argument("--programs", type=_programs, default=PROGRAM_NAMES, metavar="NAME,...",
@@ -206,6 +211,12 @@ def _parser() -> argparse.ArgumentParser:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     args = parser.parse_args(argv)
+    for name in ("json", "hlo"):  # before minutes of work
+        path = getattr(args, name)
+        if path and (epath.Path(path).is_dir() or not epath.Path(path).absolute().parent.is_dir()):
+            parser.error(f"--{name} {path}: expected a file in a folder that exists.")
+    if not args.largest and (args.most is not None or args.start != parser.get_default("start")):
+        parser.error("--most, --start: only with --largest.")
     foreign = _TRAINING_ONLY if args.generation else _GENERATION_ONLY
     for name in foreign:
         if getattr(args, name) != parser.get_default(name):

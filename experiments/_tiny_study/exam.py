@@ -18,8 +18,9 @@ from srum_jax.worlds.shapes.scene import Prompt
 
 _HELD_OUT_SEED, _VALIDATION_SEED = 1001, 1002
 # Ways of drawing.
-GUIDED, PLAIN, PLANNED = "guidance chosen for each model", "without guidance", "with its own plan"
-_ENDINGS = {GUIDED: "", PLAIN: "-plain", PLANNED: "-planned"}  # of files
+GUIDED, COMMON = "guidance chosen for each model", "the candidates' guidance"
+PLAIN, PLANNED = "without guidance", "with its own plan"
+_ENDINGS = {GUIDED: "", COMMON: "-common", PLAIN: "-plain", PLANNED: "-planned"}  # of files
 _SHOWN = 8  # pictures of a model that are kept to be looked at
 
 
@@ -29,7 +30,8 @@ class Exam:
     def __init__(self, study: Study):
         settings = study.settings
         self.study = study
-        self.ways = (GUIDED, PLAIN, *((PLANNED,) if settings.think else ()))
+        common = (COMMON,) if len(settings.guidance) > 1 else ()
+        self.ways = (GUIDED, *common, PLAIN, *((PLANNED,) if settings.think else ()))
         self.prompts = balanced_prompts(settings.evaluation_prompts_per_category, _HELD_OUT_SEED, held_out=True)
         self._shown = range(0, len(self.prompts), max(1, len(self.prompts) // _SHOWN))[:_SHOWN]  # of all categories
         self._validation = balanced_prompts(settings.validation_prompts_per_category, _VALIDATION_SEED, held_out=False)
@@ -56,23 +58,30 @@ class Exam:
                         write_strip(_strip_file(folder, way), [pictures[place] for place in self._shown])
                     marks = Marks.of(self.prompts, pictures)
                     save_marks(_marks_file(folder, seed, way), self.prompts, marks, guidance=guidance)
-                print(f"seed {seed}, {way}: {100 * marks.fit.mean():.1f} % fit, score {marks.score.mean():+.3f}, "
-                      f"{100 * marks.well_formed.mean():.1f} % well formed", flush=True)
+                print(f"seed {seed}, {self.title(way)}: {100 * marks.fit.mean():.1f} % fit, score "
+                      f"{marks.score.mean():+.3f}, {100 * marks.well_formed.mean():.1f} % well formed", flush=True)
 
     def _measure_first(self, folder: epath.Path, examiner: Callable[[], Examiner]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         choice, answers = folder / "guidance.json", folder / "understanding.json"
-        if not choice.exists():
-            scales = self.study.settings.guidance
+        scales = self.study.settings.guidance
+        if len(scales) > 1 and not choice.exists():
             write_json(choice, examiner().best_guidance(self._validation, scales, _VALIDATION_SEED))
         if not answers.exists():
             write_json(answers, understanding(examiner().pipeline))
 
     def guidance(self, name: str, way: str) -> float:
         """The guidance scale that a model is examined with."""
+        if way == GUIDED and len(self.study.settings.guidance) == 1:
+            return self.study.settings.guidance[0]
         if way == GUIDED:
             return chosen(json.loads((self._folder(name) / "guidance.json").read_text()))
         return 1.0 if way == PLAIN else measure.SAMPLER.guidance.text_scale
+
+    def title(self, way: str) -> str:
+        """What a way is called where there may be nothing to choose."""
+        scales = self.study.settings.guidance
+        return f"guidance {scales[0]:g}" if way == GUIDED and len(scales) == 1 else way
 
     def marks(self, name: str, way: str) -> list[Marks]:
         """What an exam found, for each seed.

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.planned_drawing import draw_with_own_plans
 from srum_jax.data.atomic_file import write_json
 from srum_jax.inference.pipeline import Pipeline
@@ -55,7 +56,7 @@ class Examiner:
         return draw_with_own_plans(self.pipeline, prompts, sampler(guidance), _PICTURES * seed)[0]
 
     def best_guidance(self, prompts: Sequence[Prompt], scales: Sequence[float], seed: int) -> dict[str, float]:
-        """The oracle's mean score under each guidance scale, on prompts that nothing else is measured on."""
+        """The oracle's mean score under each guidance scale, on prompts of the training set."""
         return {f"{scale:g}": float(Marks.of(prompts, self.draw(prompts, scale, seed)).score.mean())
                 for scale in scales}
 
@@ -83,11 +84,11 @@ def load_marks(path: epath.Path, prompts: Sequence[Prompt]) -> Marks | None:
     """Marks that were saved for these prompts; None if there are none.
 
     Raises:
-      ValueError: they are those of other prompts.
+      SettingsError: they are those of other prompts.
     """
     if not path.exists():
         return None
     found = json.loads(path.read_text())
     if found["prompts"] != [prompt_text(prompt) for prompt in prompts]:
-        raise ValueError(f"{path}: holds marks for other prompts; choose another --out.")
+        raise SettingsError(f"{path}: holds marks for other prompts; choose another --out.")
     return Marks(*(np.array(found[field.name]) for field in dataclasses.fields(Marks)))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.table import markdown
 from srum_jax.data.atomic_file import write_json
 from srum_jax.data.example_proto import decode_record
@@ -17,6 +18,7 @@ from srum_jax.data.schema import RewardRecord
 from srum_jax.rewards.reward_map import RewardMapConfig, reward_map
 from srum_jax.worlds.shapes.measure import area_under_curve
 from srum_jax.worlds.shapes.oracle import judge_image
+from srum_jax.worlds.shapes.plans import PlanError, parse_plan
 from srum_jax.worlds.shapes.questions import SCORE_LEVELS
 from srum_jax.worlds.shapes.scene import CATEGORIES
 
@@ -59,8 +61,9 @@ def judgement_table(path: epath.Path, rounds: Mapping[str, epath.Path]) -> str:
         rows.append([name, str(found["records"]), *shares, *weights])
     categories = [["right, % / of those called right, % / AUC, %", *CATEGORIES]]
     for name in rounds:
-        cells = (kept[name]["by_category"].get(category, (0.0, 0.0, 0.5)) for category in CATEGORIES)
-        categories.append([name, *(" / ".join(f"{100 * value:.0f}" for value in cell) for cell in cells)])
+        cells = (kept[name]["by_category"].get(category) for category in CATEGORIES)
+        categories.append([name, *("none" if cell is None else " / ".join(f"{100 * value:.0f}" for value in cell)
+                                   for cell in cells)])
     return f"{markdown(rows)}\n\n{markdown(categories)}"
 
 
@@ -97,6 +100,29 @@ def own_judgement(folder: epath.Path) -> OwnJudgement:
     )
 
 
+def require_plans(folder: epath.Path) -> None:
+    """Makes sure that the model that drew has planned.
+
+    Args:
+      folder: of a run of `tools.make_rewards run` in think mode.
+
+    Raises:
+      SettingsError: fewer than half of its plans can be read.
+    """
+    readable = [_is_plan(record.think_text) for record in read_records(folder)]
+    if 2 * sum(readable) < len(readable):
+        raise SettingsError(f"--think: expected a base that plans what it draws, found {sum(readable)} of "
+                            f"{len(readable)} plans that can be read (in {folder}); python -m experiments.tiny_think "
+                            "makes one.")
+
+
+def _is_plan(text: str | None) -> bool:
+    try:
+        return text is not None and bool(parse_plan(text))
+    except PlanError:
+        return False
+
+
 def read_records(folder: epath.Path) -> Iterator[RewardRecord]:
     """All records of a run, or of a directory of records."""
     source = RecordsSource(folder)
@@ -105,9 +131,10 @@ def read_records(folder: epath.Path) -> Iterator[RewardRecord]:
 
 
 def _nearest(box: tuple[int, ...], seen: Mapping[tuple[int, ...], float]) -> tuple[int, ...] | None:
-    """The oracle's box whose every side is within two pixels."""
-    near = [other for other in seen if max(abs(a - b) for a, b in zip(box, other, strict=True)) <= 2]
-    return near[0] if near else None
+    """The oracle's box that is nearest, if every side is within two pixels."""
+    apart = {other: max(abs(a - b) for a, b in zip(box, other, strict=True)) for other in seen}
+    nearest = min(apart, key=apart.__getitem__, default=None)
+    return nearest if nearest is not None and apart[nearest] <= 2 else None
 
 
 def _mean(values: np.ndarray) -> float:

@@ -16,25 +16,39 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class CommandError(RuntimeError):
-    """One of the commands failed; what it was is on its standard error."""
+    """One of the commands failed; what it was is on its standard error.
+
+    Attributes:
+      code: its exit code; negative: the signal that ended it.
+    """
+
+    def __init__(self, text: str, code: int):
+        super().__init__(text)
+        self.code = code
 
 
-def run_side_by_side(commands: Sequence[Sequence[str]], environment: Mapping[str, str] | None = None) -> None:
+def run_side_by_side(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str] | None = None, *, keep_open: Sequence[int] = ()
+) -> None:
     """Runs commands at the same time, to their ends. If one fails, the others are ended too.
+
+    They get no Ctrl-C of the terminal: what this process hears, it passes on as SIGTERM.
 
     Args:
       commands: programs with their arguments.
       environment: variables that are set for them besides those of this process.
+      keep_open: file descriptors that they inherit, for instance of a lock.
 
     Raises:
       CommandError: a command ended with another exit code than 0, or by a signal.
-      KeyboardInterrupt: passed on to the commands first, as SIGTERM.
+      KeyboardInterrupt: after the commands have ended.
     """
     running: list[subprocess.Popen] = []
     try:
         for command, cores in zip(commands, shares(available_cores(), len(commands)), strict=True):
             with _on_cores(cores):  # a new process has the cores of the thread that starts it
-                running.append(subprocess.Popen(command, env=os.environ | dict(environment or {})))
+                running.append(subprocess.Popen(command, env=os.environ | dict(environment or {}),
+                                                start_new_session=True, pass_fds=keep_open))
         while any(process.poll() is None for process in running):
             _raise_if_failed(running)
             time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -52,7 +66,7 @@ def available_cores() -> list[int]:
 
 def shares(cores: Sequence[int], count: int) -> list[list[int]]:
     """Splits cores evenly; with more shares than cores, each share is one core, some of them used twice."""
-    if count >= len(cores):
+    if not count or count >= len(cores):
         return [[cores[number % len(cores)]] for number in range(count)]
     ends = [len(cores) * number // count for number in range(count + 1)]
     return [list(cores[first:last]) for first, last in itertools.pairwise(ends)]
@@ -75,9 +89,11 @@ def _raise_if_failed(running: Sequence[subprocess.Popen]) -> None:
     for process in running:
         code = process.poll()
         if code:
-            said = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+            said = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
+            if code == -signal.SIGKILL:
+                said += ", perhaps because memory ran out (a smaller --jobs needs less)"
             command = " ".join(process.args[:4])
-            raise CommandError(f"{command} ...: ended with {said}; give the same command again to go on.")
+            raise CommandError(f"{command} ...: ended with {said}; give the same command again to go on.", code)
 
 
 def _end(running: Sequence[subprocess.Popen]) -> None:
@@ -85,9 +101,13 @@ def _end(running: Sequence[subprocess.Popen]) -> None:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
     last = time.monotonic() + _SECONDS_TO_TIDY_UP
-    for process in running:
-        try:
+    try:
+        for process in running:
             process.wait(max(0.0, last - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    except subprocess.TimeoutExpired:
+        pass
+    finally:  # also after a second Ctrl-C: none outlives this process
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()

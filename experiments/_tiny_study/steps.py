@@ -5,21 +5,24 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from etils import epath
 
+from experiments._tiny_recipe import tiny_recipe
 from experiments._tiny_rewards import SEED, planned_first
+from experiments._tiny_study.errors import SettingsError, StudyError
 from srum_jax import train
 from srum_jax.data.atomic_file import write_json
+from srum_jax.overrides import to_json
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts, write_prompt_files
 from tools.convert_weights.__main__ import main as convert_weights
 from tools.make_rewards.__main__ import main as make_rewards
 
-_ROWS_LEFT_OUT = 3  # exit code of a stage that rejected more than usual; a study reports it and goes on
-
-
-class StudyError(RuntimeError):
-    """A step of the study failed."""
+# Exit codes of the commands.
+_CANNOT_BE_USED, _ROWS_LEFT_OUT, _INTERRUPTED = 2, 3, 130
+_MADE_BY = "python -m experiments.tiny_study"
+_RECIPE_FILE, _LLM_CONFIG = "recipe.json", "llm_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +37,14 @@ class StudySettings:
     seeds: int = 3  # training runs of a variant
     evaluation_prompts_per_category: int = 60  # held out
     validation_prompts_per_category: int = 12  # training sentences, for the choice of guidance
-    guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0)  # scales to choose from
+    guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # scales to choose from
     think: bool = False  # candidates are planned first, and models are examined with plans too
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if type(field.default) in (int, float) and not 0 < value < float("inf"):
-                raise ValueError(f"{field.name}: expected a positive number, found {value!r}.")
+                raise SettingsError(f"{field.name}: expected a positive number, found {value!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,17 +59,20 @@ class Study:
         """A new study, or one that was begun with the same settings; variants may be added.
 
         Raises:
-          ValueError: the folder was begun with others.
+          SettingsError: the folder was begun with others, or the base is none.
         """
+        if not (epath.Path(base) / _LLM_CONFIG).exists():
+            raise SettingsError(f"--base {os.fspath(base)}: expected a checkpoint in BAGEL's layout, found no "
+                                f"{_LLM_CONFIG}.")
         path = _settings_file(out)
         described = json.loads(json.dumps(dataclasses.asdict(settings))) | {"base": os.fspath(base)}
         if path.exists():
-            found = json.loads(path.read_text())
+            found = _read_settings(path)
             changed = [f"{name}: the folder {found.get(name)}, this command {value}"
                        for name, value in described.items() if found.get(name) != value]
             if changed:
-                raise ValueError(f"--out {out}: this folder was begun with other settings: {'; '.join(changed)}. Use "
-                                 "another --out.")
+                raise SettingsError(f"--out {out}: this folder was begun with other settings: {'; '.join(changed)}. "
+                                    "Use another --out.")
         else:
             out.mkdir(parents=True, exist_ok=True)
             write_json(path, described)
@@ -75,15 +81,15 @@ class Study:
     @classmethod
     def read(cls, out: epath.Path) -> "Study":
         """A study that was begun."""
-        found = json.loads(_settings_file(out).read_text())
-        found["guidance"] = tuple(found["guidance"])
-        return cls(out, StudySettings(**{field.name: found[field.name] for field in dataclasses.fields(StudySettings)}))
+        found = _read_settings(_settings_file(out))
+        values = {field.name: found[field.name] for field in dataclasses.fields(StudySettings)}
+        return cls(out, StudySettings(**values | {"guidance": tuple(values["guidance"])}))
 
     def rewards(self, number: int, checkpoint: epath.PathLike) -> epath.Path:
         """Candidates, regions, judgements and records of a round, drawn and judged by a checkpoint.
 
         Args:
-          number: of the round, from 1; each has prompts of its own.
+          number: of the round, from 1; each draws its prompts anew, few of which come in another round too.
           checkpoint: of the model that draws and judges.
 
         Returns:
@@ -92,7 +98,10 @@ class Study:
         folder = self.out / "rewards" / f"round{number}"
         settings = self.settings
         chosen = balanced_prompts(settings.prompts_per_category, SEED + number, held_out=False)
-        prompts, keywords = write_prompt_files(self.out / "prompts" / f"round{number}", chosen)
+        try:
+            prompts, keywords = write_prompt_files(self.out / "prompts" / f"round{number}", chosen)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
         command = ["run", "--experiment", "tiny_srum", "--out", os.fspath(folder), "--prompts", os.fspath(prompts),
                    "--set", f"generate.keywords={os.fspath(keywords)}",
                    "--checkpoint", os.fspath(checkpoint), "--set", f"generate.num_candidates={settings.candidates}"]
@@ -119,12 +128,30 @@ class Study:
           name: of the model in the study; None: that of the variant.
 
         Returns:
-          The exported checkpoint.
+          The exported checkpoint; its `recipe.json` says how it was made.
+
+        Raises:
+          SettingsError: it is there, but was made in another way: the variant has changed.
+          StudyError: training or the export failed, or was stopped.
         """
-        settings, exported = self.settings, self.checkpoint(name or variant, seed)
-        workdir = self.out / "training" / exported.name
-        if exported.exists():
-            return exported
+        exported = self.checkpoint(name or variant, seed)
+        recipe = {"made_by": _MADE_BY, "start": os.fspath(start), "records": os.fspath(rewards), "seed": seed,
+                  "variant": to_json(tiny_recipe(variant))}
+        if not exported.exists():
+            self._train(variant, seed, rewards, start, exported)
+        found = json.loads((exported / _RECIPE_FILE).read_text())
+        if found.get("made_by") != _MADE_BY:  # that of the start, which the export has copied
+            write_json(exported / _RECIPE_FILE, recipe)
+        elif found != recipe:
+            changed = ", ".join(key for key in recipe if found.get(key) != recipe[key])
+            raise SettingsError(f"{exported}: was made in another way ({changed}; see its {_RECIPE_FILE}). Use another "
+                                "--out, or remove it together with its marks and its folder in `training`.")
+        return exported
+
+    def _train(
+        self, variant: str, seed: int, rewards: epath.Path, start: epath.PathLike, exported: epath.Path
+    ) -> None:
+        settings, workdir = self.settings, self.out / "training" / exported.name
         _must_succeed(train.main, [
             f"--experiment=tiny_srum:{variant}", "--workdir", os.fspath(workdir),
             "--set", f"data.records={os.fspath(rewards / 'export')}", "--set", f"model.checkpoint={os.fspath(start)}",
@@ -139,14 +166,27 @@ class Study:
         _must_succeed(convert_weights, ["export", "--checkpoint", os.fspath(workdir), "--template", os.fspath(start),
                                         "--out", os.fspath(exported)])
         shutil.rmtree(workdir / "checkpoints")  # the exported model says all that the study needs
-        return exported
 
 
 def _settings_file(out: epath.Path) -> epath.Path:
     return out / "study.json"
 
 
+def _read_settings(path: epath.Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise SettingsError(f"{path}: expected JSON ({error}); use another --out.") from error
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: expected a JSON object, found {type(found).__name__}; use another --out.")
+    return found
+
+
 def _must_succeed(command: Callable[[Sequence[str]], int], words: Sequence[str], codes: Sequence[int] = (0,)) -> None:
     code = command(words)
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
+    if code == _CANNOT_BE_USED:
+        raise SettingsError(f"{' '.join(words)}: cannot be used; the reason stands above.")
     if code not in codes:
         raise StudyError(f"{' '.join(words)}: ended with exit code {code}; give the same command again to go on.")

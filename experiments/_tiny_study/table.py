@@ -20,19 +20,24 @@ def stacked(runs: Sequence[Marks], name: str) -> np.ndarray:
 
 
 def overall_table(models: MarksOfModels, guidance: Mapping[str, float]) -> str:
-    """A row per model: share of pictures that fit, the oracle's mean score, differences to base and SFT."""
+    """A row per model: share of pictures that fit, the oracle's mean score, differences to base and SFT.
+
+    Intervals are over prompts; how much training runs differ is in the last columns, run by run.
+    """
     rows = [["model", "guidance", "fits, %", "against base", "against SFT", "score", "against base", "well formed, %",
-             "runs, fits %"]]
+             "runs, fits %", "runs, against SFT"]]
     for name, runs in models.items():
         fit, score = stacked(runs, "fit"), stacked(runs, "score")
         row = [name, f"{guidance[name]:g}", _percent(mean_interval(fit))]
         for other in (BASE, SFT):
             row.append("" if name == other or other not in models else
-                       _points(difference(fit, stacked(models[other], "fit"))))
+                       points(difference(fit, stacked(models[other], "fit"))))
         row.append(_plain(mean_interval(score)))
         row.append("" if name == BASE else _plain(difference(score, stacked(models[BASE], "score")), signed=True))
         row.append(_percent(mean_interval(stacked(runs, "well_formed"))))
         row.append(" ".join(f"{100 * value:.1f}" for value in fit.mean(axis=1)))
+        row.append("" if name == SFT or SFT not in models else " ".join(
+            f"{100 * value:+.1f}" for value in (fit - stacked(models[SFT], "fit")).mean(axis=1)))
         rows.append(row)
     return markdown(rows)
 
@@ -59,7 +64,8 @@ def _percent(value: Interval) -> str:
     return f"{100 * value.mean:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 
-def _points(value: Interval) -> str:
+def points(value: Interval) -> str:
+    """A difference of shares in percentage points; an asterisk if zero lies outside."""
     return f"{100 * value.mean:+.1f} [{100 * value.low:+.1f}, {100 * value.high:+.1f}]{'*' if value.clear else ''}"
 
 

@@ -2,34 +2,36 @@
 
   python -m experiments._tiny_study.worker STUDY TASKS
 
-STUDY: the folder of a study that was begun. TASKS: JSON, a list of [kind, arguments] with a kind of `tasks.py`.
+STUDY: the folder of a study that was begun. TASKS: a JSON file, a list of [kind, arguments] with a kind of `tasks.py`.
 """
 
 import contextlib
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from etils import epath
 
+from experiments._tiny_study.errors import SettingsError, StudyError
 from experiments._tiny_study.exam import Exam
-from experiments._tiny_study.steps import Study, StudyError
+from experiments._tiny_study.steps import Study
 from experiments._tiny_study.tasks import Examination, Training, from_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     out, tasks = sys.argv[1:] if argv is None else argv
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one sends SIGTERM
     study = Study.read(epath.Path(out))
-    try:
-        for task in from_json(tasks):
-            with _labelled(task.label):
+    for task in from_json(epath.Path(tasks).read_text()):
+        with _labelled(task.label):
+            try:
                 _run(study, task)
-    except (StudyError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+            except SettingsError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+            except (StudyError, OSError) as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
     return 0
 
 
@@ -43,9 +45,14 @@ def _run(study: Study, task: Training | Examination) -> None:
 
 @contextlib.contextmanager
 def _labelled(label: str) -> Iterator[None]:
-    """Lines of several processes share one terminal: each says what it is about."""
-    with contextlib.redirect_stdout(_LabelledLines(sys.stdout, label)):
-        yield
+    """Lines of several processes share one terminal: each says what it is about. There are no progress bars."""
+    out, err = _LabelledLines(sys.stdout, label), _LabelledLines(sys.stderr, label)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            yield
+        finally:
+            out.end()
+            err.end()
 
 
 class _LabelledLines:
@@ -63,6 +70,14 @@ class _LabelledLines:
 
     def flush(self) -> None:
         self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def end(self) -> None:
+        """Writes what no line break followed."""
+        if self._rest:
+            self.write("\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.marks import Marks, load_marks, sampler, save_marks
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_study.statistics import difference, mean_interval
@@ -66,7 +67,7 @@ class Exam:
             write_json(path, {"prompts": prompts, "plans": written})
         found = json.loads(path.read_text())
         if found["prompts"] != prompts:
-            raise ValueError(f"{path}: holds plans for other prompts; choose another --out.")
+            raise SettingsError(f"{path}: holds plans for other prompts; choose another --out.")
         return found["plans"]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 
 _VERSION = 1  # of what is stored; results of other versions are not read
+_FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # variables that change what the compiler does
 
 
 class CompileCache:
@@ -22,7 +23,9 @@ class CompileCache:
     def key(self, topology: str, program: str) -> str:
         """The name of a result: what is compiled, for what, and by which compiler."""
         versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib", "libtpu")]
-        return hashlib.sha256("\0".join([str(_VERSION), topology, *versions, program]).encode()).hexdigest()[:32]
+        flags = [f"{name}={os.environ[name]}" for name in _FLAGS if os.environ.get(name)]
+        told = [str(_VERSION), topology, *versions, *flags, program]
+        return hashlib.sha256("\0".join(told).encode()).hexdigest()[:32]
 
     def read(self, key: str) -> dict[str, Any] | None:
         """What was stored; None if nothing was, or it cannot be read."""

@@ -1,14 +1,17 @@
 """Compiling one lowered program, or finding what the compiler made of the same program before."""
 
+import re
 import time
 
 import jax
 
 from srum_jax.aot.cache import CompileCache
-from srum_jax.aot.compiling import CompileResult
+from srum_jax.aot.compiling import CompileRequestError, CompileResult
 from srum_jax.aot.generation import bytes_per_device
 
-_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+# What a chip's memory runs out with. The same code stands for its small on-chip memory, which no smaller batch helps.
+_OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED.*\bhbm\b", re.DOTALL)
+_NO_SUCH_OPTION = "No such compile option"
 _WORDS = 400  # characters of a refusal that are kept
 
 
@@ -23,17 +26,25 @@ def compile_lowered(
       cache: of earlier results, texts among them.
       topology: name of the slice.
       options: of the compiler.
+
+    Raises:
+      CompileRequestError: the compiler has no such option.
     """
     key = cache.key(f"{topology} {sorted(options.items())}", lowered.as_text())
     found, text = cache.read(key), cache.read_text(key)
-    if found is not None and (text or found["refusal"]):
-        return CompileResult(**found | {"from_cache": True}), text or ""
     total = bytes_per_device(arguments)
+    if found is not None and (text or found["refusal"]):
+        # Arguments that a program does not read are not in its text: another model's may be larger.
+        own = {"from_cache": True, "state_bytes": total,
+               "elsewhere_bytes": 0 if found["refusal"] else max(0, total - found["argument_bytes"])}
+        return CompileResult(**found | own), text or ""
     began = time.perf_counter()
     try:
         compiled = lowered.compile(compiler_options=options or None)
     except jax.errors.JaxRuntimeError as error:
-        if _OUT_OF_MEMORY not in str(error):
+        if _NO_SUCH_OPTION in str(error):
+            raise CompileRequestError(f"--compiler-option: {str(error).splitlines()[0]}") from error
+        if not _OUT_OF_MEMORY.search(str(error)):
             raise
         refusal = " ".join(str(error).split())[:_WORDS]
         result, text = CompileResult(total, time.perf_counter() - began, refusal=refusal), ""

@@ -19,7 +19,8 @@ class CompileError(RuntimeError):
 
 
 class CompileRequestError(ValueError):
-    """The mesh fits neither the slice nor the model."""
+    """What is asked for cannot be: the mesh fits neither the slice nor the model, or the compiler knows no such slice
+    or option."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,12 +90,16 @@ def collectives(program: Program, chips: MeshOfChips) -> list[Collective]:
 
 def _collective(program: Program, computation: str, op: Op, kind: str, chips: MeshOfChips, times: int,
                 hidden: bool) -> Collective:
-    group = _first_group(op, chips)
     size = _whole_bytes(program, computation, op, kind)
-    received = _received(kind, size, len(group))
+    pairs = _pairs(op)
+    groups = [_first_group(op, chips)] if pairs is None else pairs[pairs[:, 0] != pairs[:, 1]]
+    members = max((len(group) for group in groups), default=1)  # 1: nothing moves
+    over = {axis for group in groups for axis in chips.over(group)}
+    crosses = any(chips.crosses_slices(group) for group in groups)
+    received = _received(kind, size, members) if members > 1 else 0.0
     origin = re.search(r'op_name="([^"]*)"', op.attributes)
-    return Collective(kind, op.name, size, received, len(group), chips.over(group), chips.crosses_slices(group), times,
-                      program.in_loop(computation), hidden, origin[1] if origin else "")
+    return Collective(kind, op.name, size, received, members, tuple(axis for axis in chips.axes if axis in over),
+                      crosses, times, program.in_loop(computation), hidden, origin[1] if origin else "")
 
 
 def _between_slices(program: Program, computation: str, place: int, asked: str, chips: MeshOfChips,
@@ -128,11 +132,15 @@ def _whole_bytes(program: Program, computation: str, op: Op, kind: str) -> int:
     return sum(results) if not op.operation.endswith("-start") else sum(given)
 
 
+def _pairs(op: Op) -> np.ndarray | None:
+    """Int [N, 2]: which chip sends to which, if an exchange says so."""
+    found = re.search(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}", op.attributes)
+    return None if found is None else np.array(re.findall(r"(\d+),(\d+)", found[1]), int).reshape(-1, 2)
+
+
 def _first_group(op: Op, chips: MeshOfChips) -> np.ndarray:
     """Numbers of the chips that exchange with each other, of the first such group."""
     text = op.attributes
-    if found := re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", text):
-        return np.array(sorted({int(found[1]), int(found[2])}))
     if found := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
         return np.array([int(number) for number in found[1].split(",")])
     if found := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):

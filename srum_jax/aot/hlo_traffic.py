@@ -1,8 +1,9 @@
 """Bytes between a chip's memory (HBM) and its units, by the compiled program: each instruction reads and writes once.
 
-Fusions count as one instruction. Where one takes a slice of an operand (the layer of a stack, say), or writes into a
-part of an array in place, only that part counts. What the compiler has put into the small on-chip memory costs nothing.
-It is somewhat more than really happens: parts of large results can stay on the chip, too.
+Fusions count as one instruction, and so do the start and the end of an exchange. Where a fusion takes a slice of an
+operand (the layer of a stack, say), or writes into a part of an array in place, only that part counts. What the
+compiler has put into the small on-chip memory costs nothing. It is somewhat more than really happens: parts of large
+results can stay on the chip, too.
 """
 
 import re
@@ -29,6 +30,8 @@ def hbm_bytes(program: Program) -> float:
 
 
 def _op_bytes(program: Program, computation: str, op: Op) -> float:
+    if op.operation.endswith("-done"):  # counted where it starts
+        return 0
     results = _bytes(op.result)
     operands = [program.operand(computation, op, index) for index in range(len(op.operands))]
     sizes = [0 if operand is None else _bytes(operand.result) for operand in operands]
@@ -36,6 +39,8 @@ def _op_bytes(program: Program, computation: str, op: Op) -> float:
         return 2 * results
     if op.operation == "dynamic-update-slice":
         return 2 * sizes[1]
+    if op.result.startswith("(") and (op.operation.endswith("-start") or op.operation in ("send", "recv")):
+        return results  # such a tuple lists what is read, too
     inner = op.attribute("calls")
     if op.operation != "fusion" or inner not in program.computations:
         return results + sum(sizes)

@@ -20,7 +20,7 @@ from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import TokenStream
 from srum_jax.training.flops import PackCounts, count_pack
 
-PROMPT_TOKENS = 26  # of 20 words; SRUM's prompts have about as many
+PROMPT_TOKENS = 18  # of about 14 words, the mean of the paper's training prompts
 
 # Matrix products over all visited (query, key) pairs: scores and values forward; backward the scores again, then the
 # gradients of the probabilities and of queries, or of the probabilities, keys and values.

@@ -7,10 +7,12 @@ from srum_jax.aot.topology import Chip
 
 ASSUMPTIONS = (
     "Estimates, not measurements, from published rates: matrix products and attention kernels at the full bfloat16 "
-    "peak; every instruction of the compiled program reads its operands from memory and writes its results there once; "
-    "an exchange brings its bytes over all links of a chip at once, or between slices over the chip's share of its "
-    "host's network. \"At least\" overlaps all of it perfectly; \"exposed\" adds, to compute or memory, whichever is "
-    "longer, the exchanges that the program waits for. Real programs are slower: kernels do not reach the peak."
+    "peak; every instruction of the compiled program reads its operands from memory and writes its results there once, "
+    "which is more than really happens, since parts of a large result can stay on the chip; an exchange brings its "
+    "bytes over all links of a chip at once, or between slices over the chip's share of its host's network. "
+    "\"At least\" overlaps all of it perfectly, and leaves memory out, whose count is too high; \"exposed\" adds, to "
+    "compute or memory, whichever is longer, the exchanges that nothing hides, and takes those that something hides as "
+    "free. Real programs are slower: kernels do not reach the peak."
 )
 
 
@@ -32,8 +34,8 @@ class StepRoofline:
 
     @property
     def at_least(self) -> float:
-        """If all overlaps: the longest of compute, memory, all exchanges within slices, and all between them."""
-        return max(self.compute, self.memory, sum(self.exchanges.values()), self.between_slices)
+        """If all overlaps: the longest of compute, all exchanges within slices, and all between them."""
+        return max(self.compute, sum(self.exchanges.values()), self.between_slices)
 
     @property
     def bound(self) -> str:

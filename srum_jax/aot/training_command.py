@@ -67,7 +67,7 @@ def _request(args: argparse.Namespace, topology: Topology) -> tuple[TrainRequest
         experiment = dataclasses.replace(experiment, mesh=parsed)
     mesh = mesh_sizes(experiment, topology, args.slices)
     experiment = complete(experiment, mesh, args.batch)
-    config = _config(args.checkpoint, args.layers)
+    config = _config(args.checkpoint or experiment.model.checkpoint, args.layers)
     experiment.data.row_capacity(config)  # sizes that do not go with the model
     return TrainRequest(
         topology.name, experiment, config, args.slices,

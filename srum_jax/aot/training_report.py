@@ -1,12 +1,19 @@
 """What was found about a train step on one slice or several, as plain values and as text."""
 
+import importlib.metadata
 from typing import Any
 
 from srum_jax.aot.step_roofline import ASSUMPTIONS, step_roofline
 from srum_jax.aot.topology import GIB, Topology
 from srum_jax.aot.training import TrainRequest, TrainResult
 
+_READING = 2  # of compiled programs; reports of another number are not comparable
 _SHOWN = 12  # lines of exchanges; --json has all
+
+
+def made_with() -> dict[str, Any]:
+    """What a report depends on besides what was asked: the compiler, and how its programs are read."""
+    return {"reading": _READING, **{name: importlib.metadata.version(name) for name in ("jax", "libtpu")}}
 
 
 def training_entry(
@@ -37,15 +44,11 @@ def training_entry(
         "compiler_options": list(request.compiler_options),
         "fits": memory.fits(limit),
         "refusal": memory.refusal,
-        "gib_per_chip": {
-            "limit": limit / GIB,
-            "needed": memory.needed_bytes / GIB,
-            "arguments": memory.argument_bytes / GIB,
-            "temporaries": memory.temporary_bytes / GIB,
-            "peak": memory.peak_bytes / GIB,
-            "program": memory.code_bytes / GIB,
-            "not_read": memory.elsewhere_bytes / GIB,
-        },
+        "made_with": made_with(),
+        "gib_per_chip": {"limit": limit / GIB} | {name: None if memory.refusal else size / GIB for name, size in (
+            ("needed", memory.needed_bytes), ("arguments", memory.argument_bytes),
+            ("temporaries", memory.temporary_bytes), ("peak", memory.peak_bytes), ("program", memory.code_bytes),
+            ("not_read", memory.elsewhere_bytes))},
         "padding": result.padding,
         "prompt_tokens": request.prompt_tokens,
         "real_tokens": result.real_tokens,

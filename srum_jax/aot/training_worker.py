@@ -16,11 +16,12 @@ import sys
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
 
 import jax
-from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiled import compile_lowered
+from srum_jax.aot.compiling import CompileRequestError
+from srum_jax.aot.devices import described_devices
 from srum_jax.aot.hlo_collectives import MeshOfChips, collectives, summary
 from srum_jax.aot.hlo_costs import kernels, products
 from srum_jax.aot.hlo_program import Program
@@ -37,15 +38,15 @@ from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import ModelError
 from srum_jax.training.step import lower_step, make_step
 
-_BAD_REQUEST = (MeshError, ShardingError, ModelError, CapacityError)
+_BAD_REQUEST = (MeshError, ShardingError, ModelError, CapacityError, CompileRequestError)
 
 
 def main(request: TrainRequest, cache: CompileCache) -> TrainResult:
     """Lowers and compiles, or finds the same program in the cache; then reads the program.
 
     Raises:
-      MeshError, ShardingError, ModelError, CapacityError, ValueError: the mesh or the settings fit neither the slice
-        nor the model.
+      MeshError, ShardingError, ModelError, CapacityError: the mesh or the settings fit neither the slice nor the model.
+      CompileRequestError: there is no such slice, or the compiler has no such option.
     """
     experiment = request.experiment
     mesh = _mesh(request)
@@ -84,9 +85,7 @@ def main(request: TrainRequest, cache: CompileCache) -> TrainResult:
 
 
 def _mesh(request: TrainRequest) -> Mesh:
-    slices = {"num_slices": request.num_slices} if request.num_slices > 1 else {}
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=request.topology, **slices).devices
-    return build_mesh(request.experiment.mesh, devices)
+    return build_mesh(request.experiment.mesh, described_devices(request.topology, request.num_slices))
 
 
 def _with_program(result: TrainResult, text: str, request: TrainRequest, run: AbstractRun, row: RowStatistics,
@@ -127,5 +126,5 @@ if __name__ == "__main__":
     try:
         found = main(TrainRequest.from_json(asked["request"]), CompileCache(asked["cache"]))
         print(json.dumps(dataclasses.asdict(found)))
-    except (*_BAD_REQUEST, ValueError) as error:
+    except _BAD_REQUEST as error:
         print(json.dumps({"bad_request": str(error)}))

@@ -14,11 +14,10 @@ import sys
 
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
 
-from jax.experimental import topologies
-
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiled import compile_lowered
-from srum_jax.aot.compiling import CompileRequest, CompileResult
+from srum_jax.aot.compiling import CompileRequest, CompileRequestError, CompileResult
+from srum_jax.aot.devices import described_devices
 from srum_jax.aot.generation import abstract_programs, lower_program, program_arguments, state_bytes
 from srum_jax.aot.hlo import collectives, host_calls
 from srum_jax.mesh import MeshError, build_mesh
@@ -30,9 +29,9 @@ def main(request: CompileRequest, cache: CompileCache) -> CompileResult:
 
     Raises:
       MeshError, ShardingError: the mesh fits neither the slice nor the model.
+      CompileRequestError: there is no such slice.
     """
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=request.topology).devices
-    mesh = build_mesh(request.mesh, devices)
+    mesh = build_mesh(request.mesh, described_devices(request.topology))
     programs, state = abstract_programs(
         request.config, mesh, dtype=request.dtype, attention=request.attention, understanding=request.understanding
     )
@@ -62,5 +61,5 @@ if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
     try:
         print(json.dumps(main(CompileRequest.from_json(asked["request"]), CompileCache(asked["cache"])).to_json()))
-    except (MeshError, ShardingError) as error:
+    except (MeshError, ShardingError, CompileRequestError) as error:
         print(json.dumps({"bad_request": str(error)}))

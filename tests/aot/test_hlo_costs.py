@@ -161,6 +161,17 @@ def test_slices_are_the_outer_part_of_the_mesh(tpu):
     assert crosses == {"all-gather": True, "reduce-scatter": False, "all-reduce": True}
 
 
+@pytest.mark.parametrize(("pairs", "group", "over", "crosses", "received"), [
+    ("{0,0},{1,2},{2,1}", 2, ("fsdp",), False, 32.0), ("{0,0},{1,2},{3,7}", 2, ("data", "fsdp"), True, 32.0),
+    ("{0,0},{1,1}", 1, (), False, 0.0),
+])
+def test_a_permutation_is_judged_by_all_its_pairs(pairs, group, over, crosses, received):
+    moved = f"  %moved = bf16[4,4]{{1,0}} collective-permute(%last), source_target_pairs={{{pairs}}}\n"
+    found = {one.name: one for one in collectives(Program(TPU.replace("  %sent = ", f"{moved}  %sent = ")),
+                                                  MeshOfChips({"data": 2, "fsdp": 4}, 2))}["moved"]
+    assert (found.group, found.over, found.crosses_slices, found.received_bytes) == (group, over, crosses, received)
+
+
 def through_the_host(kind, rendezvous="meet_0"):
     """A send to the host and its receive, as compilers write exchanges between slices."""
     marks = (f'frontend_attributes={{_xla_host_transfer_rendezvous="{rendezvous}",'
@@ -205,7 +216,7 @@ def test_equal_exchanges_are_added_up(tpu):
 def test_only_the_slice_of_a_stack_that_is_read_counts_as_traffic(tpu):
     fusion = 8 * 4 * 2 + 8 * 16 * 2 + 16 * 4 * 2 + 4  # result, images, one layer's weights, the counter
     gather, scatter, counter, test = 128 + 64, 32 + 128, 4 + 4, 1 + 4 + 4
-    outside = 3 * 32 + 3 * 32 + (28 * 512 * 128 * 2 + 256 + 640)  # the exchange's start and end, the kernel
+    outside = 2 * 32 + (28 * 512 * 128 * 2 + 256 + 640)  # the exchange reads and writes once, and the kernel
     assert hbm_bytes(tpu) == 5 * (fusion + gather + scatter + counter + test) + outside
 
 

@@ -11,15 +11,19 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from experiments._tiny_study import exam, steps, tasks
+from experiments._tiny_recipe import VARIANTS
+from experiments._tiny_study import exam, steps, tasks, work
+from experiments._tiny_study.errors import SettingsError, StudyError
 from experiments._tiny_study.marks import Marks, chosen, load_marks, save_marks
-from experiments._tiny_study.own_judgement import judgement_table, own_judgement, read_records
+from experiments._tiny_study.own_judgement import judgement_table, own_judgement, read_records, require_plans
 from experiments._tiny_study.picture_grid import read_strip, write_grid, write_strip
 from experiments._tiny_study.plot import write_plot
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import category_table, overall_table
+from experiments._tiny_study.work import at_work
 from experiments.tiny_study import main
 from srum_jax.data import writer
+from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.layout import draft_of, lay_out
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
@@ -141,11 +145,73 @@ def test_the_plot_shows_every_model_and_way_of_drawing(tmp_path):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--variants", "sft,magic"], "expected names among paper, official"),
+    (["--variants", "paper,paper"], "expected different names, found paper,paper"),
+    (["--base", "/nothing"], "expected a checkpoint in BAGEL's layout"),
     (["--steps", "0"], "steps: expected a positive number"),
 ])
 def test_arguments_that_cannot_be_used_are_errors(tmp_path, capsys, arguments, message):
     assert main(["--out", str(tmp_path / "s"), *arguments]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("out", ["", "gs://bucket/study", __file__])
+def test_a_study_needs_a_folder_of_this_machine(capsys, out):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--out", out])
+    assert stopped.value.code == 2 and "expected a folder of this machine" in capsys.readouterr().err
+
+
+def test_a_folder_that_another_process_works_in_is_left_alone(tmp_path, capsys):
+    study = steps.Study.begin(epath.Path(tmp_path), steps.StudySettings(), trained_base())
+    with at_work(study, 1):
+        assert main(["--out", str(tmp_path)]) == 2
+    assert "another process works in this folder" in capsys.readouterr().err
+
+
+def exported(study, variant, seed):
+    """A checkpoint as the export leaves it: with the recipe of its template."""
+    path = study.checkpoint(variant, seed)
+    path.mkdir(parents=True)
+    (path / "recipe.json").write_text('{"made_by": "python -m experiments.tiny_pretrain"}')
+    return path
+
+
+def test_a_model_says_how_it_was_made_and_another_recipe_is_not_taken_for_it(tmp_path, monkeypatch):
+    study = steps.Study(epath.Path(tmp_path), steps.StudySettings())
+    path = exported(study, "paper", 0)
+    assert study.model("paper", 0, epath.Path("rewards"), "base") == path
+    recipe = json.loads((path / "recipe.json").read_text())
+    assert recipe["made_by"].endswith("tiny_study") and recipe["variant"]["objective"]["reference_coefficient"] == 0.5
+    assert study.model("paper", 0, epath.Path("rewards"), "base") == path
+    monkeypatch.setitem(VARIANTS, "paper", {"objective": {"reference_coefficient": 0.75}})
+    with pytest.raises(SettingsError, match=r"paper-0: was made in another way \(variant; see its recipe.json\)"):
+        study.model("paper", 0, epath.Path("rewards"), "base")
+
+
+@pytest.mark.parametrize(("code", "error"), [(1, StudyError), (2, SettingsError), (130, KeyboardInterrupt)])
+def test_exit_codes_of_the_steps_are_told_apart(tmp_path, monkeypatch, code, error):
+    monkeypatch.setattr(steps, "make_rewards", lambda words: code)
+    with pytest.raises(error):
+        steps.Study(epath.Path(tmp_path), steps.StudySettings()).rewards(1, "base")
+
+
+def test_tasks_are_dealt_to_processes_and_models_that_are_there_are_passed_over(tmp_path, monkeypatch):
+    study = steps.Study.begin(epath.Path(tmp_path), steps.StudySettings(), trained_base())
+    exported(study, "paper", 1)
+    seen = []
+    monkeypatch.setattr(work, "run_side_by_side", lambda commands, environment, keep_open: seen.extend(
+        tasks.from_json(epath.Path(command[-1]).read_text()) for command in commands))
+    given = [tasks.Training("paper", seed, "r", "b", "paper") for seed in range(4)]
+    with at_work(study, 2) as at:
+        at.do(given)
+    assert seen == [[given[0], given[3]], [given[2]]]
+
+
+def test_a_base_that_does_not_plan_is_refused(tmp_path):
+    write_records(tmp_path / "r", 8, seed=3, wrong_share=0.0, image_size=48)
+    with pytest.raises(SettingsError, match="found 0 of 8 plans that can be read"):
+        require_plans(epath.Path(tmp_path / "r"))
 
 
 def test_a_folder_holds_studies_of_one_size(tmp_path, capsys):
@@ -156,10 +222,16 @@ def test_a_folder_holds_studies_of_one_size(tmp_path, capsys):
 
 def test_a_study_knows_its_settings_again(tmp_path):
     settings = steps.StudySettings(seeds=2, guidance=(1.0, 3.0), think=True)
-    begun = steps.Study.begin(epath.Path(tmp_path / "s"), settings, "base")
-    assert steps.Study.begin(begun.out, settings, "base") == steps.Study.read(begun.out) == begun
-    with pytest.raises(ValueError, match="seeds: the folder 2, this command 3; think: the folder True"):
-        steps.Study.begin(begun.out, steps.StudySettings(guidance=(1.0, 3.0)), "base")
+    begun = steps.Study.begin(epath.Path(tmp_path / "s"), settings, trained_base())
+    assert steps.Study.begin(begun.out, settings, trained_base()) == steps.Study.read(begun.out) == begun
+    with pytest.raises(SettingsError, match="seeds: the folder 2, this command 3; think: the folder True"):
+        steps.Study.begin(begun.out, steps.StudySettings(guidance=(1.0, 3.0)), trained_base())
+    with pytest.raises(SettingsError, match="expected a checkpoint in BAGEL's layout"):
+        steps.Study.begin(epath.Path(tmp_path / "other"), settings, tmp_path)
+    assert not (tmp_path / "other").exists()
+    (begun.out / "study.json").write_text("[1")
+    with pytest.raises(SettingsError, match=r"study.json: expected JSON"):
+        steps.Study.begin(begun.out, settings, trained_base())
 
 
 def test_tasks_survive_a_command_line():
@@ -206,16 +278,17 @@ def test_an_exam_marks_every_way_of_drawing_once_and_is_kept(tmp_path, monkeypat
     DRAWN.clear()
     settings = steps.StudySettings(seeds=2, evaluation_prompts_per_category=2, validation_prompts_per_category=1,
                                    think=think)
-    study = steps.Study.begin(epath.Path(tmp_path), settings, "base")
+    study = steps.Study.begin(epath.Path(tmp_path), settings, trained_base())
     for _ in range(2):
         exam.Exam(study).take("paper, 2nd round", ["first", "second"])
     assert DRAWN == ["first", "second"]
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 2 * 2 * (2 + think)
+    assert len(said) == 2 * 2 * (3 + think)
     assert said[0].startswith("seed 0, guidance chosen for each model: 100.0 % fit")
 
     found = exam.Exam(study)
-    assert found.ways == (exam.GUIDED, exam.PLAIN, exam.PLANNED)[:2 + think]
+    assert found.ways == (exam.GUIDED, exam.COMMON, exam.PLAIN, exam.PLANNED)[:3 + think]
+    assert found.guidance("paper, 2nd round", exam.COMMON) == found.guidance("paper, 2nd round", exam.PLANNED) == 2.0
     assert found.guidance("paper, 2nd round", exam.GUIDED) == 3.0
     for way in found.ways:
         guided = way != exam.PLAIN
