@@ -2,6 +2,7 @@
 
   python -m benchmarks.input_pipeline
   python -m benchmarks.input_pipeline --size 1024 --format jpeg --workers 0,1,2,4 --seconds 20
+  python -m benchmarks.input_pipeline --latents stored
   python -m benchmarks.input_pipeline --records gs://bucket/records --step-seconds 2.4
 
 What the pipeline has is measured in the run that prints it; workers are worth it when decoding is heavy and cores are
@@ -28,6 +29,7 @@ from PIL import Image
 
 from srum_jax.data.errors import DataError
 from srum_jax.data.pipeline import DataConfig, make_iterator
+from srum_jax.data.posterior import StoredPosterior, posterior_of_moments
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.data.writer import Manifest, record_of_image, write_records
@@ -78,8 +80,8 @@ class Host:
         return self.chips * self.rows_per_chip * _SAMPLES_PER_ROW / self.seconds(flops_per_row)
 
 
-def made_up_records(count: int, size: int, image_format: str) -> Iterator[RewardRecord]:
-    """Records with square images of `size` pixels and three boxes."""
+def made_up_records(count: int, size: int, image_format: str, latents: str = "images") -> Iterator[RewardRecord]:
+    """Records with square images of `size` pixels and three boxes; with random latents if they are to be "stored"."""
     grid = np.linspace(0, 1, size)
     for index in range(count):
         draws = np.random.default_rng(index)
@@ -93,11 +95,18 @@ def made_up_records(count: int, size: int, image_format: str) -> Iterator[Reward
         yield record_of_image(
             buffer.getvalue(), record_id=f"image-{index}", index=index, prompt="a red circle left of a blue square",
             regions=tuple(Region(box, score) for box, score in zip(boxes, (0.95, 0.5, -0.5), strict=True)),
-            global_status=GlobalStatus.OK, global_score=0.8)
+            global_status=GlobalStatus.OK, global_score=0.8,
+            posterior=_random_posterior(draws, size) if latents == "stored" else None)
+
+
+def _random_posterior(draws: np.random.Generator, size: int) -> StoredPosterior:
+    cells = size // _MODEL.vae.downsample
+    return posterior_of_moments(draws.normal(0, 1, (cells, cells, 2 * _MODEL.vae.z_channels)), canvas=(size, size),
+                                downsample=_MODEL.vae.downsample, encoder_sha256=bytes(32))
 
 
 def measure(records: str, size: int, num_workers: int, num_threads: int, rows_per_batch: int,
-            seconds: float) -> Measured:
+            seconds: float, latents: str = "images") -> Measured:
     """Reads for some seconds, after the first two batches.
 
     Raises:
@@ -106,7 +115,7 @@ def measure(records: str, size: int, num_workers: int, num_threads: int, rows_pe
     data = DataConfig(records=records, samples_per_row=_SAMPLES_PER_ROW, rows_per_batch=rows_per_batch,
                       image_height=size, image_width=size, max_size=size, min_size=min(512, size),
                       latent_capacity=_SAMPLES_PER_ROW * (size // 16) ** 2, num_workers=num_workers,
-                      num_threads=num_threads)
+                      num_threads=num_threads, latents=latents)
     batches = make_iterator(data, _MODEL, _LetterTokenizer(), seed=0, process_index=0, process_count=1)
     try:
         for _ in range(2):
@@ -163,10 +172,12 @@ def _run(arguments: argparse.Namespace, folder: str) -> None:
     megabytes = manifest.num_bytes / manifest.num_records / 1e6
     host = Host(arguments.chip, arguments.chips, arguments.rows_per_chip, arguments.mfu, arguments.step_seconds)
     kind = arguments.records or f"made up, {arguments.format}"
-    print(f"records: {kind}, {megabytes:.2f} MB each, trained at {arguments.size} px; here: {os.cpu_count()} cores, "
+    print(f"records: {kind}, {megabytes:.2f} MB each, trained at {arguments.size} px, latents: {arguments.latents}; "
+          f"here: {os.cpu_count()} cores, "
           f"load {os.getloadavg()[0]:.1f}, {arguments.threads} threads in each process")
     for place, num_workers in enumerate(_numbers(arguments.workers)):
-        have = measure(records, arguments.size, num_workers, arguments.threads, arguments.rows, arguments.seconds)
+        have = measure(records, arguments.size, num_workers, arguments.threads, arguments.rows, arguments.seconds,
+                       arguments.latents)
         if place == 0:
             print_need(host, have.flops_per_row, megabytes)
         print_have(have, host, num_workers, megabytes)
@@ -175,7 +186,8 @@ def _run(arguments: argparse.Namespace, folder: str) -> None:
 def _records(arguments: argparse.Namespace, folder: str) -> tuple[str, Manifest]:
     if arguments.records:
         return arguments.records, read_manifest(find_records(arguments.records))
-    return folder, write_records(folder, made_up_records(arguments.count, arguments.size, arguments.format))
+    made_up = made_up_records(arguments.count, arguments.size, arguments.format, arguments.latents)
+    return folder, write_records(folder, made_up)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,6 +198,8 @@ def _parser() -> argparse.ArgumentParser:
     have.add_argument("--count", type=int, default=16, help="made-up records (default: %(default)s)")
     have.add_argument("--size", type=int, default=1024, help="pixels a side, a multiple of 16 (default: %(default)s)")
     have.add_argument("--format", choices=["png", "jpeg", "webp"], default="png", help="default: %(default)s")
+    have.add_argument("--latents", choices=["images", "stored"], default="images",
+                      help="images are decoded, or the records' latents are read (default: %(default)s)")
     have.add_argument("--rows", type=int, default=4, help="rows in a batch of this process (default: %(default)s)")
     have.add_argument("--workers", default="0,1,2", help="worker processes to try (default: %(default)s)")
     have.add_argument("--threads", type=int, default=4, help="in each of them (default: %(default)s)")

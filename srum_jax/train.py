@@ -13,8 +13,9 @@ import jax
 from etils import epath
 from jax.experimental import multihost_utils
 
+from srum_jax.data import object_store
 from srum_jax.data.atomic_file import write_text
-from srum_jax.data.errors import DataError
+from srum_jax.data.errors import AccessError, DataError
 from srum_jax.distributed import DistributedError, MeetingError, join
 from srum_jax.experiment import Experiment, ExperimentError, Recipe, experiment_names, load_recipe
 from srum_jax.mesh import MeshError
@@ -65,9 +66,10 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    began = time.time()
+    began = time.monotonic()
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints a traceback of whatever it raises as well
     watch = None
     try:
         if args.distributed:
@@ -76,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcome = run(args.experiment, args.set, args.workdir, began)
     except _BAD_INPUT as error:
         return _fail(error, 2, watch)
-    except _FAILURES as error:
+    except (*_FAILURES, *object_store.driver_errors()) as error:  # a bucket that did not answer others than us
         return _fail(error, 1, watch)
     except KeyboardInterrupt:
         print("interrupted; give the same command again to go on from the newest checkpoint", file=sys.stderr)
@@ -101,7 +103,11 @@ def run(name: str, settings: Sequence[str], workdir: str | None, began: float | 
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ExperimentError(f"--workdir {directory}: cannot be made ({error}).") from error
-        _remember_settings(experiment, directory)
+        try:
+            _remember_settings(experiment, directory)
+        except AccessError as error:
+            raise ExperimentError(f"--workdir {directory}: the bucket refuses it ({error}); expected credentials with "
+                                  "the role roles/storage.objectAdmin on it.") from error
         experiment = _prepared(recipe, experiment, directory)
     if jax.distributed.is_initialized():
         multihost_utils.sync_global_devices("prepared")
@@ -135,17 +141,19 @@ def _remember_settings(experiment: Experiment, directory: epath.Path) -> None:
 
     Raises:
       ExperimentError: listing the differences.
+      AccessError, OSError: of the bucket.
     """
     path = directory / CONFIG_FILE
     current = to_json(experiment)
-    if path.exists():
+    if object_store.exists(path):
         try:
-            before = json.loads(path.read_text())
+            before = json.loads(object_store.read_bytes(path))
         except ValueError as error:
             raise ExperimentError(f"{path}: not valid JSON ({error}); use another --workdir.") from error
         differences = [
             f"  {name}: this directory {old!r}, this command {new!r}"
-            for name, old, new in _differences(before, current) if not name.startswith(_MAY_CHANGE)
+            for name, old, new in _differences(_completed(before, to_json(Experiment(""))), current)
+            if not name.startswith(_MAY_CHANGE)
         ]
         if differences:
             raise ExperimentError(f"{path}: this directory belongs to a run with other settings:\n"
@@ -153,7 +161,18 @@ def _remember_settings(experiment: Experiment, directory: epath.Path) -> None:
     try:
         write_text(path, json.dumps(current, indent=1) + "\n")
     except OSError as error:
+        if not object_store.is_local(directory) and not isinstance(error.__cause__, AccessError):
+            raise  # a bucket that does not answer for a while: another start may help
         raise ExperimentError(f"--workdir {directory}: cannot be written to ({error}).") from error
+
+
+def _completed(before: Any, defaults: dict[str, Any]) -> Any:
+    """Settings of a run that an earlier version began, with the defaults of those that it did not know."""
+    if not isinstance(before, dict):
+        return before
+    found = {name: _completed(value, defaults[name]) if isinstance(defaults.get(name), dict) else value
+             for name, value in before.items()}
+    return defaults | found
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

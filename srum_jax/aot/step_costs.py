@@ -56,7 +56,8 @@ def full_row(data: DataConfig, config: BagelConfig, prompt_tokens: int) -> Packe
                    position_ids=position_ids(*grid, config.max_latent_size, config.interpolate_pos)),
     )
     sample: PackedSample = pack_sample(plan, config.special_tokens, Dropout(), np.random.default_rng(0))
-    builder = RowBuilder(data.row_capacity(config))
+    counted = dataclasses.replace(data, latents="images")  # tokens are the same, whatever the latents come from
+    builder = RowBuilder(counted.row_capacity(config))
     for _ in range(data.samples_per_row):
         builder.add(sample)
     return stack_rows([builder.finish()])

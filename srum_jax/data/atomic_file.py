@@ -89,7 +89,7 @@ def write_json(path: epath.PathLike, value: Any) -> None:
 def file_sha256(path: epath.PathLike, block_bytes: int = 1 << 22) -> str:
     """Hexadecimal SHA-256 of a file, read in blocks."""
     digest = hashlib.sha256()
-    with epath.Path(path).open("rb") as file:
+    with object_store.os_errors(path), epath.Path(path).open("rb") as file:
         while block := file.read(block_bytes):
             digest.update(block)
     return digest.hexdigest()

@@ -50,6 +50,10 @@ class WriteError(OSError):
                 "same command again.")
 
 
+class AccessError(OSError):
+    """A bucket refused a request: no credentials came with it, or they do not allow it. Trying again is no help."""
+
+
 @dataclasses.dataclass(frozen=True)
 class BadRecord:
     """A record that was left out of a batch."""

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
 from srum_jax.data.errors import SchemaError
+from srum_jax.data.posterior import posterior_from_values, posterior_to_values
 from srum_jax.data.schema import (
     FIELDS,
     MAX_RECORD_BYTES,
@@ -147,6 +148,7 @@ def _to_values(record: RewardRecord) -> dict[str, list]:
         "dual/log_likelihood": [dual.log_likelihood] if dual else [],
         "dual/num_tokens": [dual.num_tokens] if dual else [],
         "dual/direction": [dual.direction] if dual else [],
+        **posterior_to_values(record.posterior),
     }
 
 
@@ -206,6 +208,7 @@ def _from_values(values: dict[str, list]) -> RewardRecord:
                             one["latent/vae_sha256"] or b"") if one["latent/encoded"] is not None else None,
         dual=DualLikelihood(one["dual/log_likelihood"], one["dual/num_tokens"] or 0, one["dual/direction"] or "")
         if one["dual/log_likelihood"] is not None else None,
+        posterior=posterior_from_values(values),
     )
 
 

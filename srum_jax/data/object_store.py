@@ -6,7 +6,7 @@ writing and filling it bit by bit would publish a part of it when an error close
 replaces what was there (gcsfs does so with no more than a Python warning).
 
 Requests go through the fsspec driver of the scheme, in the same instance that `epath` uses, so that both see the same
-listings. The drivers repeat requests that fail for a moment.
+listings. The drivers repeat requests that fail for a moment; what they raise in the end becomes an OSError here.
 """
 
 import contextlib
@@ -19,7 +19,16 @@ from typing import Any, BinaryIO
 from etils import epath
 from etils.epath import backend
 
-from srum_jax.data.errors import DataError
+from srum_jax.data.errors import AccessError, DataError
+
+# What the drivers raise beside OSError. They are looked for only where somebody imported them.
+_DRIVER_ERRORS = (
+    ("gcsfs.retry", "HttpError"),
+    ("gcsfs.retry", "ChecksumError"),
+    ("gcsfs.retry", "NonRetryableError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("aiohttp", "ClientError"),
+)
 
 
 def is_local(path: epath.PathLike) -> bool:
@@ -37,15 +46,50 @@ def require_driver(path: epath.PathLike) -> None:
         _filesystem(path)
 
 
+def exists(path: epath.PathLike) -> bool:
+    """Whether there is such an object, or a local file.
+
+    Raises:
+      OSError: the request failed, so nobody knows.
+    """
+    with os_errors(path):
+        return epath.Path(path).exists()
+
+
+def read_bytes(path: epath.PathLike) -> bytes:
+    """All of an object, or of a local file.
+
+    Raises:
+      OSError: the request failed.
+    """
+    with os_errors(path):
+        return epath.Path(path).read_bytes()
+
+
+def remove(path: epath.PathLike) -> None:
+    """Removes an object, or a local file, if it is there.
+
+    Raises:
+      OSError: the request failed.
+    """
+    with os_errors(path):
+        epath.Path(path).unlink(missing_ok=True)
+
+
 def read_range(path: epath.PathLike, offset: int, size: int) -> bytes:
     """Some bytes of an object, in one request; safe to use from several threads.
 
     Raises:
       FileNotFoundError: no such object.
-      OSError: the request failed, and so did its repetitions.
+      OSError: the request failed, and so did its repetitions; or the answer was too short twice.
     """
-    with _os_errors(path):
-        return _filesystem(path).cat_file(os.fspath(path), start=offset, end=offset + size)
+    with os_errors(path):
+        for _ in range(2):  # an answer that breaks off is not always an error of the driver
+            found = _filesystem(path).cat_file(os.fspath(path), start=offset, end=offset + size)
+            if len(found) == size:
+                return found
+    raise OSError(f"{os.fspath(path)}: expected {size} bytes from byte {offset} on, found {len(found)}, twice; give "
+                  "the same command again")
 
 
 def sizes(directory: epath.PathLike) -> dict[str, int]:
@@ -56,7 +100,7 @@ def sizes(directory: epath.PathLike) -> dict[str, int]:
       OSError: the request failed.
     """
     forget_listing(directory)
-    with _os_errors(directory):
+    with os_errors(directory):
         entries = _filesystem(directory).ls(os.fspath(directory), detail=True)
     return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in entries if entry["type"] == "file"}
 
@@ -73,7 +117,7 @@ def put_bytes(path: epath.PathLike, data: bytes) -> None:
     Raises:
       OSError: it could not be written; what was there before is still there.
     """
-    with _os_errors(path):
+    with os_errors(path):
         _filesystem(path).pipe_file(os.fspath(path), data)
 
 
@@ -83,7 +127,7 @@ def put_file(path: epath.PathLike, local: epath.PathLike) -> None:
     Raises:
       OSError: it could not be written; what was there before is still there.
     """
-    with _os_errors(path):
+    with os_errors(path):
         _filesystem(path).put_file(os.fspath(local), os.fspath(path))
 
 
@@ -106,14 +150,30 @@ def _filesystem(path: epath.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def _os_errors(path: epath.PathLike) -> Iterator[None]:
-    """The drivers' own errors as OSError, which callers expect of files."""
+def os_errors(path: epath.PathLike) -> Iterator[None]:
+    """Around anything that is done to a path: the drivers' own errors become OSError, which callers expect of files.
+
+    Raises:
+      AccessError: the bucket refused it.
+    """
     try:
         yield
-    except _driver_errors() as error:
-        raise OSError(f"{os.fspath(path)}: {error}") from error
+    except driver_errors() as error:
+        kind = AccessError if str(getattr(error, "code", "")) == "401" else OSError
+        raise kind(_in_one_line(path, error)) from error
+    except OSError as error:
+        if not is_local(path) and str(error).startswith("Forbidden"):  # what gcsfs makes of the answer 403
+            raise AccessError(_in_one_line(path, error)) from error
+        if not str(error):  # and of 502
+            raise OSError(_in_one_line(path, error)) from error
+        raise
 
 
-def _driver_errors() -> tuple[type[Exception], ...]:
-    retry = sys.modules.get("gcsfs.retry")
-    return () if retry is None else (retry.HttpError, retry.ChecksumError)
+def _in_one_line(path: epath.PathLike, error: Exception) -> str:
+    return f"{os.fspath(path)}: {' '.join(str(error).split()) or type(error).__name__}"
+
+
+def driver_errors() -> tuple[type[Exception], ...]:
+    """What the drivers that were imported raise beside OSError."""
+    found = (getattr(sys.modules.get(module), name, None) for module, name in _DRIVER_ERRORS)
+    return tuple(kind for kind in found if kind is not None)

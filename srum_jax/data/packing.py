@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from srum_jax.data.errors import CapacityError
-from srum_jax.data.sample_plan import PackedSample
+from srum_jax.data.sample_plan import LatentItem, PackedSample
 from srum_jax.models.bagel.batch import PackedBatch, TokenStream
 
 
@@ -29,6 +29,26 @@ class RowCapacity:
     patch_values: int = 0  # values of a ViT patch
     float_images: bool = False  # pixels are float32 in [-1, 1] instead of uint8
     references: bool = False  # images have references of their own
+    moment_channels: int = 0  # of stored posteriors, which come instead of pixels; 0: pixels
+    moment_stride: int = 0  # pixels of a latent cell, along each side
+
+    def __post_init__(self):
+        if self.references and self.moment_channels:
+            raise ValueError("references: expected none beside stored posteriors, which have no pixels.")
+
+    @property
+    def canvases(self) -> tuple[int, int, int, int]:
+        """Shape [M, H, W, 3] of the pixels; H and W are 0 where posteriors come instead."""
+        sides = (0, 0) if self.moment_channels else (self.image_height, self.image_width)
+        return (self.images, *sides, 3)
+
+    @property
+    def moments(self) -> tuple[int, int, int, int] | None:
+        """Shape [M, h, w, 2 z] of the posteriors; None where there are pixels."""
+        if not self.moment_channels:
+            return None
+        return (self.images, self.image_height // self.moment_stride, self.image_width // self.moment_stride,
+                self.moment_channels)
 
 
 class RowBuilder:
@@ -40,7 +60,6 @@ class RowBuilder:
         self._used = {"text": 0, "vit": 0, "latent": 0, "ce": 0, "images": 0}
         self._num_samples = self._num_splits = self._order = 0
         pixels = np.float32 if capacity.float_images else np.uint8
-        canvas = (capacity.images, capacity.image_height, capacity.image_width, 3)
         self._arrays = {
             "text_ids": np.zeros(capacity.text, np.int32),
             "vit_patches": np.zeros((capacity.vit, capacity.patch_values), np.float32),
@@ -48,14 +67,15 @@ class RowBuilder:
             "latent_position_ids": np.zeros(capacity.latent, np.int32),
             "latent_index": np.zeros(capacity.latent, np.int32),
             "timestep_logit": np.full(capacity.latent, -np.inf, np.float32),
-            "images": np.zeros(canvas, pixels),
+            "images": np.zeros(capacity.canvases, pixels),
             "image_size": np.zeros((capacity.images, 2), np.int32),
-            "reference_images": np.zeros(canvas, pixels) if capacity.references else None,
+            "reference_images": np.zeros(capacity.canvases, pixels) if capacity.references else None,
             "reward_alpha": np.zeros(capacity.latent, np.float32),
             "reward_map": np.zeros(capacity.latent, np.float32),
             "ce_index": np.zeros(capacity.ce, np.int32),
             "ce_labels": np.zeros(capacity.ce, np.int32),
             "ce_weights": np.zeros(capacity.ce, np.float32),
+            "posterior_moments": None if capacity.moments is None else np.zeros(capacity.moments, np.float16),
         }
 
     def add(self, sample: PackedSample) -> None:
@@ -94,9 +114,13 @@ class RowBuilder:
         image, cell = used["images"] + sample.latent_image, sample.latent_cell
         arrays["latent_index"][spans["latent"]] = (image * rows + cell[:, 0]) * columns + cell[:, 1]
         for slot, item in enumerate(sample.images, start=used["images"]):
-            height, width = item.pixels.shape[:2]
-            arrays["images"][slot, :height, :width] = item.pixels
+            height, width = self._size(item)
             arrays["image_size"][slot] = height, width
+            if self.capacity.moment_channels:
+                cells = tuple(slice(0, side) for side in item.moments.shape[:2])
+                arrays["posterior_moments"][slot][cells] = item.moments
+                continue
+            arrays["images"][slot, :height, :width] = item.pixels
             if self.capacity.references:
                 reference = item.pixels if item.reference_pixels is None else item.reference_pixels
                 arrays["reference_images"][slot, :height, :width] = reference
@@ -115,8 +139,12 @@ class RowBuilder:
 
     def _require_room(self, sample: PackedSample) -> None:
         limit = (self.capacity.image_height, self.capacity.image_width)
+        stored = bool(self.capacity.moment_channels)
         for item in sample.images:
-            height, width = item.pixels.shape[:2]
+            if (item.moments if stored else item.pixels) is None:
+                kinds = ("a stored posterior", "pixels") if stored else ("pixels", "a stored posterior")
+                raise CapacityError("its image comes as {1}, its row holds {0}".format(*kinds))
+            height, width = self._size(item)
             if height > limit[0] or width > limit[1]:
                 raise CapacityError(f"its image has {width} x {height} pixels after the transform, the canvas "
                                     f"{limit[1]} x {limit[0]}; raise image_width and image_height, or lower max_size")
@@ -131,6 +159,12 @@ class RowBuilder:
                 words, setting = what[name]
                 raise CapacityError(f"needs {need} {words}, but {capacity - used} of {capacity} are left in its row; "
                                     f"raise {setting}")
+
+    def _size(self, item: LatentItem) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        if self.capacity.moment_channels:
+            return tuple(self.capacity.moment_stride * cells for cells in item.moments.shape[:2])
+        return item.pixels.shape[:2]
 
     def finish(self) -> PackedBatch:
         """The row, without a leading batch axis."""

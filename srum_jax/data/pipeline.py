@@ -21,6 +21,7 @@ from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform
 from srum_jax.data.mixture import RecordMixture
 from srum_jax.data.packing import RowBuilder, RowCapacity, stack_rows
 from srum_jax.data.record_reader import RECORD_ERRORS, RecordReader, Tokenizer
+from srum_jax.data.stored_latents import StoredLatents
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
@@ -48,6 +49,7 @@ class DataConfig:
     min_size: int = 512
     stride: int = 16  # pixels; the authors' scripts: 256
     max_pixels: int = DEFAULT_MAX_PIXELS
+    latents: str = "images"  # encoded in every step; "stored": those in the records (tools.precompute_latents)
     text_dropout: float = 0.1  # probability of training without the prompt
     shuffle: bool = True
     reward_map: RewardMapConfig = dataclasses.field(default_factory=RewardMapConfig)
@@ -65,6 +67,7 @@ class DataConfig:
             _check(f"data.{field}", getattr(self, field) >= 0, "a number that is not negative", getattr(self, field))
         _check("data.text_dropout", 0 <= self.text_dropout <= 1, "a number in [0, 1]", self.text_dropout)
         _check("data.on_bad_record", self.on_bad_record in ("stop", "skip"), "stop or skip", self.on_bad_record)
+        _check("data.latents", self.latents in ("images", "stored"), "images or stored", self.latents)
         _check("data.images_per_row", self.images_per_row >= self.samples_per_row,
                f"at least samples_per_row ({self.samples_per_row})", self.images_per_row)
         for entry in self.mixture:
@@ -102,7 +105,9 @@ class DataConfig:
         return RowCapacity(
             text=self.text_capacity, vit=self.vit_capacity, latent=self.latent_capacity, ce=self.ce_capacity,
             images=self.images_per_row, image_height=self.image_height, image_width=self.image_width,
-            latent_stride=model.latent_stride, patch_values=model.vit.patch_values if model.vit else 0)
+            latent_stride=model.latent_stride, patch_values=model.vit.patch_values if model.vit else 0,
+            moment_channels=2 * model.vae.z_channels if self.latents == "stored" else 0,
+            moment_stride=model.vae.downsample)
 
 
 @jax.tree_util.register_dataclass
@@ -119,13 +124,22 @@ class HostBatch:
 class RowSource:
     """Rows of the endless stream by number. Can be sent to another process."""
 
-    def __init__(self, data: DataConfig, model: BagelConfig, tokenizer: Tokenizer, seed: int):
+    def __init__(
+        self, data: DataConfig, model: BagelConfig, tokenizer: Tokenizer, seed: int, encoder_sha256: bytes | None = None
+    ):
         _check("seed", 0 <= seed < _MAX_SEED, "a 64-bit number that is not negative", seed)
         _check("data.records", bool(data.record_sets), "a directory of reward records (or data.mixture)", data.records)
         self.data, self.seed = data, seed
         self.capacity = data.row_capacity(model)
-        self.reader = RecordReader(model, tokenizer, data.transform, data.reward_map, data.text_dropout)
+        stored = None
+        if data.latents == "stored":
+            canvas = (data.image_height, data.image_width)
+            stored = StoredLatents(data.transform, canvas, model.vae, encoder_sha256)
+        self.reader = RecordReader(model, tokenizer, data.transform, data.reward_map, data.text_dropout, stored)
         self.records = RecordMixture(data.record_sets, seed, data.shuffle)
+        if stored is not None:
+            for source in self.records.sources:
+                stored.check_set(source)
 
     def row(self, number: int) -> HostBatch:
         """One row; its arrays have no batch axis. Records that cannot be used leave their place empty."""
@@ -278,17 +292,22 @@ def make_iterator(
     seed: int,
     process_index: int,
     process_count: int,
+    encoder_sha256: bytes | None = None,
 ) -> HostBatchIterator:
     """Batches of one process of the job; see HostBatchIterator.
+
+    Stored latents (`data.latents`) are compared with `encoder_sha256`, the checksum of the model's encoder, if it is
+    given.
 
     With `data.num_workers` the calling program must be importable without side effects (`if __name__ == "__main__"`),
     because worker processes are spawned.
 
     Raises:
-      DataError: the records are absent, incomplete or truncated.
+      DataError: the records are absent, incomplete or truncated, or their latents are not those of this run.
       ValueError: a setting is out of range or does not go with the model.
     """
-    return HostBatchIterator(RowSource(data, model, tokenizer, seed), process_index, process_count)
+    rows = RowSource(data, model, tokenizer, seed, encoder_sha256)
+    return HostBatchIterator(rows, process_index, process_count)
 
 
 def _is_weighted_set(entry: Any) -> bool:

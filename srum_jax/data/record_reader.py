@@ -5,12 +5,15 @@
 
 from typing import Protocol
 
+import numpy as np
+
 from srum_jax.data.errors import CapacityError, ImageError, SchemaError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.image_transform import ImageTransform, decode_image
 from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, RandomDraws, TextItem, pack_sample
 from srum_jax.data.schema import RewardRecord
+from srum_jax.data.stored_latents import StoredLatents
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.rewards.reward_map import RewardMap, RewardMapConfig, RewardMapError, reward_map
 
@@ -25,6 +28,20 @@ class Tokenizer(Protocol):
         """Token ids of a text, without special tokens around it."""
 
 
+def pixels_of(record: RewardRecord, transform: ImageTransform) -> np.ndarray:
+    """The resized image of a record, uint8 [H, W, 3].
+
+    Raises:
+      ImageError: it cannot be decoded.
+      SchemaError: it has not the size that the record says.
+    """
+    image = decode_image(record.image_encoded)
+    if image.size != (record.image_width, record.image_height):
+        raise SchemaError("image/width, image/height", "{} x {}, as decoded".format(*image.size),
+                          f"{record.image_width} x {record.image_height}")
+    return transform.resize(image)
+
+
 class RecordReader:
     """Makes samples from stored records. Can be sent to another process.
 
@@ -34,6 +51,7 @@ class RecordReader:
       transform: how images are resized.
       reward: how scores become weights.
       text_dropout: probability that the prompt is left out.
+      stored: takes the latents that records have; None: images are decoded and resized.
     """
 
     def __init__(
@@ -43,10 +61,12 @@ class RecordReader:
         transform: ImageTransform,
         reward: RewardMapConfig,
         text_dropout: float,
+        stored: StoredLatents | None = None,
     ):
         self.model, self.tokenizer = model, tokenizer
         self.transform, self.reward = transform, reward
         self.dropout = Dropout(text=text_dropout)
+        self.stored = stored
 
     def read(self, data: bytes, draws: RandomDraws) -> tuple[RewardRecord, PackedSample]:
         """The record and its sample.
@@ -55,12 +75,9 @@ class RecordReader:
           SchemaError, ImageError, RewardMapError, CapacityError: why the record cannot be used.
         """
         record = decode_record(data)
-        image = decode_image(record.image_encoded)
-        if image.size != (record.image_width, record.image_height):
-            raise SchemaError("image/width, image/height", "{} x {}, as decoded".format(*image.size),
-                              f"{record.image_width} x {record.image_height}")
-        pixels = self.transform.resize(image)
-        height, width = pixels.shape[:2]
+        moments = None if self.stored is None else self.stored.moments(record)
+        pixels = pixels_of(record, self.transform) if self.stored is None else None
+        width, height = self.transform.target_size(record.image_width, record.image_height)
         stride, side = self.model.latent_stride, self.model.max_latent_size
         grid = (height // stride, width // stride)
         if max(grid) > side and not self.model.interpolate_pos:
@@ -79,6 +96,7 @@ class RecordReader:
                 position_ids=position_ids(*grid, side, self.model.interpolate_pos),
                 loss=True,
                 reward=self.reward_map(record, grid, (width, height)),
+                moments=moments,
             ),
         )
         return record, pack_sample(plan, self.model.special_tokens, self.dropout, draws)

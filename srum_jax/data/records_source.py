@@ -2,8 +2,10 @@
 
 import bisect
 import concurrent.futures
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +13,7 @@ from etils import epath
 
 from srum_jax.data import object_store
 from srum_jax.data.atomic_file import file_sha256
-from srum_jax.data.errors import DataError
+from srum_jax.data.errors import AccessError, DataError
 from srum_jax.data.schema import SCHEMA_VERSION
 from srum_jax.data.tfrecord import TFRecordFile
 from srum_jax.data.writer import MANIFEST, SHARDS_FILE, Manifest, shard_name
@@ -31,14 +33,16 @@ def find_records(directory: epath.PathLike) -> epath.Path:
     """The directory that holds the manifest: the one given, or its folder `export`.
 
     Raises:
-      DataError: neither does.
+      DataError: neither does, or nobody may look.
     """
     directory = epath.Path(directory)
     object_store.require_driver(directory)
-    for candidate in (directory, directory / EXPORT_FOLDER):
-        if (candidate / MANIFEST).exists():
-            return candidate
-    if not directory.exists():
+    with _accessible(directory):
+        for candidate in (directory, directory / EXPORT_FOLDER):
+            if object_store.exists(candidate / MANIFEST):
+                return candidate
+        is_there = object_store.exists(directory)
+    if not is_there:
         raise DataError(os.fspath(directory), None, "no such directory; expected reward records (data.records)")
     raise DataError(os.fspath(directory), None, f"no {MANIFEST}: not a directory of records, or writing them did not "
                                                 "finish; make them with python -m tools.make_rewards")
@@ -51,7 +55,7 @@ def read_manifest(directory: epath.Path) -> Manifest:
       DataError: it is broken, or of another schema version.
     """
     path = directory / MANIFEST
-    values = _read_json(path, path.read_bytes())
+    values = _read_json(path, object_store.read_bytes(path))
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
         raise DataError(os.fspath(path), None, f"field 'schema_version': expected {SCHEMA_VERSION}, found {version!r}")
@@ -74,13 +78,13 @@ def read_sidecars(directory: epath.Path, manifest: Manifest) -> list[dict]:
       DataError: the list is not the one that belongs to the manifest.
     """
     path = directory / SHARDS_FILE
-    if not path.exists():
+    if not object_store.exists(path):
         raise DataError(os.fspath(path), None, "no such file; it belongs to the manifest")
     found = file_sha256(path)
     if found != manifest.shards_sha256:
         raise DataError(os.fspath(path), None, f"checksum: expected {manifest.shards_sha256} (from {MANIFEST}), found "
                                                f"{found}; the list of shards was changed or is damaged")
-    sidecars = [_read_json(path, line) for line in path.read_bytes().splitlines()]
+    sidecars = [_read_json(path, line) for line in object_store.read_bytes(path).splitlines()]
     if len(sidecars) != manifest.num_shards:
         raise DataError(os.fspath(path), None, f"expected {manifest.num_shards} shards, found {len(sidecars)}")
     for number, sidecar in enumerate(sidecars):
@@ -109,13 +113,14 @@ class RecordsSource:
     training starts; a flipped bit is found when its record is read. Can be sent to another process.
 
     Raises:
-      DataError: naming the file that is absent, incomplete or damaged.
+      DataError: naming the file that is absent, incomplete, damaged or not to be read.
     """
 
     def __init__(self, directory: epath.PathLike):
         self.directory = find_records(directory)
-        self.manifest = read_manifest(self.directory)
-        self.shards = _open_shards(self.directory, read_sidecars(self.directory, self.manifest))
+        with _accessible(self.directory):
+            self.manifest = read_manifest(self.directory)
+            self.shards = _open_shards(self.directory, read_sidecars(self.directory, self.manifest))
         self._build_turns([len(shard) for shard in self.shards])
         if len(self) == 0:
             raise DataError(os.fspath(self.directory), None, "holds no records")
@@ -167,6 +172,18 @@ class RecordsSource:
         """
         shard, number = self.locate(place)
         return self.shards[shard][number]
+
+
+@contextlib.contextmanager
+def _accessible(directory: epath.Path) -> Iterator[None]:
+    """A refusal is a matter of settings, which another start will not change; an outage is none, and stays OSError."""
+    try:
+        yield
+    except AccessError as error:
+        raise DataError(os.fspath(directory), None,
+                        f"the bucket does not let these records be read ({error}); expected credentials with the role "
+                        "roles/storage.objectViewer on it: those of the machine's service account, or of "
+                        "`gcloud auth application-default login`") from error
 
 
 def _open_shards(directory: epath.Path, sidecars: list[dict]) -> list[TFRecordFile]:

@@ -63,7 +63,7 @@ class VitItem:
 class LatentItem:
     """An image to be generated (`loss`) or conditioned on."""
 
-    pixels: np.ndarray  # uint8 [H, W, 3], or float32 in [-1, 1]
+    pixels: np.ndarray | None  # uint8 [H, W, 3], or float32 in [-1, 1]; None where there are moments instead
     grid: tuple[int, int]  # rows and columns of its latent tokens
     position_ids: np.ndarray  # int [rows * columns]
     loss: bool = False
@@ -74,6 +74,7 @@ class LatentItem:
     split_start: bool = True  # False: continues the split of the frame before
     split_end: bool = True
     frame_delta: int | None = None  # rotary ids to the next frame of a video
+    moments: np.ndarray | None = None  # float16 [h, w, 2 z], the autoencoder's posterior, see StoredPosterior
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

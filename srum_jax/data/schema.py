@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from srum_jax.data.errors import SchemaError
+from srum_jax.data.posterior import StoredPosterior, validate_posterior
 from srum_jax.rewards.boxes import Box
 
 SCHEMA_VERSION = 1
@@ -69,7 +70,7 @@ class StoredMap:
 
 @dataclasses.dataclass(frozen=True)
 class StoredLatent:
-    """A cached autoencoder latent."""
+    """A cached autoencoder latent, for other trainers."""
 
     values: bytes
     shape: tuple[int, ...]
@@ -119,6 +120,7 @@ class RewardRecord:
     stored_map: StoredMap | None = None
     latent: StoredLatent | None = None
     dual: DualLikelihood | None = None
+    posterior: StoredPosterior | None = None  # of the image, for data.latents=stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,9 @@ FIELDS: tuple[Field, ...] = tuple(
         "schema/version": "1", "record/index": "1", "record/candidate": "1", "prompt/has_directive": "1",
         "image/width": "1", "image/height": "1", "region/box": "4n", "region/area": "n", "region/verdict": "n",
         "region/num_found": "1", "global/status": "1", "judge/attempts": "3", "reward/map_shape": "any",
-        "latent/shape": "any", "dual/num_tokens": "optional"})
+        "latent/shape": "any", "dual/num_tokens": "optional", "posterior/image_height": "optional",
+        "posterior/image_width": "optional", "posterior/canvas_height": "optional",
+        "posterior/canvas_width": "optional", "posterior/downsample": "optional", "posterior/channels": "optional"})
     + _fields("float", {
         "region/score": "n", "region/score_raw": "n", "region/severity": "n", "region/predicted_iou": "n",
         "region/stability": "n", "global/score": "optional", "global/score_raw": "optional",
@@ -153,7 +157,8 @@ FIELDS: tuple[Field, ...] = tuple(
         "latent/dtype": "optional", "dual/direction": "optional"})
     + _fields("bytes", {
         "image/encoded": "1", "image/sha256": "1", "reward/map": "optional", "latent/encoded": "optional",
-        "latent/vae_sha256": "optional"}, text=False)
+        "latent/vae_sha256": "optional", "posterior/moments": "optional",
+        "posterior/encoder_sha256": "optional"}, text=False)
 )
 
 
@@ -234,6 +239,8 @@ def _validate_stored(record: RewardRecord) -> None:
     if record.dual is not None:
         _require(math.isfinite(record.dual.log_likelihood), "dual/log_likelihood", "a finite number",
                  repr(record.dual.log_likelihood))
+    if record.posterior is not None:
+        validate_posterior(record.posterior)
 
 
 def _texts(record: RewardRecord) -> Iterator[tuple[str, str]]:

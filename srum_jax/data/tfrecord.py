@@ -75,11 +75,12 @@ def scan_offsets(path: epath.PathLike) -> np.ndarray:
 
     Raises:
       DataError: a header is damaged, or the file ends inside a record.
+      OSError: it cannot be read.
     """
     path = epath.Path(path)
-    size = path.stat().length
     offsets = [0]
-    with path.open("rb") as file:
+    with object_store.os_errors(path), path.open("rb") as file:
+        size = path.stat().length
         while offsets[-1] < size:
             number = len(offsets) - 1
             file.seek(offsets[-1])
@@ -220,4 +221,5 @@ def _size(path: epath.Path, listing: Mapping[str, int] | None) -> int | None:
     """Bytes of a file; None where there is none."""
     if listing is not None:
         return listing.get(path.name)
-    return path.stat().length if path.exists() else None
+    with object_store.os_errors(path):
+        return path.stat().length if path.exists() else None

@@ -82,7 +82,7 @@ def abstract_batch(data: DataConfig, config: BagelConfig, mesh: Mesh) -> PackedB
         latent_position_ids=array(latent),
         latent_index=array(latent),
         timestep_logit=array(latent, dtype=jnp.float32),
-        images=array(images, capacity.image_height, capacity.image_width, 3, dtype=jnp.uint8),
+        images=array(*capacity.canvases, dtype=jnp.uint8),
         image_size=array(images, 2),
         reference_images=None,
         reward_alpha=array(latent, dtype=jnp.float32),
@@ -90,6 +90,7 @@ def abstract_batch(data: DataConfig, config: BagelConfig, mesh: Mesh) -> PackedB
         ce_index=array(ce),
         ce_labels=array(ce),
         ce_weights=array(ce, dtype=jnp.float32),
+        posterior_moments=None if capacity.moments is None else array(*capacity.moments, dtype=jnp.float16),
     )
     shardings = batch_shardings(mesh, batch)
     return jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), batch, shardings)

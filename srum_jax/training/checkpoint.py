@@ -24,6 +24,8 @@ from etils import epath
 from flax import nnx
 from jax.experimental import multihost_utils
 
+from srum_jax.data import object_store
+from srum_jax.data.errors import AccessError
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import EMA
 
@@ -217,7 +219,7 @@ class Checkpoints:
         # Steps are written in the background: what goes wrong there is heard of at the next call.
         try:
             yield
-        except (ValueError, OSError, RuntimeError) as error:
+        except (ValueError, OSError, RuntimeError, *object_store.driver_errors()) as error:
             raise CheckpointError(
                 f"{self.directory}: a checkpoint cannot be written ({_first_cause(error)}). Those before it are "
                 "intact; make room or access, and give the same command again."
@@ -228,10 +230,13 @@ def _try_writing(directory: epath.Path) -> None:
     """Finds out now, and not after the hours until the first save."""
     probe = directory / f".writable-{os.getpid()}"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(bytes(4096))
-        probe.unlink()
+        with object_store.os_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(bytes(4096))
+            probe.unlink()
     except OSError as error:
+        if not object_store.is_local(directory) and not isinstance(error, AccessError):
+            raise  # a bucket that does not answer for a while: another start may help
         raise DirectoryError(f"{directory}: no checkpoint can be written here ({error}). Make room or access, or use "
                              "another --workdir.") from error
 

@@ -2,6 +2,9 @@
 
 `goodput.jsonl` in the work directory has one line per start of the command, which says how its seconds were spent. The
 lines are few and short, so the file is written anew as a whole at every log line; whatever a kill leaves is complete.
+
+How long something took is measured by a clock that nobody sets. When a start began is a date, and a date is what tells
+how long nothing ran between two starts; by how much the clock was set while a start ran stands in its line.
 """
 
 import contextlib
@@ -14,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from etils import epath
 
-from srum_jax.data.object_store import is_local
+from srum_jax.data import object_store
 from srum_jax.training.run_files import write_whole
 from srum_jax.training.step_times import StepSplit
 
@@ -38,11 +41,12 @@ class Start:
     step: int  # updates done in the end
     finished: bool = False  # the run was complete; what comes after it is no interruption
     seconds: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(_OF_A_START, 0.0))
+    clock_set: float = 0.0  # seconds by which the clock was set forward meanwhile
 
     @property
     def ended(self) -> float:
-        """When it was last heard of."""
-        return self.began + sum(self.seconds.values())
+        """When it was last heard of, by the clock as it was then."""
+        return self.began + sum(self.seconds.values()) + self.clock_set
 
     @classmethod
     def from_line(cls, line: str) -> "Start | None":
@@ -51,14 +55,15 @@ class Start:
             fields = json.loads(line)
             seconds = {name: float(fields["seconds"][name]) for name in _OF_A_START}
             start = cls(float(fields["began"]), int(fields["first_step"]), int(fields["step"]),
-                        bool(fields["finished"]), seconds)
+                        bool(fields["finished"]), seconds, float(fields.get("clock_set", 0.0)))
         except (ValueError, KeyError, TypeError):
             return None
         return start if math.isfinite(start.ended) else None
 
 
 def account(starts: Sequence[Start]) -> dict[str, float]:
-    """Seconds by phase from the first start to the last sign of the last one; they add up to all of that time.
+    """Seconds by phase from the first start to the last sign of the last one; they add up to all of that time, or to
+    less where the clock was set back between two starts.
 
     Steps that a later start did again, because theirs was killed before it saved, are lost work: their share of its
     computing, by their number. What a start did after its last log line is not known, and counts as down time.
@@ -85,17 +90,19 @@ class Goodput:
     """Keeps the account of this start, and of those before it in the same work directory."""
 
     def __init__(self, directory: epath.Path, began: float, *, enabled: bool = True,
-                 clock: Callable[[], float] = time.time):
+                 clock: Callable[[], float] = time.monotonic, date: Callable[[], float] = time.time):
         """Counts from `began`; writes nothing yet.
 
         Args:
           directory: of the run.
-          began: when this start did, seconds since 1970.
+          began: when this start did, by `clock`.
           enabled: False for all but the first process, which writes for all of them.
-          clock: seconds since 1970.
+          clock: seconds; only ever goes forward.
+          date: seconds since 1970; may be set.
         """
-        self._path, self._enabled, self._clock = directory / GOODPUT_FILE, enabled, clock
-        self._start = Start(began, 0, 0)
+        self._path, self._enabled, self._clock, self._date = directory / GOODPUT_FILE, enabled, clock, date
+        self._began, self._ahead = began, date() - clock()  # of the date
+        self._start = Start(began + self._ahead, 0, 0)
         self._earlier: list[Start] = []
         self._written = -math.inf
 
@@ -104,7 +111,7 @@ class Goodput:
         """Around a phase of the start-up."""
         begin = self._clock()
         yield
-        self._start.seconds[name] += max(0.0, self._clock() - begin)
+        self._start.seconds[name] += self._clock() - begin
 
     def open(self, first_step: int) -> None:
         """Reads what earlier starts left, and puts this one beside them.
@@ -121,7 +128,7 @@ class Goodput:
         """Ends the start-up: the first step is about to be handed over."""
         seconds = self._start.seconds
         seconds[START_UP] = 0.0
-        seconds[START_UP] = max(0.0, self._clock() - self._start.ended)
+        seconds[START_UP] = max(0.0, self._clock() - self._began - sum(seconds.values()))
 
     def add(self, split: StepSplit, step: int) -> None:
         """Time of steps.
@@ -144,7 +151,8 @@ class Goodput:
 
     def write(self) -> None:
         """Puts the state of this start into the file; into a bucket not each time."""
-        if self._enabled and (is_local(self._path) or time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES):
+        due = object_store.is_local(self._path) or time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES
+        if self._enabled and due:
             self._write()
 
     def close(self, *, finished: bool) -> None:
@@ -163,11 +171,12 @@ class Goodput:
 
     def _write(self) -> None:
         self._written = time.monotonic()
+        self._start.clock_set = round(self._date() - self._clock() - self._ahead, 3)
         lines = [json.dumps(dataclasses.asdict(start)) for start in (*self._earlier, self._start)]
         try:
             write_whole(self._path, "".join(f"{line}\n" for line in lines))
         except OSError as error:
-            if is_local(self._path):
+            if object_store.is_local(self._path):
                 raise
             _LOG.warning("%s cannot be written now (%s); tried again later.", self._path, error)
 
@@ -194,9 +203,9 @@ def _duration(seconds: float) -> str:
 
 
 def _read(path: epath.Path) -> list[Start]:
-    if not path.exists():
+    if not object_store.exists(path):
         return []
-    lines = path.read_text().splitlines()
+    lines = object_store.read_bytes(path).decode().splitlines()
     starts = [start for line in lines if (start := Start.from_line(line)) is not None]
     if len(starts) < len(lines):
         _LOG.warning("%s: %d of %d lines are damaged and left out; the time of these starts counts as down.", path,

@@ -38,6 +38,7 @@ from srum_jax.training.report import Report
 from srum_jax.training.state import LoadedModel, abstract_train_state, load_model, new_train_state
 from srum_jax.training.step import compile_step, make_step
 from srum_jax.training.step_log import StepLog
+from srum_jax.weights.autoencoder import encoder_sha256
 from srum_jax.weights.tokenizer import load_tokenizer
 
 _LOG = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def train(experiment: Experiment, workdir: epath.Path, began: float | None = Non
     Args:
       experiment: complete: with a checkpoint to start from and records to read.
       workdir: of this run; holds `checkpoints/`, `metrics.jsonl`, `goodput.jsonl`, `tensorboard/`, `profile/`.
-      began: when this process did, seconds since 1970, for the account of time; None: now.
+      began: when this process did, by `time.monotonic`, for the account of time; None: now.
 
     Raises:
       SettingsError: settings do not go together.
@@ -77,7 +78,7 @@ def train(experiment: Experiment, workdir: epath.Path, began: float | None = Non
       DataError, WeightsError, ShardingError, MeshError, ModelError, CheckpointError: see there.
     """
     settings, is_first = experiment.training, jax.process_index() == 0
-    goodput = Goodput(workdir, time.time() if began is None else began, enabled=is_first)
+    goodput = Goodput(workdir, time.monotonic() if began is None else began, enabled=is_first)
 
     # -- mesh ----------------------------------------------------------------------------------------------------
     mesh = build_mesh(experiment.mesh)
@@ -167,10 +168,12 @@ def train(experiment: Experiment, workdir: epath.Path, began: float | None = Non
 
 
 def _open_records(experiment: Experiment, config: BagelConfig, rows: ProcessRows) -> HostBatchIterator:
-    tokenizer = load_tokenizer(experiment.model.checkpoint)
+    checkpoint = experiment.model.checkpoint
+    tokenizer = load_tokenizer(checkpoint)
+    encoder = encoder_sha256(checkpoint) if experiment.data.latents == "stored" else None
     try:
         return make_iterator(experiment.data, config, tokenizer, seed=experiment.seed, process_index=rows.group,
-                             process_count=rows.num_groups)
+                             process_count=rows.num_groups, encoder_sha256=encoder)
     except ValueError as error:  # records that are absent, or settings that do not go with the model
         raise SettingsError(str(error)) from error
 

@@ -38,8 +38,11 @@ def draw_noise(key: jax.Array, batch: PackedBatch, config: BagelConfig) -> StepN
       config: of the model.
     """
     flow, posterior, reference = jax.random.split(key, 3)
-    rows, images, height, width = batch.images.shape[:4]
-    cells = (rows, images, height // config.vae.downsample, width // config.vae.downsample, config.vae.z_channels)
+    if batch.posterior_moments is None:
+        rows, images, height, width = batch.images.shape[:4]
+        cells = (rows, images, height // config.vae.downsample, width // config.vae.downsample, config.vae.z_channels)
+    else:
+        cells = (*batch.posterior_moments.shape[:4], config.vae.z_channels)  # the same as of pixels, and so the noise
     return StepNoise(
         flow=jax.random.normal(flow, (*batch.latent.sample.shape, config.latent_values)),
         posterior=jax.random.normal(posterior, cells),
@@ -142,17 +145,20 @@ def loss_of_latents(
 def latents(
     vae: Autoencoder, batch: PackedBatch, noise: StepNoise, config: BagelConfig, compute: ComputeConfig
 ) -> tuple[jax.Array, jax.Array]:
-    """Encodes the batch's images, without gradient.
+    """Encodes the batch's images, or takes the posteriors that it brings instead of them; without gradient.
 
     The reference is the same image under another draw of the posterior, unless the batch brings its own.
 
     Returns:
       Latent tokens of the images and of the references, float32 [B, C, P] each, in the order of the latent buffer.
     """
-    posterior = _encode(vae, batch.images, batch.image_size, compute)
+    if batch.posterior_moments is None:
+        posterior = encode(vae, batch.images, batch.image_size, compute)
+    else:
+        posterior = Posterior(*jnp.split(batch.posterior_moments.astype(jnp.float32), 2, axis=-1))
     reference = posterior
     if batch.reference_images is not None:
-        reference = _encode(vae, batch.reference_images, batch.image_size, compute)
+        reference = encode(vae, batch.reference_images, batch.image_size, compute)
     pairs = ((posterior, noise.posterior), (reference, noise.reference_posterior))
     tokens = []
     for distribution, draw in pairs:
@@ -162,8 +168,15 @@ def latents(
     return tokens[0], tokens[1]
 
 
-def _encode(vae: Autoencoder, images: jax.Array, size: jax.Array, compute: ComputeConfig) -> Posterior:
-    """Posteriors of all images of a row, one image after the other to bound memory; fields [B, M, h, w, z]."""
+def encode(vae: Autoencoder, images: jax.Array, size: jax.Array, compute: ComputeConfig) -> Posterior:
+    """Posteriors of all images of a row, one image after the other to bound memory; fields [B, M, h, w, z].
+
+    Args:
+      vae: the autoencoder.
+      images: [B, M, H, W, 3] uint8 pixels, or float32 in [-1, 1].
+      size: int32 [B, M, 2], height and width of what is not padding.
+      compute: precision.
+    """
 
     def one_image(inputs: tuple[jax.Array, jax.Array]) -> Posterior:
         pixels, size = inputs  # [B, H, W, 3], [B, 2]

@@ -1,7 +1,10 @@
 """Profiler traces of some steps: named in the settings, or asked for while the run goes on.
 
 Who creates the file `profile_now` in the work directory gets a trace of the next steps. Process 0 looks for it at every
-log line, removes it, and tells the others through the service where all processes meet which steps these are.
+log line, and tells the others through the service where all processes meet which steps these are; it removes the file
+when the trace begins.
+
+Nothing that goes wrong with a trace ends the run.
 """
 
 import logging
@@ -16,7 +19,7 @@ import jax
 from etils import epath
 from jax._src.distributed import global_state  # the client stands nowhere else
 
-from srum_jax.data.object_store import forget_listing, is_local, put_file
+from srum_jax.data.object_store import exists, forget_listing, is_local, put_file, remove
 from srum_jax.training.config import TrainingConfig
 
 _LOG = logging.getLogger(__name__)
@@ -25,6 +28,7 @@ PROFILE_FOLDER, REQUEST_FILE = "profile", "profile_now"
 
 _KINDS = (".xplane.pb", ".trace.json.gz")
 _KEY = "srum_jax/profile/first_step"
+_ERRORS = (OSError, RuntimeError)  # of files, of the profiler
 
 
 class Profiler:
@@ -40,10 +44,16 @@ class Profiler:
         """
         self._directory, self._say = directory, say
         self._first, self._num_steps = settings.profile_first_step, settings.profile_steps
-        self._log_every = settings.log_every
+        self._last_step, self._log_every = settings.steps, settings.log_every
         self._folder: pathlib.Path | None = None  # of the trace that is under way
+        self._answering = False  # the trace to come was asked for by a file, which is there still
+        self._too_late = False  # a file was found, and the run ends too soon
 
     def __enter__(self) -> "Profiler":
+        if self._first is not None and self._first > self._last_step:
+            self._say(f"profile: training.profile_first_step is {self._first}, and the run ends with step "
+                      f"{self._last_step} (training.steps): these settings trace nothing")
+            self._first = None  # requests are not to wait for it
         return self
 
     def __exit__(self, *_) -> None:
@@ -54,10 +64,12 @@ class Profiler:
         """Right before a step is given to the devices."""
         if step != self._first:
             return
-        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="profile-"))
-        options = jax.profiler.ProfileOptions()
-        options.python_tracer_level = 0  # every Python call would slow the host, and hide what matters
-        jax.profiler.start_trace(os.fspath(self._folder), profiler_options=options)
+        try:
+            self._folder = _start_trace()
+        except _ERRORS as error:
+            _LOG.warning("step %d: no profile can be made (%s).", step, error)
+        if self._answering:
+            self._remove_request()
 
     def finished(self, step: int) -> None:
         """Once a step's result is known."""
@@ -68,28 +80,48 @@ class Profiler:
         """At a log line, which comes after the step behind it was handed over."""
         if self._folder is not None or (self._first is not None and self._first > step):
             return  # this trace first
-        if jax.process_index() == 0:
-            request = self._directory / REQUEST_FILE
-            forget_listing(self._directory)
-            if not request.exists():
-                return
-            request.unlink(missing_ok=True)
-            self._first = first_step_for_all(step, self._log_every)
-            if jax.process_count() > 1:
-                global_state.client.key_value_set(_KEY, str(self._first), allow_overwrite=True)
-            self._say(f"profile: steps {self._first} to {self._first + self._num_steps - 1} will be traced")
-        else:
+        if jax.process_index() != 0:
             for _, first in global_state.client.key_value_dir_get(_KEY.rpartition("/")[0]):
                 self._first = int(first)  # steps to come, or those of a trace that was made already
+        elif not self._too_late and self._is_requested():
+            first = first_step_for_all(step, self._log_every)
+            if first > self._last_step:
+                self._too_late = True
+                self._say(f"profile: {REQUEST_FILE} came too late to trace steps of this run, which ends with step "
+                          f"{self._last_step}")
+                return
+            self._first, self._answering = first, True
+            if jax.process_count() > 1:
+                global_state.client.key_value_set(_KEY, str(first), allow_overwrite=True)
+            self._say(f"profile: {self._steps()} will be traced")
+
+    def _is_requested(self) -> bool:
+        if self._answering:  # the trace was made, but its file could not be removed
+            self._remove_request()
+            return False
+        try:
+            forget_listing(self._directory)
+            return exists(self._directory / REQUEST_FILE)
+        except OSError as error:
+            _LOG.warning("%s cannot be looked for now (%s); tried again at the next log line.", REQUEST_FILE, error)
+            return False
+
+    def _remove_request(self) -> None:
+        try:
+            remove(self._directory / REQUEST_FILE)
+            self._answering = False
+        except OSError as error:
+            _LOG.warning("%s cannot be removed now (%s); tried again at the next log line.", REQUEST_FILE, error)
 
     def _stop(self) -> None:
         folder, self._folder = self._folder, None
         try:
             jax.profiler.stop_trace()
             self._keep(folder)
-        except OSError as error:
+        except _ERRORS as error:
             _LOG.warning("%s: the profile cannot be written (%s).", self._directory / PROFILE_FOLDER, error)
-        shutil.rmtree(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _keep(self, folder: pathlib.Path) -> None:
         """Copies what the profiler wrote: it can neither write into a bucket nor keep apart two processes of a host."""
@@ -98,8 +130,10 @@ class Profiler:
             kind = next((kind for kind in _KINDS if file.name.endswith(kind)), None)
             if kind is not None:
                 _copy(file, target / f"process_{jax.process_index()}{kind}")
-        self._say(f"profile: steps {self._first} to {self._first + self._num_steps - 1} are in "
-                  f"{self._directory / PROFILE_FOLDER}")
+        self._say(f"profile: {self._steps()} are in {self._directory / PROFILE_FOLDER}")
+
+    def _steps(self) -> str:
+        return f"steps {self._first} to {min(self._first + self._num_steps - 1, self._last_step)}"
 
 
 def first_step_for_all(step: int, log_every: int) -> int:
@@ -110,6 +144,19 @@ def first_step_for_all(step: int, log_every: int) -> int:
     there on, after which it hands over the step after next.
     """
     return log_every * math.ceil((step + 2) / log_every) + 2
+
+
+def _start_trace() -> pathlib.Path:
+    """Begins a trace into a new folder; returns the folder, or leaves none."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="profile-"))
+    try:
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0  # every Python call would slow the host, and hide what matters
+        jax.profiler.start_trace(os.fspath(folder), profiler_options=options)
+    except _ERRORS:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
 
 
 def _copy(file: pathlib.Path, path: epath.Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.data.object_store import is_local
+from srum_jax.data import object_store
 from srum_jax.training.run_files import LineFile
 from srum_jax.training.tensorboard_events import TensorBoardEvents
 
@@ -53,7 +53,7 @@ class Report:
             return
         directory = epath.Path(directory)
         self._path = directory / METRICS_FILE
-        self._local = is_local(self._path)
+        self._local = object_store.is_local(self._path)
         self._lines = LineFile(self._path, _lines_up_to(self._path, first_step))
         self._tensorboard = TensorBoardEvents(directory / "tensorboard", first_step)
         self._flushed = time.monotonic()
@@ -125,10 +125,10 @@ class Report:
 
 
 def _lines_up_to(path: epath.Path, step: int) -> list[str]:
-    if not path.exists():
+    if not object_store.exists(path):
         return []
     kept = []
-    for line in path.read_text().splitlines():
+    for line in object_store.read_bytes(path).decode().splitlines():
         try:
             number = json.loads(line)["step"]
         except (ValueError, KeyError, TypeError):

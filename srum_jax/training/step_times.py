@@ -20,6 +20,7 @@ import jax
 
 _DATA, _SAVE = "data_wait", "checkpoint"
 _PATIENCE_SECONDS = 5.0  # with a step that other processes take part in
+_LOOK_SECONDS = 1.0  # between two looks whether the thread is alive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ class StepTimes:
         """The split of the oldest step that was not asked for yet; to be called when its result is known."""
         handed_over, spans = self._under_way.pop(0)
         start = handed_over if self._last_end is None else self._last_end
-        self._last_end = self._ends.get()
+        self._last_end = self._next_end()
         return split_step(start, handed_over, self._last_end, spans)
 
     def finish_rest(self) -> StepSplit:
@@ -126,11 +127,20 @@ class StepTimes:
         spans, self._spans = self._spans, []
         return split_step(start, self._last_end, self._last_end, spans)
 
+    def _next_end(self) -> float:
+        while True:
+            try:
+                return self._ends.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                if not self._thread.is_alive() and self._ends.empty():
+                    return self._clock()  # an error that nobody expected ended it: a time is not worth waiting for
+
     def _note_ends(self) -> None:
         while (result := self._results.get()) is not None:
             try:
                 result.block_until_ready()
             except (RuntimeError, ValueError):
                 pass  # the step failed: the loop hears of it when it reads the metrics
-            self._ends.put(self._clock())
+            finally:
+                self._ends.put(self._clock())
             del result

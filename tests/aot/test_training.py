@@ -65,6 +65,12 @@ def test_accumulated_batches_are_multiples_of_their_micro_batches():
     assert complete(accumulating, MESH, None).data.rows_per_batch == 128
 
 
+def test_a_row_of_stored_latents_is_counted_as_one_of_images():
+    stored = dataclasses.replace(bagel_cot().data, latents="stored")
+    rows = (row_statistics(full_row(data, RELEASED, 18), 512) for data in (bagel_cot().data, stored))
+    assert len(set(rows)) == 1
+
+
 def test_a_mesh_covers_all_slices_and_data_is_split_among_them():
     topology = parse_topology("v6e:16x16")
     meant = lambda **sizes: dataclasses.replace(bagel_cot(), mesh=MeshConfig(**sizes))  # noqa: E731

@@ -1,8 +1,11 @@
 """What the training command says to arguments and directories that it cannot use."""
 
+import json
+
 import pytest
 
 from srum_jax import train
+from tests.faulty_bucket import ROOT
 
 
 @pytest.fixture
@@ -54,6 +57,19 @@ def test_a_work_directory_of_another_run_is_refused_with_the_differences(command
     assert "cannot be laid over" in err, "these settings may change"
 
 
+def test_settings_that_an_earlier_version_did_not_know_count_as_their_defaults(command, monkeypatch, tmp_path):
+    monkeypatch.setattr("experiments.tiny.prepare", lambda experiment, workdir: experiment)
+    first = ["--experiment=tiny", "--set", "mesh.data=3"]
+    assert command(*first)[0] == 2
+    path = tmp_path / "run" / "config.json"
+    settings = json.loads(path.read_text())
+    del settings["data"]["latents"], settings["ema"]
+    path.write_text(json.dumps(settings))
+    assert "data.latents: this directory 'images', this command 'stored'" in command(
+        *first, "--set", "data.latents=stored")[1]
+    assert "cannot be laid over" in command(*first)[1], "what is absent has its default"
+
+
 def test_a_settings_file_that_is_damaged_is_named(command, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{")
@@ -72,6 +88,41 @@ def test_records_that_are_absent_are_an_error_with_exit_code_2(command, monkeypa
     code, err = command("--experiment=tiny", "--set", f"model.checkpoint={tiny_base}",
                         "--set", f"data.records={tmp_path / 'nowhere'}")
     assert code == 2 and "nowhere" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("code", [401, 403])
+@pytest.mark.parametrize("what", ["work directory", pytest.param("records", marks=pytest.mark.slow)])
+def test_a_bucket_that_refuses_is_an_error_that_names_the_role_with_exit_code_2(command, monkeypatch, tiny_base, faulty,
+                                                                               code, what):
+    monkeypatch.setattr("experiments.tiny.prepare", lambda experiment, workdir: experiment)
+    faulty.code = code
+    if what == "records":
+        found, err = command("--experiment=tiny", "--set", f"model.checkpoint={tiny_base}",
+                             "--set", f"data.records={ROOT}")
+        assert "roles/storage.objectViewer" in err
+    else:
+        found, err = command("--experiment=tiny", workdir=ROOT)
+        assert "roles/storage.objectAdmin" in err
+    assert found == 2 and err.startswith("error: ") and "storage.objects.get access" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("what", ["work directory", "model", pytest.param("records", marks=pytest.mark.slow)])
+def test_a_bucket_that_does_not_answer_is_an_error_that_another_start_may_mend(command, monkeypatch, tiny_base, faulty,
+                                                                              what):
+    monkeypatch.setattr("experiments.tiny.prepare", lambda experiment, workdir: experiment)
+    faulty.code = 503
+    settings = {"work directory": [], "model": ["--set", f"model.checkpoint={ROOT}"],
+                "records": ["--set", f"model.checkpoint={tiny_base}", "--set", f"data.records={ROOT}"]}[what]
+    found, err = command("--experiment=tiny", *settings, **({"workdir": ROOT} if what == "work directory" else {}))
+    assert found == 1 and err.startswith("error: ") and "no backend" in err and "Traceback" not in err
+
+
+def test_settings_that_cannot_be_written_now_are_no_error_of_usage(command, monkeypatch, faulty):
+    monkeypatch.setattr(train.object_store, "exists", lambda _: False)
+    for code, expected in ((503, 1), (401, 2)):
+        faulty.code = code
+        found, err = command("--experiment=tiny", workdir=ROOT)
+        assert found == expected and err.startswith("error: ") and "config.json: cannot be written" in err
 
 
 def test_a_file_that_cannot_be_read_is_an_error_and_no_traceback(command, tmp_path):

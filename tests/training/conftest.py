@@ -8,6 +8,7 @@ from etils import epath
 from etils.epath import backend
 
 from srum_jax.worlds.shapes.base import write_base
+from tests.faulty_bucket import faulty  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from srum_jax.training.ema import EmaConfig
 from srum_jax.training.lora import LoraConfig
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import OrbaxArrays, find_step
+from tests.faulty_bucket import ROOT
 from tests.training.runs import batches, small_run
 
 HOST = {"data": {"next_row": 16, "records": "abc"}, "metrics": {"values": {"loss": 0.1 + 0.2}}}
@@ -326,6 +327,13 @@ def test_the_weights_tools_read_the_parameters_without_restoring(run, saved):
     name = "llm.layers.gen.query.kernel"
     np.testing.assert_array_equal(arrays.read(name), run.state.parameters.llm.layers.gen.query.kernel[...])
     assert not any(name.startswith("vae.") for name in arrays.shapes)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(401, DirectoryError), (403, DirectoryError), (503, OSError)])
+def test_a_bucket_is_tried_too_and_an_outage_is_no_reason_for_another_work_directory(faulty, code, kind):
+    faulty.code = code
+    with pytest.raises(kind, match=f"{ROOT}/checkpoints"):
+        Checkpoints(ROOT / "checkpoints", 3)
 
 
 def test_the_settings_of_the_run_lie_in_the_checkpoint(saved):

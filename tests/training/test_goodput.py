@@ -5,6 +5,7 @@ import pytest
 
 from srum_jax.training.goodput import COMPILE, GOODPUT_FILE, RESTORE, Goodput, Start, account, summary
 from srum_jax.training.step_times import StepSplit
+from tests.faulty_bucket import ROOT
 
 
 def start(began, first_step, step, finished=False, **seconds):
@@ -51,7 +52,7 @@ class Clock:
 
 def run(directory, clock, *, began, first_step, steps, seconds=2.0, **options):
     """A start that is killed after its last log line."""
-    goodput = Goodput(directory, began, clock=clock, **options)
+    goodput = Goodput(directory, began, clock=clock, date=options.pop("date", clock), **options)
     with goodput.phase(RESTORE):
         clock.now += 3
     goodput.open(first_step)
@@ -80,6 +81,45 @@ def test_a_start_goes_on_with_the_account_of_the_one_that_was_killed(tmp_path):
         "goodput 18.1% of the 0:02:35 since the run began (2 starts); down 25.8%, compile 25.8%, start-up 15.5%, "
         "data wait 5.8%, lost work 5.2%, restore 3.9%")
     assert json.loads((tmp_path / GOODPUT_FILE).read_text().splitlines()[1])["finished"] is True
+
+
+@pytest.mark.parametrize("hours", [6, -6])
+def test_a_clock_that_is_set_while_a_start_runs_changes_no_duration(tmp_path, hours):
+    clock, ahead = Clock(), [1e9]
+    first = Goodput(tmp_path, clock.now - 2, clock=clock, date=lambda: clock.now + ahead[0])
+    first.open(0)
+    with first.phase(COMPILE):
+        clock.now += 20
+        ahead[0] += hours * 3600
+    first.steps_begin()
+    first.add(StepSplit(compute=50.0), 10)
+    clock.now += 50
+    first.write()
+    assert first.share == pytest.approx(50 / 72)
+    ahead[0] += clock.now + 40 - 7  # the machine was restarted, which takes 40 s: its clock begins anew
+    clock.now = 7.0
+    second = run(tmp_path, clock, began=7.0, first_step=10, steps=8, date=lambda: clock.now + ahead[0])
+    found = phases(*[Start.from_line(line) for line in (tmp_path / GOODPUT_FILE).read_text().splitlines()])
+    assert found["down"] == pytest.approx(40.0, abs=0.01) and found["compile"] == pytest.approx(40.0)
+    assert sum(found.values()) == pytest.approx(72 + 40 + 50, abs=0.01)
+    assert second.share == pytest.approx(66 / 162, abs=1e-4)
+
+
+def test_a_clock_that_is_set_back_between_two_starts_adds_no_time():
+    found = phases(start(1000, 0, 10, compute=50.0), start(900, 10, 20, compute=70.0))
+    assert found == {"compute": 120.0}
+
+
+def test_lines_of_an_earlier_version_are_read():
+    line = dataclasses.asdict(start(5, 0, 10, compute=50.0))
+    del line["clock_set"]
+    assert Start.from_line(json.dumps(line)) == start(5, 0, 10, compute=50.0)
+
+
+def test_an_account_that_cannot_be_read_now_is_not_begun_anew(faulty):
+    faulty.code = 503
+    with pytest.raises(OSError, match="no backend"):
+        Goodput(ROOT, 0.0).open(3)
 
 
 @pytest.mark.parametrize("damage", ['{"began": 12', '{"began": 1, "seconds": {}}', "7", "\x00\x00",

@@ -1,3 +1,4 @@
+import tempfile
 import types
 
 import jax
@@ -7,6 +8,7 @@ import pytest
 from srum_jax.training import profiling
 from srum_jax.training.config import TrainingConfig
 from srum_jax.training.profiling import REQUEST_FILE, Profiler, first_step_for_all
+from tests.faulty_bucket import ROOT
 
 
 def steps(profiler, first, last, log_every=None):
@@ -49,7 +51,9 @@ def test_whoever_makes_the_file_gets_a_trace_of_the_next_steps(tmp_path):
         steps(profiler, 1, 8, log_every=5)
         assert not traces(tmp_path)
         (tmp_path / REQUEST_FILE).touch()
-        steps(profiler, 9, 25, log_every=5)
+        steps(profiler, 9, 16, log_every=5)
+        assert (tmp_path / REQUEST_FILE).exists(), "the trace has not begun"
+        steps(profiler, 17, 25, log_every=5)
     assert not (tmp_path / REQUEST_FILE).exists()
     assert said[0] == "profile: steps 17 to 19 will be traced"
     assert traces(tmp_path) == ["profile/plugins/profile/step_17/process_0.xplane.pb"]
@@ -60,6 +64,102 @@ def test_a_trace_that_cannot_be_written_does_not_end_the_run(tmp_path, caplog):
     with Profiler(tmp_path, TrainingConfig(profile_first_step=1, profile_steps=1), lambda _: None) as profiler:
         steps(profiler, 1, 3)
     assert "the profile cannot be written" in caplog.text
+
+
+@pytest.fixture
+def spool(tmp_path, monkeypatch):
+    """Where temporary folders go; to see that none stays."""
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
+    return tmp_path / "spool"
+
+
+def failing(call, error):
+    def fail(*arguments, **named):
+        if call is not None:
+            call(*arguments, **named)
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(("owner", "name", "error"), [
+    (tempfile, "mkdtemp", OSError(28, "No space left on device")),
+    (jax.profiler, "start_trace", RuntimeError("one session at a time")),
+])
+def test_a_trace_that_cannot_begin_does_not_end_the_run(tmp_path, spool, monkeypatch, caplog, owner, name, error):
+    (tmp_path / REQUEST_FILE).touch()
+    with Profiler(tmp_path, TrainingConfig(profile_steps=1, log_every=1), lambda _: None) as profiler:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, failing(None, error))
+            steps(profiler, 1, 8, log_every=1)
+        assert str(error) in caplog.text and caplog.text.count("no profile can be made") == 1
+        assert not (tmp_path / REQUEST_FILE).exists() and list(spool.iterdir()) == []
+        (tmp_path / REQUEST_FILE).touch()
+        steps(profiler, 9, 16, log_every=1)
+    assert len(traces(tmp_path)) == 1, "the next request is met"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no session"), OSError("full")])
+def test_a_trace_that_cannot_end_hides_no_error_and_leaves_no_folder(tmp_path, spool, monkeypatch, caplog, error):
+    monkeypatch.setattr(jax.profiler, "stop_trace", failing(jax.profiler.stop_trace, error))
+    with pytest.raises(KeyError, match="what ended the run"), \
+            Profiler(tmp_path, TrainingConfig(profile_first_step=1), lambda _: None) as profiler:
+        steps(profiler, 1, 2)
+        raise KeyError("what ended the run")
+    assert f"the profile cannot be written ({error})" in caplog.text and list(spool.iterdir()) == []
+
+
+def test_settings_that_trace_nothing_are_said_and_do_not_hold_up_requests(tmp_path):
+    said = []
+    (tmp_path / REQUEST_FILE).touch()
+    settings = TrainingConfig(steps=12, log_every=1, profile_first_step=50, profile_steps=1)
+    with Profiler(tmp_path, settings, said.append) as profiler:
+        steps(profiler, 1, 12, log_every=1)
+    assert said[0] == ("profile: training.profile_first_step is 50, and the run ends with step 12 (training.steps): "
+                       "these settings trace nothing")
+    assert traces(tmp_path) == ["profile/plugins/profile/step_5/process_0.xplane.pb"]
+
+
+def test_a_request_that_comes_too_late_is_left_to_the_next_start(tmp_path):
+    said = []
+    (tmp_path / REQUEST_FILE).touch()
+    with Profiler(tmp_path, TrainingConfig(steps=16, log_every=5), said.append) as profiler:
+        steps(profiler, 8, 16, log_every=5)
+        profiler.look_for_request(15)
+    assert said == ["profile: profile_now came too late to trace steps of this run, which ends with step 16"]
+    assert (tmp_path / REQUEST_FILE).exists() and not traces(tmp_path)
+
+
+def test_a_trace_does_not_promise_steps_behind_the_last_one(tmp_path):
+    said = []
+    (tmp_path / REQUEST_FILE).touch()
+    with Profiler(tmp_path, TrainingConfig(steps=8, log_every=1), said.append) as profiler:
+        steps(profiler, 4, 8, log_every=1)
+    assert said[0] == "profile: steps 7 to 8 will be traced"
+
+
+def test_a_request_that_cannot_be_removed_is_met_once(tmp_path, monkeypatch, caplog):
+    (tmp_path / REQUEST_FILE).touch()
+    with Profiler(tmp_path, TrainingConfig(log_every=1, profile_steps=1), lambda _: None) as profiler:
+        with monkeypatch.context() as patch:
+            patch.setattr(profiling, "remove", failing(None, OSError("no backend")))
+            steps(profiler, 1, 12, log_every=1)
+        assert "profile_now cannot be removed now (no backend)" in caplog.text and len(traces(tmp_path)) == 1
+        steps(profiler, 13, 20, log_every=1)
+    assert not (tmp_path / REQUEST_FILE).exists() and len(traces(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("code", [401, 403, 503])
+def test_a_bucket_that_does_not_answer_is_asked_again_at_the_next_log_line(faulty, caplog, code):
+    said = []
+    faulty.objects["run/profile_now"], faulty.code = b"", code
+    profiler = Profiler(ROOT, TrainingConfig(log_every=1, profile_steps=1), said.append)
+    profiler.look_for_request(1)
+    assert "profile_now cannot be looked for now" in caplog.text and said == []
+    faulty.code = None
+    profiler.look_for_request(2)
+    assert said == ["profile: steps 6 to 6 will be traced"]
 
 
 def test_a_trace_is_asked_for_and_written_in_a_bucket(bucket):

@@ -7,6 +7,7 @@ from tensorboardX.record_writer import masked_crc32c
 from srum_jax.training import report as report_module
 from srum_jax.training import run_files
 from srum_jax.training.report import METRICS_FILE, Report
+from tests.faulty_bucket import ROOT
 
 
 def lines(directory):
@@ -123,3 +124,12 @@ def test_a_disk_that_cannot_be_written_to_ends_the_run(tmp_path, monkeypatch):
 
 def _refused(*_, **__):
     raise OSError("no route")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_lines_that_cannot_be_read_now_are_not_begun_anew(faulty, monkeypatch, there):
+    if there:
+        monkeypatch.setattr(report_module.object_store, "exists", lambda _: True)
+    faulty.code = 503
+    with pytest.raises(OSError, match="no backend"):
+        Report(ROOT, first_step=3, last_step=5)

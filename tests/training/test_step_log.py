@@ -46,7 +46,7 @@ def loop(directory, *, steps, draw_seconds, step_seconds, save_seconds=0.0, save
     """The training loop without a model."""
     settings = (f"training.steps={steps}", f"training.log_every={log_every}")
     chosen: Experiment = apply_overrides(experiment(), settings)
-    goodput = Goodput(directory, time.time())
+    goodput = Goodput(directory, time.monotonic())
     goodput.open(0)
     batch = HostBatch(None, (("a", "b"),))
     with (Report(directory, first_step=0, last_step=steps) as report,

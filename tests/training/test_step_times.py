@@ -111,3 +111,18 @@ def test_leaving_does_not_wait_for_ever_for_a_step_that_other_processes_take_par
     assert times._thread.is_alive()
     devices.ends[0].set()
     assert times.finish().compute == 0.0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_that_nobody_expected_does_not_hold_up_the_loop_either(monkeypatch):
+    monkeypatch.setattr(step_times, "_LOOK_SECONDS", 0.05)
+    devices = Devices()
+    with StepTimes(devices.clock) as times:
+        hand_over(times, devices, at=101.0, error=KeyError("unheard of"))
+        devices.now = 102.0
+        devices.ends.pop(0).set()
+        times._thread.join()
+        devices.now = 103.0
+        assert times.finish() == StepSplit(compute=1.0), "noted when it was"
+        hand_over(times, devices, at=103.0)
+        assert end(times, devices, at=105.0) == StepSplit(compute=2.0, other=1.0), "nobody is left to note it"

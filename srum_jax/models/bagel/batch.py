@@ -9,7 +9,7 @@ Every row holds several samples. Its tokens lie in three buffers of fixed capaci
 The logical order of a row (which token follows which) is carried by integers beside each token, so that no expert
 ever touches a token of the other, and nothing is gathered or scattered inside the layers.
 
-B rows · C capacity of a buffer · M images in a row · P values of a latent token
+B rows · C capacity of a buffer · M images in a row · P values of a latent token · h, w latent cells
 """
 
 import dataclasses
@@ -45,6 +45,7 @@ class PackedBatch:
     ce_index: Array  # [B, Cc] places in the text buffer whose next token is to be predicted
     ce_labels: Array  # [B, Cc] token ids to be predicted
     ce_weights: Array  # [B, Cc] weight of each prediction; 0 for padding
+    posterior_moments: Array | None = None  # float16 [B, M, h, w, 2 z] instead of `images`, whose H and W are 0 then
 
     @property
     def loss_mask(self) -> Array:

@@ -34,7 +34,7 @@ TOKENS = "seq"  # tokens inside a row
 
 def batch_shardings(mesh: Mesh, batch: PackedBatch) -> PackedBatch:
     """Rows over data and fsdp, tokens of the three buffers over seq; images go whole to each row's devices."""
-    per_row = {"images", "image_size", "reference_images", "ce_index", "ce_labels", "ce_weights"}
+    per_row = {"images", "image_size", "reference_images", "ce_index", "ce_labels", "ce_weights", "posterior_moments"}
 
     def sharding(path: tuple, array: jax.Array) -> NamedSharding:
         name = path[0].name

@@ -1,0 +1,169 @@
+"""From records to records with latents, by the real command, with the trained base of the shapes world."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from srum_jax.data.pipeline import make_iterator
+from srum_jax.data.records_source import RecordsSource
+from srum_jax.data.writer import RecordWriter, write_records
+from srum_jax.experiment import load_recipe
+from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.training.loss import draw_noise, latents
+from srum_jax.weights.autoencoder import encoder_sha256, load_autoencoder
+from srum_jax.weights.tokenizer import load_tokenizer
+from srum_jax.worlds.shapes.base import trained_base
+from srum_jax.worlds.shapes.records import write_records as write_shapes
+from tests.data.made_up import image_bytes, made_up_record
+from tools.make_rewards.verify_records import verify_records
+from tools.precompute_latents.__main__ import main
+from tools.precompute_latents.rewrite import records_in_order
+
+
+def precompute(records, out, *options):
+    return main(["--records", str(records), "--out", str(out), "--experiment", "tiny_srum", "--images-per-device", "1",
+                 *options])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Records of 64 pixels, which training shrinks to 48, and the same with latents."""
+    folder = tmp_path_factory.mktemp("latents")
+    write_shapes(folder / "records", 11, image_size=64, num_shards=3)
+    assert precompute(folder / "records", folder / "latents") == 0
+    return folder
+
+
+def in_order(directory):
+    return [placed.record for placed in records_in_order(RecordsSource(directory))]
+
+
+def batch_of(records, kind, **changes):
+    data = dataclasses.replace(load_recipe("tiny_srum").experiment.data, records=str(records), rows_per_batch=4,
+                               latents=kind, **changes)
+    tokenizer, config = load_tokenizer(trained_base()), BagelConfig.from_directory(trained_base())
+    with contextlib.closing(make_iterator(data, config, tokenizer, seed=1, process_index=0, process_count=1,
+                                          encoder_sha256=encoder_sha256(trained_base()))) as batches:
+        return jax.tree.map(np.array, next(batches)).batch
+
+
+def test_the_records_are_the_same_in_the_same_order_and_places(folder):
+    before, after = (RecordsSource(folder / name) for name in ("records", "latents"))
+    assert [after.locate(i) for i in range(11)] == [before.locate(i) for i in range(11)]
+    assert [dataclasses.replace(record, posterior=None) for record in in_order(folder / "latents")] == in_order(
+        folder / "records")
+    posteriors = [record.posterior for record in in_order(folder / "latents")]
+    assert {posterior.shape for posterior in posteriors} == {(12, 12, 16)}
+    assert {posterior.encoder_sha256 for posterior in posteriors} == {encoder_sha256(trained_base())}
+    assert len({posterior.moments for posterior in posteriors}) == 11
+    assert list(verify_records(folder / "latents")) == []
+
+
+def test_the_manifest_says_where_the_latents_come_from_and_keeps_what_it_said(folder):
+    before, after = (RecordsSource(folder / name).manifest for name in ("records", "latents"))
+    latents = after.provenance["latents"]
+    assert {name: after.provenance[name] for name in before.provenance} == before.provenance
+    assert latents["records_sha256"] == before.shards_sha256 and latents["canvas"] == [48, 48]
+    assert latents["encoder_sha256"] == encoder_sha256(trained_base()).hex() and latents["transform"]["max_size"] == 48
+    assert (after.counts, after.name) == (before.counts, before.name)
+
+
+def test_equal_records_give_equal_bytes_whatever_the_batch(folder, tmp_path):
+    assert precompute(folder / "records", tmp_path / "again", "--images-per-device", "2") == 0
+    assert RecordsSource(tmp_path / "again").fingerprint == RecordsSource(folder / "latents").fingerprint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", ["equal", "mixed"])
+def test_training_samples_the_same_latents_as_from_images(folder, tmp_path, sizes):
+    records, changes, options = folder / "records", {}, []
+    with_latents = folder / "latents"
+    if sizes == "mixed":  # smaller than the canvas, whose padding the autoencoder's normalisation sees
+        records, with_latents = tmp_path / "mixed", tmp_path / "with"
+        shapes = [(24, 40), (48, 48), (40, 32), (32, 24)]
+        write_records(records, (made_up_record(i, encoded=image_bytes(i, *shape), regions=())
+                                for i, shape in enumerate(shapes)), num_shards=2)
+        changes = {"min_size": 16}
+        options = ["--set", "data.min_size=16"]
+        assert precompute(records, with_latents, *options) == 0
+    config, vae = load_autoencoder(trained_base())
+    images, stored = batch_of(records, "images", **changes), batch_of(with_latents, "stored", **changes)
+    np.testing.assert_array_equal(images.image_size, stored.image_size)
+    if sizes == "mixed":
+        assert len(np.unique(images.image_size.reshape(-1, 2), axis=0)) == 4
+    noise = draw_noise(jax.random.key(0), images, config)
+    sampled = jax.jit(lambda batch: latents(vae, batch, noise, config, ComputeConfig()))
+    real = images.latent.sample >= 0
+    for one, other in zip(sampled(images), sampled(stored), strict=True):
+        np.testing.assert_allclose(other[real], one[real], rtol=2e-3, atol=2e-3)
+
+
+def test_records_that_are_there_are_not_overwritten(folder, capsys):
+    assert precompute(folder / "records", folder / "latents") == 2
+    assert "no overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--records", "nowhere"], "--records: nowhere: no such directory"),
+    (["--checkpoint", "nowhere"], "nowhere"),
+    (["--experiment", "tiny_srm"], "nearest is tiny_srum"),
+    (["--set", "data.max_sise=8"], "nearest is data.max_size"),
+    (["--set", "data.image_height=44"], "data.image_height: expected a multiple of the 8 pixels"),
+    (["--images-per-device", "0"], "--images-per-device: expected a positive number"),
+])
+def test_bad_arguments_are_named_with_exit_code_2(folder, tmp_path, capsys, options, message):
+    assert precompute(folder / "records", tmp_path / "out", *options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and not (tmp_path / "out").exists()
+
+
+def test_without_experiment_a_checkpoint_must_be_named(folder, tmp_path, capsys):
+    assert main(["--records", str(folder / "records"), "--out", str(tmp_path / "out")]) == 2
+    assert "--checkpoint: expected the directory" in capsys.readouterr().err
+
+
+def test_an_image_that_cannot_be_encoded_stops_the_command_and_leaves_nothing(tmp_path, capsys):
+    good = image_bytes(1, 48, 48)
+    records = [made_up_record(0, encoded=image_bytes(0, 48, 48)), made_up_record(1, encoded=good[: len(good) // 2])]
+    write_records(tmp_path / "records", records, num_shards=1)
+    assert precompute(tmp_path / "records", tmp_path / "out") == 1
+    assert "record 1: undecodable image" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_image_beyond_the_canvas_is_named_with_what_to_change(folder, tmp_path, capsys):
+    options = [word for side in ("height", "width") for word in ("--set", f"data.image_{side}=40")]
+    assert precompute(folder / "records", tmp_path / "out", *options) == 1
+    assert "48 x 48 pixels after the transform, the canvas 40 x 40; raise data.image_width" in capsys.readouterr().err
+
+
+def test_candidates_rejects_and_gaps_are_kept(tmp_path):
+    places = [(0, 0), (0, 1), (3, 0), (4, 2), (9, 0)]
+    with RecordWriter(tmp_path / "records", name="own", num_shards=2) as writer:
+        for number, (index, candidate) in enumerate(places):
+            writer.write(made_up_record(index, record_id=f"{number}", candidate=candidate,
+                                        encoded=image_bytes(number, 48, 48)))
+        writer.reject(5, "no_region")
+        writer.close(num_prompts=10)
+    assert precompute(tmp_path / "records", tmp_path / "out") == 0
+    assert [(record.index, record.candidate) for record in in_order(tmp_path / "out")] == places
+    counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
+    assert counts == {"prompts": 10, "candidates": 6, "exported": 5, "rejected": {"no_region": 1}}
+    assert list(verify_records(tmp_path / "out")) == []
+
+
+def test_the_checksum_is_that_of_the_encoder_and_not_of_the_files(tmp_path):
+    own = tmp_path / "base"
+    shutil.copytree(trained_base(), own)
+    tensors = load_file(own / "ae.safetensors")
+    for name, is_the_same in (("decoder.conv_in.bias", True), ("encoder.conv_in.bias", False)):
+        tensors[name] = tensors[name] + np.float32(1e-3)
+        save_file(tensors, own / "ae.safetensors")
+        assert (encoder_sha256(own) == encoder_sha256(trained_base())) == is_the_same

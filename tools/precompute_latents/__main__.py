@@ -1,0 +1,120 @@
+"""Encodes the images of reward records once, for all training runs that read them with data.latents=stored.
+
+Writes the same records, in the same shards and order, with the autoencoder's posterior of each image as training
+resizes it. Give the experiment and the settings of data.* with which you will train: sizes and canvas are part of what
+is stored, and training refuses latents of others. All devices of this machine take part.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from etils import epath
+
+from srum_jax.data.errors import DataError
+from srum_jax.data.records_source import RecordsSource
+from srum_jax.data.writer import MANIFEST
+from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
+from srum_jax.models.bagel.config import ConfigError
+from srum_jax.overrides import OverrideError, apply_overrides
+from srum_jax.weights.errors import WeightsError
+from tools.precompute_latents.encoder import PosteriorEncoder
+from tools.precompute_latents.rewrite import rewrite
+
+_EPILOG = """\
+examples:
+  python -m tools.precompute_latents --experiment bagel_cot --checkpoint BAGEL-7B-MoT \\
+      --records gs://bucket/records --out gs://bucket/records_latents
+  python -m tools.precompute_latents --checkpoint converted --records records/ --out records_latents/ \\
+      --set data.max_size=512 --set data.image_height=512 --set data.image_width=512
+
+exit codes:
+  0    done
+  1    failed, or a record cannot be used; nothing is left that would load
+  2    bad arguments or input, or the folder holds records already: there is no overwrite
+  130  interrupted; nothing is left that would load
+"""
+
+
+class ArgumentError(ValueError):
+    """An argument, or what it names, cannot be used."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    arguments = _parser().parse_args(argv)
+    previous = signal.signal(signal.SIGTERM, _interrupt)  # a preempted run tidies up like an interrupted one
+    try:
+        _run(arguments)
+    except (ArgumentError, ExperimentError, OverrideError, WeightsError, ConfigError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing is left that would load, give the same command again", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    began = time.perf_counter()
+    experiment = load_recipe(arguments.experiment).experiment if arguments.experiment else Experiment("latents")
+    experiment = apply_overrides(experiment, arguments.set)
+    checkpoint, data = arguments.checkpoint or experiment.model.checkpoint, experiment.data
+    if not checkpoint:
+        raise ArgumentError("--checkpoint: expected the directory of a BAGEL checkpoint, found nothing, and the "
+                            "experiment names none.")
+    if arguments.images_per_device < 1:
+        raise ArgumentError(f"--images-per-device: expected a positive number, found {arguments.images_per_device}.")
+    if (epath.Path(arguments.out) / MANIFEST).exists():
+        raise ArgumentError(f"--out {arguments.out}: holds finished records already ({MANIFEST}); there is no "
+                            "overwrite, choose another folder.")
+    try:
+        source = RecordsSource(arguments.records)
+    except DataError as error:
+        raise ArgumentError(f"--records: {error}") from error
+    encoder = PosteriorEncoder(checkpoint, (data.image_height, data.image_width), arguments.dtype,
+                               arguments.images_per_device)
+    try:
+        data.row_capacity(encoder.config)
+    except ValueError as error:  # sizes that do not go with the model
+        raise ArgumentError(str(error)) from error
+    manifest = rewrite(source, arguments.out, encoder, data.transform, dtype=arguments.dtype,
+                       num_threads=data.num_threads)
+    seconds = time.perf_counter() - began
+    print(f"{arguments.out}: {manifest.num_records} records with latents, {manifest.num_bytes / 1e6:.1f} MB (without: "
+          f"{source.manifest.num_bytes / 1e6:.1f} MB), {seconds:.1f} s")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.precompute_latents", description=__doc__, epilog=_EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", required=True, metavar="DIR", help="reward records")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where to write; must not hold records")
+    parser.add_argument("--checkpoint", metavar="DIR", help="the checkpoint that will be trained, published or "
+                        "converted; of its weights only the autoencoder is read (default: the experiment's "
+                        "model.checkpoint)")
+    parser.add_argument("--experiment", metavar="NAME_OR_PATH",
+                        help=f"whose data settings are taken: one of {', '.join(experiment_names())}; or a .py file "
+                        "(default: those of DataConfig)")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c",
+                        help="override one setting of the experiment, as for training; repeatable")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32",
+                        help="of the encoder's weights and activations (default: %(default)s)")
+    parser.add_argument("--images-per-device", type=int, default=4, metavar="K",
+                        help="in a batch, one after the other on each device (default: %(default)s)")
+    return parser
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
