@@ -139,8 +139,8 @@ class Study:
                   "variant": to_json(tiny_recipe(variant))}
         if not exported.exists():
             self._train(variant, seed, rewards, start, exported)
-        found = json.loads((exported / _RECIPE_FILE).read_text())
-        if found.get("made_by") != _MADE_BY:  # that of the start, which the export has copied
+        found = _read_recipe(exported)
+        if found == _read_recipe(epath.Path(start)):  # the export has copied that of the start, if there is one
             write_json(exported / _RECIPE_FILE, recipe)
         elif found != recipe:
             changed = ", ".join(key for key in recipe if found.get(key) != recipe[key])
@@ -166,6 +166,11 @@ class Study:
         _must_succeed(convert_weights, ["export", "--checkpoint", os.fspath(workdir), "--template", os.fspath(start),
                                         "--out", os.fspath(exported)])
         shutil.rmtree(workdir / "checkpoints")  # the exported model says all that the study needs
+
+
+def _read_recipe(checkpoint: epath.Path) -> dict[str, Any]:
+    path = checkpoint / _RECIPE_FILE
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _settings_file(out: epath.Path) -> epath.Path:

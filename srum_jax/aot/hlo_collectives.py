@@ -1,8 +1,9 @@
 """Exchanges between chips in a compiled program: what, how much, how often, over which chips, and what hides them.
 
 An exchange is hidden where the program computes while it runs: between its start and its end, or in one fusion with it.
-One that is neither makes the chip wait. Between slices, programs send to the host and receive from it, whose network
-does the exchange (MegaScale); that counts as what the host is asked to do.
+One that is neither makes the chip wait. One that is spread over several fusions (its start, steps beside products, its
+end) stands in each of them, always with the same channel: it counts where it starts. Between slices, programs send to
+the host and receive from it, whose network does the exchange (MegaScale); that counts as what the host is asked to do.
 """
 
 import collections
@@ -23,6 +24,9 @@ _KERNEL = '"tpu_custom_call"'
 _BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 _RENDEZVOUS = re.compile(r'_xla_host_transfer_rendezvous="([^"]*)"')  # what a send and its receive have in common
 _ONE_TO_ONE = "one-to-one"  # the network's name for a permutation
+# Names that the compiler gives to the fusions of an exchange, and to what its steps call.
+START, END, STEP = "async-collective-start", "async-collective-done", "async_collective_fusion"
+_CHANNEL = re.compile(r"channel_id=(\d+)")
 _AXES = re.compile(r"'([^']+)'=(\d+)")
 
 
@@ -66,12 +70,13 @@ class MeshOfChips:
 
 
 def collectives(program: Program, chips: MeshOfChips) -> list[Collective]:
-    """All exchanges that run at least once; those that only wait for an end that began elsewhere count once."""
+    """All exchanges that run at least once."""
     hiding = _fusions_that_hide(program)
+    spread = _spread(program)
     found = []
     for computation, ops in program.computations.items():
         times = program.executions[computation]
-        if not times:
+        if not times or (computation in spread and spread[computation] is None):
             continue
         scatter = computation.startswith(_FUSED_SCATTER)
         for place, op in enumerate(ops):
@@ -82,8 +87,8 @@ def collectives(program: Program, chips: MeshOfChips) -> list[Collective]:
             if kind not in KINDS:
                 continue
             kind = "reduce-scatter" if scatter and kind == "all-reduce" else kind
-            hidden = computation in hiding or (op.operation.endswith("-start") and _computes_until_done(
-                program, ops[place + 1:], op.name))
+            hidden = spread.get(computation) or computation in hiding or (
+                op.operation.endswith("-start") and _computes_until_done(program, ops[place + 1:], op.name))
             found.append(_collective(program, computation, op, kind, chips, times, hidden))
     return found
 
@@ -178,9 +183,39 @@ def _fusions_that_hide(program: Program) -> set[str]:
     return hiding
 
 
+def _spread(program: Program) -> dict[str, bool | None]:
+    """Fused computations of exchanges that are spread over fusions: of their starts, whether something is computed
+    before their ends; of all others None, since they count where they start."""
+    found: dict[str, bool | None] = {}
+    for ops in program.computations.values():
+        for place, op in enumerate(ops):
+            called = op.attribute("calls")
+            if called not in program.computations or op.operation != "fusion":
+                continue
+            if called.startswith(STEP) or op.name.startswith(END):
+                found[called] = None
+            elif op.name.startswith(START):
+                found[called] = _computes_until_end(program, ops[place + 1:], _channels(program, called))
+    return found
+
+
+def _computes_until_end(program: Program, later: Iterable[Op], channels: set[str]) -> bool:
+    for op in later:
+        called = op.attribute("calls")
+        if op.name.startswith(END) and called in program.computations and channels & _channels(program, called):
+            return False
+        if _computes(program, op):
+            return True
+    return False
+
+
+def _channels(program: Program, computation: str) -> set[str]:
+    return {found[1] for op in program.computations[computation] if (found := _CHANNEL.search(op.attributes))}
+
+
 def _begins(op: Op) -> bool:
     """Whether a call returns before what it calls has ended."""
-    return op.operation == "async-start" or op.name.startswith("async-collective-start")
+    return op.operation == "async-start"
 
 
 def _is_compute(op: Op) -> bool:
@@ -191,10 +226,14 @@ def _computes_until_done(program: Program, later: Iterable[Op], started: str) ->
     for op in later:
         if started in op.operands and ("-done" in op.operation or "-done" in op.name):
             return False
-        if _is_compute(op) or op.operation == "while" or any(
-                _is_compute(inner) for called in op.called for inner in program.computations.get(called, ())):
+        if _computes(program, op):
             return True
     return False
+
+
+def _computes(program: Program, op: Op) -> bool:
+    return _is_compute(op) or op.operation == "while" or any(
+        _is_compute(inner) for called in op.called for inner in program.computations.get(called, ()))
 
 
 def _computes_until_received(program: Program, ops: list[Op], place: int) -> bool:

@@ -8,9 +8,11 @@ results can stay on the chip, too.
 
 import re
 
+from srum_jax.aot.hlo_collectives import END, STEP
 from srum_jax.aot.hlo_program import Op, Program, num_bytes
 
 _PLACED = re.compile(r"(\w+)\[([\d,]*)\](\{[^}]*\})?")
+_ALIASED = re.compile(r"\{(\d*)\}: \((\d+), \{\}")  # result and operand that are one array
 _ON_CHIP = "S(1)"
 _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "iota",
          "after-all", "partition-id", "replica-id", "copy-start", "async-start", "async-update", "optimization-barrier")
@@ -42,6 +44,8 @@ def _op_bytes(program: Program, computation: str, op: Op) -> float:
     if op.result.startswith("(") and (op.operation.endswith("-start") or op.operation in ("send", "recv")):
         return results  # such a tuple lists what is read, too
     inner = op.attribute("calls")
+    if inner.startswith(STEP) or op.name.startswith(END):
+        return _without_what_passes_through(op, sizes)
     if op.operation != "fusion" or inner not in program.computations:
         return results + sum(sizes)
     read, in_place = _parts(program, inner)
@@ -52,6 +56,14 @@ def _op_bytes(program: Program, computation: str, op: Op) -> float:
         else:
             moved += min(size, read.get(index, size))
     return max(moved, 0)
+
+
+def _without_what_passes_through(op: Op, sizes: list[int]) -> int:
+    """Of a fusion beside an exchange: the arrays in flight are counted where the exchange starts."""
+    through = [(int(result or 0), int(operand)) for result, operand in _ALIASED.findall(op.attributes)]
+    results = [_bytes(f"{dtype}[{shape}]{layout}") for dtype, shape, layout in _PLACED.findall(op.result)]
+    kept = sum(size for number, size in enumerate(results) if number not in {result for result, _ in through})
+    return kept + sum(size for number, size in enumerate(sizes) if number not in {operand for _, operand in through})
 
 
 def _parts(program: Program, fused: str) -> tuple[dict[int, int], dict[int, int]]:

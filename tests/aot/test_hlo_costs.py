@@ -156,6 +156,28 @@ def test_an_exchange_in_one_fusion_with_a_product_is_hidden():
     assert {one.name: one.hidden for one in collectives(Program(fused), MeshOfChips({"data": 2, "fsdp": 4}))}["inside"]
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_exchange_that_is_spread_over_fusions_counts_where_it_starts(beside):
+    def fused(name, result):
+        return f"""%{name} (given.{result}: bf16[4,4]) -> bf16[16,4] {{
+  %given.{result} = bf16[4,4]{{1,0}} parameter(0)
+  {"%square = bf16[4,4]{1,0} dot(%given.step, %given.step)" if name.startswith("async") and beside else ""}
+  ROOT %{result} = bf16[16,4]{{1,0}} all-gather(%given.{result}), channel_id=7, replica_groups={{{{0,1,2,3}}}}
+}}
+
+"""
+    computations = fused("first", "begin") + fused("async_collective_fusion.1", "step") + fused("last_of_it", "end")
+    fusions = {"async-collective-start.3": "first", "fusion.8": "async_collective_fusion.1",
+               "async-collective-done.3": "last_of_it"}
+    one_array = ", output_to_operand_aliasing={{}: (0, {})}"
+    calls = "".join(f"  %{name} = bf16[16,4]{{1,0}} fusion(%last), kind=kCustom, calls=%{called}"
+                    f"{'' if called == 'first' else one_array}\n" for name, called in fusions.items())
+    text = TPU.replace("ENTRY", f"{computations}ENTRY").replace("  %sent = ", f"{calls}  %sent = ")
+    found = {one.name: one.hidden for one in collectives(Program(text), MeshOfChips({"data": 2, "fsdp": 4}))}
+    assert found["begin"] is beside and "step" not in found and "end" not in found
+    assert hbm_bytes(Program(text)) - hbm_bytes(Program(TPU)) == 32 + 128, "arrays in flight count where it starts"
+
+
 def test_slices_are_the_outer_part_of_the_mesh(tpu):
     crosses = {one.kind: one.crosses_slices for one in collectives(tpu, MeshOfChips({"data": 2, "fsdp": 4}, 2))}
     assert crosses == {"all-gather": True, "reduce-scatter": False, "all-reduce": True}

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -180,13 +181,18 @@ def exported(study, variant, seed):
 def test_a_model_says_how_it_was_made_and_another_recipe_is_not_taken_for_it(tmp_path, monkeypatch):
     study = steps.Study(epath.Path(tmp_path), steps.StudySettings())
     path = exported(study, "paper", 0)
-    assert study.model("paper", 0, epath.Path("rewards"), "base") == path
-    recipe = json.loads((path / "recipe.json").read_text())
-    assert recipe["made_by"].endswith("tiny_study") and recipe["variant"]["objective"]["reference_coefficient"] == 0.5
-    assert study.model("paper", 0, epath.Path("rewards"), "base") == path
+    base = shutil.copytree(path, tmp_path / "base")
+    for _ in range(2):
+        assert study.model("paper", 0, epath.Path("rewards"), base) == path
+        recipe = json.loads((path / "recipe.json").read_text())
+        assert recipe["made_by"].endswith("tiny_study") and recipe["start"] == str(base)
+        assert recipe["variant"]["objective"]["reference_coefficient"] == 0.5
+    second = shutil.copytree(path, study.checkpoint("paper-round2", 0))  # the export copies the recipe of the start
+    assert study.model("paper", 0, epath.Path("more"), path, "paper-round2") == second
+    assert json.loads((second / "recipe.json").read_text())["records"] == "more"
     monkeypatch.setitem(VARIANTS, "paper", {"objective": {"reference_coefficient": 0.75}})
     with pytest.raises(SettingsError, match=r"paper-0: was made in another way \(variant; see its recipe.json\)"):
-        study.model("paper", 0, epath.Path("rewards"), "base")
+        study.model("paper", 0, epath.Path("rewards"), base)
 
 
 @pytest.mark.parametrize(("code", "error"), [(1, StudyError), (2, SettingsError), (130, KeyboardInterrupt)])
@@ -198,11 +204,11 @@ def test_exit_codes_of_the_steps_are_told_apart(tmp_path, monkeypatch, code, err
 
 def test_tasks_are_dealt_to_processes_and_models_that_are_there_are_passed_over(tmp_path, monkeypatch):
     study = steps.Study.begin(epath.Path(tmp_path), steps.StudySettings(), trained_base())
-    exported(study, "paper", 1)
+    shutil.copytree(exported(study, "paper", 1), tmp_path / "b")
     seen = []
     monkeypatch.setattr(work, "run_side_by_side", lambda commands, environment, keep_open: seen.extend(
         tasks.from_json(epath.Path(command[-1]).read_text()) for command in commands))
-    given = [tasks.Training("paper", seed, "r", "b", "paper") for seed in range(4)]
+    given = [tasks.Training("paper", seed, "r", str(tmp_path / "b"), "paper") for seed in range(4)]
     with at_work(study, 2) as at:
         at.do(given)
     assert seen == [[given[0], given[3]], [given[2]]]
