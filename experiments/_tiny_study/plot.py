@@ -22,7 +22,7 @@ def write_plot(path: epath.Path, curves: Mapping[str, Mapping[str, Sequence[Mark
       curves: by the name of a way of drawing, the marks of all models; equal models in each.
     """
     names = list(next(iter(curves.values())))
-    figure = Figure(figsize=(7, 1.2 + _ROW * len(names)), layout="constrained")
+    figure = Figure(figsize=(7, 1.6 + _ROW * len(names)), layout="constrained")
     axes = figure.add_subplot()
     for number, (label, models) in enumerate(curves.items()):
         color, shift = matplotlib.color_sequences["tab10"][number], 0.12 * (2 * number - len(curves) + 1)
@@ -39,6 +39,6 @@ def write_plot(path: epath.Path, curves: Mapping[str, Mapping[str, Sequence[Mark
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("held-out sentences whose picture shows all that was asked for, %")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(curves), frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -339,3 +340,28 @@ def test_the_quick_study_improves_the_model_by_its_own_judgement_and_goes_on_whe
 
     again = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert again.returncode == 0 and (out / "table.md").read_text() == table
+
+
+@pytest.mark.slow
+def test_a_study_of_two_rounds_goes_on_after_an_interruption(tmp_path):
+    out = tmp_path / "study"
+    command = [sys.executable, "-m", "experiments.tiny_study", "--quick", "--second-round", "--out", str(out),
+               "--variants", "paper", "--prompts-per-category", "1", "--steps", "12",
+               "--evaluation-prompts-per-category", "1", "--validation-prompts-per-category", "1"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in first.stdout:
+        if line.startswith("[train paper, seed 0] memory per device"):  # the step is compiled, training begins
+            first.send_signal(signal.SIGTERM)
+    assert first.wait() == 130, first.stderr.read()
+    assert not (out / "marks").exists()
+
+    again = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    table = (out / "table.md").read_text()
+    assert all(f"| {name} |" in table for name in ("base", "paper", "paper, 2nd round", "1st round", "2nd round"))
+    assert "The second round against the first: " in table
+    first, second = (json.loads((out / "models" / name / "recipe.json").read_text())
+                     for name in ("paper-0", "paper-round2-0"))
+    assert second["start"] == str(out / "models" / "paper-0") != first["start"]
+    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
