@@ -62,9 +62,9 @@ FULL = (
 )
 # The recipe has eight rows a step. More chips than rows share a row's tokens.
 EIGHT_ROWS = (
-    Run("v5p-16, 8 rows", "v5p:2x2x2", "data=2,fsdp=4"),
-    Run("v5p-64, 8 rows", "v5p:2x4x4", "data=2,fsdp=4,seq=4"),
-    Run("v6e-64, 8 rows", "v6e:8x8", "data=2,fsdp=4,seq=8"),
+    Run("v5p-16 with 8 rows", "v5p:2x2x2", "data=2,fsdp=4"),
+    Run("v5p-64 with 8 rows", "v5p:2x4x4", "data=2,fsdp=4,seq=4"),
+    Run("v6e-64 with 8 rows", "v6e:8x8", "data=2,fsdp=4,seq=8"),
 )
 # Flags with which the compiler computes while it gathers weights; docs/run_on_a_pod.md gives them to a run.
 _OVERLAP = (
@@ -73,8 +73,8 @@ _OVERLAP = (
     "xla_enable_async_all_gather=true",
 )
 OVERLAP = (
-    Run("v5p-64, overlap", "v5p:2x4x4", "data=2,fsdp=16", options=_OVERLAP),
-    Run("v6e-256, overlap", "v6e:16x16", "data=8,fsdp=32", options=_OVERLAP),
+    Run("v5p-64 overlapping", "v5p:2x4x4", "data=2,fsdp=16", options=_OVERLAP),
+    Run("v6e-256 overlapping", "v6e:16x16", "data=8,fsdp=32", options=_OVERLAP),
 )
 SMALLEST = (
     Run("v5p-8", "v5p:2x2x1", "fsdp=4"),

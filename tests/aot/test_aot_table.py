@@ -36,6 +36,10 @@ def test_every_run_has_a_line_and_those_without_a_report_say_so():
         assert f"| {name} | {topology} |" in text and absent is (run.name != "v5p-128")
 
 
+def test_names_of_runs_can_be_given_in_a_list():
+    assert not [name for name in aot_table.RUNS if "," in name] and len(aot_table.RUNS) >= 20
+
+
 def test_what_does_not_fit_is_said_and_has_no_figures():
     refused = report(memory=CompileResult(state_bytes=5 * GIB, compile_seconds=60, refusal="Ran out of memory in hbm"))
     assert refused["gib_per_chip"]["needed"] is None and refused["gib_per_chip"]["limit"] > 90
