@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from srum_jax.aot.step_costs import PROMPT_TOKENS
 from tests.e2e.command import ROOT
 
 
@@ -37,8 +38,8 @@ def test_the_same_code_runs_at_narrow_widths_without_a_gpu(tmp_path, options):
     assert done.returncode == 0, done.stderr
     row = json.loads((tmp_path / "step.json").read_text())[0]
     assert row["layers"] == 2 and row["device"] == "cpu" and row["peak GiB"] > 0
-    # A row: two samples of a prompt of 20 tokens, four markers, and 2 x 2 latents.
-    assert row["tokens/s"] * row["s/step"] == pytest.approx(row["rows"] * 2 * (20 + 4 + 4))
+    # A row: two samples of a prompt, four markers, and 2 x 2 latents.
+    assert row["tokens/s"] * row["s/step"] == pytest.approx(row["rows"] * 2 * (PROMPT_TOKENS + 4 + 4))
     assert row["MFU"] == pytest.approx(row["model TFLOP/s"] / 0.1)
     assert 0 < row["loss"] < 100
     assert list((tmp_path / "trace").glob("plugins/profile/*/*.xplane.pb"))

@@ -200,7 +200,8 @@ def test_every_documented_command_of_the_scripts_can_be_given(cloud, line):
     """As a shell would run it in the root of the project, with --dry-run."""
     line = re.sub(r"^(\S+xpk_multislice\.sh \w+|\S+)", r"\1 --dry-run", line)
     done = subprocess.run(["bash", "-uc", line], cwd=SCRIPTS.parents[1], text=True, capture_output=True, env=(
-        cloud.environment(BUCKET="gs://my-project-srum", SRUM_TPU_IMAGE="us-docker.pkg.dev/p/srum/srum_jax:v1", i="0")))
+        cloud.environment(BUCKET="gs://my-project-srum", SRUM_TPU_IMAGE="us-docker.pkg.dev/p/srum/srum_jax:v1", i="0",
+                          overlap="--xla_first=true --xla_second=true")))
     assert done.returncode == 0, done.stderr
     assert done.stdout and cloud.calls() == []
 
