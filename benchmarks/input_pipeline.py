@@ -28,11 +28,12 @@ import numpy as np
 from PIL import Image
 
 from srum_jax.data.errors import DataError
+from srum_jax.data.manifest import Manifest
 from srum_jax.data.pipeline import DataConfig, make_iterator
 from srum_jax.data.posterior import StoredPosterior, posterior_of_moments
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
-from srum_jax.data.writer import Manifest, record_of_image, write_records
+from srum_jax.data.writer import record_of_image, write_records
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.rewards.boxes import Box
 from srum_jax.training.flops import PEAK_FLOPS, count_pack, step_flops

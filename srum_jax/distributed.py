@@ -1,4 +1,5 @@
-"""Makes this process one of several of the same command: `--distributed` of training, generation and the reward stage.
+"""Makes this process one of several of the same command: `--distributed` of training, generation, the reward stage
+and the tool that computes latents.
 
 JAX finds the others by itself on Cloud TPU, GKE, Slurm and Open MPI. Elsewhere three environment variables say where
 process 0 is, how many processes there are, and which of them this one is.

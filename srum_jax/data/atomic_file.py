@@ -72,6 +72,44 @@ def write_bytes(path: epath.PathLike, data: bytes) -> None:
         raise WriteError(os.fspath(path), len(data), error) from error
 
 
+def create_bytes(path: epath.PathLike, data: bytes) -> bool:
+    """Writes a file atomically if none has its name; returns whether it did.
+
+    Raises:
+      WriteError: naming the file and the bytes that it needs.
+    """
+    path = epath.Path(path)
+    try:
+        if not is_local(path):
+            object_store.create_bytes(path, data)
+            return True
+        temporary = partial_name(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                sync(file)
+            _link(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise WriteError(os.fspath(path), len(data), error) from error
+    return True
+
+
+def _link(temporary: epath.Path, path: epath.Path) -> None:
+    try:
+        os.link(temporary, path)  # unlike a rename, it never replaces
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(os.fspath(path)) from None
+        temporary.replace(path)
+
+
 def write_text(path: epath.PathLike, text: str) -> None:
     """Writes UTF-8 text atomically.
 
@@ -82,8 +120,17 @@ def write_text(path: epath.PathLike, text: str) -> None:
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:
-    """Writes readable JSON atomically; equal values give equal bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    """Writes readable JSON atomically; equal values give equal bytes.
+
+    Raises:
+      WriteError: as `write_bytes`.
+    """
+    write_text(path, readable_json(value))
+
+
+def readable_json(value: Any) -> str:
+    """As people read it; equal values give equal text."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def file_sha256(path: epath.PathLike, block_bytes: int = 1 << 22) -> str:

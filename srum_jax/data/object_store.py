@@ -93,12 +93,15 @@ def read_range(path: epath.PathLike, offset: int, size: int) -> bytes:
 
 
 def sizes(directory: epath.PathLike) -> dict[str, int]:
-    """Bytes of every object of a directory by name, in one listing that is not taken from a cache.
+    """Bytes of every object of a directory by name, in one listing that is not taken from a cache; also of local files.
 
     Raises:
       FileNotFoundError: no object is there.
       OSError: the request failed.
     """
+    if is_local(directory):
+        with os.scandir(directory) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
     forget_listing(directory)
     with os_errors(directory):
         entries = _filesystem(directory).ls(os.fspath(directory), detail=True)
@@ -119,6 +122,17 @@ def put_bytes(path: epath.PathLike, data: bytes) -> None:
     """
     with os_errors(path):
         _filesystem(path).pipe_file(os.fspath(path), data)
+
+
+def create_bytes(path: epath.PathLike, data: bytes) -> None:
+    """Writes an object if none has its name.
+
+    Raises:
+      FileExistsError: one has.
+      OSError: it could not be written.
+    """
+    with os_errors(path):
+        _filesystem(path).pipe_file(os.fspath(path), data, mode="create")
 
 
 def put_file(path: epath.PathLike, local: epath.PathLike) -> None:

@@ -13,16 +13,11 @@ from etils import epath
 from srum_jax.data import atomic_file
 from srum_jax.data.errors import DataError, SchemaError
 from srum_jax.data.example_proto import decode_record
+from srum_jax.data.manifest import SHARDS_FILE, shard_name, sidecar_path
 from srum_jax.data.records_source import read_manifest, read_sidecars
 from srum_jax.data.schema import canonical_json
 from srum_jax.data.shard_statistics import ShardStatistics
 from srum_jax.data.tfrecord import INDEX_SUFFIX, TFRecordFile, scan_offsets
-from srum_jax.data.writer import SHARDS_FILE, shard_name
-
-
-def sidecar_path(shard: epath.Path) -> epath.Path:
-    """Of a `.tfrecord` file."""
-    return shard.with_suffix(".json")
 
 
 def scan_shard(shard: epath.Path, num_rejects: dict[str, int]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import dataclasses
 import re
 
 from srum_jax.generation.image_store import FORMATS as IMAGE_FORMATS
+from srum_jax.generation.processes import add_process_arguments
 from srum_jax.generation.prompt_formats import AUTO
 from srum_jax.generation.prompt_formats import FORMATS as PROMPT_FORMATS
 from srum_jax.generation.run_settings import GenerationSettings
@@ -71,10 +72,7 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
                                                              "does what later stages made of it")
     group.add_argument("--dry-run", action="store_true", help="check everything, print counts, generate nothing")
 
-    group = parser.add_argument_group("processes", "Each makes its share, on its own devices, and waits for no other.")
-    group.add_argument("--process-index", type=int, metavar="I", help="of this process, from 0")
-    group.add_argument("--num-processes", type=int, metavar="N", help="may be another one when a run goes on")
-    group.add_argument("--distributed", action="store_true", help="ask JAX for both, as on a Cloud TPU pod")
+    add_process_arguments(parser)
 
 
 def parse_size(text: str) -> tuple[int, int]:

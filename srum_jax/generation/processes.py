@@ -1,5 +1,6 @@
 """Which of several processes this one is."""
 
+import argparse
 import dataclasses
 
 from srum_jax.distributed import DistributedError, meet_and_part
@@ -15,6 +16,14 @@ class Processes:
 
     index: int = 0
     count: int = 1
+
+
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the group "processes"; what is given there goes to `find_processes`."""
+    group = parser.add_argument_group("processes", "Each makes its share, on its own devices, and waits for no other.")
+    group.add_argument("--process-index", type=int, metavar="I", help="of this process, from 0")
+    group.add_argument("--num-processes", type=int, metavar="N", help="may be another one when a run goes on")
+    group.add_argument("--distributed", action="store_true", help="ask JAX for both, as on a Cloud TPU pod")
 
 
 def find_processes(index: int | None, count: int | None, distributed: bool) -> Processes:

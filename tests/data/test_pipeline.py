@@ -11,10 +11,11 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from srum_jax.data.errors import DataError
 from srum_jax.data.example_proto import encode_record
+from srum_jax.data.manifest import shard_name
 from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.schema import GlobalStatus, Region
 from srum_jax.data.tfrecord import frame
-from srum_jax.data.writer import shard_name, write_records
+from srum_jax.data.writer import write_records
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.reward_map import RewardMapConfig
 from tests.data.made_up import MODEL, LetterTokenizer, data_config, image_bytes, made_up_record, write_made_up

@@ -45,6 +45,13 @@ def test_stored_latents_change_nothing_in_a_batch_but_the_images(records, monkey
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
+def test_worker_processes_read_the_same_latents(records):
+    for alone, by_workers in zip(batches(records), batches(records, num_workers=2), strict=True):
+        assert by_workers.record_ids == alone.record_ids
+        jax.tree.map(np.testing.assert_array_equal, by_workers.batch, alone.batch)
+
+
 def test_moments_lie_at_the_top_left_of_their_canvas(records):
     (found,) = batches(records, 1)
     assert found.batch.posterior_moments.shape == (2, 2, 12, 12, 8)

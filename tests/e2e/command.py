@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -16,6 +17,44 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 _DEADLINE_SECONDS = 400
 
 
+class Recorded(subprocess.Popen):
+    """A command whose output goes to files: a pipe that nobody reads would stop it once 64 kB are written.
+
+    Python prints where its threads are if SIGABRT ends it.
+    """
+
+    def __init__(self, command, **options):
+        self._files = [tempfile.TemporaryFile("a+", errors="replace") for _ in range(2)]
+        environment = options.pop("env", os.environ) | {"PYTHONFAULTHANDLER": "1"}
+        super().__init__(command, stdout=self._files[0], stderr=self._files[1], env=environment, **options)
+
+    def communicate(self, input=None, timeout=None):
+        """Waits; returns standard output and standard error.
+
+        Raises:
+          AssertionError: it has not ended in time; says where it was.
+        """
+        try:
+            self.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not ended after {timeout} s: {self.args}\n{self.abort()}") from None
+        return self._written(0), self._written(1)
+
+    def abort(self):
+        """Ends it; returns the end of its standard error, with the places of all threads if it was running."""
+        self.send_signal(signal.SIGABRT)
+        try:
+            self.wait(60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
+        return self._written(1)[-20_000:]
+
+    def _written(self, number):
+        self._files[number].seek(0)
+        return self._files[number].read()
+
+
 def start(workdir, *settings, distributed=False, **environment):
     """Starts the command with `--set` for every setting; it goes on in the background."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PJRT_NPROC")}
@@ -24,8 +63,7 @@ def start(workdir, *settings, distributed=False, **environment):
         command.append("--distributed")
     for setting in settings:
         command += ["--set", setting]
-    return subprocess.Popen(command, cwd=ROOT, env=inherited | {"JAX_PLATFORMS": "cpu"} | environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return Recorded(command, cwd=ROOT, env=inherited | {"JAX_PLATFORMS": "cpu"} | environment)
 
 
 def finish(process):

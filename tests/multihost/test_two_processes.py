@@ -38,7 +38,11 @@ def two_processes(workdir, *settings, of_second=(), **environment):
 def run_as_two(workdir, *settings, **environment):
     """Exit codes and what both printed."""
     with two_processes(workdir, *settings, **environment) as processes:
-        return [finish(process) for process in processes]
+        try:
+            return [finish(process) for process in processes]
+        except AssertionError:
+            print(*(process.abort() for process in processes), sep="\n\n")
+            raise
 
 
 def _ends(processes, within):

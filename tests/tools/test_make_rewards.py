@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from srum_jax.data.example_proto import decode_record, encode_record
+from srum_jax.data.manifest import shard_name
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.schema import GlobalStatus
 from srum_jax.data.tfrecord import frame
-from srum_jax.data.writer import shard_name
 from tests.data.made_up import image_bytes, made_up_record, write_made_up
 from tools.make_rewards.__main__ import main
 

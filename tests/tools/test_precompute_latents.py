@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from srum_jax.data.example_proto import decode_record
 from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.records_source import RecordsSource
+from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.writer import RecordWriter, write_records
 from srum_jax.experiment import load_recipe
 from srum_jax.models.bagel.compute import ComputeConfig
@@ -24,7 +27,6 @@ from srum_jax.worlds.shapes.records import write_records as write_shapes
 from tests.data.made_up import image_bytes, made_up_record
 from tools.make_rewards.verify_records import verify_records
 from tools.precompute_latents.__main__ import main
-from tools.precompute_latents.rewrite import records_in_order
 
 
 def precompute(records, out, *options):
@@ -42,7 +44,8 @@ def folder(tmp_path_factory):
 
 
 def in_order(directory):
-    return [placed.record for placed in records_in_order(RecordsSource(directory))]
+    source = RecordsSource(directory)
+    return [decode_record(source.read(place)) for place in range(len(source))]
 
 
 def batch_of(records, kind, **changes):
@@ -105,9 +108,21 @@ def test_training_samples_the_same_latents_as_from_images(folder, tmp_path, size
         np.testing.assert_allclose(other[real], one[real], rtol=2e-3, atol=2e-3)
 
 
-def test_records_that_are_there_are_not_overwritten(folder, capsys):
-    assert precompute(folder / "records", folder / "latents") == 2
+def test_records_that_are_there_are_not_overwritten(folder, tmp_path, capsys):
+    assert precompute(folder / "records", folder / "records") == 2
     assert "no overwrite" in capsys.readouterr().err
+    assert precompute(folder / "records", folder / "latents", "--dtype", "bfloat16") == 2
+    assert 'dtype: the folder "float32", this command "bfloat16"' in capsys.readouterr().err
+
+
+def test_the_same_command_after_the_end_says_so(folder, tmp_path, capsys):
+    shutil.copytree(folder / "latents", tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for left in ("latents.json", ".latents.json.partial-1", ".shapes-00001-of-00003.json.partial-2"):
+        (tmp_path / "out" / left).write_text("left by a process that was killed at the end")
+    assert precompute(folder / "records", tmp_path / "out") == 0
+    assert "all is there already" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 @pytest.mark.parametrize("options, message", [
@@ -116,6 +131,7 @@ def test_records_that_are_there_are_not_overwritten(folder, capsys):
     (["--experiment", "tiny_srm"], "nearest is tiny_srum"),
     (["--set", "data.max_sise=8"], "nearest is data.max_size"),
     (["--set", "data.image_height=44"], "data.image_height: expected a multiple of the 8 pixels"),
+    (["--process-index", "1"], "--process-index, --num-processes: expected both or neither"),
     (["--images-per-device", "0"], "--images-per-device: expected a positive number"),
 ])
 def test_bad_arguments_are_named_with_exit_code_2(folder, tmp_path, capsys, options, message):
@@ -129,13 +145,104 @@ def test_without_experiment_a_checkpoint_must_be_named(folder, tmp_path, capsys)
     assert "--checkpoint: expected the directory" in capsys.readouterr().err
 
 
-def test_an_image_that_cannot_be_encoded_stops_the_command_and_leaves_nothing(tmp_path, capsys):
+def test_an_image_that_cannot_be_encoded_stops_the_command_and_leaves_finished_shards(tmp_path, capsys):
     good = image_bytes(1, 48, 48)
-    records = [made_up_record(0, encoded=image_bytes(0, 48, 48)), made_up_record(1, encoded=good[: len(good) // 2])]
-    write_records(tmp_path / "records", records, num_shards=1)
+    records = [made_up_record(i, encoded=good) for i in range(7)] + [made_up_record(7, encoded=good[: len(good) // 2])]
+    write_records(tmp_path / "records", records, num_shards=2)
     assert precompute(tmp_path / "records", tmp_path / "out") == 1
-    assert "record 1: undecodable image" in capsys.readouterr().err
-    assert list((tmp_path / "out").iterdir()) == []
+    assert "record 3: undecodable image" in capsys.readouterr().err
+    first = "srum-rewards-00000-of-00002"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "latents.json", *(f"{first}.{kind}" for kind in ("json", "tfrecord", "tfrecord.index"))]
+
+
+class Killed(BaseException):
+    """Like a kill -9: nothing behind it tidies up."""
+
+
+def test_a_run_that_is_killed_goes_on_with_the_shards_that_are_missing(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "discard", lambda writer: None)
+        writes = itertools.count()
+        patch.setattr(ShardWriter, "write", lambda *arguments, write=ShardWriter.write: (
+            write(*arguments) if next(writes) < 6 else raise_killed()))
+        with pytest.raises(Killed):
+            precompute(folder / "records", out)
+    done = sorted(out.glob("*.tfrecord"))
+    assert len(done) == 1 and len(list(out.glob(".*.partial-*"))) == 1 and not (out / "manifest.json").exists()
+    times = done[0].stat().st_mtime_ns
+    assert precompute(folder / "records", out, "--dtype", "bfloat16") == 2
+    assert 'dtype: the folder "float32", this command "bfloat16"' in capsys.readouterr().err
+    assert precompute(folder / "records", out) == 0
+    assert done[0].stat().st_mtime_ns == times
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in (folder / "latents").iterdir()}
+
+
+def raise_killed():
+    raise Killed
+
+
+@pytest.mark.parametrize("suffix, damage", [
+    (".json", lambda content: content[:-2]), (".json", lambda content: b"[]"),
+    (".json", lambda content: content.replace(b'"sha256": "', b'"sha": "')),
+    (".tfrecord", lambda content: content[:-1]), (".tfrecord", None), (".tfrecord.index", None),
+    (".tfrecord.index", lambda content: content[:-8]),
+])
+def test_a_shard_that_is_not_whole_is_written_again(folder, tmp_path, suffix, damage):
+    out = tmp_path / "out"
+    assert precompute(folder / "records", out, "--process-index", "1", "--num-processes", "2") == 0
+    (damaged,) = out.glob(f"shapes-*{suffix}")
+    if damage is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(damage(damaged.read_bytes()))
+    assert precompute(folder / "records", out) == 0
+    assert list(verify_records(out)) == []
+    assert RecordsSource(out).fingerprint == RecordsSource(folder / "latents").fingerprint
+
+
+def test_an_old_sidecar_does_not_vouch_for_a_shard_that_is_written_again(folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert precompute(folder / "records", out, "--process-index", "1", "--num-processes", "2") == 0
+    (index,) = out.glob("*.index")
+    index.unlink()
+    with monkeypatch.context() as patch:  # killed between the new data and the new index and sidecar
+        patch.setattr("srum_jax.data.atomic_file.write_bytes", lambda *_: raise_killed())
+        with pytest.raises(Killed):
+            precompute(folder / "records", out, "--process-index", "1", "--num-processes", "2")
+    assert not index.with_suffix("").with_suffix(".json").exists()
+    assert precompute(folder / "records", out) == 0
+    assert list(verify_records(out)) == []
+
+
+def test_processes_share_the_shards_and_the_last_one_writes_the_manifest(folder, tmp_path, capsys):
+    out, share = tmp_path / "out", ("--num-processes", "2", "--process-index")
+    assert precompute(folder / "records", out, *share, "1") == 0
+    assert "2 of 3 are not (the first is 0)" in capsys.readouterr().out
+    assert [path.name[-23:-18] for path in out.glob("*.tfrecord")] == ["00001"]
+    assert precompute(folder / "records", out, *share, "0") == 0
+    assert "11 records with latents" in capsys.readouterr().out
+    assert RecordsSource(out).fingerprint == RecordsSource(folder / "latents").fingerprint
+    assert not (out / "latents.json").exists()
+
+
+def test_shards_in_a_bucket(gcs_bucket, folder):
+    out, share = gcs_bucket / "latents", ("--num-processes", "2", "--process-index")
+    assert precompute(folder / "records", out, *share, "1") == 0
+    assert precompute(folder / "records", out, *share, "0") == 0
+    assert RecordsSource(out).fingerprint == RecordsSource(folder / "latents").fingerprint
+    assert not (out / "latents.json").exists()
+    assert precompute(folder / "records", out) == 0
+    assert precompute(folder / "records", out, "--dtype", "bfloat16") == 2
+
+
+def test_shards_of_which_nobody_knows_what_made_them_are_not_taken_for_finished(folder, tmp_path, capsys):
+    shutil.copytree(folder / "latents", tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").unlink()
+    assert precompute(folder / "records", tmp_path / "out") == 2
+    assert "holds 3 shards" in capsys.readouterr().err
 
 
 def test_an_image_beyond_the_canvas_is_named_with_what_to_change(folder, tmp_path, capsys):
@@ -153,7 +260,9 @@ def test_candidates_rejects_and_gaps_are_kept(tmp_path):
         writer.reject(5, "no_region")
         writer.close(num_prompts=10)
     assert precompute(tmp_path / "records", tmp_path / "out") == 0
-    assert [(record.index, record.candidate) for record in in_order(tmp_path / "out")] == places
+    assert sorted((record.index, record.candidate) for record in in_order(tmp_path / "out")) == places
+    assert [record.record_id for record in in_order(tmp_path / "out")] == [
+        record.record_id for record in in_order(tmp_path / "records")]
     counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
     assert counts == {"prompts": 10, "candidates": 6, "exported": 5, "rejected": {"no_region": 1}}
     assert list(verify_records(tmp_path / "out")) == []

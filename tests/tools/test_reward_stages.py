@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from srum_jax.data.example_proto import decode_record
+from srum_jax.data.manifest import shard_name
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.tfrecord import TFRecordFile
-from srum_jax.data.writer import shard_name
 from srum_jax.generation.output_folder import OutputFolder
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.run_file import Run, begin_run

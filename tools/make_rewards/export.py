@@ -18,10 +18,11 @@ from tqdm import tqdm
 from srum_jax.data.atomic_file import atomic_write, write_json
 from srum_jax.data.errors import SchemaError, WriteError
 from srum_jax.data.image_transform import read_header
+from srum_jax.data.manifest import MANIFEST
 from srum_jax.data.records_source import read_manifest
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.sidecars import restore_sidecars
-from srum_jax.data.writer import MANIFEST, RecordWriter, num_shards_for
+from srum_jax.data.writer import RecordWriter, num_shards_for
 from srum_jax.generation.output_folder import DamagedError
 from srum_jax.generation.run_file import raise_differences
 from tools.make_rewards.errors import ArgumentError, Reject, Rejects

@@ -2,26 +2,30 @@
 
 Writes the same records, in the same shards and order, with the autoencoder's posterior of each image as training
 resizes it. Give the experiment and the settings of data.* with which you will train: sizes and canvas are part of what
-is stored, and training refuses latents of others. All devices of this machine take part.
+is stored, and training refuses latents of others. All devices of this machine take part; several machines can share the
+shards of one --out. An interrupted run keeps the shards that are finished: the same command goes on.
 """
 
 import argparse
+import dataclasses
 import signal
 import sys
 import time
 from collections.abc import Sequence
 
-from etils import epath
-
+import srum_jax
 from srum_jax.data.errors import DataError
 from srum_jax.data.records_source import RecordsSource
-from srum_jax.data.writer import MANIFEST
+from srum_jax.distributed import MeetingError
 from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
+from srum_jax.generation.processes import ProcessError, add_process_arguments, find_processes
+from srum_jax.generation.run_file import RunChangedError
 from srum_jax.models.bagel.config import ConfigError
 from srum_jax.overrides import OverrideError, apply_overrides
 from srum_jax.weights.errors import WeightsError
 from tools.precompute_latents.encoder import PosteriorEncoder
 from tools.precompute_latents.rewrite import rewrite
+from tools.precompute_latents.target import Target
 
 _EPILOG = """\
 examples:
@@ -29,12 +33,13 @@ examples:
       --records gs://bucket/records --out gs://bucket/records_latents
   python -m tools.precompute_latents --checkpoint converted --records records/ --out records_latents/ \\
       --set data.max_size=512 --set data.image_height=512 --set data.image_width=512
+  python -m tools.precompute_latents ... --process-index 2 --num-processes 4    # the third of four machines
 
 exit codes:
-  0    done
-  1    failed, or a record cannot be used; nothing is left that would load
-  2    bad arguments or input, or the folder holds records already: there is no overwrite
-  130  interrupted; nothing is left that would load
+  0    done: all, or the share of this process
+  1    failed, or a record cannot be used; finished shards stay
+  2    bad arguments or input, or the folder holds other records, or some with other settings: there is no overwrite
+  130  interrupted; finished shards stay, the same command goes on
 """
 
 
@@ -48,14 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     previous = signal.signal(signal.SIGTERM, _interrupt)  # a preempted run tidies up like an interrupted one
     try:
         _run(arguments)
-    except (ArgumentError, ExperimentError, OverrideError, WeightsError, ConfigError) as error:
+    except (ArgumentError, ProcessError, RunChangedError, ExperimentError, OverrideError, WeightsError,
+            ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (DataError, OSError) as error:
+    except (DataError, MeetingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; nothing is left that would load, give the same command again", file=sys.stderr)
+        print("interrupted; finished shards stay, give the same command again to go on", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -72,9 +78,7 @@ def _run(arguments: argparse.Namespace) -> None:
                             "experiment names none.")
     if arguments.images_per_device < 1:
         raise ArgumentError(f"--images-per-device: expected a positive number, found {arguments.images_per_device}.")
-    if (epath.Path(arguments.out) / MANIFEST).exists():
-        raise ArgumentError(f"--out {arguments.out}: holds finished records already ({MANIFEST}); there is no "
-                            "overwrite, choose another folder.")
+    processes = find_processes(arguments.process_index, arguments.num_processes, arguments.distributed)
     try:
         source = RecordsSource(arguments.records)
     except DataError as error:
@@ -85,9 +89,24 @@ def _run(arguments: argparse.Namespace) -> None:
         data.row_capacity(encoder.config)
     except ValueError as error:  # sizes that do not go with the model
         raise ArgumentError(str(error)) from error
-    manifest = rewrite(source, arguments.out, encoder, data.transform, dtype=arguments.dtype,
-                       num_threads=data.num_threads)
+    settings = {"encoder_sha256": encoder.sha256.hex(), "dtype": arguments.dtype,
+                "transform": dataclasses.asdict(data.transform), "canvas": list(encoder.canvas),
+                "records_sha256": source.fingerprint, "package_version": srum_jax.__version__}
+    try:
+        target = Target(source, arguments.out, settings)
+    except DataError as error:
+        raise ArgumentError(f"--out: {error}") from error
+    if target.manifest is not None:
+        print(f"{arguments.out}: all is there already, made with the same settings")
+        return
+    left = rewrite(source, target, encoder, data.transform, num_threads=data.num_threads, processes=processes)
     seconds = time.perf_counter() - began
+    if left:
+        print(f"{arguments.out}: the shards of this process are there, {len(left)} of {len(source.shards)} are not "
+              f"(the first is {left[0]}). Who finishes the last one writes the manifest; if nobody has, give the "
+              f"command of any process again. {seconds:.1f} s")
+        return
+    manifest = target.manifest
     print(f"{arguments.out}: {manifest.num_records} records with latents, {manifest.num_bytes / 1e6:.1f} MB (without: "
           f"{source.manifest.num_bytes / 1e6:.1f} MB), {seconds:.1f} s")
 
@@ -96,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.precompute_latents", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", required=True, metavar="DIR", help="reward records")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where to write; must not hold records")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where to write; new, or begun by the same command")
     parser.add_argument("--checkpoint", metavar="DIR", help="the checkpoint that will be trained, published or "
                         "converted; of its weights only the autoencoder is read (default: the experiment's "
                         "model.checkpoint)")
@@ -109,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="of the encoder's weights and activations (default: %(default)s)")
     parser.add_argument("--images-per-device", type=int, default=4, metavar="K",
                         help="in a batch, one after the other on each device (default: %(default)s)")
+    add_process_arguments(parser)
     return parser
 
 

@@ -1,110 +1,98 @@
-"""All records of a set once more, in the same shards and the same order, with their posteriors."""
+"""Records on their way from one set to another: read, decoded, encoded by the autoencoder in batches, written."""
 
 import concurrent.futures
 import dataclasses
-import heapq
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
-from etils import epath
 from tqdm import tqdm
 
-import srum_jax
 from srum_jax.data.errors import CapacityError, DataError, ImageError, SchemaError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.image_transform import ImageTransform
 from srum_jax.data.posterior import posterior_of_moments
 from srum_jax.data.record_reader import pixels_of
-from srum_jax.data.records_source import RecordsSource, read_sidecars
-from srum_jax.data.schema import RewardRecord
-from srum_jax.data.tfrecord import TFRecordFile
-from srum_jax.data.writer import Manifest, RecordWriter
+from srum_jax.data.records_source import RecordsSource
+from srum_jax.generation.processes import Processes
 from tools.precompute_latents.encoder import Encoding, PosteriorEncoder
+from tools.precompute_latents.placed import Placed
+from tools.precompute_latents.target import Target
 
-
-@dataclasses.dataclass(frozen=True)
-class Placed:
-    """A record and where it was read."""
-
-    record: RewardRecord
-    file: str
-    number: int
-
-    def error(self, reason: Exception) -> DataError:
-        """What is wrong with it."""
-        return DataError(self.file, self.number, str(reason))
+_Item = TypeVar("_Item")
 
 
 def rewrite(
     source: RecordsSource,
-    out: epath.PathLike,
+    target: Target,
     encoder: PosteriorEncoder,
     transform: ImageTransform,
     *,
-    dtype: str,
     num_threads: int,
-) -> Manifest:
-    """Writes the records of a set to a new directory; posteriors that they have are replaced.
+    processes: Processes,
+) -> list[int]:
+    """Writes the shards of a set that the target does not have yet; posteriors that records have are replaced.
 
     Args:
       source: the set.
-      out: where to write; it must not hold records.
+      target: where to write.
       encoder: computes the posteriors.
       transform: how images are resized.
-      dtype: of the encoder, for the provenance.
       num_threads: that decode and resize images.
+      processes: which one this is of how many, each with its own shards.
+
+    Returns:
+      The shards that other processes have still to write; if there are none, the manifest is there.
 
     Raises:
-      DataError: `out` holds records already, or a record cannot be used; nothing is left that would load.
-      WriteError: a file cannot be written.
+      DataError: a record cannot be used, or a shard that was written cannot be found.
+      WriteError, OSError: a file cannot be written or read.
     """
-    manifest = source.manifest
-    latents = {"encoder_sha256": encoder.sha256.hex(), "dtype": dtype, "transform": dataclasses.asdict(transform),
-               "canvas": list(encoder.canvas), "records_sha256": source.fingerprint,
-               "package_version": srum_jax.__version__}
-    with RecordWriter(
-        out, name=manifest.name, num_shards=manifest.num_shards,
-        provenance={**(manifest.provenance or {}), "latents": latents},
-        settings={"records_settings_sha256": manifest.settings_sha256, "latents": latents},
-    ) as writer:
-        for number, sidecar in enumerate(read_sidecars(source.directory, manifest)):
-            for reason, count in sidecar.get("num_rejects", {}).items():
-                for _ in range(count):
-                    writer.reject(number, reason)  # left out before: the manifest goes on accounting for them
-        bar = tqdm(_with_posteriors(source, encoder, transform, num_threads), total=len(source), unit="record",
-                   disable=None)
-        for placed in bar:
-            try:
-                writer.write(placed.record)
-            except (SchemaError, ImageError) as error:
-                raise placed.error(error) from error
-        return writer.close(num_prompts=manifest.counts.get("prompts"))
+    own = range(processes.index, len(source.shards), processes.count)
+    missing = target.missing(own)
+    total, left = (sum(len(source.shards[number]) for number in numbers) for numbers in (own, missing))
+    with tqdm(total=total, initial=total - left, unit="record", disable=None) as bar:
+        records = _counted(_with_posteriors(_records_of(source, missing), encoder, transform, num_threads), bar)
+        for number in missing:
+            target.write(number, records)
+    of_others = target.missing(range(len(source.shards)))
+    lost = sorted(set(own) & set(of_others))
+    if lost:
+        raise DataError(os.fspath(target.out), None, f"shard {lost[0]} was written and has fewer records than before")
+    if not of_others:
+        target.finish()
+    return of_others
 
 
-def records_in_order(source: RecordsSource) -> Iterator[Placed]:
-    """All records in the order in which they were written, by index and candidate. Holds one record of each shard.
+def _records_of(source: RecordsSource, shards: Sequence[int]) -> Iterator[Placed]:
+    """The records of some shards, one shard after the other.
 
     Raises:
       DataError: a record is damaged.
     """
-    shards = (_records_of(shard) for shard in source.shards)
-    return heapq.merge(*shards, key=lambda placed: (placed.record.index, placed.record.candidate))
+    for shard in map(source.shards.__getitem__, shards):
+        for number in range(len(shard)):
+            try:
+                record = decode_record(shard[number])
+            except SchemaError as error:
+                raise DataError(os.fspath(shard.name), number, str(error)) from error
+            yield Placed(record, shard.name, number)
+        shard.close()  # a set has any number of them, a process so many open files
 
 
-def _records_of(shard: TFRecordFile) -> Iterator[Placed]:
-    for number in range(len(shard)):
-        try:
-            record = decode_record(shard[number])
-        except SchemaError as error:
-            raise DataError(os.fspath(shard.name), number, str(error)) from error
-        yield Placed(record, shard.name, number)
+def _counted(records: Iterator[Placed], bar: tqdm) -> Iterator[Placed]:
+    for placed in records:
+        bar.update()
+        yield placed
 
 
 def _with_posteriors(
-    source: RecordsSource, encoder: PosteriorEncoder, transform: ImageTransform, num_threads: int
+    records: Iterator[Placed], encoder: PosteriorEncoder, transform: ImageTransform, num_threads: int
 ) -> Iterator[Placed]:
+    """Each record with its posterior; those before a bad one too, because they may complete a shard."""
+
     def pixels(placed: Placed) -> np.ndarray:
         try:
             image = pixels_of(placed.record, transform)
@@ -113,19 +101,35 @@ def _with_posteriors(
             raise placed.error(error) from error
         return image
 
-    records = records_in_order(source)
-    waiting: tuple[tuple[Placed, ...], Encoding] | None = None
+    waiting: tuple[list[Placed], Encoding] | None = None
+    failure: DataError | None = None
     with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
-        while batch := tuple(itertools.islice(records, encoder.batch_size)):
-            encoding = encoder.start(list(threads.map(pixels, batch)))
-            if waiting is not None:  # while the devices work on this batch, the one before is written
-                yield from _finished(*waiting, encoder)
-            waiting = (batch, encoding)
+        while failure is None:
+            batch, unread = _before_failure(itertools.islice(records, encoder.batch_size))
+            images, unusable = _before_failure(threads.map(pixels, batch))
+            failure = unusable or unread
+            if not images:
+                break
+            before, waiting = waiting, (batch[: len(images)], encoder.start(images))
+            if before is not None:  # while the devices work on this batch, the one before is written
+                yield from _finished(*before, encoder)
     if waiting is not None:
         yield from _finished(*waiting, encoder)
+    if failure is not None:
+        raise failure
 
 
-def _finished(batch: tuple[Placed, ...], encoding: Encoding, encoder: PosteriorEncoder) -> Iterator[Placed]:
+def _before_failure(items: Iterator[_Item]) -> tuple[list[_Item], DataError | None]:
+    done = []
+    try:
+        for item in items:
+            done.append(item)
+    except DataError as error:
+        return done, error
+    return done, None
+
+
+def _finished(batch: Sequence[Placed], encoding: Encoding, encoder: PosteriorEncoder) -> Iterator[Placed]:
     for placed, moments in zip(batch, encoding.result(), strict=True):
         posterior = posterior_of_moments(moments, canvas=encoder.canvas, downsample=encoder.config.vae.downsample,
                                          encoder_sha256=encoder.sha256)

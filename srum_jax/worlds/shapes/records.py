@@ -14,6 +14,7 @@ from etils import epath
 from PIL import Image
 
 from srum_jax.data import writer
+from srum_jax.data.manifest import Manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord, Verdict
 from srum_jax.worlds.shapes.drawing import MIN_IMAGE_SIZE, render
 from srum_jax.worlds.shapes.layout import draft_of, lay_out, lay_out_tidily
@@ -60,7 +61,7 @@ def write_records(
     image_size: int = 64,
     num_shards: int = 4,
     held_out: bool = False,
-) -> writer.Manifest:
+) -> Manifest:
     """Draws, judges and writes records; equal arguments give equal bytes with the same version of Pillow.
 
     Args:

@@ -1,0 +1,125 @@
+"""One TFRecord shard, its index and its sidecar, all under their names when they are complete."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from srum_jax.data import atomic_file, object_store
+from srum_jax.data.errors import WriteError
+from srum_jax.data.manifest import sidecar_path
+from srum_jax.data.schema import RewardRecord
+from srum_jax.data.shard_statistics import ShardStatistics
+from srum_jax.data.tfrecord import INDEX_SUFFIX, frame
+
+
+class ShardWriter:
+    """One shard being written: a temporary file, its offsets and running sums.
+
+    Nothing has the shard's name before `commit`.
+
+    Args:
+      path: of the shard.
+      folder: where the temporary file lies: beside the shard, or on the local disk.
+    """
+
+    def __init__(self, path: epath.Path, folder: epath.Path):
+        self.path, self.temporary = path, folder / atomic_file.partial_name(path).name
+        # Opened by whoever already knows this shard: an interruption at any moment leaves no file that nobody removes.
+        self.file = None
+        self.offsets = [0]
+        self.digest = hashlib.sha256()
+        self.statistics = ShardStatistics()
+
+    @property
+    def num_records(self) -> int:
+        """Records so far."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes so far."""
+        return self.offsets[-1]
+
+    def write(self, record: RewardRecord, data: bytes) -> None:
+        """Adds a record.
+
+        Args:
+          record: for the statistics.
+          data: the record, encoded.
+
+        Raises:
+          WriteError: naming the file and the bytes that it needs.
+        """
+        framed = frame(data)
+        with self._writing(self.num_bytes + len(framed)):
+            self.open()
+            self.file.write(framed)
+        self.digest.update(framed)
+        self.offsets.append(self.num_bytes + len(framed))
+        self.statistics.add(record)
+
+    def open(self) -> None:
+        """Opens the temporary file, at its end, if it is not open."""
+        if self.file is None:
+            self.file = self.temporary.open("ab")
+
+    def suspend(self) -> None:
+        """Gives the file descriptor back."""
+        if self.file is not None:
+            with self._writing(self.num_bytes):
+                atomic_file.sync(self.file)
+                self.file.close()
+            self.file = None
+
+    def commit(self, num_rejects: Mapping[str, int]) -> dict[str, Any]:
+        """Puts data, index and sidecar under their names, in this order; returns what the sidecar says.
+
+        Args:
+          num_rejects: records that belong here and were left out, by reason.
+
+        Raises:
+          WriteError: naming the file and the bytes that it needs.
+        """
+        with self._writing(self.num_bytes):
+            self.open()  # a shard without records is an empty file
+            self.suspend()
+            if object_store.is_local(self.path):
+                self.temporary.replace(self.path)
+            else:
+                object_store.put_file(self.path, self.temporary)
+                self.temporary.unlink()
+        atomic_file.write_bytes(os.fspath(self.path) + INDEX_SUFFIX, np.asarray(self.offsets, "<u8").tobytes())
+        sidecar = {
+            "file": self.path.name,
+            "num_records": self.num_records,
+            "num_bytes": self.num_bytes,
+            "sha256": self.digest.hexdigest(),
+            **self.statistics.to_json(),
+            "num_rejects": dict(sorted(num_rejects.items())),
+        }
+        atomic_file.write_json(sidecar_path(self.path), sidecar)
+        return sidecar
+
+    def discard(self) -> None:
+        """Removes the temporary file."""
+        # On a full disk both may fail again; the first error is the one to be told.
+        if self.file is not None:
+            with contextlib.suppress(OSError):
+                self.file.close()
+            self.file = None
+        with contextlib.suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self, num_bytes: int) -> Iterator[None]:
+        try:
+            yield
+        except WriteError:
+            raise
+        except OSError as error:
+            raise WriteError(os.fspath(self.path), num_bytes, error) from error
