@@ -20,9 +20,9 @@ _LATENT_TOKENS = (PICTURE_SIZE // 8) ** 2  # of a picture
 
 # What each variant changes. All read the same records.
 VARIANTS = {
-    "paper": {},
-    "official": {"data": {"reward_map": RewardMapConfig.official()}},
     "sft": {"objective": {"reward_coefficient": 0.0, "reference_coefficient": 1.0}},
+    "official": {"data": {"reward_map": RewardMapConfig.official()}},
+    "paper": {},
     "no_global": {"data": {"reward_map": RewardMapConfig.paper(use_global=False)}},
     "no_reference": {"objective": {"reference_coefficient": 0.0}},
     "sparse": {"data": {"reward_map": RewardMapConfig.paper(binarize="region")}},

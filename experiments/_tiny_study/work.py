@@ -3,12 +3,16 @@
 import contextlib
 import dataclasses
 import fcntl
+import glob
+import importlib.metadata
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
 
 from etils import epath
 
+from experiments._tiny_study.container_limits import memory_limit
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.side_by_side import available_cores, run_side_by_side
 from experiments._tiny_study.steps import Study
@@ -73,10 +77,17 @@ def at_work(study: Study, jobs: int) -> Iterator[Work]:
             yield Work(study, jobs, file.fileno())
 
 
+def _only_libtpu_without_tpu() -> bool:
+    """Whether JAX could use nothing but TPUs besides the processor, and there are none: the dev extra brings libtpu."""
+    plugins = importlib.util.find_spec("jax_plugins") or importlib.metadata.entry_points(group="jax_plugins")
+    return bool(importlib.util.find_spec("libtpu") and not plugins
+                and not glob.glob("/dev/accel*") and not glob.glob("/dev/vfio/[0-9]*"))
+
+
 def default_jobs() -> int:
-    """One process for each core, if memory allows."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(len(available_cores()), _MOST_JOBS, memory // _BYTES_PER_JOB))
+    """One process for each core, if memory allows. A container may have less of both than its machine."""
+    memory = min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), memory_limit())
+    return int(max(1, min(len(available_cores()), _MOST_JOBS, memory // _BYTES_PER_JOB)))
 
 
 @contextlib.contextmanager
@@ -87,6 +98,8 @@ def _environment(study: Study) -> Iterator[None]:
     # Equal shapes, equal programs: of the two rounds, of all models that are examined.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(study.out / "programs"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    if _only_libtpu_without_tpu():
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # or libtpu complains at length, in every process
     try:
         yield
     finally:

@@ -146,7 +146,7 @@ def test_the_plot_shows_every_model_and_way_of_drawing(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--variants", "sft,magic"], "expected names among paper, official"),
+    (["--variants", "sft,magic"], "expected names among sft, official, paper"),
     (["--variants", "paper,paper"], "expected different names, found paper,paper"),
     (["--base", "/nothing"], "expected a checkpoint in BAGEL's layout"),
     (["--steps", "0"], "steps: expected a positive number"),
