@@ -76,8 +76,14 @@ def _handler(service: Service) -> type[http.server.BaseHTTPRequestHandler]:
                 self._json(_about(name, service.objects[name]))
 
         def do_POST(self):
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if not self._fails():
+            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self._fails():
+                return
+            # The name of an object that is uploaded in one piece stands in front of its bytes, as JSON.
+            is_there = any(json.dumps(name).encode() in content for name in service.objects)
+            if "ifGenerationMatch=0" in self.path and is_there:
+                self._answer(412, b"{}")
+            else:
                 self._json({})
 
         do_PUT = do_POST

@@ -55,7 +55,12 @@ class Manifest:
 
 
 def refuse_other_records(directory: epath.Path, shards: Sequence[epath.Path]) -> None:
-    """Raises DataError if a directory holds finished records, or shards that are not among the given ones."""
+    """Makes sure that a directory holds neither finished records nor shards besides the given ones.
+
+    Raises:
+      DataError: it does.
+      OSError: it cannot be read.
+    """
     object_store.forget_listing(directory)
     if not object_store.exists(directory):
         return
@@ -88,6 +93,9 @@ def finish_records(
       provenance: stored in the manifest.
       settings: likewise, only its hash is stored.
       num_prompts: that were offered; None: as many as records were written or rejected.
+
+    Raises:
+      WriteError: a file cannot be written.
     """
     shards_text = "".join(canonical_json(sidecar) + "\n" for sidecar in sidecars)
     atomic_file.write_text(directory / SHARDS_FILE, shards_text)

@@ -131,8 +131,12 @@ def create_bytes(path: epath.PathLike, data: bytes) -> None:
       FileExistsError: one has.
       OSError: it could not be written.
     """
-    with os_errors(path):
-        _filesystem(path).pipe_file(os.fspath(path), data, mode="create")
+    try:
+        with os_errors(path):
+            _filesystem(path).pipe_file(os.fspath(path), data, mode="create")
+    except FileExistsError:
+        forget_listing(epath.Path(path).parent)  # it may say that there is no such object
+        raise
 
 
 def put_file(path: epath.PathLike, local: epath.PathLike) -> None:

@@ -6,8 +6,8 @@ import types
 import pytest
 
 from srum_jax.data import object_store
-from srum_jax.data.atomic_file import file_sha256
-from srum_jax.data.errors import AccessError, DataError
+from srum_jax.data.atomic_file import create_bytes, file_sha256
+from srum_jax.data.errors import AccessError, DataError, WriteError
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.tfrecord import TFRecordFile, scan_offsets
 from tests.data.made_up import write_made_up
@@ -33,6 +33,14 @@ def test_whatever_a_bucket_answers_is_an_oserror_that_names_the_path(faulty, req
     with pytest.raises(kind, match=f"^{ROOT}/a: ") as raised:
         request_(ROOT / "a")
     assert isinstance(raised.value, AccessError) == (kind is AccessError)
+
+
+def test_an_object_that_is_there_is_not_created_again(faulty):
+    faulty.objects["run/there"] = b"x"
+    assert create_bytes(ROOT / "new", b"y") and not create_bytes(ROOT / "there", b"y")
+    faulty.code = 503
+    with pytest.raises(WriteError, match="there"):
+        create_bytes(ROOT / "there", b"y")
 
 
 @pytest.mark.parametrize("code", [401, 403])

@@ -1,5 +1,6 @@
 """Processes next to each other: their cores, their failures, and what becomes of them when they are interrupted."""
 
+import math
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+from experiments._tiny_study import side_by_side
 from experiments._tiny_study.side_by_side import CommandError, available_cores, run_side_by_side, shares
 
 
@@ -23,7 +25,7 @@ def test_cores_are_shared_out_evenly(cores, count, expected):
     assert shares(cores, count) == expected
 
 
-def test_commands_run_at_the_same_time_each_on_its_cores(tmp_path):
+def test_commands_run_at_the_same_time_each_on_its_cores(tmp_path, monkeypatch):
     # Each waits for the other's file: one after the other, they would wait for ever.
     code = """import os, pathlib, sys, time
 own, other = map(pathlib.Path, sys.argv[1:])
@@ -33,6 +35,7 @@ last = time.monotonic() + 60
 while not other.exists():
     assert time.monotonic() < last
     time.sleep(0.01)"""
+    monkeypatch.setattr(side_by_side, "core_limit", lambda: math.inf)
     one, two, before = tmp_path / "one", tmp_path / "two", available_cores()
     run_side_by_side([python(code, one, two), python(code, two, one)], {"MARK": "here"})
     if hasattr(os, "sched_getaffinity"):
@@ -62,7 +65,8 @@ signal.signal(signal.SIGTERM, tidy)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 pathlib.Path({os.fspath(tmp_path)!r}, "ready").touch()
 time.sleep(600)"""
-    outer = f"""from experiments._tiny_study.side_by_side import run_side_by_side
+    outer = f"""from experiments._tiny_study import side_by_side
+from experiments._tiny_study.side_by_side import run_side_by_side
 run_side_by_side([{python(tidy)!r}])"""
     process = subprocess.Popen(python(outer), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

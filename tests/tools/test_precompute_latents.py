@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import shutil
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from srum_jax.data.errors import DataError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.pipeline import make_iterator
-from srum_jax.data.records_source import RecordsSource
+from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.writer import RecordWriter, write_records
 from srum_jax.experiment import load_recipe
+from srum_jax.generation.run_file import RunChangedError
 from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.training.loss import draw_noise, latents
@@ -26,12 +29,22 @@ from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.records import write_records as write_shapes
 from tests.data.made_up import image_bytes, made_up_record
 from tools.make_rewards.verify_records import verify_records
-from tools.precompute_latents.__main__ import main
+from tools.precompute_latents import __main__ as command
+from tools.precompute_latents.encoder import PosteriorEncoder
+from tools.precompute_latents.placed import Placed
+from tools.precompute_latents.target import Target
 
 
 def precompute(records, out, *options):
-    return main(["--records", str(records), "--out", str(out), "--experiment", "tiny_srum", "--images-per-device", "1",
-                 *options])
+    return command.main(["--records", str(records), "--out", str(out), "--experiment", "tiny_srum",
+                         "--images-per-device", "1", *options])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def encoders_are_compiled_once():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "PosteriorEncoder", functools.cache(PosteriorEncoder))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +144,7 @@ def test_the_same_command_after_the_end_says_so(folder, tmp_path, capsys):
     (["--experiment", "tiny_srm"], "nearest is tiny_srum"),
     (["--set", "data.max_sise=8"], "nearest is data.max_size"),
     (["--set", "data.image_height=44"], "data.image_height: expected a multiple of the 8 pixels"),
+    (["--out", __file__], "--out: "),
     (["--process-index", "1"], "--process-index, --num-processes: expected both or neither"),
     (["--images-per-device", "0"], "--images-per-device: expected a positive number"),
 ])
@@ -141,7 +155,7 @@ def test_bad_arguments_are_named_with_exit_code_2(folder, tmp_path, capsys, opti
 
 
 def test_without_experiment_a_checkpoint_must_be_named(folder, tmp_path, capsys):
-    assert main(["--records", str(folder / "records"), "--out", str(tmp_path / "out")]) == 2
+    assert command.main(["--records", str(folder / "records"), "--out", str(tmp_path / "out")]) == 2
     assert "--checkpoint: expected the directory" in capsys.readouterr().err
 
 
@@ -184,23 +198,90 @@ def raise_killed():
     raise Killed
 
 
+@pytest.fixture(scope="module")
+def begun(folder):
+    """A folder with the middle one of three shards, by the second of two processes."""
+    assert precompute(folder / "records", folder / "begun", "--process-index", "1", "--num-processes", "2") == 0
+    return folder / "begun"
+
+
+def target_of(folder, out, **changes):
+    source = RecordsSource(folder / "records")
+    settings = json.loads((folder / "begun" / "latents.json").read_text())
+    return Target(source.manifest, read_sidecars(source.directory, source.manifest), out, settings | changes)
+
+
+def without(name):
+    return lambda content: json.dumps({k: v for k, v in json.loads(content).items() if k != name}).encode()
+
+
 @pytest.mark.parametrize("suffix, damage", [
-    (".json", lambda content: content[:-2]), (".json", lambda content: b"[]"),
-    (".json", lambda content: content.replace(b'"sha256": "', b'"sha": "')),
+    (".json", None), (".json", lambda content: content[:-2]), (".json", lambda content: b"[]"),
+    (".json", lambda content: b"{}"), (".json", without("sha256")), (".json", without("num_bytes")),
+    (".json", without("num_rejects")), (".json", lambda content: content.replace(b"train-1-c00", b"train-2-c00")),
     (".tfrecord", lambda content: content[:-1]), (".tfrecord", None), (".tfrecord.index", None),
     (".tfrecord.index", lambda content: content[:-8]),
 ])
-def test_a_shard_that_is_not_whole_is_written_again(folder, tmp_path, suffix, damage):
+def test_a_shard_that_is_not_whole_is_not_finished(folder, begun, tmp_path, suffix, damage):
+    shutil.copytree(begun, tmp_path / "out")
+    assert target_of(folder, tmp_path / "out").missing(range(3)) == [0, 2]
+    (damaged,) = (tmp_path / "out").glob(f"shapes-*{suffix}")
+    content = None if damage is None else damage(damaged.read_bytes())
+    assert content != damaged.read_bytes()
+    damaged.unlink()
+    if content is not None:
+        damaged.write_bytes(content)
+    assert target_of(folder, tmp_path / "out").missing(range(3)) == [0, 1, 2]
+
+
+def test_of_two_that_begin_together_with_other_settings_one_is_refused(folder, begun, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    assert precompute(folder / "records", out, "--process-index", "1", "--num-processes", "2") == 0
-    (damaged,) = out.glob(f"shapes-*{suffix}")
-    if damage is None:
-        damaged.unlink()
-    else:
-        damaged.write_bytes(damage(damaged.read_bytes()))
-    assert precompute(folder / "records", out) == 0
-    assert list(verify_records(out)) == []
-    assert RecordsSource(out).fingerprint == RecordsSource(folder / "latents").fingerprint
+    listing = Target._listing
+
+    def overtaken(target):
+        found = listing(target)
+        monkeypatch.setattr(Target, "_listing", listing)
+        target_of(folder, out, dtype="bfloat16")
+        return found
+
+    monkeypatch.setattr(Target, "_listing", overtaken)
+    with pytest.raises(RunChangedError, match='dtype: the folder "bfloat16", this command "float32"'):
+        target_of(folder, out)
+    assert json.loads((out / "latents.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_who_begins_while_another_finishes_finds_that_all_is_there(folder, begun, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(begun, out)
+    look = Target._made_before
+
+    def overtaken(target):
+        found = look(target)
+        monkeypatch.setattr(Target, "_made_before", look)
+        shutil.copytree(folder / "latents", out, dirs_exist_ok=True)
+        (out / "latents.json").unlink()
+        return found
+
+    monkeypatch.setattr(Target, "_made_before", overtaken)
+    assert target_of(folder, out).manifest.num_records == 11
+
+
+def test_a_shard_that_another_process_has_finished_meanwhile_stays_its(folder, begun, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(begun, out)
+    target = target_of(folder, out)
+    (shard,) = out.glob("*.tfrecord")
+    before = shard.stat().st_mtime_ns
+    records = [decode_record(data) for data in map(RecordsSource(folder / "latents").read, range(11))]
+    target.write(1, (Placed(record, "file", 0) for record in records if record.index % 3 == 1))
+    assert shard.stat().st_mtime_ns == before and not list(out.glob(".*")) and target.missing([1]) == []
+
+
+def test_too_few_records_are_not_a_shard(folder, begun, tmp_path):
+    target = target_of(folder, tmp_path / "out")
+    with pytest.raises(DataError, match="expected 4 records, found 0"):
+        target.write(0, iter(()))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["latents.json"]
 
 
 def test_an_old_sidecar_does_not_vouch_for_a_shard_that_is_written_again(folder, tmp_path, monkeypatch):

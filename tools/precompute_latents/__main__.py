@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 
 import srum_jax
-from srum_jax.data.errors import DataError
-from srum_jax.data.records_source import RecordsSource
+from srum_jax.data.errors import AccessError, DataError
+from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.distributed import MeetingError
 from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
 from srum_jax.generation.processes import ProcessError, add_process_arguments, find_processes
@@ -81,6 +81,7 @@ def _run(arguments: argparse.Namespace) -> None:
     processes = find_processes(arguments.process_index, arguments.num_processes, arguments.distributed)
     try:
         source = RecordsSource(arguments.records)
+        sidecars = read_sidecars(source.directory, source.manifest)
     except DataError as error:
         raise ArgumentError(f"--records: {error}") from error
     encoder = PosteriorEncoder(checkpoint, (data.image_height, data.image_width), arguments.dtype,
@@ -93,8 +94,8 @@ def _run(arguments: argparse.Namespace) -> None:
                 "transform": dataclasses.asdict(data.transform), "canvas": list(encoder.canvas),
                 "records_sha256": source.fingerprint, "package_version": srum_jax.__version__}
     try:
-        target = Target(source, arguments.out, settings)
-    except DataError as error:
+        target = Target(source.manifest, sidecars, arguments.out, settings)
+    except (DataError, AccessError, FileExistsError, NotADirectoryError) as error:
         raise ArgumentError(f"--out: {error}") from error
     if target.manifest is not None:
         print(f"{arguments.out}: all is there already, made with the same settings")
@@ -103,8 +104,8 @@ def _run(arguments: argparse.Namespace) -> None:
     seconds = time.perf_counter() - began
     if left:
         print(f"{arguments.out}: the shards of this process are there, {len(left)} of {len(source.shards)} are not "
-              f"(the first is {left[0]}). Who finishes the last one writes the manifest; if nobody has, give the "
-              f"command of any process again. {seconds:.1f} s")
+              f"(the first is {left[0]}). Who finishes the last one writes the manifest. When nobody works any "
+              f"more, the command without --process-index and --num-processes makes what is left. {seconds:.1f} s")
         return
     manifest = target.manifest
     print(f"{arguments.out}: {manifest.num_records} records with latents, {manifest.num_bytes / 1e6:.1f} MB (without: "

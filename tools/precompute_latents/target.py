@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -19,8 +19,15 @@ from etils import epath
 from srum_jax.data import atomic_file, object_store
 from srum_jax.data.errors import DataError, ImageError, SchemaError
 from srum_jax.data.example_proto import encode_record
-from srum_jax.data.manifest import MANIFEST, Manifest, finish_records, refuse_other_records, sidecar_path
-from srum_jax.data.records_source import RecordsSource, read_manifest, read_sidecars
+from srum_jax.data.manifest import (
+    MANIFEST,
+    SHARDS_FILE,
+    Manifest,
+    finish_records,
+    refuse_other_records,
+    sidecar_path,
+)
+from srum_jax.data.records_source import read_manifest
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.tfrecord import INDEX_SUFFIX
 from srum_jax.data.writer import check_image
@@ -28,6 +35,8 @@ from srum_jax.generation.run_file import RunChangedError, raise_differences
 from tools.precompute_latents.placed import Placed
 
 SETTINGS_FILE = "latents.json"
+_SAME = ("file", "num_records", "first_id", "last_id")  # in the sidecars of a shard and of the one it was made from
+_BESIDE_SHARDS = (SETTINGS_FILE, MANIFEST, SHARDS_FILE, "features.json", "dataset_info.json")
 _READING = 32  # sidecars of a bucket at the same time
 _ADVICE = "Use another --out, or the same settings."
 
@@ -36,54 +45,65 @@ class Target:
     """The new directory: one shard for each shard of a set, with the same records.
 
     Args:
-      source: the set.
+      source: manifest of the set.
+      source_sidecars: of its shards.
       out: where to write.
       settings: of the encoder and of what it is given.
 
+    Attributes:
+      manifest: once the directory is finished, which it may be from the beginning.
+
     Raises:
-      DataError: `out` holds other records.
+      DataError: `out` holds other records, a damaged manifest, or cannot be reached for want of a package.
       RunChangedError: `out` was begun, or made, with another set or other settings; lists the differences.
       WriteError, OSError: it cannot be written or read.
     """
 
-    def __init__(self, source: RecordsSource, out: epath.PathLike, settings: Mapping[str, Any]):
-        self.source, self.out, self._settings = source, epath.Path(out), dict(settings)
-        self._before = read_sidecars(source.directory, source.manifest)
-        self._paths = [self.out / sidecar["file"] for sidecar in self._before]
+    def __init__(self, source: Manifest, source_sidecars: Sequence[Mapping[str, Any]], out: epath.PathLike,
+                 settings: Mapping[str, Any]):
+        self.out = epath.Path(out)
+        self._source, self._source_sidecars, self._settings = source, source_sidecars, dict(settings)
+        self._paths = [self.out / sidecar["file"] for sidecar in source_sidecars]
         self._finished: dict[int, dict[str, Any]] = {}  # sidecars of the shards that are known to be finished
+        object_store.require_driver(self.out)
         self.manifest = self._made_before()
+        if self.manifest is None:
+            try:
+                self._begin()
+            except (DataError, FileNotFoundError):
+                self.manifest = self._made_before()  # another process may have finished it just now
+                if self.manifest is None:
+                    raise
         if self.manifest is not None:
             self._tidy_up()
-            return
-        refuse_other_records(self.out, self._paths)
-        if object_store.is_local(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-        self._begin(self.out / SETTINGS_FILE)
 
     def _made_before(self) -> Manifest | None:
-        object_store.require_driver(self.out)
         object_store.forget_listing(self.out)
         if not object_store.exists(self.out / MANIFEST):
             return None
         manifest = read_manifest(self.out)
-        before = (manifest.provenance or {}).get("latents")
-        if not isinstance(before, dict):
+        noted = (manifest.provenance or {}).get("latents")
+        if not isinstance(noted, dict):
             return None  # somebody else's
-        raise_differences(self.out / MANIFEST, before, self._settings, _ADVICE)
+        raise_differences(self.out / MANIFEST, noted, self._settings, _ADVICE)
         return manifest
 
-    def _begin(self, path: epath.Path) -> None:
-        if not object_store.exists(path):
-            there = sorted(self._listing().keys() & {shard.name for shard in self._paths})
+    def _begin(self) -> None:
+        refuse_other_records(self.out, self._paths)
+        if object_store.is_local(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        path, listing = self.out / SETTINGS_FILE, self._listing()
+        if path.name not in listing:
+            there = sorted(listing.keys() & {shard.name for shard in self._paths})
             if there:
                 raise DataError(os.fspath(self.out), None, f"holds {len(there)} shards ({there[0]}, ...) and no "
                                                            f"{SETTINGS_FILE}; choose another folder")
             atomic_file.create_bytes(path, atomic_file.readable_json(self._settings).encode())
         try:
-            before = json.loads(object_store.read_bytes(path))
+            noted = json.loads(object_store.read_bytes(path))
         except ValueError as error:
             raise RunChangedError(f"{path}: not valid JSON ({error}); use another --out.") from error
-        raise_differences(path, before, self._settings, _ADVICE)
+        raise_differences(path, noted, self._settings, _ADVICE)
 
     def _listing(self) -> dict[str, int]:
         try:
@@ -107,17 +127,18 @@ class Target:
 
     def _sidecar(self, number: int, listing: Mapping[str, int]) -> dict[str, Any] | None:
         """That of a finished shard. The shard is not read: its readers find flipped bits by their checksums."""
-        path, before = self._paths[number], self._before[number]
+        path, of_source = self._paths[number], self._source_sidecars[number]
         if sidecar_path(path).name not in listing:
             return None
         try:
-            sidecar = json.loads(object_store.read_bytes(sidecar_path(path)))
-            same = {**sidecar, "num_bytes": before["num_bytes"], "sha256": before["sha256"]} == before
-        except (FileNotFoundError, ValueError, TypeError):
+            found = json.loads(object_store.read_bytes(sidecar_path(path)))
+            whole = (all(found[name] == of_source.get(name, found[name]) for name in _SAME)
+                     and isinstance(found["sha256"], str) and isinstance(found["num_rejects"], dict)
+                     and listing.get(path.name) == found["num_bytes"]
+                     and listing.get(path.name + INDEX_SUFFIX) == 8 * (found["num_records"] + 1))
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
-        whole = (listing.get(path.name) == sidecar["num_bytes"]
-                 and listing.get(path.name + INDEX_SUFFIX) == 8 * (before["num_records"] + 1))
-        return sidecar if same and whole and isinstance(sidecar["sha256"], str) else None
+        return found if whole else None
 
     def write(self, number: int, records: Iterator[Placed]) -> None:
         """Writes a shard.
@@ -127,16 +148,16 @@ class Target:
           records: as many as it has are taken, in the shard's order.
 
         Raises:
-          DataError: a record may not be stored.
-          WriteError: a file cannot be written.
+          DataError: a record may not be stored, or the records end too early.
+          WriteError, OSError: a file cannot be written or removed.
         """
-        before, path, last = self._before[number], self._paths[number], (-1, -1)
+        of_source, path, last = self._source_sidecars[number], self._paths[number], (-1, -1)
         with contextlib.ExitStack() as stack:
             folder = self.out if object_store.is_local(self.out) else epath.Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="srum-records-")))
             writer = ShardWriter(path, folder)
             try:
-                for placed in itertools.islice(records, before["num_records"]):
+                for placed in itertools.islice(records, of_source["num_records"]):
                     place = (placed.record.index, placed.record.candidate)
                     try:
                         if place <= last:
@@ -146,14 +167,22 @@ class Target:
                     except (SchemaError, ImageError) as error:
                         raise placed.error(error) from error
                     last = place
-                # Until the new sidecar is there, an old one must not vouch for new bytes.
-                object_store.remove(sidecar_path(path))
-                sidecar = writer.commit(before.get("num_rejects", {}))
+                if writer.num_records != of_source["num_records"]:
+                    raise DataError(os.fspath(path), None, f"expected {of_source['num_records']} records, found "
+                                                           f"{writer.num_records}")
+                listing = self._listing()
+                sidecar = self._sidecar(number, listing)
+                if sidecar is not None:  # somebody did the same work, by mistake or because we were given up
+                    writer.discard()
+                else:
+                    if sidecar_path(path).name in listing:
+                        # Until the new sidecar is there, an old one must not vouch for new bytes.
+                        object_store.remove(sidecar_path(path))
+                    sidecar = writer.commit(of_source.get("num_rejects", {}))
             except BaseException:
                 writer.discard()
                 raise
-        if sidecar["num_records"] == before["num_records"]:
-            self._finished[number] = sidecar
+        self._finished[number] = sidecar
 
     def finish(self) -> Manifest:
         """Writes the manifest once no shard is missing. Several processes may do so at the same time.
@@ -161,12 +190,11 @@ class Target:
         Raises:
           WriteError, OSError: it cannot be written.
         """
-        before = self.source.manifest
         self.manifest = finish_records(
-            self.out, before.name, [self._finished[number] for number in range(len(self._paths))],
-            provenance={**(before.provenance or {}), "latents": self._settings},
-            settings={"records_settings_sha256": before.settings_sha256, "latents": self._settings},
-            num_prompts=before.counts.get("prompts"))
+            self.out, self._source.name, [self._finished[number] for number in range(len(self._paths))],
+            provenance={**(self._source.provenance or {}), "latents": self._settings},
+            settings={"records_settings_sha256": self._source.settings_sha256, "latents": self._settings},
+            num_prompts=self._source.counts.get("prompts"))
         self._tidy_up()
         return self.manifest
 
@@ -174,7 +202,7 @@ class Target:
         """Removes what killed processes left, now that nobody can need it."""
         with contextlib.suppress(OSError):
             object_store.remove(self.out / SETTINGS_FILE)
-            names = (SETTINGS_FILE, *(path.stem for path in self._paths))
+            starts = tuple(f".{name}" for name in (*_BESIDE_SHARDS, *(path.stem for path in self._paths)))
             for path in self.out.iterdir() if object_store.is_local(self.out) else ():
-                if atomic_file.PARTIAL_MARK in path.name and path.name.startswith(tuple(f".{name}" for name in names)):
+                if path.name.startswith(starts) and atomic_file.PARTIAL_MARK in path.name:
                     path.unlink(missing_ok=True)

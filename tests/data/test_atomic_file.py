@@ -1,0 +1,23 @@
+"""Files that are either complete or absent."""
+
+import os
+
+import pytest
+
+from srum_jax.data.atomic_file import create_bytes
+from srum_jax.data.errors import WriteError
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_is_there_is_not_created_again(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    path = tmp_path / "file"
+    assert create_bytes(path, b"first") and not create_bytes(path, b"second")
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_created_is_named(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(WriteError, match="file/inside"):
+        create_bytes(tmp_path / "file" / "inside", b"x")
