@@ -28,6 +28,7 @@ from srum_jax.weights.tokenizer import load_tokenizer
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.records import write_records as write_shapes
 from tests.data.made_up import image_bytes, made_up_record
+from tests.weights import tiny_checkpoint
 from tools.make_rewards.verify_records import verify_records
 from tools.precompute_latents import __main__ as command
 from tools.precompute_latents.encoder import PosteriorEncoder
@@ -119,6 +120,20 @@ def test_training_samples_the_same_latents_as_from_images(folder, tmp_path, size
     real = images.latent.sample >= 0
     for one, other in zip(sampled(images), sampled(stored), strict=True):
         np.testing.assert_allclose(other[real], one[real], rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_an_autoencoder_of_the_released_sizes(folder, tmp_path, monkeypatch):
+    sizes = {"ch": 128, "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "z_channels": 16}
+    monkeypatch.setattr(tiny_checkpoint, "VAE", tiny_checkpoint.VAE | sizes)
+    content = {name: values / np.sqrt(max(1, values[:1].size)).astype(values.dtype)  # of a size that stays finite
+               for name, values in tiny_checkpoint.tensors().items()}
+    checkpoint = tiny_checkpoint.write(tmp_path / "checkpoint", content)
+    options = ("--checkpoint", str(checkpoint), "--set", "data.stride=16")
+    assert precompute(folder / "records", tmp_path / "out", *options) == 0
+    for record in in_order(tmp_path / "out"):
+        found = record.posterior.array.astype(np.float32)
+        assert found.shape == (6, 6, 32) and np.isfinite(found).all() and found.std() > 0.01
 
 
 def test_records_that_are_there_are_not_overwritten(folder, tmp_path, capsys):
