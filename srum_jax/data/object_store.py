@@ -100,8 +100,13 @@ def sizes(directory: epath.PathLike) -> dict[str, int]:
       OSError: the request failed.
     """
     if is_local(directory):
+        found = {}
         with os.scandir(directory) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # renamed or removed since it was listed
+                    if entry.is_file():
+                        found[entry.name] = entry.stat().st_size
+        return found
     forget_listing(directory)
     with os_errors(directory):
         entries = _filesystem(directory).ls(os.fspath(directory), detail=True)

@@ -65,8 +65,7 @@ signal.signal(signal.SIGTERM, tidy)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 pathlib.Path({os.fspath(tmp_path)!r}, "ready").touch()
 time.sleep(600)"""
-    outer = f"""from experiments._tiny_study import side_by_side
-from experiments._tiny_study.side_by_side import run_side_by_side
+    outer = f"""from experiments._tiny_study.side_by_side import run_side_by_side
 run_side_by_side([{python(tidy)!r}])"""
     process = subprocess.Popen(python(outer), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

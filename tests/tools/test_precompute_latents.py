@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from srum_jax.data.errors import DataError
+from srum_jax.data import object_store
+from srum_jax.data.errors import DataError, WriteError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.records_source import RecordsSource, read_sidecars
@@ -31,6 +32,7 @@ from tests.data.made_up import image_bytes, made_up_record
 from tests.weights import tiny_checkpoint
 from tools.make_rewards.verify_records import verify_records
 from tools.precompute_latents import __main__ as command
+from tools.precompute_latents import target as target_module
 from tools.precompute_latents.encoder import PosteriorEncoder
 from tools.precompute_latents.placed import Placed
 from tools.precompute_latents.target import Target
@@ -146,7 +148,8 @@ def test_records_that_are_there_are_not_overwritten(folder, tmp_path, capsys):
 def test_the_same_command_after_the_end_says_so(folder, tmp_path, capsys):
     shutil.copytree(folder / "latents", tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    for left in ("latents.json", ".latents.json.partial-1", ".shapes-00001-of-00003.json.partial-2"):
+    for left in ("latents.json", ".latents.json.partial-1", ".shapes-00001-of-00003.json.partial-2",
+                 ".manifest.json.partial-3"):
         (tmp_path / "out" / left).write_text("left by a process that was killed at the end")
     assert precompute(folder / "records", tmp_path / "out") == 0
     assert "all is there already" in capsys.readouterr().out
@@ -279,6 +282,34 @@ def test_who_begins_while_another_finishes_finds_that_all_is_there(folder, begun
 
     monkeypatch.setattr(Target, "_made_before", overtaken)
     assert target_of(folder, out).manifest.num_records == 11
+
+
+def test_of_two_that_finish_together_the_slower_one_finds_that_all_is_there(folder, begun, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(folder / "latents", out)
+    (out / "manifest.json").rename(tmp_path / "manifest.json")
+    shutil.copy(begun / "latents.json", out)
+    target = target_of(folder, out)
+    assert target.missing(range(3)) == []
+
+    def overtaken(*arguments, **options):
+        (tmp_path / "manifest.json").rename(out / "manifest.json")
+        raise WriteError("a temporary file", 1, FileNotFoundError("removed by the other"))
+
+    monkeypatch.setattr(target_module, "finish_records", overtaken)
+    assert target.finish().num_records == 11
+    (out / "manifest.json").rename(tmp_path / "manifest.json")
+    monkeypatch.setattr(target_module, "finish_records", lambda *_, **__: (_ for _ in ()).throw(
+        WriteError("a file", 1, OSError("no space"))))
+    with pytest.raises(WriteError, match="no space"):
+        target.finish()
+
+
+def test_a_bucket_that_may_not_be_written_is_a_bad_argument(folder, begun, faulty, monkeypatch):
+    refuse = object_store.AccessError("gs://faulty/out: refused")
+    monkeypatch.setattr(object_store, "create_bytes", lambda *_: (_ for _ in ()).throw(refuse))
+    with pytest.raises(object_store.AccessError):
+        target_of(folder, "gs://faulty/out")
 
 
 def test_a_shard_that_another_process_has_finished_meanwhile_stays_its(folder, begun, tmp_path):

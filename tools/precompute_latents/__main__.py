@@ -95,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 "records_sha256": source.fingerprint, "package_version": srum_jax.__version__}
     try:
         target = Target(source.manifest, sidecars, arguments.out, settings)
-    except (DataError, AccessError, FileExistsError, NotADirectoryError) as error:
+    except (DataError, AccessError, PermissionError, FileExistsError, NotADirectoryError) as error:
         raise ArgumentError(f"--out: {error}") from error
     if target.manifest is not None:
         print(f"{arguments.out}: all is there already, made with the same settings")

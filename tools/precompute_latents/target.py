@@ -17,7 +17,7 @@ from typing import Any
 from etils import epath
 
 from srum_jax.data import atomic_file, object_store
-from srum_jax.data.errors import DataError, ImageError, SchemaError
+from srum_jax.data.errors import AccessError, DataError, ImageError, SchemaError, WriteError
 from srum_jax.data.example_proto import encode_record
 from srum_jax.data.manifest import (
     MANIFEST,
@@ -98,7 +98,10 @@ class Target:
             if there:
                 raise DataError(os.fspath(self.out), None, f"holds {len(there)} shards ({there[0]}, ...) and no "
                                                            f"{SETTINGS_FILE}; choose another folder")
-            atomic_file.create_bytes(path, atomic_file.readable_json(self._settings).encode())
+            try:
+                atomic_file.create_bytes(path, atomic_file.readable_json(self._settings).encode())
+            except WriteError as error:
+                raise error.__cause__ if isinstance(error.__cause__, AccessError) else error from None
         try:
             noted = json.loads(object_store.read_bytes(path))
         except ValueError as error:
@@ -190,11 +193,16 @@ class Target:
         Raises:
           WriteError, OSError: it cannot be written.
         """
-        self.manifest = finish_records(
-            self.out, self._source.name, [self._finished[number] for number in range(len(self._paths))],
-            provenance={**(self._source.provenance or {}), "latents": self._settings},
-            settings={"records_settings_sha256": self._source.settings_sha256, "latents": self._settings},
-            num_prompts=self._source.counts.get("prompts"))
+        try:
+            self.manifest = finish_records(
+                self.out, self._source.name, [self._finished[number] for number in range(len(self._paths))],
+                provenance={**(self._source.provenance or {}), "latents": self._settings},
+                settings={"records_settings_sha256": self._source.settings_sha256, "latents": self._settings},
+                num_prompts=self._source.counts.get("prompts"))
+        except WriteError:
+            self.manifest = self._made_before()  # who was faster has tidied up our temporary files
+            if self.manifest is None:
+                raise
         self._tidy_up()
         return self.manifest
 
