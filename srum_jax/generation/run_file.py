@@ -9,6 +9,7 @@ from typing import Any
 from etils import epath
 
 import srum_jax
+from srum_jax.data import object_store
 from srum_jax.generation.output_folder import OutputFolder
 from srum_jax.generation.prompts import Prompt, to_jsonl
 from srum_jax.generation.run_settings import STAGE_VERSION, GenerationSettings
@@ -56,7 +57,7 @@ def compare_run(run: Run, folder: OutputFolder) -> bool:
     """
     if not folder.run_json.exists():
         return False
-    _compare(folder.run_json, run.to_json())
+    compare_noted(folder.run_json, run.to_json())
     return True
 
 
@@ -68,12 +69,17 @@ def compare_settings(path: epath.Path, settings: Mapping[str, Any], folder: Outp
     """
     if not path.exists():
         folder.create_json(path, settings)
-    _compare(path, settings)
+    compare_noted(path, settings)
 
 
-def _compare(path: epath.Path, settings: Mapping[str, Any]) -> None:
+def compare_noted(path: epath.Path, settings: Mapping[str, Any]) -> None:
+    """Compares settings with those that were noted in a file.
+
+    Raises:
+      RunChangedError: they are others, or the file is damaged; lists the differences.
+    """
     try:
-        before = json.loads(path.read_bytes())
+        before = json.loads(object_store.read_bytes(path))
     except ValueError as error:
         raise RunChangedError(f"{path}: not valid JSON ({error}); use another --out.") from error
     raise_differences(path, before, settings, "Use another --out, or the same settings.")

@@ -31,14 +31,13 @@ from srum_jax.data.records_source import read_manifest
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.tfrecord import INDEX_SUFFIX
 from srum_jax.data.writer import check_image
-from srum_jax.generation.run_file import RunChangedError, raise_differences
+from srum_jax.generation.run_file import compare_noted, raise_differences
 from tools.precompute_latents.placed import Placed
 
 SETTINGS_FILE = "latents.json"
 _SAME = ("file", "num_records", "first_id", "last_id")  # in the sidecars of a shard and of the one it was made from
 _BESIDE_SHARDS = (SETTINGS_FILE, MANIFEST, SHARDS_FILE, "features.json", "dataset_info.json")
 _READING = 32  # sidecars of a bucket at the same time
-_ADVICE = "Use another --out, or the same settings."
 
 
 class Target:
@@ -85,7 +84,7 @@ class Target:
         noted = (manifest.provenance or {}).get("latents")
         if not isinstance(noted, dict):
             return None  # somebody else's
-        raise_differences(self.out / MANIFEST, noted, self._settings, _ADVICE)
+        raise_differences(self.out / MANIFEST, noted, self._settings, "Use another --out, or the same settings.")
         return manifest
 
     def _begin(self) -> None:
@@ -102,11 +101,7 @@ class Target:
                 atomic_file.create_bytes(path, atomic_file.readable_json(self._settings).encode())
             except WriteError as error:
                 raise error.__cause__ if isinstance(error.__cause__, AccessError) else error from None
-        try:
-            noted = json.loads(object_store.read_bytes(path))
-        except ValueError as error:
-            raise RunChangedError(f"{path}: not valid JSON ({error}); use another --out.") from error
-        raise_differences(path, noted, self._settings, _ADVICE)
+        compare_noted(path, self._settings)
 
     def _listing(self) -> dict[str, int]:
         try:
@@ -154,38 +149,36 @@ class Target:
           DataError: a record may not be stored, or the records end too early.
           WriteError, OSError: a file cannot be written or removed.
         """
-        of_source, path, last = self._source_sidecars[number], self._paths[number], (-1, -1)
-        with contextlib.ExitStack() as stack:
-            folder = self.out if object_store.is_local(self.out) else epath.Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="srum-records-")))
+        of_source, path = self._source_sidecars[number], self._paths[number]
+        with self._folder_of_temporary_files() as folder:
             writer = ShardWriter(path, folder)
             try:
-                for placed in itertools.islice(records, of_source["num_records"]):
-                    place = (placed.record.index, placed.record.candidate)
-                    try:
-                        if place <= last:
-                            raise SchemaError("record/index", f"(index, candidate) above {last}", str(place))
-                        check_image(placed.record)
-                        writer.write(placed.record, encode_record(placed.record))
-                    except (SchemaError, ImageError) as error:
-                        raise placed.error(error) from error
-                    last = place
+                _copy(itertools.islice(records, of_source["num_records"]), writer)
                 if writer.num_records != of_source["num_records"]:
                     raise DataError(os.fspath(path), None, f"expected {of_source['num_records']} records, found "
                                                            f"{writer.num_records}")
-                listing = self._listing()
-                sidecar = self._sidecar(number, listing)
-                if sidecar is not None:  # somebody did the same work, by mistake or because we were given up
-                    writer.discard()
-                else:
-                    if sidecar_path(path).name in listing:
-                        # Until the new sidecar is there, an old one must not vouch for new bytes.
-                        object_store.remove(sidecar_path(path))
-                    sidecar = writer.commit(of_source.get("num_rejects", {}))
-            except BaseException:
+                self._finished[number] = self._publish(number, writer)
+            finally:
                 writer.discard()
-                raise
-        self._finished[number] = sidecar
+
+    @contextlib.contextmanager
+    def _folder_of_temporary_files(self) -> Iterator[epath.Path]:
+        if object_store.is_local(self.out):
+            yield self.out
+        else:
+            with tempfile.TemporaryDirectory(prefix="srum-records-") as spool:
+                yield epath.Path(spool)
+
+    def _publish(self, number: int, writer: ShardWriter) -> dict[str, Any]:
+        """Gives a shard its name, unless it is there: somebody may have done the same work, by mistake."""
+        listing = self._listing()
+        found = self._sidecar(number, listing)
+        if found is not None:
+            return found
+        sidecar = sidecar_path(self._paths[number])
+        if sidecar.name in listing:
+            object_store.remove(sidecar)  # until the new one is there, it must not vouch for new bytes
+        return writer.commit(self._source_sidecars[number].get("num_rejects", {}))
 
     def finish(self) -> Manifest:
         """Writes the manifest once no shard is missing. Several processes may do so at the same time.
@@ -214,3 +207,17 @@ class Target:
             for path in self.out.iterdir() if object_store.is_local(self.out) else ():
                 if path.name.startswith(starts) and atomic_file.PARTIAL_MARK in path.name:
                     path.unlink(missing_ok=True)
+
+
+def _copy(records: Iterator[Placed], writer: ShardWriter) -> None:
+    last = (-1, -1)
+    for placed in records:
+        place = (placed.record.index, placed.record.candidate)
+        try:
+            if place <= last:
+                raise SchemaError("record/index", f"(index, candidate) above {last}", str(place))
+            check_image(placed.record)
+            writer.write(placed.record, encode_record(placed.record))
+        except (SchemaError, ImageError) as error:
+            raise placed.error(error) from error
+        last = place
