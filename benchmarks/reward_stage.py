@@ -24,7 +24,7 @@ import jax
 from etils import epath
 
 from benchmarks.doc_section import command_line, replace_section
-from srum_jax.data.atomic_file import write_json
+from srum_jax.storage.atomic_file import write_json
 from tools.make_rewards.__main__ import main as make_rewards
 from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.stage_recipe import STAGES, StageRecipe, add_input_arguments, read_stage_recipe, with_inputs

@@ -20,9 +20,9 @@ from etils import epath
 from flax import nnx
 
 from experiments._argument_types import count
-from srum_jax.data.atomic_file import write_json
 from srum_jax.inference.pipeline import Pipeline
 from srum_jax.models.bagel.model import Bagel
+from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.base import RECIPE
 from srum_jax.worlds.shapes.base_files import trained_base_config

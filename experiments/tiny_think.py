@@ -34,7 +34,7 @@ from experiments._tiny_think.exam import (
     pictures_table,
     plans_table,
 )
-from srum_jax.data.atomic_file import write_json, write_text
+from srum_jax.storage.atomic_file import write_json, write_text
 from srum_jax.weights.load import load_bagel
 from srum_jax.worlds.shapes.base import BaseError, trained_base
 from srum_jax.worlds.shapes.plans import THINK_TEMPLATES

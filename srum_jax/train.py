@@ -13,20 +13,20 @@ import jax
 from etils import epath
 from jax.experimental import multihost_utils
 
-from srum_jax.data import object_store
-from srum_jax.data.atomic_file import write_text
 from srum_jax.data.errors import AccessError, DataError
 from srum_jax.distributed import DistributedError, MeetingError, join
 from srum_jax.experiment import Experiment, ExperimentError, Recipe, experiment_names, load_recipe
 from srum_jax.mesh import MeshError
 from srum_jax.models.bagel.config import ConfigError
 from srum_jax.models.layers.logical_axes import ShardingError
+from srum_jax.observability.step_log import TrainingError
 from srum_jax.overrides import OverrideError, apply_overrides, to_json
 from srum_jax.process_watch import ProcessWatch
+from srum_jax.storage import object_store
+from srum_jax.storage.atomic_file import write_text
 from srum_jax.training.checkpoint import CheckpointError, DirectoryError
 from srum_jax.training.loop import Ending, Outcome, SettingsError, train
 from srum_jax.training.state import ModelError
-from srum_jax.training.step_log import TrainingError
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.tokenizer import TokenizerError
 

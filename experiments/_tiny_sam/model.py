@@ -11,8 +11,8 @@ import torch
 from etils import epath
 from transformers import SamConfig, SamModel
 
-from srum_jax.data.atomic_directory import atomic_directory
-from srum_jax.data.atomic_file import file_sha256
+from srum_jax.storage.atomic_directory import atomic_directory
+from srum_jax.storage.atomic_file import file_sha256
 from srum_jax.worlds.shapes.base import RECIPE
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 

@@ -9,7 +9,7 @@ from etils import epath
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from srum_jax.data.atomic_file import write_bytes
+from srum_jax.storage.atomic_file import write_bytes
 
 _OPTIMIZER = "optimizer"
 _LENGTH_BYTES = 8  # of a safetensors file: the length of its header

@@ -11,7 +11,7 @@ from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, s
 from experiments._tiny_study.picture_grid import read_strip, write_strip
 from experiments._tiny_study.steps import Study
 from experiments._tiny_study.understanding import understanding
-from srum_jax.data.atomic_file import write_json
+from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 from srum_jax.worlds.shapes.scene import Prompt

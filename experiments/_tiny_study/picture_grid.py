@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
-from srum_jax.data.atomic_file import atomic_write
+from srum_jax.storage.atomic_file import atomic_write
 from srum_jax.worlds.shapes.oracle import judge_image
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.scene import Prompt

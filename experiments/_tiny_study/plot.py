@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiments._tiny_study.marks import Marks
 from experiments._tiny_study.statistics import mean_interval
 from experiments._tiny_study.table import BASE, stacked
-from srum_jax.data.atomic_file import atomic_write
+from srum_jax.storage.atomic_file import atomic_write
 
 _ROW = 0.32  # inches
 

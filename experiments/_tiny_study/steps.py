@@ -13,8 +13,8 @@ from experiments._tiny_recipe import tiny_recipe
 from experiments._tiny_rewards import SEED, planned_first
 from experiments._tiny_study.errors import SettingsError, StudyError
 from srum_jax import train
-from srum_jax.data.atomic_file import write_json
 from srum_jax.overrides import to_json
+from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts, write_prompt_files
 from tools.convert_weights.__main__ import main as convert_weights
 from tools.make_rewards.__main__ import main as make_rewards

@@ -17,7 +17,7 @@ from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.side_by_side import available_cores, run_side_by_side
 from experiments._tiny_study.steps import Study
 from experiments._tiny_study.tasks import Examination, Training, to_json
-from srum_jax.data.atomic_file import write_text
+from srum_jax.storage.atomic_file import write_text
 
 _MOST_JOBS = 8  # each holds a copy of the models and of their programs
 _BYTES_PER_JOB = 2 << 30

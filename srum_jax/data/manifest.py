@@ -15,9 +15,10 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.data import atomic_file, object_store, tfds_metadata
+from srum_jax.data import tfds_metadata
 from srum_jax.data.errors import DataError
 from srum_jax.data.schema import SCHEMA_VERSION, canonical_json
+from srum_jax.storage import atomic_file, object_store
 
 MANIFEST = "manifest.json"
 SHARDS_FILE = "shards.jsonl"

@@ -15,8 +15,8 @@ import google_crc32c
 import numpy as np
 from etils import epath
 
-from srum_jax.data import object_store
 from srum_jax.data.errors import DataError
+from srum_jax.storage import object_store
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4

@@ -12,13 +12,13 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.data import object_store
 from srum_jax.data.errors import SchemaError
 from srum_jax.data.example_proto import encode_record
 from srum_jax.data.image_transform import read_header
 from srum_jax.data.manifest import Manifest, finish_records, refuse_other_records, shard_name
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.shard_writer import ShardWriter
+from srum_jax.storage import object_store
 
 MAX_OPEN_FILES = 128
 TARGET_SHARD_BYTES = 512 << 20

@@ -22,9 +22,9 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.data.atomic_file import is_local, sync
 from srum_jax.generation.set_aside import withdraw
 from srum_jax.generation.work_units import Unit
+from srum_jax.storage.atomic_file import is_local, sync
 
 
 class OutputError(OSError):

@@ -9,10 +9,10 @@ from typing import Any
 from etils import epath
 
 import srum_jax
-from srum_jax.data import object_store
 from srum_jax.generation.output_folder import OutputFolder
 from srum_jax.generation.prompts import Prompt, to_jsonl
 from srum_jax.generation.run_settings import STAGE_VERSION, GenerationSettings
+from srum_jax.storage import object_store
 
 
 class RunChangedError(ValueError):

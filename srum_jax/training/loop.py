@@ -25,19 +25,19 @@ from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.sharding import ROWS, RULES, TOKENS, batch_shardings
 from srum_jax.models.layers.logical_axes import check_layout, shapes_by_name
+from srum_jax.observability.device_memory import memory_of_step
+from srum_jax.observability.goodput import COMPILE, RESTORE, Goodput
+from srum_jax.observability.metrics import MetricsWindow
+from srum_jax.observability.profiling import Profiler
+from srum_jax.observability.report import Report
+from srum_jax.observability.step_log import StepLog
 from srum_jax.overrides import to_json
 from srum_jax.training.abstract_run import abstract_batch
 from srum_jax.training.checkpoint import Checkpoints
-from srum_jax.training.device_memory import memory_of_step
 from srum_jax.training.flops import count_pack, step_flops
-from srum_jax.training.goodput import COMPILE, RESTORE, Goodput
-from srum_jax.training.metrics import MetricsWindow
 from srum_jax.training.optimizer import make_optimizer
-from srum_jax.training.profiling import Profiler
-from srum_jax.training.report import Report
 from srum_jax.training.state import LoadedModel, abstract_train_state, load_model, new_train_state
 from srum_jax.training.step import compile_step, make_step
-from srum_jax.training.step_log import StepLog
 from srum_jax.weights.autoencoder import encoder_sha256
 from srum_jax.weights.tokenizer import load_tokenizer
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from etils import epath
 
-from srum_jax.data import object_store
-from srum_jax.data.atomic_directory import atomic_directory, is_complete
-from srum_jax.data.atomic_file import atomic_write, file_sha256, write_bytes, write_json
 from srum_jax.data.errors import DataError, SchemaError, WriteError
 from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.sidecars import restore_sidecars
 from srum_jax.data.tfrecord import FRAME_BYTES
 from srum_jax.data.writer import RecordWriter
+from srum_jax.storage import object_store
+from srum_jax.storage.atomic_directory import atomic_directory, is_complete
+from srum_jax.storage.atomic_file import atomic_write, file_sha256, write_bytes, write_json
 from srum_jax.weights.tokenizer import load_tokenizer
 from srum_jax.worlds.shapes import base
 from tests.data.made_up import MODEL, LetterTokenizer, data_config, made_up_record, write_made_up

@@ -5,11 +5,11 @@ import types
 
 import pytest
 
-from srum_jax.data import object_store
-from srum_jax.data.atomic_file import create_bytes, file_sha256
 from srum_jax.data.errors import AccessError, DataError, WriteError
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.tfrecord import TFRecordFile, scan_offsets
+from srum_jax.storage import object_store
+from srum_jax.storage.atomic_file import create_bytes, file_sha256
 from tests.data.made_up import write_made_up
 from tests.faulty_bucket import ROOT
 

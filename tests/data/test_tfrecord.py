@@ -79,7 +79,7 @@ def test_scanning_gives_the_offsets_of_the_index(tmp_path):
 
 def test_a_file_that_is_not_local_is_read_by_ranges(tmp_path, monkeypatch):
     path = write_file(tmp_path / "a.tfrecord", [b"one", b"two"])
-    monkeypatch.setattr("srum_jax.data.object_store.is_local", lambda path: False)
+    monkeypatch.setattr("srum_jax.storage.object_store.is_local", lambda path: False)
     assert TFRecordFile(path)[1] == b"two"
 
 

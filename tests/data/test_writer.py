@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srum_jax.data.atomic_file import atomic_write
 from srum_jax.data.errors import DataError, ImageError, SchemaError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.image_transform import decode_image, to_rgb
@@ -16,6 +15,7 @@ from srum_jax.data.manifest import shard_name
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.tfrecord import TFRecordFile
 from srum_jax.data.writer import RecordWriter, num_shards_for, write_records
+from srum_jax.storage.atomic_file import atomic_write
 from tests.data.made_up import image_bytes, made_up_record, write_made_up
 
 

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from srum_jax.training.goodput import GOODPUT_FILE, Start, account
+from srum_jax.observability.goodput import GOODPUT_FILE, Start, account
 from tests.e2e.command import finish, lines, parameters, run, signal_when, start, steps
 
 # Saving falls between log lines, so that a resumed run has to finish a line that another one began.

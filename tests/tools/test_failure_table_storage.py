@@ -16,9 +16,10 @@ import time
 
 import pytest
 
-from srum_jax.data import atomic_file, example_proto
+from srum_jax.data import example_proto
 from srum_jax.data.tfrecord import scan_offsets
 from srum_jax.generation import output_folder
+from srum_jax.storage import atomic_file
 from tests.generation.fakes import contents
 from tests.tools.stage_fakes import export, generated, judge, lines, rejects, scores_for, segment, set_aside, summary
 from tests.tools.test_reward_stages import PROMPTS, all_stages, exported, whole  # noqa: F401 - a fixture

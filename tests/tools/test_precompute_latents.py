@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from srum_jax.data import object_store
 from srum_jax.data.errors import DataError, WriteError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.pipeline import make_iterator
@@ -23,6 +22,7 @@ from srum_jax.experiment import load_recipe
 from srum_jax.generation.run_file import RunChangedError
 from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.storage import object_store
 from srum_jax.training.loss import draw_noise, latents
 from srum_jax.weights.autoencoder import encoder_sha256, load_autoencoder
 from srum_jax.weights.tokenizer import load_tokenizer
@@ -336,7 +336,7 @@ def test_an_old_sidecar_does_not_vouch_for_a_shard_that_is_written_again(folder,
     (index,) = out.glob("*.index")
     index.unlink()
     with monkeypatch.context() as patch:  # killed between the new data and the new index and sidecar
-        patch.setattr("srum_jax.data.atomic_file.write_bytes", lambda *_: raise_killed())
+        patch.setattr("srum_jax.storage.atomic_file.write_bytes", lambda *_: raise_killed())
         with pytest.raises(Killed):
             precompute(folder / "records", out, "--process-index", "1", "--num-processes", "2")
     assert not index.with_suffix("").with_suffix(".json").exists()

@@ -16,11 +16,11 @@ from etils import epath
 from tqdm import tqdm
 
 import srum_jax
-from srum_jax.data.atomic_file import file_sha256, is_local, write_json
 from srum_jax.data.errors import ImageError, ImageModeError, SchemaError
 from srum_jax.data.image_transform import decode_image
 from srum_jax.data.schema import IMAGE_FORMATS, GlobalStatus, RewardRecord, validate
 from srum_jax.data.writer import RecordWriter, num_shards_for, record_of_image
+from srum_jax.storage.atomic_file import file_sha256, is_local, write_json
 from tools.make_rewards.errors import ArgumentError, Reject, Rejects
 from tools.make_rewards.official_format import JudgedImage, convert_global, convert_regions, parse_entry
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.data.atomic_file import file_sha256
 from srum_jax.data.errors import DataError, ImageError, SchemaError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.manifest import SHARDS_FILE, Manifest, sidecar_path
@@ -16,6 +15,7 @@ from srum_jax.data.records_source import find_records, read_manifest, read_sidec
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.tfrecord import INDEX_SUFFIX, TFRecordFile, scan_offsets
 from srum_jax.data.writer import check_image
+from srum_jax.storage.atomic_file import file_sha256
 
 
 def verify_records(

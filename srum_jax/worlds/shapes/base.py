@@ -16,10 +16,10 @@ import numpy as np
 from etils import epath
 from safetensors.numpy import save
 
-from srum_jax.data.atomic_directory import atomic_directory
-from srum_jax.data.atomic_file import file_sha256
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.sincos_table import sincos_table
+from srum_jax.storage.atomic_directory import atomic_directory
+from srum_jax.storage.atomic_file import file_sha256
 from srum_jax.worlds.shapes.model_files import LLM, MODEL, VIT
 from srum_jax.worlds.shapes.patch_encoder import CONFIG as AUTOENCODER
 from srum_jax.worlds.shapes.patch_encoder import autoencoder_tensors

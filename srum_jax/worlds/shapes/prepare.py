@@ -7,9 +7,9 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.data.atomic_directory import is_complete
 from srum_jax.data.errors import DataError
 from srum_jax.data.manifest import MANIFEST
+from srum_jax.storage.atomic_directory import is_complete
 from srum_jax.worlds.shapes.base import write_base
 from srum_jax.worlds.shapes.records import world_settings, write_records
 

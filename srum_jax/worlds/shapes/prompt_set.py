@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from srum_jax.data.atomic_file import write_text
+from srum_jax.storage.atomic_file import write_text
 from srum_jax.worlds.shapes.prompts import prompt_text, sample_prompt
 from srum_jax.worlds.shapes.scene import CATEGORIES, Prompt
 

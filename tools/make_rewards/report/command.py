@@ -11,9 +11,9 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.data.atomic_file import atomic_write
 from srum_jax.data.errors import DataError
 from srum_jax.rewards.reward_map import RewardMapError
+from srum_jax.storage.atomic_file import atomic_write
 from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.report.agreement import OtherRun, Replies, identity
 from tools.make_rewards.report.collect import EXPORT, JUDGE, SEGMENT, Candidate, CommittedRun, Place

@@ -9,11 +9,11 @@ from etils import epath
 from flax import nnx
 from safetensors.numpy import save
 
-from srum_jax.data.atomic_directory import atomic_directory
-from srum_jax.data.atomic_file import file_sha256
 from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.weights import TABLE
 from srum_jax.models.layers.logical_axes import dotted
+from srum_jax.storage.atomic_directory import atomic_directory
+from srum_jax.storage.atomic_file import file_sha256
 from srum_jax.weights.huggingface import AUTOENCODER_FILE, INDEX, MODEL_FILES
 from srum_jax.weights.table import SourceTensor, make_plan, published_tensors
 from srum_jax.worlds.shapes.base import RECIPE

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from srum_jax.data.atomic_file import atomic_write, write_json
+from srum_jax.storage.atomic_file import atomic_write, write_json
 from srum_jax.worlds.shapes.pretraining.autoencoder import StageState
 
 STATE, PROGRESS = "state.safetensors", "progress.json"

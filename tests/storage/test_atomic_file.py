@@ -6,9 +6,9 @@ import types
 
 import pytest
 
-from srum_jax.data import object_store
-from srum_jax.data.atomic_file import create_bytes
 from srum_jax.data.errors import WriteError
+from srum_jax.storage import object_store
+from srum_jax.storage.atomic_file import create_bytes
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from srum_jax.training import profiling
+from srum_jax.observability import profiling
+from srum_jax.observability.profiling import REQUEST_FILE, Profiler, first_step_for_all
 from srum_jax.training.config import TrainingConfig
-from srum_jax.training.profiling import REQUEST_FILE, Profiler, first_step_for_all
 from tests.faulty_bucket import ROOT
 
 

@@ -2,7 +2,7 @@
 
 from etils import epath
 
-from srum_jax.data.object_store import is_local, put_bytes
+from srum_jax.storage.object_store import is_local, put_bytes
 
 
 def write_whole(path: epath.Path, text: str) -> None:

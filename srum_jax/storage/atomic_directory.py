@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from srum_jax.data import object_store
+from srum_jax.storage import object_store
 
 _UPLOADING = ".uploading"  # object beside a directory of a bucket that is not complete
 

@@ -1,6 +1,6 @@
 import pytest
 
-from srum_jax.data.atomic_directory import atomic_directory
+from srum_jax.storage.atomic_directory import atomic_directory
 
 
 def test_a_directory_takes_its_name_when_it_is_complete(tmp_path):

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from srum_jax.training.goodput import COMPILE, GOODPUT_FILE, RESTORE, Goodput, Start, account, summary
-from srum_jax.training.step_times import StepSplit
+from srum_jax.observability.goodput import COMPILE, GOODPUT_FILE, RESTORE, Goodput, Start, account, summary
+from srum_jax.observability.step_times import StepSplit
 from tests.faulty_bucket import ROOT
 
 

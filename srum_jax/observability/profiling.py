@@ -19,7 +19,7 @@ import jax
 from etils import epath
 from jax._src.distributed import global_state  # the client stands nowhere else
 
-from srum_jax.data.object_store import exists, forget_listing, is_local, put_file, remove
+from srum_jax.storage.object_store import exists, forget_listing, is_local, put_file, remove
 from srum_jax.training.config import TrainingConfig
 
 _LOG = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 from srum_jax.data.pipeline import DataConfig
-from srum_jax.training.starvation import StarvationWatch
-from srum_jax.training.step_times import StepSplit
+from srum_jax.observability.starvation import StarvationWatch
+from srum_jax.observability.step_times import StepSplit
 
 DATA = DataConfig(num_workers=3, num_threads=5, prefetch=7)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from srum_jax.objectives.weighted_sum import WeightedSum
-from srum_jax.training.metrics import MetricsWindow, is_finite
+from srum_jax.observability.metrics import MetricsWindow, is_finite
 from srum_jax.training.step import StepMetrics
 
 VALUES = np.random.default_rng(0).uniform(-1, 1, (6, 5)).astype(np.float32)

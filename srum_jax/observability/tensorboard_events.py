@@ -8,7 +8,7 @@ import time
 
 from etils import epath
 
-from srum_jax.data.object_store import is_local, put_file
+from srum_jax.storage.object_store import is_local, put_file
 
 
 class TensorBoardEvents:

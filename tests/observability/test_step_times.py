@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from srum_jax.training import step_times
-from srum_jax.training.step_times import StepSplit, StepTimes, split_step
+from srum_jax.observability import step_times
+from srum_jax.observability.step_times import StepSplit, StepTimes, split_step
 
 
 @pytest.mark.parametrize(

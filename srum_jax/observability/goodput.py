@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from etils import epath
 
-from srum_jax.data import object_store
-from srum_jax.training.run_files import write_whole
-from srum_jax.training.step_times import StepSplit
+from srum_jax.observability.step_times import StepSplit
+from srum_jax.storage import object_store
+from srum_jax.storage.line_file import write_whole
 
 GOODPUT_FILE = "goodput.jsonl"
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.data import object_store
-from srum_jax.training.run_files import LineFile
-from srum_jax.training.tensorboard_events import TensorBoardEvents
+from srum_jax.observability.tensorboard_events import TensorBoardEvents
+from srum_jax.storage import object_store
+from srum_jax.storage.line_file import LineFile
 
 METRICS_FILE = "metrics.jsonl"
 

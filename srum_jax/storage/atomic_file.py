@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 
 from etils import epath
 
-from srum_jax.data import object_store
 from srum_jax.data.errors import WriteError
-from srum_jax.data.object_store import is_local
+from srum_jax.storage import object_store
+from srum_jax.storage.object_store import is_local
 
 PARTIAL_MARK = ".partial-"
 

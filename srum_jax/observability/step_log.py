@@ -8,16 +8,16 @@ import jax
 
 from srum_jax.data.pipeline import HostBatch
 from srum_jax.experiment import Experiment
-from srum_jax.training.device_memory import memory_in_use
+from srum_jax.observability.device_memory import memory_in_use
+from srum_jax.observability.goodput import Goodput
+from srum_jax.observability.metrics import MetricsWindow, is_finite
+from srum_jax.observability.profiling import Profiler
+from srum_jax.observability.report import Report
+from srum_jax.observability.starvation import StarvationWatch
+from srum_jax.observability.step_times import StepSplit, StepTimes
 from srum_jax.training.flops import peak_flops
-from srum_jax.training.goodput import Goodput
-from srum_jax.training.metrics import MetricsWindow, is_finite
 from srum_jax.training.optimizer import learning_rate_schedule
-from srum_jax.training.profiling import Profiler
-from srum_jax.training.report import Report
-from srum_jax.training.starvation import StarvationWatch
 from srum_jax.training.step import StepMetrics
-from srum_jax.training.step_times import StepSplit, StepTimes
 
 _LOG = logging.getLogger(__name__)
 _TOKENS = ("tokens/text", "tokens/vit", "tokens/latent")

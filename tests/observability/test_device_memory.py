@@ -2,7 +2,7 @@ import types
 
 import jax
 
-from srum_jax.training.device_memory import memory_in_use, memory_of_step
+from srum_jax.observability.device_memory import memory_in_use, memory_of_step
 
 
 def device(**stats):
