@@ -1,0 +1,6 @@
+"""BAGEL as a family."""
+
+from srum_jax.families.family import Family
+from srum_jax.models.bagel.architecture import BAGEL
+
+FAMILY = Family(architecture=BAGEL)

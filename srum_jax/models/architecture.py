@@ -1,0 +1,88 @@
+"""How a model is stored, built and laid out: all that loading, converting and compiling ahead need to know of one."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from etils import epath
+from flax import nnx
+
+from srum_jax.models.key_table import Table
+from srum_jax.models.layers.logical_axes import Rules, dotted
+
+Use = Literal["train", "draw", "read"]  # train on pictures, draw one, answer questions about one
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightFile:
+    """Files of a published checkpoint that hold tensors.
+
+    Entries of equal `prefix` and `part` are alternatives: a directory is read by one of them.
+
+    Attributes:
+      glob: of paths relative to the checkpoint's directory; shards of one entry are read together.
+      prefix: put before the names of their tensors; "" leaves them as they are.
+      part: optional part that the files hold; None for the model itself.
+    """
+
+    glob: str
+    prefix: str = ""
+    part: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part that a model may be built without.
+
+    Attributes:
+      title: for messages.
+      sources: how the names of its published tensors begin.
+      needed_to: the uses that a model without it cannot be put to.
+    """
+
+    title: str
+    sources: tuple[str, ...]
+    needed_to: frozenset[Use]
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """One architecture. Nothing in it runs.
+
+    Attributes:
+      name: as the command line calls it.
+      files: what a published checkpoint keeps its tensors in.
+      table: published names and ours.
+      parts: optional parts by name, which is also the first word of their parameters' paths.
+      read_config: the configuration of a checkpoint's directory; raises ConfigError naming file and field.
+      abstract: (configuration, parts that are wanted) -> graph definition and state of `jax.ShapeDtypeStruct`.
+      rules: logical axis -> mesh axes.
+      trainable: presets of patterns over parameters' paths; "default" is the published recipe.
+      never_trained: patterns that win over everything.
+      linear_maps: what LoRA may name -> path in the model.
+    """
+
+    name: str
+    files: tuple[WeightFile, ...]
+    table: Table
+    parts: Mapping[str, Part]
+    read_config: Callable[[epath.PathLike], Any]
+    abstract: Callable[[Any, frozenset[str]], tuple[nnx.GraphDef, nnx.State]]
+    rules: Rules
+    trainable: Mapping[str, tuple[str, ...]]
+    never_trained: tuple[str, ...]
+    linear_maps: Mapping[str, str]
+
+    def parts_for(self, uses: Iterable[Use]) -> frozenset[str]:
+        """The optional parts that a model needs for some uses."""
+        wanted = frozenset(uses)
+        return frozenset(name for name, part in self.parts.items() if part.needed_to & wanted)
+
+    def part_of(self, source: str) -> str | None:
+        """The optional part that a published tensor belongs to."""
+        return next((name for name, part in self.parts.items() if source.startswith(part.sources)), None)
+
+    def shapes(self, config: Any, parts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Path and shape of every array of a model with the given parts."""
+        _, state = self.abstract(config, frozenset(parts))
+        return {dotted(path): variable.get_value().shape for path, variable in nnx.to_flat_state(state)}
