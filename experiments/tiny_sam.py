@@ -17,9 +17,9 @@ from etils import epath
 from experiments._argument_types import count, positive
 from experiments._tiny_sam.generator import POINTS_PER_SIDE, SAM_ARGUMENTS, TINY_WORLD
 from experiments._tiny_sam.settings import TrainingSettings
+from srum_jax.regions.sam import Sam, SamConfig, SamError
 from srum_jax.storage.atomic_file import file_sha256, write_json
 from srum_jax.worlds.shapes.base import RECIPE
-from tools.make_rewards.segmenters.sam import Sam, SamConfig, SamError
 
 CHECKPOINT = "sam"
 _EPILOG = """

@@ -36,9 +36,9 @@ from experiments._tiny_study.table import (
 from experiments._tiny_study.tasks import Examination, Training
 from experiments._tiny_study.understanding import understanding_table
 from experiments._tiny_study.work import Work, at_work, default_jobs
+from srum_jax.stages.interruption import ends_in_time
 from srum_jax.storage.atomic_file import write_text
 from srum_jax.worlds.shapes.base import BaseError, trained_base
-from tools.make_rewards.interruption import ends_in_time
 
 _ROUND_TWO, _ROUND_TWO_MODELS = "paper, 2nd round", "paper-round2"
 

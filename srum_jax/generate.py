@@ -16,14 +16,11 @@ from etils import epath
 from tqdm import tqdm
 
 from srum_jax.distributed import MeetingError
-from srum_jax.generation.ahead import is_computing
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
 from srum_jax.generation.checkpoint_fingerprint import autoencoder_fingerprint, checkpoint_fingerprint
 from srum_jax.generation.image_store import FORMATS
 from srum_jax.generation.keyword_file import KeywordFileError, with_keywords
 from srum_jax.generation.model_arguments import UNUSABLE, add_model_arguments, fail, load_pipeline
-from srum_jax.generation.output_folder import DamagedError, OutputError, OutputFolder
-from srum_jax.generation.processes import ProcessError, Processes, find_processes
 from srum_jax.generation.prompt_file import (
     DUPLICATE_PROMPT,
     PromptFileError,
@@ -35,12 +32,16 @@ from srum_jax.generation.prompt_formats import FormatError, find_format
 from srum_jax.generation.prompts import IdError, record_id
 from srum_jax.generation.resume import units_to_do
 from srum_jax.generation.row_checks import check_rows, checker_without_weights, raise_bad_rows
-from srum_jax.generation.run_file import Run, RunChangedError, begin_run, compare_run
+from srum_jax.generation.run_file import Run, begin_run, compare_run
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.runner import finish_shards, generate_units, write_rejects
 from srum_jax.generation.work_units import TooManyImagesError, Unit, WorkPlan, plan_work
 from srum_jax.inference.pipeline import NonFiniteError
 from srum_jax.inference.templates import Templates
+from srum_jax.stages.ahead import is_computing
+from srum_jax.stages.folder import DamagedError, OutputError, OutputFolder
+from srum_jax.stages.noted import RunChangedError
+from srum_jax.stages.processes import ProcessError, Processes, find_processes
 
 _EPILOG = """
 examples:

@@ -1,6 +1,6 @@
 """How masks are generated with the tiny SAM."""
 
-from tools.make_rewards.segmenters.sam import SamConfig
+from srum_jax.regions.sam import SamConfig
 
 POINTS_PER_SIDE = 12  # one point for 4 x 4 pixels
 # What suits the shipped model: at the generator's own thresholds it leaves out objects that touch others.

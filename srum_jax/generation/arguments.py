@@ -5,11 +5,11 @@ import dataclasses
 import re
 
 from srum_jax.generation.image_store import FORMATS as IMAGE_FORMATS
-from srum_jax.generation.processes import add_process_arguments
 from srum_jax.generation.prompt_formats import AUTO
 from srum_jax.generation.prompt_formats import FORMATS as PROMPT_FORMATS
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.inference.settings import EDITING, RENORM_NAMES, TEXT_TO_IMAGE, FlowSampler, TextSampler
+from srum_jax.stages.processes import add_process_arguments
 
 _FLAG = argparse.BooleanOptionalAction
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from srum_jax.generation.output_folder import DamagedError, OutputFolder
 from srum_jax.generation.records import generation_record, image_path
 from srum_jax.generation.run_settings import GenerationSettings
-from srum_jax.generation.set_aside import set_aside
 from srum_jax.generation.work_units import Job, Unit
 from srum_jax.inference.requests import GeneratedImage
+from srum_jax.stages.folder import DamagedError, OutputFolder
+from srum_jax.stages.set_aside import set_aside
 from srum_jax.storage.atomic_file import file_sha256
 
 _LOGGER = logging.getLogger(__name__)

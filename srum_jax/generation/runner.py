@@ -9,9 +9,7 @@ from typing import Any, Protocol
 
 from etils import epath
 
-from srum_jax.generation.ahead import one_ahead
 from srum_jax.generation.image_store import crop_black_border, encode_image
-from srum_jax.generation.output_folder import DamagedError, OutputFolder
 from srum_jax.generation.prompt_file import BadRow
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.records import generation_record, image_path
@@ -21,6 +19,8 @@ from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.work_units import Job, Unit, WorkPlan
 from srum_jax.inference.requests import GeneratedImage, ImageRequest
 from srum_jax.inference.settings import FlowSampler, TextSampler
+from srum_jax.stages.ahead import one_ahead
+from srum_jax.stages.folder import DamagedError, OutputFolder
 
 
 class Generator(Protocol):

@@ -6,13 +6,13 @@ import json
 import numpy as np
 from etils import epath
 
-from srum_jax.generation.output_folder import OutputFolder
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.resume import units_to_do
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.runner import finish_shards, generate_units
 from srum_jax.generation.work_units import plan_work
 from srum_jax.inference.requests import GeneratedImage, RequestError
+from srum_jax.stages.folder import OutputFolder
 
 SETTINGS = GenerationSettings(height=16, width=16, batch_size=2, num_shards=2)
 

@@ -11,15 +11,16 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from srum_jax.generation import output_folder
-from srum_jax.generation.output_folder import DamagedError, OutputError, OutputFolder
 from srum_jax.generation.prompt_file import BadRow, PromptFileError, PromptList, Row
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.row_checks import check_rows, raise_bad_rows
-from srum_jax.generation.run_file import Run, RunChangedError, begin_run, compare_run
+from srum_jax.generation.run_file import Run, begin_run, compare_run
 from srum_jax.generation.runner import finish_shards, write_rejects
 from srum_jax.generation.work_units import plan_work
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
+from srum_jax.stages import folder as output_folder
+from srum_jax.stages.folder import DamagedError, OutputError, OutputFolder
+from srum_jax.stages.noted import RunChangedError
 from tests.generation.fakes import SETTINGS, FakePipeline, contents, made_up_prompts, records, run
 
 PROMPTS = made_up_prompts(7)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srum_jax.generation.output_folder import DamagedError
 from srum_jax.inference.requests import GeneratedImage
 from srum_jax.inference.settings import TextSampler
+from srum_jax.regions.components import Components
 from srum_jax.rewards.proposals import RawProposal
+from srum_jax.stages.folder import DamagedError
 from tests.generation.fakes import SETTINGS as FAKE_SETTINGS
 from tests.generation.fakes import FakePipeline, contents, made_up_prompts, run
 from tests.generation.test_command import base, command  # noqa: F401 - fixtures
@@ -41,7 +42,6 @@ from tests.tools.test_reward_stages import (  # noqa: F401 - a fixture
     scores_for,
     whole,
 )
-from tools.make_rewards.segmenters.components import Components
 
 
 def regenerate(out, **options):

@@ -18,7 +18,7 @@ import pytest
 
 from srum_jax.data import example_proto
 from srum_jax.data.tfrecord import scan_offsets
-from srum_jax.generation import output_folder
+from srum_jax.stages import folder as output_folder
 from srum_jax.storage import atomic_file
 from tests.generation.fakes import contents
 from tests.tools.stage_fakes import export, generated, judge, lines, rejects, scores_for, segment, set_aside, summary
@@ -28,8 +28,8 @@ from tools.make_rewards.__main__ import main
 SLOW = """
 import sys, time
 from tools.make_rewards.__main__ import main
-from tools.make_rewards.judges.given_scores import GivenScores
-from tools.make_rewards.segmenters.components import Components
+from srum_jax.judges.given_scores import GivenScores
+from srum_jax.regions.components import Components
 for kind, name in ((Components, "propose"), (GivenScores, "judge")):
     def slow(self, *arguments, original=getattr(kind, name)):
         time.sleep(float(sys.argv[1]))
@@ -151,7 +151,7 @@ def test_interrupted_a_stage_ends_within_30_s_with_130_and_loses_only_the_open_c
 @pytest.mark.slow
 def test_interrupted_inside_a_computation_that_hears_no_signal_a_command_still_ends_in_time():
     """interrupted (SIGINT, SIGTERM, preemption) | finish or drop the current batch within 30 s, ..., exit 130; ..."""
-    text = ("import hashlib\nfrom tools.make_rewards.interruption import ends_in_time\n"
+    text = ("import hashlib\nfrom srum_jax.stages.interruption import ends_in_time\n"
             "with ends_in_time(1.0):\n    print('now', flush=True)\n"
             "    hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)")
     process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -181,7 +181,7 @@ def test_two_workers_on_one_shard_write_no_duplicate_records(whole, tmp_path):  
 
 def test_two_workers_on_one_shard_take_turns_with_a_temporary_name(tmp_path, monkeypatch):
     """two workers on one shard | section 17; no duplicate records"""
-    code = ("import sys, time\nfrom srum_jax.generation import output_folder as o\nplain = o._write\n"
+    code = ("import sys, time\nfrom srum_jax.stages import folder as o\nplain = o._write\n"
             "def slow(path, data):\n    plain(path, data[:3]); time.sleep(0.3); plain(path, data)\no._write = slow\n"
             "f = o.OutputFolder(sys.argv[1], 1)\nfor _ in range(3): f.write(f.root / 'a', b'0123456789')")
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE)

@@ -14,19 +14,19 @@ from srum_jax.data.example_proto import decode_record
 from srum_jax.data.manifest import shard_name
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.tfrecord import TFRecordFile
-from srum_jax.generation.output_folder import OutputFolder
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.run_file import Run, begin_run
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.inference.requests import GeneratedImage
+from srum_jax.judges.dialogue import run_dialogues
+from srum_jax.judges.own_model import ModelJudge
 from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import JudgeSettings
+from srum_jax.stages.folder import OutputFolder
 from tests.generation.fakes import contents, run
 from tools.make_rewards.__main__ import main
-from tools.make_rewards.judges.dialogue import run_dialogues
-from tools.make_rewards.judges.model import ModelJudge
 
 SETTINGS = GenerationSettings(height=40, width=48, batch_size=2, num_shards=2)
 PROMPTS = [Prompt(i, "set", str(i), text, "color") for i, text in enumerate(

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from srum_jax.regions.components import Components, ComponentsConfig
+from srum_jax.regions.sam import Sam, SamConfig, SamError, suppress
 from srum_jax.rewards.judgement.selection import select_regions
 from srum_jax.rewards.judgement.verdict import Shows
 from srum_jax.rewards.mask_rle import decode_mask
 from srum_jax.rewards.proposals import RawProposal, clean_proposals
 from srum_jax.worlds.shapes.truth_masks import mask_box
-from tools.make_rewards.segmenters.components import Components, ComponentsConfig
-from tools.make_rewards.segmenters.sam import Sam, SamConfig, SamError, suppress
 
 
 def picture() -> np.ndarray:

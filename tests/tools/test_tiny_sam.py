@@ -18,17 +18,17 @@ from experiments._tiny_sam.generator import POINTS_PER_SIDE, TINY_WORLD  # noqa:
 from experiments._tiny_sam.measure import MATCH, box_iou, held_out_drawings  # noqa: E402
 from experiments._tiny_sam.samples import sample_batch  # noqa: E402
 from experiments._tiny_sam.settings import SampleSettings  # noqa: E402
-from srum_jax.generation.output_folder import OutputFolder  # noqa: E402
 from srum_jax.generation.run_file import Run, begin_run  # noqa: E402
 from srum_jax.inference.requests import GeneratedImage  # noqa: E402
+from srum_jax.regions.sam import Sam, SamConfig  # noqa: E402
 from srum_jax.rewards.boxes import Box  # noqa: E402
 from srum_jax.rewards.mask_rle import decode_mask  # noqa: E402
+from srum_jax.stages.folder import OutputFolder  # noqa: E402
 from srum_jax.worlds.shapes.base import RECIPE, check_trained_base, trained_sam  # noqa: E402
 from srum_jax.worlds.shapes.truth_masks import mask_box, truth_masks  # noqa: E402
 from tests.generation.fakes import run  # noqa: E402
 from tests.tools.test_reward_stages import PROMPTS, SETTINGS  # noqa: E402
 from tools.make_rewards.__main__ import main  # noqa: E402
-from tools.make_rewards.segmenters.sam import Sam, SamConfig  # noqa: E402
 
 _LARGEST = 3e6  # bytes
 _SCENES = 8
@@ -125,7 +125,7 @@ def start(*arguments):
 def test_two_processes_find_the_same_regions(sam):
     program = ("import json; from experiments._tiny_sam.measure import held_out_drawings; "
                "from srum_jax.worlds.shapes.base import trained_sam; "
-               "from tools.make_rewards.segmenters.sam import Sam, SamConfig; import torch; torch.set_num_threads(1); "
+               "from srum_jax.regions.sam import Sam, SamConfig; import torch; torch.set_num_threads(1); "
                "sam = Sam(trained_sam(), SamConfig(points_per_side=12), 'cpu', keep_masks=True); "
                "print(json.dumps([[p.corners, p.area, p.predicted_iou, p.rle] for d in held_out_drawings(3) "
                "for p in sam.propose(d.image)]))")

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from srum_jax.data.errors import DataError
-from srum_jax.generation.output_folder import DamagedError
-from srum_jax.generation.run_file import RunChangedError
+from srum_jax.stages.folder import DamagedError
+from srum_jax.stages.interruption import EXIT_CODE, MESSAGE, ends_in_time
+from srum_jax.stages.noted import RunChangedError
 from tools.make_rewards import export, generate, import_generated, import_jsonl, judge, report, run, segment, verify
 from tools.make_rewards.errors import ArgumentError
-from tools.make_rewards.interruption import EXIT_CODE, MESSAGE, ends_in_time
 from tools.make_rewards.judge import NonFiniteJudgeError
 
 _COMMANDS = {

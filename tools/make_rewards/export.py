@@ -22,8 +22,8 @@ from srum_jax.data.records_source import read_manifest
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.sidecars import restore_sidecars
 from srum_jax.data.writer import RecordWriter, num_shards_for
-from srum_jax.generation.output_folder import DamagedError
-from srum_jax.generation.run_file import raise_differences
+from srum_jax.stages.folder import DamagedError
+from srum_jax.stages.noted import raise_differences
 from srum_jax.storage.atomic_file import atomic_write, write_json
 from tools.make_rewards.errors import ArgumentError, Reject, Rejects
 from tools.make_rewards.judge import SEGMENT

@@ -21,13 +21,13 @@ import srum_jax
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import ImageHeader, read_header
 from srum_jax.data.schema import IMAGE_FORMATS, is_unicode
-from srum_jax.generation.output_folder import OutputFolder
 from srum_jax.generation.prompt_file import BadRow
 from srum_jax.generation.prompts import IdError, Prompt, record_id, to_jsonl
-from srum_jax.generation.run_file import compare_settings
 from srum_jax.generation.run_settings import STAGE_VERSION, GenerationSettings
 from srum_jax.generation.runner import finish_shards, write_rejects
 from srum_jax.generation.work_units import Job, TooManyImagesError, Unit, plan_work
+from srum_jax.stages.folder import OutputFolder
+from srum_jax.stages.noted import compare_settings
 from srum_jax.storage.atomic_file import file_sha256
 from tools.make_rewards.errors import ArgumentError, Reject
 from tools.make_rewards.import_jsonl import read_listed_image

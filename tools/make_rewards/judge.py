@@ -26,16 +26,16 @@ from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
 from srum_jax.generation.model_arguments import UNUSABLE, add_model_arguments, load_pipeline
 from srum_jax.inference import Templates
 from srum_jax.inference.templates import TemplateError
+from srum_jax.judges.dialogue import run_dialogues
+from srum_jax.judges.given_scores import GivenScores
+from srum_jax.judges.own_model import ModelJudge
+from srum_jax.judges.transformers import HuggingFaceJudge
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplateError, JudgeTemplates
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode
 from srum_jax.rewards.proposals import Proposal
 from tools.make_rewards.errors import ArgumentError, Reject
-from tools.make_rewards.judges.dialogue import run_dialogues
-from tools.make_rewards.judges.given_scores import GivenScores
-from tools.make_rewards.judges.huggingface import HuggingFaceJudge
-from tools.make_rewards.judges.model import ModelJudge
 from tools.make_rewards.processes import add_process_arguments, processes_of
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
 from tools.make_rewards.repeats import add_repeat_arguments, units_to_do

@@ -12,7 +12,7 @@ from etils import epath
 
 import srum_jax
 from srum_jax.data.schema import canonical_json
-from srum_jax.generation.output_folder import DamagedError
+from srum_jax.stages.folder import DamagedError
 from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder
 
 _STAGES = ("segment", "judge")

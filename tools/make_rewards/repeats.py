@@ -1,7 +1,7 @@
 """Which units a stage has still to do: those that are not committed, that are damaged, or that it is asked to repeat.
 
 What is done again is set aside, never deleted, and so is what later stages made of it: see
-`srum_jax.generation.set_aside`.
+`srum_jax.stages.set_aside`.
 """
 
 import argparse
@@ -9,8 +9,8 @@ import re
 import sys
 from collections.abc import Collection
 
-from srum_jax.generation.output_folder import DamagedError
-from srum_jax.generation.set_aside import withdraw
+from srum_jax.stages.folder import DamagedError
+from srum_jax.stages.set_aside import withdraw
 from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.stage_folder import GENERATE, RunFolder, StageUnit
 

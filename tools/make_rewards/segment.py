@@ -15,13 +15,13 @@ from etils import epath
 from tqdm import tqdm
 
 from srum_jax.data.image_transform import read_header
+from srum_jax.regions.components import Components, ComponentsConfig
+from srum_jax.regions.sam import Sam, SamConfig, SamError
 from srum_jax.rewards.proposals import Proposal, clean_proposals
 from tools.make_rewards.errors import ArgumentError, Reject
 from tools.make_rewards.processes import add_process_arguments, processes_of
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
 from tools.make_rewards.repeats import add_repeat_arguments, units_to_do
-from tools.make_rewards.segmenters.components import Components, ComponentsConfig
-from tools.make_rewards.segmenters.sam import Sam, SamConfig, SamError
 from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, print_outcome, rejected
 
 SUMMARY = "propose regions for every image"

@@ -23,9 +23,9 @@ from etils import epath
 
 from srum_jax.data.errors import ImageError, ImageModeError
 from srum_jax.data.image_transform import decode_image, to_rgb
-from srum_jax.generation.output_folder import DamagedError, OutputFolder
 from srum_jax.generation.prompts import Prompt, read_jsonl
-from srum_jax.generation.run_file import compare_settings
+from srum_jax.stages.folder import DamagedError, OutputFolder
+from srum_jax.stages.noted import compare_settings
 from srum_jax.storage.atomic_file import file_sha256
 from tools.make_rewards.errors import ArgumentError, Reject
 from tools.make_rewards.line_fields import check_line

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import RewardRecord
-from srum_jax.generation.output_folder import DamagedError
 from srum_jax.generation.prompts import Prompt
+from srum_jax.stages.folder import DamagedError
 from srum_jax.storage.atomic_file import file_sha256
 from tools.make_rewards.stage_folder import GENERATE, RunFolder
 from tools.make_rewards.verify_records import verify_records

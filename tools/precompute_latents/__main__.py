@@ -18,10 +18,10 @@ from srum_jax.data.errors import AccessError, DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.distributed import MeetingError
 from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
-from srum_jax.generation.processes import ProcessError, add_process_arguments, find_processes
-from srum_jax.generation.run_file import RunChangedError
 from srum_jax.models.bagel.config import ConfigError
 from srum_jax.overrides import OverrideError, apply_overrides
+from srum_jax.stages.noted import RunChangedError
+from srum_jax.stages.processes import ProcessError, add_process_arguments, find_processes
 from srum_jax.weights.errors import WeightsError
 from tools.precompute_latents.encoder import PosteriorEncoder
 from tools.precompute_latents.rewrite import rewrite

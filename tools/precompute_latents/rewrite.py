@@ -16,7 +16,7 @@ from srum_jax.data.image_transform import ImageTransform
 from srum_jax.data.posterior import posterior_of_moments
 from srum_jax.data.record_reader import pixels_of
 from srum_jax.data.records_source import RecordsSource
-from srum_jax.generation.processes import Processes
+from srum_jax.stages.processes import Processes
 from tools.precompute_latents.encoder import Encoding, PosteriorEncoder
 from tools.precompute_latents.placed import Placed
 from tools.precompute_latents.target import Target

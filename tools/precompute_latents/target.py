@@ -30,7 +30,7 @@ from srum_jax.data.records_source import read_manifest
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.tfrecord import INDEX_SUFFIX
 from srum_jax.data.writer import check_image
-from srum_jax.generation.run_file import compare_noted, raise_differences
+from srum_jax.stages.noted import compare_noted, raise_differences
 from srum_jax.storage import atomic_file, object_store
 from tools.precompute_latents.placed import Placed
 

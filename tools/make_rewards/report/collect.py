@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from srum_jax.generation.output_folder import DamagedError
+from srum_jax.stages.folder import DamagedError
 from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.stage_folder import GENERATE, RunFolder, StageUnit
 

@@ -7,8 +7,8 @@ looked at. Fields that are absent, null, empty or false are left out.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from srum_jax.generation.output_folder import DamagedError
 from srum_jax.generation.prompts import Prompt
+from srum_jax.stages.folder import DamagedError
 from tools.make_rewards.report.collect import Candidate
 from tools.make_rewards.report.maps import TokenMap, encode, short
 

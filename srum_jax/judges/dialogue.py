@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from srum_jax.judges.protocol import Judge
 from srum_jax.rewards.judgement.judge_record import Judging
-from tools.make_rewards.judges import Judge
 
 
 def run_dialogues(judgings: Sequence[tuple[np.ndarray, Judging]], judge: Judge) -> list[dict[str, Any]]:

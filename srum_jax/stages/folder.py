@@ -22,8 +22,8 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.generation.set_aside import withdraw
 from srum_jax.generation.work_units import Unit
+from srum_jax.stages.set_aside import withdraw
 from srum_jax.storage.atomic_file import is_local, sync
 
 
