@@ -1,11 +1,25 @@
-"""`--set a.b=c` on nested frozen dataclasses, and their JSON form."""
+"""From frozen dataclasses to the command line: `--set a.b=c`, the list of settings in `--help`, and their JSON form.
 
+A command that has settings besides its everyday flags keeps them in dataclasses, each beside the code that reads it:
+
+    groups = together(sampler=TEXT_TO_IMAGE, plan=TextSampler)
+    add_set_argument(parser, groups)
+    chosen = apply_overrides(groups, args.set)  # chosen.sampler, chosen.plan
+"""
+
+import argparse
+import ast
 import dataclasses
 import difflib
+import enum
+import inspect
+import io
 import json
+import textwrap
+import tokenize
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -15,11 +29,27 @@ class OverrideError(ValueError):
     """A setting's name or value is not usable."""
 
 
+def together(**groups: Any) -> Any:
+    """Dataclasses of different kinds side by side, as one that `apply_overrides` and `describe` take.
+
+    Args:
+      **groups: instances; or a class for a group that is absent (None), and comes with its defaults when something in
+        it is set.
+
+    Returns:
+      A frozen dataclass with these fields.
+    """
+    fields = [(name, value | None if isinstance(value, type) else type(value)) for name, value in groups.items()]
+    values = {name: None if isinstance(value, type) else value for name, value in groups.items()}
+    return dataclasses.make_dataclass("Settings", fields, frozen=True)(**values)
+
+
 def apply_overrides(config: T, settings: Sequence[str]) -> T:
     """Replaces fields by dotted name, all of them at once: settings that only go together may come in any order.
 
     Args:
-      config: a frozen dataclass, with others inside it.
+      config: a frozen dataclass, with others inside it. What a group's fields are follows from the instance that is
+        there, so an annotation may be a Protocol.
       settings: each `name=value`. Tuples are comma-separated, or JSON lists; "none" is None where that is allowed.
         A setting inside a group that may be absent, and is, makes the group, with its defaults.
 
@@ -88,6 +118,98 @@ def field_names(config: Any, prefix: str = "") -> list[str]:
     return names
 
 
+def add_set_argument(parser: argparse.ArgumentParser, config: Any) -> None:
+    """Adds `--set`, and to `--help` the list of all that it takes; the parser's formatter has to leave lines alone."""
+    group = parser.add_argument_group("settings", describe(config))
+    group.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                       help="override one of these; repeatable")
+
+
+def describe(config: Any, width: int = 110) -> str:
+    """All that can be set, for `--help`: names, present values, and the comments beside the fields in the source.
+
+    A line says NAME=VALUE as `--set` takes it.
+
+    Args:
+      config: as for `apply_overrides`.
+      width: characters of a line.
+    """
+    return "\n".join(_described(config, "", width))
+
+
+def _described(group: Any, prefix: str, width: int) -> Iterator[str]:
+    comments, hints = _comments(type(group)), typing.get_type_hints(type(group))
+    groups = []
+    for field in dataclasses.fields(group):
+        value, inside = getattr(group, field.name), _inside(group, field.name)
+        if dataclasses.is_dataclass(inside):
+            absent = f" (absent: {prefix}{field.name}=none)" if value is None else ""
+            groups.append((field.name, inside, comments.get(field.name, ""), absent))
+            continue
+        comment = "; ".join(filter(None, (_choices(hints[field.name]), comments.get(field.name))))
+        line = f"  {prefix}{field.name}={_to_text(value)}"
+        column = 36
+        if not comment:
+            yield line
+            continue
+        if len(line) > column - 2:
+            yield line
+            line = ""
+        yield from textwrap.wrap(comment, width, initial_indent=f"{line:{column}}", subsequent_indent=" " * column)
+    for name, inside, comment, absent in groups:
+        yield f"{prefix}{name}: {comment or _title_of(type(inside))}{absent}".rstrip()
+        yield from _described(inside, f"{prefix}{name}.", width)
+
+
+def _title_of(kind: type) -> str:
+    doc = inspect.getdoc(kind) or ""
+    return "" if doc.startswith(f"{kind.__name__}(") else doc.partition("\n")[0].rstrip(".")  # a dataclass makes one up
+
+
+def _comments(kind: type) -> dict[str, str]:
+    """What stands in the source beside or above each field of a dataclass, its bases' fields included."""
+    comments: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        try:
+            source = textwrap.dedent(inspect.getsource(base))
+        except (OSError, TypeError):  # made at run time
+            continue
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        found = {token.start[0]: token for token in tokens if token.type == tokenize.COMMENT}
+        own_line = {row for row, token in found.items() if not token.line[: token.start[1]].strip()}
+        for node in ast.parse(source).body[0].body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                first = node.lineno
+                while first - 1 in own_line:
+                    first -= 1
+                words = [found[row].string.lstrip("# ") for row in range(first, node.end_lineno + 1) if row in found]
+                comments[node.target.id] = " ".join(words)
+    return comments
+
+
+def _choices(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(str, typing.get_args(kind)))
+    return " or ".join(kind) if isinstance(kind, type) and issubclass(kind, enum.StrEnum) else ""
+
+
+def _to_text(value: Any) -> str:
+    """A value as `--set` takes it."""
+    if isinstance(value, tuple):
+        parts = [_to_text(item) for item in value]
+        plain = not any(isinstance(item, tuple) or "," in part or part.strip() != part or not part
+                        for item, part in zip(value, parts, strict=True))
+        return ",".join(parts) if plain and not ",".join(parts).startswith("[") else json.dumps(value)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        plain = value == value.strip() and not value.startswith('"')
+        return str(value) if plain else json.dumps(value)
+    return str(value)
+
+
 def _kind_of(config: Any, name: str) -> Any:
     """The annotated type of a field."""
     group, kind = config, type(config)
@@ -97,7 +219,7 @@ def _kind_of(config: Any, name: str) -> Any:
             near = difflib.get_close_matches(name, field_names(config), n=1, cutoff=0.0)
             raise OverrideError(f"--set {name}: no such setting; the nearest is {near[0] if near else 'none'}.")
         group, kind = _inside(group, part), hints[part]
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(group) and not _may_be_absent(kind):
         raise OverrideError(f"--set {name}: names a group; set one of {', '.join(field_names(group, name + '.'))}.")
     return kind
 
@@ -113,6 +235,10 @@ def _group_of(kind: Any) -> type | None:
     """The dataclass that a field holds, always or at times."""
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     return next((option for option in options if dataclasses.is_dataclass(option)), None)
+
+
+def _may_be_absent(kind: Any) -> bool:
+    return type(None) in typing.get_args(kind)
 
 
 def _replaced(config: T, values: Mapping[tuple[str, ...], Any], prefix: str = "") -> T:
@@ -149,6 +275,8 @@ def _from_text(text: str, kind: Any) -> Any:
         return tuple(_from_text(part, item) for part, item in zip(parts, _item_kinds(args, parts), strict=True))
     if kind is str:
         return text
+    if origin is typing.Literal or (isinstance(kind, type) and issubclass(kind, enum.StrEnum)):
+        return _from_value(text, kind)
     if kind is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
     if kind in (int, float):
@@ -168,6 +296,10 @@ def _from_value(value: Any, kind: Any) -> Any:
         return tuple(_from_value(item, k) for item, k in zip(value, _item_kinds(args, value), strict=True))
     if kind is float and type(value) is int:
         return float(value)
+    if origin is typing.Literal and value in args:
+        return value
+    if isinstance(kind, type) and issubclass(kind, enum.StrEnum) and value in list(kind):
+        return kind(value)
     if type(value) is not kind:
         raise TypeError
     return value
@@ -194,4 +326,6 @@ def _item_kinds(args: tuple, items: Sequence[Any]) -> Sequence[Any]:
 def _title(kind: Any) -> str:
     if not isinstance(kind, type) and (group := _group_of(kind)):
         return f"none, or a setting inside it ({', '.join(field.name for field in dataclasses.fields(group))})"
+    if choices := _choices(kind):
+        return choices
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)

@@ -1,12 +1,24 @@
+import argparse
 import dataclasses
+import enum
 import json
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from srum_jax.experiment import Experiment
-from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
+from srum_jax.overrides import (
+    OverrideError,
+    add_set_argument,
+    apply_overrides,
+    describe,
+    field_names,
+    from_json,
+    to_json,
+    together,
+)
 from srum_jax.rewards.reward_map import BINARIZATIONS, BOX_SPACES, EDGES, OVERLAPS, RESIZES, RewardMapConfig
 
 
@@ -195,3 +207,102 @@ def test_settings_of_a_group_that_may_be_absent_are_checked(settings, message):
 def test_a_group_that_is_absent_has_no_other_value_in_json():
     with pytest.raises(OverrideError, match=r"extra: expected none, or a setting inside it"):
         from_json(Settings, {"name": "x", "extra": 3})
+
+
+class Ending(enum.StrEnum):
+    SOON = "soon"
+    LATE = "late"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What can be chosen."""
+
+    ending: Ending = Ending.SOON
+    # How it begins,
+    # in words.
+    start: Literal["slow", "fast"] = "slow"
+    limits: tuple[
+        float, ...
+    ] = (1.0, 2.5)  # of both
+    names: tuple[str, ...] = ("a, b", "", "[c")
+    label: str = ' "x'
+
+
+@pytest.mark.parametrize(("setting", "expected"), [
+    ("ending=late", Choices(ending=Ending.LATE)),
+    ("start=fast", Choices(start="fast")),
+])
+def test_a_choice_is_read_by_its_value_and_survives_json(setting, expected):
+    changed = apply_overrides(Choices(), [setting])
+    assert changed == expected and type(changed.ending) is Ending
+    assert from_json(Choices, to_json(changed)) == changed
+
+
+@pytest.mark.parametrize(("setting", "message"), [
+    ("ending=never", "--set ending: expected soon or late, found 'never'."),
+    ("start=LATE", "--set start: expected slow or fast, found 'LATE'."),
+])
+def test_a_choice_that_is_none_is_refused_with_those_that_there_are(setting, message):
+    with pytest.raises(OverrideError) as error:
+        apply_overrides(Choices(), [setting])
+    assert message in str(error.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Open:
+    kind: Any
+
+
+def test_a_groups_fields_are_those_of_the_instance_whatever_is_annotated():
+    assert apply_overrides(Open(Window()), ["kind.high=3"]) == Open(Window(high=3))
+    assert apply_overrides(Open(Choices()), ["kind.ending=late"]) == Open(Choices(ending=Ending.LATE))
+    with pytest.raises(OverrideError, match=r"--set kind: names a group; set one of kind\.low, "):
+        apply_overrides(Open(Window()), ["kind=3"])
+
+
+def test_groups_side_by_side_are_set_by_their_names_and_an_absent_one_comes_with_its_defaults():
+    groups = together(window=Window(high=5), choices=Choices)
+    assert (groups.window, groups.choices) == (Window(high=5), None)
+    changed = apply_overrides(groups, ["window.low=2", "choices.start=fast"])
+    assert (changed.window, changed.choices) == (Window(low=2, high=5), Choices(start="fast"))
+    with pytest.raises(OverrideError, match=r"--set windows\.low: no such setting; the nearest is window\.low"):
+        apply_overrides(groups, ["windows.low=2"])
+
+
+def described(config):
+    return [line.split()[0] for line in describe(config).splitlines() if line.startswith("  ") and line[2] != " "]
+
+
+@pytest.mark.parametrize("config", [Settings("x", window=Window(label="")), Choices(), Experiment("x")])
+def test_help_lists_every_setting_once(config):
+    assert sorted(line.partition("=")[0] for line in described(config)) == sorted(field_names(config))
+
+
+@pytest.mark.parametrize("config", [Settings("x y", patterns=()), Choices(), Experiment("x")])
+def test_help_shows_values_as_they_are_typed(config):
+    lines = [line.strip() for line in describe(config, width=10**6).splitlines() if line.startswith("  ")]
+    texts = [line.split("  ")[0] for line in lines if "=" in line]
+    absent = {name for name, value in dataclasses.asdict(config).items() if value is None}
+    texts = [text for text in texts if not text.startswith(tuple(f"{name}." for name in absent | {"model.lora"}))]
+    other = dataclasses.replace(config, name="other") if hasattr(config, "name") else config
+    assert len(texts) > 4 and apply_overrides(other, texts) == config
+
+
+def test_help_says_what_stands_beside_or_above_a_field_and_what_a_group_is():
+    text = describe(Choices(), width=60)
+    assert "  ending=soon                       soon or late\n" in text
+    assert f"slow or fast; How it\n{' ' * 36}begins, in words.\n" in text
+    assert "  limits=1.0,2.5                    of both\n" in text
+    text = describe(together(choices=Choices, window=Window()))
+    assert "choices: What can be chosen (absent: choices=none)\n" in text
+    assert "\nwindow:\n  window.low=0\n" in text
+
+
+def test_a_command_takes_and_lists_its_settings():
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_set_argument(parser, Choices())
+    text = parser.format_help()
+    assert "\n    limits=1.0,2.5                    of both\n" in text and "--set NAME=VALUE" in text
+    assert parser.parse_args([]).set == []
+    assert parser.parse_args(["--set", "ending=late", "--set=start=fast"]).set == ["ending=late", "start=fast"]
