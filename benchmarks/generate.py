@@ -45,10 +45,10 @@ from srum_jax.inference.settings import TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.mesh import MeshConfig, build_mesh
 from srum_jax.models.bagel.abstract import abstract_bagel
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig, SpecialTokens
 from srum_jax.models.bagel.released import RELEASED
 from srum_jax.models.bagel.sharding import RULES
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
 from srum_jax.worlds.shapes.base import write_base
 

@@ -112,8 +112,8 @@ def measure(threads: int, steps: int) -> dict[str, float]:
     import optax
     from flax import nnx
 
-    from srum_jax.models.bagel.compute import ComputeConfig
     from srum_jax.models.bagel.model import Bagel
+    from srum_jax.models.compute import ComputeConfig
     from srum_jax.objectives.reward_weighted import ObjectiveConfig
     from srum_jax.training.flops import count_pack, step_flops
     from srum_jax.training.loss import loss_of_latents, loss_weights

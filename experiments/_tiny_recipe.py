@@ -6,7 +6,7 @@ from experiments._bagel_recipe import changed
 from srum_jax.data.pipeline import DataConfig
 from srum_jax.experiment import Experiment
 from srum_jax.mesh import MeshConfig
-from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import TrainingConfig

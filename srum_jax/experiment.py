@@ -13,7 +13,7 @@ from etils import epath
 
 from srum_jax.data.pipeline import DataConfig
 from srum_jax.mesh import MeshConfig
-from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.training.config import TrainingConfig
 from srum_jax.training.ema import EmaConfig

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.inference.context import Context, KeyValues
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.decoder import Decoder, Hidden, MixtureLayer, Rotary
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.token_stream import TokenStream, concatenate
 

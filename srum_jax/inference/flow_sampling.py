@@ -16,9 +16,9 @@ from srum_jax.inference.guidance import guided_velocity
 from srum_jax.inference.prefill import NUM_MARKERS, image_markers
 from srum_jax.inference.schedule import denoise_schedule
 from srum_jax.inference.settings import FlowSampler
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.decoder import Hidden
 from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.flow_path import shift_timestep
 
 

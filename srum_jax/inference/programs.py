@@ -16,10 +16,10 @@ from srum_jax.inference.prefill import prefill_latents, prefill_patches, prefill
 from srum_jax.inference.requests import NonFiniteError
 from srum_jax.inference.settings import FlowSampler, TextSampler
 from srum_jax.inference.text_decoding import DecodedText, decode_text
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import ROWS
+from srum_jax.models.compute import ComputeConfig
 
 
 class Programs:

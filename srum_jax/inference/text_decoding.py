@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from srum_jax.inference.cached_decoder import causal_tokens, make_reader
 from srum_jax.inference.context import Context
 from srum_jax.inference.settings import TextSampler
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.decoder import Hidden
 from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.compute import ComputeConfig
 
 
 @jax.tree_util.register_dataclass

@@ -10,8 +10,8 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.objectives.weighted_sum import WeightedSum
 from srum_jax.training.ema import EmaConfig, averaged

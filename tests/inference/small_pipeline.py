@@ -10,9 +10,9 @@ from flax import nnx
 from srum_jax.inference.pipeline import Pipeline
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.templates import Templates
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import RULES
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
 from tests.models.packs import mesh_of, small_config
 

@@ -7,7 +7,7 @@ from flax import nnx
 from srum_jax.inference.conversation import Conversation
 from srum_jax.inference.flow_sampling import LatentLayout, sample_latents
 from srum_jax.inference.settings import FlowSampler, Guidance
-from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.compute import ComputeConfig
 from tests.inference.small_pipeline import random_model, small_pipeline
 
 COMPUTE = ComputeConfig(remat="none")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srum_jax.models.bagel.compute import REMAT_POLICIES
+from srum_jax.models.compute import REMAT_POLICIES
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.splash_attention import splash_attention

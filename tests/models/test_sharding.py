@@ -8,10 +8,10 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from srum_jax.models.bagel.abstract import abstract_bagel
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ShardingError, check_layout, named_shardings, partition_spec
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.training.loss import draw_noise, loss_weights, training_loss

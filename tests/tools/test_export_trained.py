@@ -11,7 +11,7 @@ from flax import nnx
 from safetensors.numpy import load_file
 
 from srum_jax.experiment import Experiment
-from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.overrides import to_json
 from srum_jax.training.checkpoint import Checkpoints

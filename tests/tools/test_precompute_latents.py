@@ -19,8 +19,8 @@ from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.writer import RecordWriter, write_records
 from srum_jax.experiment import load_recipe
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.stages.noted import RunChangedError
 from srum_jax.storage import object_store
 from srum_jax.training.loss import draw_noise, latents

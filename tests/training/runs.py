@@ -7,9 +7,9 @@ from collections.abc import Callable
 import jax
 from flax import nnx
 
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.training.ema import EmaConfig

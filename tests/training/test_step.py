@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from srum_jax.data.pipeline import make_iterator
-from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.training.abstract_run import abstract_batch
 from tests.data.made_up import MODEL, LetterTokenizer, data_config, write_made_up
 from tests.models.packs import mesh_of

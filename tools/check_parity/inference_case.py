@@ -22,7 +22,7 @@ from srum_jax.inference.image_views import ImageViews, latent_position_ids, late
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
 from srum_jax.mesh import MeshConfig, build_mesh
-from srum_jax.models.bagel.compute import ComputeConfig
+from srum_jax.models.compute import ComputeConfig
 from tools.check_parity.recorded_programs import Operation, RecordedPrograms, between_markers
 from tools.check_parity.result import GroupResult, Pair, Unchecked, compare_exact, compare_floats, compare_mostly
 from tools.check_parity.tensors import Tensors, read_tensors

@@ -12,8 +12,8 @@ from etils import epath
 from flax import nnx
 
 from srum_jax.models.bagel.batch import PackedBatch, StepNoise
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import concatenate
 from srum_jax.objectives.reward_weighted import ObjectiveConfig

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.decoder import Decoder, Hidden, Rotary
 from srum_jax.models.bagel.vae import Autoencoder
 from srum_jax.models.bagel.vision import Connector, VisionTower
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.linear import Linear
 from srum_jax.models.layers.parameter import FixedTable

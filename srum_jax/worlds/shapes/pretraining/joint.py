@@ -12,9 +12,9 @@ import optax
 from flax import nnx
 
 from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.compute import ComputeConfig
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.linear import Linear
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
 from srum_jax.training.loss import draw_noise, loss_of_latents, loss_weights

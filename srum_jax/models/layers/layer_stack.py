@@ -6,7 +6,7 @@ from typing import TypeVar
 import jax
 from flax import nnx
 
-from srum_jax.models.bagel.compute import REMAT_POLICIES, ComputeConfig
+from srum_jax.models.compute import REMAT_POLICIES, ComputeConfig
 
 Stream = TypeVar("Stream")
 
