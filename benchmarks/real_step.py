@@ -25,8 +25,7 @@ from srum_jax.data.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.experiment import Experiment
 from srum_jax.mesh import MeshConfig, build_mesh
 from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, SpecialTokens
-from srum_jax.models.bagel.released import RELEASED
+from srum_jax.models.bagel.config import RELEASED, AutoencoderConfig, BagelConfig, SpecialTokens
 from srum_jax.models.bagel.sharding import batch_shardings
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import shapes_by_name

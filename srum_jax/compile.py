@@ -24,8 +24,7 @@ from srum_jax.aot.training_report import as_text as training_text
 from srum_jax.experiment import experiment_names
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.mesh import MeshError
-from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.models.bagel.released import RELEASED
+from srum_jax.models.bagel.config import RELEASED, BagelConfig
 from srum_jax.models.layers.logical_axes import MESH_AXES
 
 DEFAULT_CACHE = "~/.cache/srum_jax/compile"

@@ -17,7 +17,7 @@ from srum_jax.data.errors import AccessError, DataError
 from srum_jax.distributed import DistributedError, MeetingError, join
 from srum_jax.experiment import Experiment, ExperimentError, Recipe, experiment_names, load_recipe
 from srum_jax.mesh import MeshError
-from srum_jax.models.bagel.config import ConfigError
+from srum_jax.models.config_fields import ConfigError
 from srum_jax.models.layers.logical_axes import ShardingError
 from srum_jax.observability.step_log import TrainingError
 from srum_jax.overrides import OverrideError, apply_overrides, to_json

@@ -18,11 +18,11 @@ from srum_jax.inference.flow_sampling import LatentLayout
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import TEXT_TO_IMAGE, FlowSampler, TextSampler
-from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.models.bagel.sharding import ROWS, RULES
+from srum_jax.models.bagel.model import abstract_bagel
+from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.models.layers.logical_axes import dotted, named_shardings
+from srum_jax.models.layers.logical_axes import ROWS, dotted, named_shardings
 
 PROGRAM_NAMES = ("prefill", "decode", "denoise", "pixels")
 _PLAN = TextSampler()

@@ -15,8 +15,7 @@ from srum_jax.aot.topology import GIB, Topology, TopologyError, parse_mesh, pars
 from srum_jax.aot.training import TrainRequest, TrainResult, compile_training, complete, mesh_sizes, needed_bytes
 from srum_jax.aot.training_report import training_entry
 from srum_jax.experiment import Experiment, load_recipe
-from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.models.bagel.released import RELEASED
+from srum_jax.models.bagel.config import RELEASED, BagelConfig
 from srum_jax.overrides import apply_overrides
 
 _PROGRAM = "step"

@@ -137,13 +137,6 @@ def to_unit_range(pixels: np.ndarray) -> np.ndarray:
     return (pixels.astype(np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
 
 
-def patchify(image: np.ndarray, patch: int) -> np.ndarray:
-    """Cuts an image [H, W, C] into rows of `patch * patch * C` values, row-major, channel fastest."""
-    height, width, channels = image.shape
-    grid = image.reshape(height // patch, patch, width // patch, patch, channels)
-    return grid.transpose(0, 2, 1, 3, 4).reshape(-1, patch * patch * channels)
-
-
 def _describe(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):  # its own text has an address in memory, different at each run
         return f"expected a file of one of the kinds {', '.join(_FORMATS)}"

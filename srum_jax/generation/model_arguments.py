@@ -8,7 +8,7 @@ import jax
 from srum_jax.inference.pipeline import Pipeline
 from srum_jax.inference.templates import TemplateError, Templates
 from srum_jax.mesh import MeshConfig, MeshError
-from srum_jax.models.bagel.config import ConfigError
+from srum_jax.models.config_fields import ConfigError
 from srum_jax.models.layers.logical_axes import ShardingError
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.tokenizer import TokenizerError

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from srum_jax.models.bagel.config import LanguageConfig
-from srum_jax.models.bagel.sharding import ROWS
-from srum_jax.models.layers.logical_axes import constrain
+from srum_jax.models.layers.logical_axes import ROWS, constrain
 from srum_jax.models.layers.token_stream import TokenStream
 
 

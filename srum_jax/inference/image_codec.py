@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.models.bagel.sharding import ROWS
 from srum_jax.models.bagel.vae import Autoencoder
+from srum_jax.models.layers.logical_axes import ROWS
 from srum_jax.models.layers.patchify import patchify, unpatchify
 
 

@@ -18,8 +18,8 @@ from srum_jax.inference.settings import FlowSampler, TextSampler
 from srum_jax.inference.text_decoding import DecodedText, decode_text
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import Bagel
-from srum_jax.models.bagel.sharding import ROWS
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.logical_axes import ROWS
 
 
 class Programs:

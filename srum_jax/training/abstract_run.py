@@ -9,9 +9,9 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from srum_jax.data.pipeline import DataConfig
-from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
 from srum_jax.models.layers.logical_axes import named_shardings
 from srum_jax.models.layers.token_stream import TokenStream

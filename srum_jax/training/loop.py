@@ -23,8 +23,8 @@ from srum_jax.experiment import Experiment
 from srum_jax.mesh import ProcessRows, build_mesh
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.models.bagel.sharding import ROWS, RULES, TOKENS, batch_shardings
-from srum_jax.models.layers.logical_axes import check_layout, shapes_by_name
+from srum_jax.models.bagel.sharding import RULES, batch_shardings
+from srum_jax.models.layers.logical_axes import ROWS, TOKENS, check_layout, shapes_by_name
 from srum_jax.observability.device_memory import memory_of_step
 from srum_jax.observability.goodput import COMPILE, RESTORE, Goodput
 from srum_jax.observability.metrics import MetricsWindow

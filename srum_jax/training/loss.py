@@ -11,10 +11,9 @@ import jax.numpy as jnp
 from srum_jax.models.bagel.batch import PackedBatch, StepNoise
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import Bagel, TrainingOutput
-from srum_jax.models.bagel.sharding import ROWS
 from srum_jax.models.bagel.vae import Autoencoder, Posterior
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.models.layers.logical_axes import constrain
+from srum_jax.models.layers.logical_axes import ROWS, constrain
 from srum_jax.models.layers.patchify import patchify
 from srum_jax.objectives.flow_path import interpolate, timestep_from_logit
 from srum_jax.objectives.reward_weighted import (

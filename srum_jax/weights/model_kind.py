@@ -7,8 +7,8 @@ from typing import Any
 from etils import epath
 from flax import nnx
 
-from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.bagel.weights import AUTOENCODER_SOURCES, TABLE, VISION_SOURCES
 from srum_jax.models.key_table import Table
 from srum_jax.models.layers.logical_axes import dotted

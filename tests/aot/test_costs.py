@@ -23,9 +23,8 @@ from srum_jax.aot.roofline import roofline
 from srum_jax.aot.topology import CHIPS
 from srum_jax.inference.prefill import prefill_text
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Guidance, TextSampler
-from srum_jax.models.bagel.abstract import abstract_bagel
-from srum_jax.models.bagel.config import LanguageConfig
-from srum_jax.models.bagel.released import RELEASED
+from srum_jax.models.bagel.config import RELEASED, LanguageConfig
+from srum_jax.models.bagel.model import abstract_bagel
 from tests.models.packs import mesh_of, small_config
 
 WIDE = LanguageConfig(64, 128, 384, 1, 4, 2, 1e-6, 1e4, 512)

@@ -19,7 +19,7 @@ from srum_jax.aot.training import TrainRequest, TrainResult, complete, mesh_size
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.data.errors import CapacityError
 from srum_jax.mesh import MeshConfig, MeshError
-from srum_jax.models.bagel.released import RELEASED
+from srum_jax.models.bagel.config import RELEASED
 
 MESH = {"data": 2, "fsdp": 32, "seq": 1, "tensor": 1}
 GATHER = {"kind": "all-gather", "bytes": 2**20, "instructions": 1, "executions": 28, "group": 32, "over": ["fsdp"],

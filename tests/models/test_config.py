@@ -10,10 +10,10 @@ import pytest
 from flax import nnx
 
 from srum_jax.data.pipeline import DataConfig
-from srum_jax.models.bagel.abstract import abstract_bagel
-from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, ConfigError, SpecialTokens
-from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, SpecialTokens
+from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.config_fields import ConfigError
 from tests.models.packs import random_batch, small_config
 
 LLM = {"vocab_size": 152064, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,

@@ -7,9 +7,8 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
-from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ShardingError, check_layout, named_shardings, partition_spec

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.models.layers.token_stream import TokenStream

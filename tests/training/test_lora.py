@@ -8,9 +8,8 @@ import optax
 import pytest
 from flax import nnx
 
-from srum_jax.models.bagel.abstract import abstract_bagel
-from srum_jax.models.bagel.model import Bagel
-from srum_jax.models.bagel.released import RELEASED
+from srum_jax.models.bagel.config import RELEASED
+from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.linear import Linear
 from srum_jax.models.layers.logical_axes import dotted, shapes_by_name

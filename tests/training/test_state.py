@@ -5,8 +5,7 @@ import pytest
 from flax import nnx
 
 from srum_jax.experiment import load_recipe
-from srum_jax.models.bagel.abstract import abstract_bagel
-from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
 from srum_jax.training.abstract_run import abstract_run

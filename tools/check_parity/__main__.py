@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
-from srum_jax.models.bagel.config import ConfigError
+from srum_jax.models.config_fields import ConfigError
 from srum_jax.weights.errors import WeightsError
 from tools.check_parity import bagel
 from tools.check_parity.result import GroupResult, Unchecked

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform, patchify, to_unit_range
+from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform, to_unit_range
+from srum_jax.models.layers.patchify import patchify
 from tools.check_parity.result import GroupResult, Pair, compare_exact, compare_floats
 from tools.check_parity.tensors import Tensors
 

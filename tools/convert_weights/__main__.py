@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import jax
 
-from srum_jax.models.bagel.config import ConfigError
+from srum_jax.models.config_fields import ConfigError
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.model_kind import KINDS
 from tools.convert_weights.adapter import export_adapter

@@ -18,7 +18,7 @@ from srum_jax.data.errors import AccessError, DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.distributed import MeetingError
 from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
-from srum_jax.models.bagel.config import ConfigError
+from srum_jax.models.config_fields import ConfigError
 from srum_jax.overrides import OverrideError, apply_overrides
 from srum_jax.stages.noted import RunChangedError
 from srum_jax.stages.processes import ProcessError, add_process_arguments, find_processes

@@ -14,8 +14,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from srum_jax.data.errors import CapacityError
 from srum_jax.mesh import MeshConfig, build_mesh
-from srum_jax.models.bagel.sharding import ROWS
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.logical_axes import ROWS
 from srum_jax.training.loss import encode
 from srum_jax.weights.autoencoder import encoder_sha256, load_autoencoder
 

@@ -1,8 +1,8 @@
 """BAGEL as it is stored, built and laid out."""
 
 from srum_jax.models.architecture import Architecture, Part, WeightFile
-from srum_jax.models.bagel.abstract import abstract_bagel
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.bagel.weights import AUTOENCODER_SOURCES, TABLE, VISION_SOURCES
 

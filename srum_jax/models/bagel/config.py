@@ -1,21 +1,14 @@
 """Shapes of a BAGEL model, read from the JSON files that a released checkpoint carries."""
 
 import dataclasses
-import json
 import logging
-import math
 from typing import Any
 
 from etils import epath
 
+from srum_jax.models.config_fields import ConfigError, Fields, read_json, read_optional
+
 logger = logging.getLogger(__name__)
-
-_LARGEST = 1e30  # of a number in a configuration; far above any that makes sense, and exact to compare with
-
-
-class ConfigError(ValueError):
-    """A model configuration file is missing, unreadable, or describes something that is not supported."""
-
 
 @dataclasses.dataclass(frozen=True)
 class LanguageConfig:
@@ -120,8 +113,8 @@ class BagelConfig:
         directory = epath.Path(directory)
         return cls.from_json(
             llm=read_json(directory / "llm_config.json"),
-            vit=_read_optional(directory / "vit_config.json"),
-            vae=_read_optional(directory / "vae_config.json"),
+            vit=read_optional(directory / "vit_config.json"),
+            vae=read_optional(directory / "vae_config.json"),
             model=_read_tolerantly(directory / "config.json"),
             source=str(directory),
         )
@@ -137,8 +130,8 @@ class BagelConfig:
     ) -> "BagelConfig":
         """Builds the configuration from the parsed JSON files; None stands for an absent file."""
         model = model or {}
-        llm_reader = _Fields(llm, f"{source}/llm_config.json")
-        model_reader = _Fields(model, f"{source}/config.json")
+        llm_reader = Fields(llm, f"{source}/llm_config.json")
+        model_reader = Fields(model, f"{source}/config.json")
         language = LanguageConfig(
             vocab_size=llm_reader.positive("vocab_size"),
             hidden_size=llm_reader.positive("hidden_size"),
@@ -165,7 +158,7 @@ class BagelConfig:
 
         vision = None
         if vit is not None and model_reader.flag("visual_und", True):
-            reader = _Fields(vit, f"{source}/vit_config.json")
+            reader = Fields(vit, f"{source}/vit_config.json")
             select_layer = model_reader.integer("vit_select_layer", -2)
             vision = VisionConfig(
                 hidden_size=reader.positive("hidden_size"),
@@ -186,7 +179,7 @@ class BagelConfig:
 
         autoencoder = AutoencoderConfig()
         if vae is not None:
-            reader = _Fields(vae, f"{source}/vae_config.json")
+            reader = Fields(vae, f"{source}/vae_config.json")
             autoencoder = AutoencoderConfig(
                 in_channels=reader.positive("in_channels", 3),
                 out_ch=reader.positive("out_ch", 3),
@@ -240,78 +233,6 @@ def _special_tokens(ids: dict[str, int] | None, vocab_size: int, source: str) ->
     return tokens
 
 
-class _Fields:
-    """Reads typed fields of one JSON object; every complaint names the file and the field."""
-
-    def __init__(self, values: Any, file: str):
-        if not isinstance(values, dict):
-            raise ConfigError(f"{file}: expected a JSON object, found {type(values).__name__}.")
-        self.values, self.file = values, file
-
-    def _get(self, name: str, default: Any) -> Any:
-        value = self.values.get(name, default)
-        if value is None:
-            raise ConfigError(f"{self.file}: field '{name}' is missing.")
-        return value
-
-    def integer(self, name: str, default: int | None = None) -> int:
-        value = self._get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ConfigError(f"{self.file}: field '{name}': expected an integer, found {value!r}.")
-        return value
-
-    def positive(self, name: str, default: int | None = None) -> int:
-        value = self.integer(name, default)
-        if value < 1:
-            raise ConfigError(f"{self.file}: field '{name}': expected a positive integer, found {value}.")
-        return value
-
-    def positives(self, name: str) -> tuple[int, ...]:
-        value = self._get(name, None)
-        if not isinstance(value, list) or not value or not all(isinstance(v, int) and v > 0 for v in value):
-            raise ConfigError(f"{self.file}: field '{name}': expected a list of positive integers, found {value!r}.")
-        return tuple(value)
-
-    def number(self, name: str, default: float | None = None) -> float:
-        value = self._get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{self.file}: field '{name}': expected a number, found {value!r}.")
-        if abs(value) > _LARGEST or not math.isfinite(value):
-            raise ConfigError(f"{self.file}: field '{name}': expected a finite number, found {value!r}.")
-        return float(value)
-
-    def flag(self, name: str, default: bool) -> bool:
-        value = self._get(name, default)
-        if not isinstance(value, bool):
-            raise ConfigError(f"{self.file}: field '{name}': expected true or false, found {value!r}.")
-        return value
-
-    def divides(self, name: str, part: int, whole_name: str, whole: int) -> None:
-        if whole % part:
-            raise ConfigError(f"{self.file}: field '{name}': expected a divisor of {whole_name} {whole}, found {part}.")
-
-    def unsupported(self, name: str, only: Any) -> None:
-        """Refuses a field that is present with another value than the one that this code computes."""
-        if name in self.values and self.values[name] != only:
-            raise ConfigError(f"{self.file}: field '{name}': only {only!r} is supported, found {self.values[name]!r}.")
-
-
-def read_json(path: epath.Path) -> Any:
-    """Parses one JSON file; a missing or broken file is a ConfigError that names it."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; expected the configuration of a BAGEL checkpoint.") from error
-    except IsADirectoryError as error:
-        raise ConfigError(f"{path}: expected a JSON file, found a directory.") from error
-    except (ValueError, RecursionError) as error:  # broken text, an integer of thousands of digits, deep nesting
-        raise ConfigError(f"{path}: not valid JSON ({error}).") from error
-
-
-def _read_optional(path: epath.Path) -> Any | None:
-    return read_json(path) if path.exists() else None
-
-
 def _read_tolerantly(path: epath.Path) -> dict[str, Any]:
     # The released config.json is reported not to be strictly valid JSON, and nothing in it is indispensable.
     if not path.exists():
@@ -321,3 +242,18 @@ def _read_tolerantly(path: epath.Path) -> dict[str, Any]:
     except ConfigError as error:
         logger.warning("%s The released values are used instead.", error)
         return {}
+
+
+# The released BAGEL-7B-MoT, for what has to know its sizes without having its files.
+RELEASED = BagelConfig(
+    llm=LanguageConfig(
+        vocab_size=152064, hidden_size=3584, intermediate_size=18944, num_layers=28, num_heads=28, num_kv_heads=4,
+        rms_norm_eps=1e-6, rope_theta=1e6, max_position_embeddings=32768,
+    ),
+    vit=VisionConfig(
+        hidden_size=1152, intermediate_size=4304, num_heads=16, num_layers=26, image_size=980, patch_size=14,
+        num_channels=3, layer_norm_eps=1e-6,
+    ),
+    vae=AutoencoderConfig(),
+    special_tokens=SpecialTokens(),
+)

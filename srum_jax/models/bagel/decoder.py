@@ -15,12 +15,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.models.bagel.config import LanguageConfig
-from srum_jax.models.bagel.sharding import ROWS, TOKENS
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import Attention
 from srum_jax.models.layers.layer_stack import run_layers
 from srum_jax.models.layers.linear import Embedding, Linear
-from srum_jax.models.layers.logical_axes import constrain
+from srum_jax.models.layers.logical_axes import ROWS, TOKENS, constrain
 from srum_jax.models.layers.norm import RMSNorm
 from srum_jax.models.layers.rope import RotaryAngles, rotary_angles, rotate
 

@@ -175,3 +175,17 @@ class Bagel(nnx.Module):
             chosen = jnp.take_along_axis(hidden.und, batch.ce_index[..., None], axis=1)
             logits = self.llm.lm_head(chosen).astype(jnp.float32)
         return TrainingOutput(self.llm2vae(hidden.gen), logits)
+
+
+def abstract_bagel(
+    config: BagelConfig, *, with_vit: bool = True, with_vae: bool = True, param_dtype: jnp.dtype = jnp.float32
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """The structure of a model and the shapes of its variables; nothing is allocated.
+
+    Returns:
+      The graph definition, and a state whose values are `jax.ShapeDtypeStruct`.
+    """
+    model = nnx.eval_shape(
+        lambda: Bagel(config, rngs=nnx.Rngs(0), with_vit=with_vit, with_vae=with_vae, param_dtype=param_dtype)
+    )
+    return nnx.split(model)

@@ -4,7 +4,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.layers.logical_axes import Rules
+from srum_jax.models.layers.logical_axes import ROWS, TOKENS, Rules
 
 # Matrices of the language model are split over their input dimension, so that the shards of a weight gradient leave
 # as reduce-scatters. What is small is replicated: with a split output XLA would gather a whole batch of activations
@@ -27,9 +27,6 @@ RULES: Rules = {
     "small_out": (),
     "conv": (),  # autoencoder
 }
-
-ROWS = ("data", "fsdp")  # batch rows
-TOKENS = "seq"  # tokens inside a row
 
 
 def batch_shardings(mesh: Mesh, batch: PackedBatch) -> PackedBatch:

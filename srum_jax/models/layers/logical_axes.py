@@ -8,6 +8,8 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 MESH_AXES = ("data", "fsdp", "seq", "tensor")
+ROWS = ("data", "fsdp")  # what the rows of a batch are split over
+TOKENS = "seq"  # what the tokens of a row are split over
 
 Rules = Mapping[str, tuple[str, ...]]  # logical name -> mesh axes that it is split over, outermost first
 

@@ -8,15 +8,15 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.sharding import PartitionSpec
 
 from srum_jax.models.layers.attention_mask import allowed
+from srum_jax.models.layers.logical_axes import ROWS, TOKENS
 from srum_jax.models.layers.token_stream import TokenStream
 
 # What rematerialisation may keep of attention: the attended values and, of this kernel, its normaliser too, so that
 # the backward pass need not run it again.
 CHECKPOINT_NAME = "attended"
-_ROWS = ("data", "fsdp")
 # A kernel's block tables have no common layout, but each device needs only those of its own rows and queries: they
 # are stacked along the leading axis when they leave the devices, and split the same way when they return.
-_PER_DEVICE = PartitionSpec((*_ROWS, "seq"))
+_PER_DEVICE = PartitionSpec((*ROWS, TOKENS))
 
 
 def splash_attention(
@@ -36,7 +36,7 @@ def splash_attention(
       interpret: run the kernel without a TPU, for tests.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    query_multiple = block * (1 if mesh.empty else mesh.shape["seq"])
+    query_multiple = block * (1 if mesh.empty else mesh.shape[TOKENS])
     query_length = query.sample.shape[1]
 
     def build(query: TokenStream, key: TokenStream) -> splash.SplashAttentionKernel:
@@ -49,9 +49,9 @@ def splash_attention(
         return jnp.swapaxes(out, 1, 2)
 
     if not mesh.empty:
-        queries, keys = PartitionSpec(_ROWS, "seq"), PartitionSpec(_ROWS)
+        queries, keys = PartitionSpec(ROWS, TOKENS), PartitionSpec(ROWS)
         build = jax.shard_map(build, in_specs=(queries, keys), out_specs=_PER_DEVICE, check_vma=False)
-        query_heads, key_heads = PartitionSpec(_ROWS, "seq", "tensor"), PartitionSpec(_ROWS, None, "tensor")
+        query_heads, key_heads = PartitionSpec(ROWS, TOKENS, "tensor"), PartitionSpec(ROWS, None, "tensor")
         attend = jax.shard_map(
             attend, in_specs=(_PER_DEVICE, query_heads, key_heads, key_heads), out_specs=query_heads, check_vma=False
         )

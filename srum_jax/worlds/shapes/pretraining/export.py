@@ -9,7 +9,7 @@ from etils import epath
 from flax import nnx
 from safetensors.numpy import save
 
-from srum_jax.models.bagel.abstract import abstract_bagel
+from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.bagel.weights import TABLE
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.storage.atomic_directory import atomic_directory

@@ -1,0 +1,92 @@
+"""Typed reading of the JSON files that describe a model; every complaint names the file and the field."""
+
+import json
+import math
+from typing import Any
+
+from etils import epath
+
+_LARGEST = 1e30  # of a number in a configuration; far above any that makes sense, and exact to compare with
+
+
+class ConfigError(ValueError):
+    """A model configuration file is missing, unreadable, or describes something that is not supported."""
+
+
+class Fields:
+    """The fields of one JSON object. What is absent takes its default, and without one is refused."""
+
+    def __init__(self, values: Any, file: str):
+        if not isinstance(values, dict):
+            raise ConfigError(f"{file}: expected a JSON object, found {type(values).__name__}.")
+        self.values, self.file = values, file
+
+    def _get(self, name: str, default: Any) -> Any:
+        value = self.values.get(name, default)
+        if value is None:
+            raise ConfigError(f"{self.file}: field '{name}' is missing.")
+        return value
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """A whole number."""
+        value = self._get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigError(f"{self.file}: field '{name}': expected an integer, found {value!r}.")
+        return value
+
+    def positive(self, name: str, default: int | None = None) -> int:
+        """A whole number of at least 1."""
+        value = self.integer(name, default)
+        if value < 1:
+            raise ConfigError(f"{self.file}: field '{name}': expected a positive integer, found {value}.")
+        return value
+
+    def positives(self, name: str) -> tuple[int, ...]:
+        """A list of whole numbers of at least 1, not empty."""
+        value = self._get(name, None)
+        if not isinstance(value, list) or not value or not all(isinstance(v, int) and v > 0 for v in value):
+            raise ConfigError(f"{self.file}: field '{name}': expected a list of positive integers, found {value!r}.")
+        return tuple(value)
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A finite number."""
+        value = self._get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{self.file}: field '{name}': expected a number, found {value!r}.")
+        if abs(value) > _LARGEST or not math.isfinite(value):
+            raise ConfigError(f"{self.file}: field '{name}': expected a finite number, found {value!r}.")
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false."""
+        value = self._get(name, default)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{self.file}: field '{name}': expected true or false, found {value!r}.")
+        return value
+
+    def divides(self, name: str, part: int, whole_name: str, whole: int) -> None:
+        """Refuses `part` (field `name`) unless it divides `whole` (field `whole_name`)."""
+        if whole % part:
+            raise ConfigError(f"{self.file}: field '{name}': expected a divisor of {whole_name} {whole}, found {part}.")
+
+    def unsupported(self, name: str, only: Any) -> None:
+        """Refuses a field that is present with another value than the one that this code computes."""
+        if name in self.values and self.values[name] != only:
+            raise ConfigError(f"{self.file}: field '{name}': only {only!r} is supported, found {self.values[name]!r}.")
+
+
+def read_json(path: epath.Path) -> Any:
+    """Parses one JSON file; a missing or broken file is a ConfigError that names it."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; expected the configuration of a model.") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: expected a JSON file, found a directory.") from error
+    except (ValueError, RecursionError) as error:  # broken text, an integer of thousands of digits, deep nesting
+        raise ConfigError(f"{path}: not valid JSON ({error}).") from error
+
+
+def read_optional(path: epath.Path) -> Any | None:
+    """Parses one JSON file; None where there is none."""
+    return read_json(path) if path.exists() else None
