@@ -22,6 +22,7 @@ from srum_jax.data.packing import RowCapacity, pack_row, stack_rows
 from srum_jax.data.pipeline import DataConfig
 from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, TextItem, pack_sample
+from srum_jax.errors import Failure
 from srum_jax.experiment import Experiment
 from srum_jax.mesh import MeshConfig, build_mesh
 from srum_jax.models.bagel.batch import PackedBatch
@@ -41,7 +42,7 @@ _PROFILED_STEPS = 3
 _GIB = 2**30
 
 
-class NoDeviceError(RuntimeError):
+class NoDeviceError(Failure):
     """There is no GPU."""
 
 

@@ -20,6 +20,7 @@ from etils import epath
 from flax import nnx
 
 from experiments._argument_types import count
+from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.inference.pipeline import Pipeline
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.storage.atomic_file import write_json
@@ -32,7 +33,7 @@ from srum_jax.worlds.shapes.pretraining.export import write_trained_base
 from srum_jax.worlds.shapes.pretraining.generator import GeneratorSettings, make_generator_step
 from srum_jax.worlds.shapes.pretraining.joint import JointSettings, make_joint_step
 from srum_jax.worlds.shapes.pretraining.samples import SampleSettings, batches_of, pictures_of
-from srum_jax.worlds.shapes.pretraining.stage_loop import PROGRESS, StageError, run_stage
+from srum_jax.worlds.shapes.pretraining.stage_loop import PROGRESS, run_stage
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.scene import CATEGORIES
@@ -91,9 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for stage in STAGES if arguments.stage is None else (arguments.stage,):
             getattr(run, stage)()
-    except (StageError, FileExistsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except ANTICIPATED as error:
+        return tell(error)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -17,7 +17,8 @@ from etils import epath
 from experiments._argument_types import count, positive
 from experiments._tiny_sam.generator import POINTS_PER_SIDE, SAM_ARGUMENTS, TINY_WORLD
 from experiments._tiny_sam.settings import TrainingSettings
-from srum_jax.regions.sam import Sam, SamConfig, SamError
+from srum_jax.errors import BadInput, tell
+from srum_jax.regions.sam import Sam, SamConfig
 from srum_jax.storage.atomic_file import file_sha256, write_json
 from srum_jax.worlds.shapes.base import RECIPE
 
@@ -49,24 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"error: PyTorch is not installed ({error}); pip install 'srum-jax[rewards]'.", file=sys.stderr)
         return 2
-    from experiments._tiny_sam.training import TrainingError
-
     try:
         config = SamConfig(**{name: getattr(arguments, name) for name in SAM_ARGUMENTS})
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return tell(error, 2)
     try:
         if arguments.measure is None:
             _train(arguments, config)
         else:
             _print_measured(epath.Path(arguments.measure), arguments.scenes, config)
-    except (TrainingError, FileExistsError, SamError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (BadInput, FileExistsError) as error:
+        return tell(error)
     except OSError as error:
-        print(f"error: {error}; what was saved is intact, and the same command goes on.", file=sys.stderr)
-        return 1
+        return tell(f"{error}; what was saved is intact, and the same command goes on.", 1)
     except KeyboardInterrupt:
         return 130
     return 0

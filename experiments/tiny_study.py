@@ -16,12 +16,11 @@ from etils import epath
 
 from experiments._argument_types import local_folder, positive
 from experiments._tiny_recipe import VARIANTS
-from experiments._tiny_study.errors import SettingsError, StudyError
+from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.exam import GUIDED, PLAIN, Exam
 from experiments._tiny_study.own_judgement import judgement_table, require_plans
 from experiments._tiny_study.picture_grid import write_grid
 from experiments._tiny_study.plot import write_plot
-from experiments._tiny_study.side_by_side import CommandError
 from experiments._tiny_study.statistics import difference
 from experiments._tiny_study.steps import Study, StudySettings
 from experiments._tiny_study.table import (
@@ -36,9 +35,10 @@ from experiments._tiny_study.table import (
 from experiments._tiny_study.tasks import Examination, Training
 from experiments._tiny_study.understanding import understanding_table
 from experiments._tiny_study.work import Work, at_work, default_jobs
+from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.stages.interruption import ends_in_time
 from srum_jax.storage.atomic_file import write_text
-from srum_jax.worlds.shapes.base import BaseError, trained_base
+from srum_jax.worlds.shapes.base import trained_base
 
 _ROUND_TWO, _ROUND_TWO_MODELS = "paper, 2nd round", "paper-round2"
 
@@ -74,15 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         second_round = not args.quick if args.second_round is None else args.second_round
         with ends_in_time(), at_work(study, args.jobs) as work:
             run_study(work, base, variants, second_round=second_round)
-    except (SettingsError, BaseError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except CommandError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if error.code == 2 else 1
-    except (StudyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except ANTICIPATED as error:
+        return tell(error)
     except KeyboardInterrupt:
         print("interrupted; give the same command again to go on", file=sys.stderr)
         return 130

@@ -34,14 +34,15 @@ from experiments._tiny_think.exam import (
     pictures_table,
     plans_table,
 )
+from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.storage.atomic_file import write_json, write_text
 from srum_jax.weights.load import load_bagel
-from srum_jax.worlds.shapes.base import BaseError, trained_base
+from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
 from srum_jax.worlds.shapes.pretraining import autoencoder as ae
 from srum_jax.worlds.shapes.pretraining.export import write_trained_base
 from srum_jax.worlds.shapes.pretraining.samples import SampleSettings
-from srum_jax.worlds.shapes.pretraining.stage_loop import PROGRESS, StageError, run_stage
+from srum_jax.worlds.shapes.pretraining.stage_loop import PROGRESS, run_stage
 from srum_jax.worlds.shapes.pretraining.thinking import ThinkSettings, make_think_step, three_batches
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 
@@ -72,12 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         jax.config.update("jax_compilation_cache_dir", os.fspath(run.out / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
         run.study()
-    except (SettingsError, StageError, BaseError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except ANTICIPATED as error:
+        return tell(error)
     except KeyboardInterrupt:
         print("interrupted; give the same command again to go on", file=sys.stderr)
         return 130

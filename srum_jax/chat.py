@@ -12,9 +12,10 @@ from PIL import Image
 
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
-from srum_jax.generation.model_arguments import UNUSABLE, add_model_arguments, fail, load_pipeline
+from srum_jax.errors import ANTICIPATED, BadInput, tell
+from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
 from srum_jax.generation.row_checks import checker_without_weights
-from srum_jax.inference.pipeline import NonFiniteError, Pipeline
+from srum_jax.inference.pipeline import Pipeline
 from srum_jax.inference.requests import Answer, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
@@ -35,10 +36,6 @@ exit codes:
 """
 
 
-class _ImageFileError(ValueError):
-    """A picture that cannot be read."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _parser().parse_args(argv)
@@ -46,15 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         sampler = TextSampler(args.max_tokens, args.temperature)
     except ValueError as error:
-        return fail(error, 2)
+        return tell(error, 2)
     try:
         return run(args, sampler)
-    except (*UNUSABLE, RequestError, _ImageFileError) as error:
-        return fail(error, 2)
-    except (NonFiniteError, OSError) as error:
-        return fail(error, 1)
+    except ANTICIPATED as error:
+        return tell(error)
     except jax.errors.JaxRuntimeError as error:
-        return fail(f"the devices failed: {str(error).splitlines()[0]}", 1)
+        return tell(f"the devices failed: {str(error).splitlines()[0]}", 1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -86,7 +81,7 @@ def _converse(answer, pipeline: Pipeline, images: tuple[Image.Image, ...], args:
         except RequestError as error:
             if not typed:
                 raise
-            fail(error, 2)
+            tell(error, 2)
             continue
         _print_answer(line, answer(line), args.json)
     return 0
@@ -119,9 +114,9 @@ def _read_image(path: str) -> Image.Image:
     try:
         return to_rgb(decode_image(epath.Path(path).read_bytes()))
     except FileNotFoundError as error:
-        raise _ImageFileError(f"--image: no such file: {path}") from error
+        raise BadInput(f"--image: no such file: {path}") from error
     except (OSError, ImageError) as error:
-        raise _ImageFileError(f"--image: {path}: expected a picture, found: "
+        raise BadInput(f"--image: {path}: expected a picture, found: "
                               f"{getattr(error, 'strerror', None) or error}") from error
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.aot.compiling import CompileError, CompileRequest, CompileResult, compile_program
+from srum_jax.aot.compiling import CompileRequest, CompileResult, compile_program
 from srum_jax.aot.generation import PROGRAM_NAMES, GenerationShape
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.largest_batch import largest_batch
@@ -21,6 +21,7 @@ from srum_jax.aot.step_roofline import ASSUMPTIONS as STEP_ASSUMPTIONS
 from srum_jax.aot.topology import GIB, Topology, TopologyError, parse_mesh, parse_topology
 from srum_jax.aot.training_command import add_arguments, run_training
 from srum_jax.aot.training_report import as_text as training_text
+from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.experiment import experiment_names
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.mesh import MeshError
@@ -31,8 +32,6 @@ DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 
 # Those that need most memory first.
 _SEARCH_ORDER = ("denoise", "decode", "prefill", "pixels")
-# Among them TopologyError, MeshError, ConfigError, ExperimentError, OverrideError and CompileRequestError.
-_BAD_INPUT = (ValueError, OSError)
 # What only one of the two kinds of program takes.
 _GENERATION_ONLY = ("height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "without_understanding",
                     "programs")
@@ -74,12 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         reports = run_generation(args) if args.generation else run_training(args)
-    except CompileError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except _BAD_INPUT as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (*ANTICIPATED, ValueError) as error:  # also settings that their dataclass refuses
+        return tell(error, 2 if isinstance(error, ValueError) else None)
     except KeyboardInterrupt:
         print("interrupted; what was compiled so far is kept", file=sys.stderr)
         return 130

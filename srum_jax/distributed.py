@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 import jax
 from jax._src.distributed import global_state  # the client and what was found of the cluster stand nowhere else
 
+from srum_jax.errors import BadInput, Failure
 from srum_jax.process_watch import ProcessWatch
 
 ADDRESS, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
@@ -26,11 +27,11 @@ MEETING_SECONDS = 300  # for all hosts to start the command
 _HEARTBEAT_SECONDS = 90
 
 
-class DistributedError(ValueError):
+class DistributedError(BadInput):
     """The environment does not say which process of how many this one is."""
 
 
-class MeetingError(RuntimeError):
+class MeetingError(Failure):
     """The other processes were not met; another start may."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from etils import epath
 
 from srum_jax.data.pipeline import DataConfig
+from srum_jax.errors import BadInput
 from srum_jax.mesh import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.reward_weighted import ObjectiveConfig
@@ -23,7 +24,7 @@ from srum_jax.training.state import ModelSource
 _MAX_SEED = 1 << 32  # JAX keys drop the bits above: seeds that differ only there would share their noise
 
 
-class ExperimentError(ValueError):
+class ExperimentError(BadInput):
     """An experiment cannot be found or built."""
 
 

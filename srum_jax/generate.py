@@ -15,33 +15,30 @@ import jax
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.distributed import MeetingError
+from srum_jax.errors import ANTICIPATED, BadInput, Incomplete, tell
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
 from srum_jax.generation.checkpoint_fingerprint import autoencoder_fingerprint, checkpoint_fingerprint
 from srum_jax.generation.image_store import FORMATS
-from srum_jax.generation.keyword_file import KeywordFileError, with_keywords
-from srum_jax.generation.model_arguments import UNUSABLE, add_model_arguments, fail, load_pipeline
+from srum_jax.generation.keyword_file import with_keywords
+from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
 from srum_jax.generation.prompt_file import (
     DUPLICATE_PROMPT,
-    PromptFileError,
     PromptList,
     prompts_of_texts,
     read_prompt_file,
 )
-from srum_jax.generation.prompt_formats import FormatError, find_format
+from srum_jax.generation.prompt_formats import find_format
 from srum_jax.generation.prompts import IdError, record_id
 from srum_jax.generation.resume import units_to_do
 from srum_jax.generation.row_checks import check_rows, checker_without_weights, raise_bad_rows
 from srum_jax.generation.run_file import Run, begin_run, compare_run
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.runner import finish_shards, generate_units, write_rejects
-from srum_jax.generation.work_units import TooManyImagesError, Unit, WorkPlan, plan_work
-from srum_jax.inference.pipeline import NonFiniteError
+from srum_jax.generation.work_units import Unit, WorkPlan, plan_work
 from srum_jax.inference.templates import Templates
 from srum_jax.stages.ahead import is_computing
-from srum_jax.stages.folder import DamagedError, OutputError, OutputFolder
-from srum_jax.stages.noted import RunChangedError
-from srum_jax.stages.processes import ProcessError, Processes, find_processes
+from srum_jax.stages.folder import OutputFolder
+from srum_jax.stages.processes import Processes, find_processes
 
 _EPILOG = """
 examples:
@@ -59,14 +56,6 @@ exit codes:
   3    as 0, but more rows could not be used (--on-error skip) than --max-reject-rate allows
   130  interrupted; the same command goes on
 """
-
-_BAD_INPUT = (*UNUSABLE, PromptFileError, KeywordFileError, FormatError, IdError, RunChangedError, TooManyImagesError,
-              ProcessError)
-_FAILURES = (OutputError, DamagedError, NonFiniteError, MeetingError, OSError)
-
-
-class _ArgumentError(ValueError):
-    """Arguments that do not go together."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,12 +80,10 @@ def execute(args: argparse.Namespace) -> int:
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return run(args)
-    except (*_BAD_INPUT, _ArgumentError) as error:
-        return _leave(fail(error, 2))
-    except _FAILURES as error:
-        return _leave(fail(error, 1))
+    except ANTICIPATED as error:
+        return _leave(tell(error))
     except jax.errors.JaxRuntimeError as error:
-        return _leave(fail(f"the devices failed: {str(error).splitlines()[0]} If memory ran out, use a smaller "
+        return _leave(tell(f"the devices failed: {str(error).splitlines()[0]} If memory ran out, use a smaller "
                            "--batch-size (with a new --out), or more shards of the weights (--mesh).", 1))
     except KeyboardInterrupt:
         print("interrupted; what was committed is kept, give the same command again to go on", file=sys.stderr)
@@ -110,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = settings_of(args)
     except ValueError as error:
-        raise _ArgumentError(error) from error
+        raise BadInput(error) from error
     processes = find_processes(args.process_index, args.num_processes, args.distributed)
     templates = Templates.read(args.templates)
     prompts, source_folder = _checked_prompts(args, settings)
@@ -125,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
     begun = compare_run(this_run, folder)
     if args.dry_run:
         _print_table(_counts(prompts, plan) + _forecast(args.checkpoint, plan, settings, folder, processes))
-        return _outcome(prompts, args.max_reject_rate)
+        _check_reject_rate(prompts, args.max_reject_rate)
+        return 0
     _make_folder(folder)
     folder.sweep()
     missing = _missing(share, folder, settings, args.repair) if begun else list(share)
@@ -149,31 +137,31 @@ def run(args: argparse.Namespace) -> int:
         *(summary["think"].items() if summary else ()),
         ("folder", f"{args.out}: " + ("complete" if summary else "images of other processes are missing")),
     ])
-    return _outcome(prompts, args.max_reject_rate)
+    _check_reject_rate(prompts, args.max_reject_rate)
+    return 0
 
 
-def _outcome(prompts: PromptList, max_reject_rate: float) -> int:
-    """The exit code: 3 if too many rows could not be used. Those that --dedupe left out could have been."""
+def _check_reject_rate(prompts: PromptList, limit: float) -> None:
+    """Raises Incomplete if too many rows could not be used. Those that --dedupe left out could have been."""
     total = len(prompts.rows) + len(prompts.bad)
     unusable = sum(row.reason != DUPLICATE_PROMPT for row in prompts.bad)
-    if unusable <= max_reject_rate * total:
-        return 0
-    return fail(f"{unusable} of {total} rows could not be used, more than --max-reject-rate {max_reject_rate} allows; "
-                "OUT/rejects has the reasons", 3)
+    if unusable > limit * total:
+        raise Incomplete(f"{unusable} of {total} rows could not be used, more than --max-reject-rate {limit} allows; "
+                         "OUT/rejects has the reasons")
 
 
 def _checked_prompts(args: argparse.Namespace, settings: GenerationSettings) -> tuple[PromptList, epath.Path]:
     """The prompts, and the folder that their pictures are relative to."""
     if args.limit is not None and args.limit < 1:
-        raise _ArgumentError(f"--limit: expected a positive number, found {args.limit}.")
+        raise BadInput(f"--limit: expected a positive number, found {args.limit}.")
     if not 0 <= args.max_reject_rate <= 1:
-        raise _ArgumentError(f"--max-reject-rate: expected a share in [0, 1], found {args.max_reject_rate}.")
+        raise BadInput(f"--max-reject-rate: expected a share in [0, 1], found {args.max_reject_rate}.")
     file = epath.Path(args.prompts) if args.prompts is not None else None
     set_name = args.set_name or ("prompt" if file is None else file.stem)
     try:
         record_id(set_name, "0", settings.num_candidates - 1)
     except IdError as error:
-        raise _ArgumentError(f"--set-name: {error}; name the list yourself.") from error
+        raise BadInput(f"--set-name: {error}; name the list yourself.") from error
     if file is None:
         prompts = prompts_of_texts(args.prompt, set_name, settings.num_candidates)
     else:
@@ -198,7 +186,7 @@ def _make_folder(folder: OutputFolder) -> None:
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _ArgumentError(f"--out {folder.root}: cannot be made ({error.strerror or error}).") from error
+        raise BadInput(f"--out {folder.root}: cannot be made ({error.strerror or error}).") from error
 
 
 def _missing(

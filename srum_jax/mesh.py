@@ -10,10 +10,11 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 
+from srum_jax.errors import BadInput
 from srum_jax.models.layers.logical_axes import MESH_AXES
 
 
-class MeshError(ValueError):
+class MeshError(BadInput):
     """The devices cannot be arranged as asked."""
 
 

@@ -22,10 +22,12 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from srum_jax.errors import BadInput
+
 T = TypeVar("T")
 
 
-class OverrideError(ValueError):
+class OverrideError(BadInput):
     """A setting's name or value is not usable."""
 
 

@@ -14,32 +14,20 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from srum_jax.data.errors import AccessError, DataError
-from srum_jax.distributed import DistributedError, MeetingError, join
+from srum_jax.distributed import join
+from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.experiment import Experiment, ExperimentError, Recipe, experiment_names, load_recipe
-from srum_jax.mesh import MeshError
-from srum_jax.models.config_fields import ConfigError
-from srum_jax.models.layers.logical_axes import ShardingError
-from srum_jax.observability.step_log import TrainingError
-from srum_jax.overrides import OverrideError, apply_overrides, to_json
+from srum_jax.overrides import apply_overrides, to_json
 from srum_jax.process_watch import ProcessWatch
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import write_text
-from srum_jax.training.checkpoint import CheckpointError, DirectoryError
-from srum_jax.training.loop import Ending, Outcome, SettingsError, train
-from srum_jax.training.state import ModelError
-from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.tokenizer import TokenizerError
+from srum_jax.training.loop import Ending, Outcome, train
 
 CONFIG_FILE = "config.json"
 
 # What may change between the runs of one work directory without making them different experiments.
 _MAY_CHANGE = ("training.", "mesh.", "compute.", "data.num_workers", "data.num_threads", "data.prefetch",
                "data.on_bad_record", "name")
-
-_BAD_INPUT = (ExperimentError, OverrideError, SettingsError, ConfigError, ModelError, TokenizerError, WeightsError,
-              ShardingError, MeshError, DistributedError, DirectoryError, FileNotFoundError, FileExistsError,
-              NotADirectoryError, IsADirectoryError, PermissionError)
-_FAILURES = (TrainingError, DataError, CheckpointError, MeetingError, OSError)
 
 _EPILOG = """
 examples:
@@ -76,10 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             watch = join()
             sys.excepthook = lambda *error: _report_and_leave(watch, *error)
         outcome = run(args.experiment, args.set, args.workdir, began)
-    except _BAD_INPUT as error:
-        return _fail(error, 2, watch)
-    except (*_FAILURES, *object_store.driver_errors()) as error:  # a bucket that did not answer others than us
-        return _fail(error, 1, watch)
+    except (*ANTICIPATED, *object_store.driver_errors()) as error:  # a bucket that did not answer others than us
+        code = tell(error)
+        if watch is not None:
+            watch.abandon(code, error)
+        return code
     except KeyboardInterrupt:
         print("interrupted; give the same command again to go on from the newest checkpoint", file=sys.stderr)
         if watch is not None:
@@ -194,13 +183,6 @@ def _summarise(outcome: Outcome) -> None:
         print(f"{total} places were left empty because their record could not be used:")
         for reason, count in sorted(outcome.bad_records.items()):
             print(f"  {count:6d}  {reason}")
-
-
-def _fail(error: Exception, code: int, watch: ProcessWatch | None) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    if watch is not None:
-        watch.abandon(code, error)
-    return code
 
 
 def _report_and_leave(watch: ProcessWatch, kind, error, trace) -> None:

@@ -9,13 +9,14 @@ from etils import epath
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from srum_jax.errors import BadInput
 from srum_jax.storage.atomic_file import write_bytes
 
 _OPTIMIZER = "optimizer"
 _LENGTH_BYTES = 8  # of a safetensors file: the length of its header
 
 
-class StateError(ValueError):
+class StateError(BadInput):
     """A file that holds no such state."""
 
 

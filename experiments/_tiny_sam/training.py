@@ -17,13 +17,14 @@ from experiments._tiny_sam.model import DEVIATION, MEAN
 from experiments._tiny_sam.samples import Batch, sample_batch
 from experiments._tiny_sam.settings import TrainingSettings
 from experiments._tiny_sam.state import StateError, load_state, save_state
+from srum_jax.errors import BadInput
 
 STATE = "state.safetensors"
 _LOG_EVERY = 50  # steps
 _BOX_EVERY = 10  # steps; one of them is prompted with boxes and asked for a single mask
 
 
-class TrainingError(ValueError):
+class TrainingError(BadInput):
     """The directory belongs to another run, or is damaged."""
 
 

@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from experiments._tiny_study.container_limits import core_limit
+from srum_jax.errors import Failure
 
 _SECONDS_TO_TIDY_UP = 15.0  # training saves its state first; less than what this process itself is given
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
-class CommandError(RuntimeError):
+class CommandError(Failure):
     """One of the commands failed; what it was is on its standard error.
 
     Attributes:
@@ -28,7 +29,7 @@ class CommandError(RuntimeError):
 
     def __init__(self, text: str, code: int):
         super().__init__(text)
-        self.code = code
+        self.code, self.exit_code = code, 2 if code == 2 else 1
 
 
 def run_side_by_side(

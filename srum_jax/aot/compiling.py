@@ -9,16 +9,17 @@ from typing import Any
 from etils import epath
 
 from srum_jax.aot.generation import GenerationShape
+from srum_jax.errors import BadInput, Failure
 from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
 from srum_jax.mesh import MeshConfig
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
 
 
-class CompileError(RuntimeError):
+class CompileError(Failure):
     """The compiler failed for another reason than memory."""
 
 
-class CompileRequestError(ValueError):
+class CompileRequestError(BadInput):
     """What is asked for cannot be: the mesh fits neither the slice nor the model, or the compiler knows no such slice
     or option."""
 

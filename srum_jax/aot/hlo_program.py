@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 
+from srum_jax.errors import Failure
+
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 # "  ROOT %name = bf16[4,8]{1,0:T(8,128)} fusion(%a, %b), kind=kLoop, calls=%c": name, type, operation, and the rest.
 _LINE = re.compile(r"^\s+(ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
@@ -19,7 +21,7 @@ _BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, 
 _SMALL_INTEGERS = ("s32", "u32", "s64", "u64")
 
 
-class ProgramError(ValueError):
+class ProgramError(Failure):
     """The text is not that of a compiled program as this module knows them."""
 
 

@@ -4,13 +4,14 @@ import dataclasses
 import math
 import re
 
+from srum_jax.errors import BadInput
 from srum_jax.mesh import MeshConfig
 from srum_jax.models.layers.logical_axes import MESH_AXES
 
 GIB = 2**30
 
 
-class TopologyError(ValueError):
+class TopologyError(BadInput):
     """A description of a slice or mesh that cannot be understood."""
 
 

@@ -2,8 +2,10 @@
 
 import dataclasses
 
+from srum_jax.errors import BadInput, Failure
 
-class SchemaError(ValueError):
+
+class SchemaError(BadInput):
     """One field of a record is not as the schema demands."""
 
     def __init__(self, field: str, expected: str, found: str):
@@ -14,7 +16,7 @@ class SchemaError(ValueError):
         return f"schema_error: field '{self.field}': expected {self.expected}, found {self.found}"
 
 
-class ImageError(ValueError):
+class ImageError(BadInput):
     """Bytes that are not an image which can be trained on."""
 
 
@@ -22,11 +24,11 @@ class ImageModeError(ImageError):
     """A readable image without an 8-bit RGB form."""
 
 
-class CapacityError(ValueError):
+class CapacityError(BadInput):
     """A sample does not fit into the fixed buffers of a row."""
 
 
-class DataError(ValueError):
+class DataError(Failure, ValueError):
     """Records that cannot be used: names the file, the record where there is one, and the reason."""
 
     def __init__(self, file: str, record_number: int | None, reason: str):
@@ -38,7 +40,7 @@ class DataError(ValueError):
         return f"{place}: {self.reason}"
 
 
-class WriteError(OSError):
+class WriteError(Failure, OSError):
     """A file could not be written: names it, and the bytes that it needs."""
 
     def __init__(self, file: str, num_bytes: int, error: OSError):
@@ -50,7 +52,7 @@ class WriteError(OSError):
                 "same command again.")
 
 
-class AccessError(OSError):
+class AccessError(Failure, OSError):
     """A bucket refused a request: no credentials came with it, or they do not allow it. Trying again is no help."""
 
 

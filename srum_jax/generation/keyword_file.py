@@ -6,11 +6,12 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.errors import BadInput
 from srum_jax.generation.prompt_file import PromptList
 from srum_jax.rewards.judgement.words import lemma, tokens
 
 
-class KeywordFileError(ValueError):
+class KeywordFileError(BadInput):
     """A file of keywords that cannot be used."""
 
 

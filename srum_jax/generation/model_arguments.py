@@ -1,20 +1,13 @@
 """Command-line arguments that name a model and how it is computed, and loading what they name."""
 
 import argparse
-import sys
 
 import jax
 
 from srum_jax.inference.pipeline import Pipeline
-from srum_jax.inference.templates import TemplateError, Templates
+from srum_jax.inference.templates import Templates
 from srum_jax.mesh import MeshConfig, MeshError
-from srum_jax.models.config_fields import ConfigError
-from srum_jax.models.layers.logical_axes import ShardingError
-from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.tokenizer import TokenizerError
 
-# A checkpoint, template directory or mesh that cannot be used.
-UNUSABLE = (WeightsError, ConfigError, TokenizerError, TemplateError, MeshError, ShardingError)
 _AXES = ("data", "fsdp", "tensor")
 
 
@@ -55,16 +48,10 @@ def load_pipeline(args: argparse.Namespace, templates: Templates, *, understandi
     """Loads the model that the arguments name.
 
     Raises:
-      UNUSABLE: the checkpoint or the mesh cannot be used.
+      BadInput: the checkpoint or the mesh cannot be used.
     """
     platform = jax.local_devices()[0].platform
     if args.attention == "splash" and platform != "tpu":
         raise MeshError(f"--attention splash: is a TPU kernel, found devices of platform {platform}; use auto.")
     return Pipeline.load(args.checkpoint, mesh=args.mesh, dtype=args.dtype, attention=args.attention,
                          templates=templates, understanding=understanding)
-
-
-def fail(error: object, code: int) -> int:
-    """Prints an error; returns the exit code."""
-    print(f"error: {error}", file=sys.stderr)
-    return code

@@ -9,6 +9,7 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.errors import BadInput
 from srum_jax.generation.prompt_formats import PromptFormat
 from srum_jax.generation.prompts import IdError, Prompt
 
@@ -16,7 +17,7 @@ DUPLICATE_PROMPT = "duplicate_prompt"  # left out because it was asked for, not 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-class PromptFileError(ValueError):
+class PromptFileError(BadInput):
     """A file that holds no prompts, or rows that cannot be used."""
 
 

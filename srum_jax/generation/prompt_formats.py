@@ -3,12 +3,14 @@
 import dataclasses
 import pathlib
 
+from srum_jax.errors import BadInput
+
 AUTO = "auto"
 CUSTOM = "custom"
 PLAIN = "plain"
 
 
-class FormatError(ValueError):
+class FormatError(BadInput):
     """A format or field map that does not exist."""
 
 

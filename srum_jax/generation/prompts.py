@@ -8,6 +8,7 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.errors import BadInput
 from srum_jax.rewards.judgement.keywords import has_directive, keywords
 
 MAX_ID_BYTES = 128
@@ -15,7 +16,7 @@ _ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
 _OPTIONAL = ("tags", "height", "width", "image", "image_sha256")
 
 
-class IdError(ValueError):
+class IdError(BadInput):
     """Text that cannot be part of a file name."""
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from srum_jax.errors import BadInput
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.seeds import record_seed
@@ -10,7 +11,7 @@ from srum_jax.generation.seeds import record_seed
 MAX_FILES = 1_000_000
 
 
-class TooManyImagesError(ValueError):
+class TooManyImagesError(BadInput):
     """More images than one folder of files should hold."""
 
 

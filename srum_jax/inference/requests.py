@@ -5,14 +5,16 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
+from srum_jax.errors import BadInput, Failure
+
 Picture = Image.Image | np.ndarray  # an array is uint8 [H, W, 3]
 
 
-class RequestError(ValueError):
+class RequestError(BadInput):
     """A request that the model cannot serve; names the field, what was expected and what was found."""
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(Failure):
     """The model computed something that is not a number: damaged weights, or a dtype that they do not fit."""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from etils import epath
 
+from srum_jax.errors import BadInput
+
 # Name of each template and the placeholders that it must contain; it may contain no other.
 _PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "think_generation": frozenset({"think_start", "think_end"}),
@@ -16,7 +18,7 @@ THINK_START, THINK_END = "<think>", "</think>"
 _VALUES = {"think_start": THINK_START, "think_end": THINK_END}
 
 
-class TemplateError(ValueError):
+class TemplateError(BadInput):
     """A template file that cannot be used."""
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.errors import BadInput
+
 _LARGEST = 1e30  # of a number in a configuration; far above any that makes sense, and exact to compare with
 
 
-class ConfigError(ValueError):
+class ConfigError(BadInput):
     """A model configuration file is missing, unreadable, or describes something that is not supported."""
 
 

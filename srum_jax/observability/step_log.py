@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from srum_jax.data.pipeline import HostBatch
+from srum_jax.errors import Failure
 from srum_jax.experiment import Experiment
 from srum_jax.observability.device_memory import memory_in_use
 from srum_jax.observability.goodput import Goodput
@@ -23,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 _TOKENS = ("tokens/text", "tokens/vit", "tokens/latent")
 
 
-class TrainingError(RuntimeError):
+class TrainingError(Failure):
     """Training had to stop."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from srum_jax.errors import BadInput
 from srum_jax.rewards.mask_rle import decode_mask, encode_mask
 from srum_jax.rewards.proposals import RawProposal
 from tools.make_rewards.loading_bar import hide_loading_bar
@@ -20,7 +21,7 @@ from tools.make_rewards.loading_bar import hide_loading_bar
 _MODEL_TYPE = "sam"
 
 
-class SamError(ValueError):
+class SamError(BadInput):
     """The checkpoint cannot be used."""
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from srum_jax.errors import BadInput
 from srum_jax.rewards.boxes import Box
 
 VARIANTS = ("paper", "official")
@@ -29,7 +30,7 @@ BOX_SPACES = ("stored", "unscaled")
 INCLUSIVE_PROVIDERS = ("sam", "both")  # whose boxes came from inclusive corners; see `edge`
 
 
-class RewardMapError(ValueError):
+class RewardMapError(BadInput):
     """A reward map cannot be computed from these settings and scores."""
 
 

@@ -22,16 +22,17 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.errors import Failure
 from srum_jax.generation.work_units import Unit
 from srum_jax.stages.set_aside import withdraw
 from srum_jax.storage.atomic_file import is_local, sync
 
 
-class OutputError(OSError):
+class OutputError(Failure, OSError):
     """A file could not be written; what was committed is intact."""
 
 
-class DamagedError(ValueError):
+class DamagedError(Failure, ValueError):
     """A file of the folder is not as it was written."""
 
 

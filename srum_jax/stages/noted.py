@@ -6,11 +6,12 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.errors import BadInput
 from srum_jax.stages.folder import OutputFolder
 from srum_jax.storage import object_store
 
 
-class RunChangedError(ValueError):
+class RunChangedError(BadInput):
     """A folder was begun with other settings, prompts or weights."""
 
 

@@ -4,9 +4,10 @@ import argparse
 import dataclasses
 
 from srum_jax.distributed import DistributedError, meet_and_part
+from srum_jax.errors import BadInput
 
 
-class ProcessError(ValueError):
+class ProcessError(BadInput):
     """The processes cannot be told apart."""
 
 

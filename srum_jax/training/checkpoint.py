@@ -25,6 +25,7 @@ from flax import nnx
 from jax.experimental import multihost_utils
 
 from srum_jax.data.errors import AccessError
+from srum_jax.errors import BadInput, Failure
 from srum_jax.storage import object_store
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import EMA
@@ -36,11 +37,11 @@ _CHUNK_BYTES = 256 * 2**20
 _DAMAGED = ".damaged"  # behind the number of a step: Orbax and the tools of the weights take it for no step
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(Failure):
     """A step cannot be restored, or not be written."""
 
 
-class DirectoryError(CheckpointError):
+class DirectoryError(BadInput):
     """No checkpoint could be written here: known before any work is done."""
 
 

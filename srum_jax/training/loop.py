@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from srum_jax.data.errors import BadRecord, DataError
 from srum_jax.data.pipeline import HostBatch, HostBatchIterator, make_iterator
+from srum_jax.errors import BadInput
 from srum_jax.experiment import Experiment
 from srum_jax.mesh import ProcessRows, build_mesh
 from srum_jax.models.bagel.batch import PackedBatch
@@ -44,7 +45,7 @@ from srum_jax.weights.tokenizer import load_tokenizer
 _LOG = logging.getLogger(__name__)
 
 
-class SettingsError(ValueError):
+class SettingsError(BadInput):
     """Settings do not go together, or not with the model, the records or the devices."""
 
 

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from srum_jax.errors import BadInput
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.training.lora import LoraConfig, attach_factors, initial_factors
@@ -22,7 +23,7 @@ GENERATION_EXPERT_ONLY = ("llm.layers.gen.*", "llm.gen_norm.*", "time_embedder.*
 _ALWAYS_FROZEN = ("vae.*", "vit.*")
 
 
-class ModelError(ValueError):
+class ModelError(BadInput):
     """The model cannot be trained as asked."""
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from srum_jax.errors import BadInput
+
 _MOST_LINES = 100
 
 
-class WeightsError(ValueError):
+class WeightsError(BadInput):
     """Stored weights are missing, malformed, or do not belong to the model; the message says what to do."""
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
+from srum_jax.errors import BadInput
 from srum_jax.weights.byte_source import is_local
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.json")
 _KINDS = (".json", ".txt", ".jinja", ".model")  # of files that a tokenizer may consist of; none of them is large
 
 
-class TokenizerError(ValueError):
+class TokenizerError(BadInput):
     """A checkpoint has no tokenizer that can be used."""
 
 

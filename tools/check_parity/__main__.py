@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
-from srum_jax.models.config_fields import ConfigError
-from srum_jax.weights.errors import WeightsError
+from srum_jax.errors import BadInput, tell
 from tools.check_parity import bagel
 from tools.check_parity.result import GroupResult, Unchecked
 
@@ -42,9 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with jax.default_matmul_precision("highest"):
         try:
             results = bagel.check(args.case_dir)
-        except (bagel.CaseError, ConfigError, WeightsError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        except BadInput as error:
+            return tell(error)
     ok = _print_report(results)
     if args.json:
         _write_report(epath.Path(args.json), args.case_dir, results, ok)

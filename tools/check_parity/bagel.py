@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from etils import epath
 from flax import nnx
 
+from srum_jax.errors import BadInput
 from srum_jax.weights.arrays import open_arrays
 from srum_jax.weights.load import load_bagel
 from srum_jax.weights.model_kind import BAGEL
@@ -16,7 +17,7 @@ from tools.check_parity.tensors import read_tensors
 from tools.convert_weights.import_ import import_weights
 
 
-class CaseError(ValueError):
+class CaseError(BadInput):
     """The folder is not a case that can be checked."""
 
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import jax
 
-from srum_jax.models.config_fields import ConfigError
-from srum_jax.weights.errors import WeightsError
+from srum_jax.errors import BadInput, tell
 from srum_jax.weights.model_kind import KINDS
 from tools.convert_weights.adapter import export_adapter
 from tools.convert_weights.checkpoint import FORMS
@@ -77,12 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             _import(arguments)
         else:
             _export(arguments)
-    except (WeightsError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except BadInput as error:
+        return tell(error)
     except OSError as error:
-        print(f"error: {error}. Nothing was left behind.", file=sys.stderr)
-        return 1
+        return tell(f"{error}. Nothing was left behind.", 1)
     except KeyboardInterrupt:
         print("interrupted; nothing was left behind.", file=sys.stderr)
         return 130

@@ -7,13 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from srum_jax.data.errors import DataError
-from srum_jax.stages.folder import DamagedError
+from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.stages.interruption import EXIT_CODE, MESSAGE, ends_in_time
-from srum_jax.stages.noted import RunChangedError
 from tools.make_rewards import export, generate, import_generated, import_jsonl, judge, report, run, segment, verify
-from tools.make_rewards.errors import ArgumentError
-from tools.make_rewards.judge import NonFiniteJudgeError
 
 _COMMANDS = {
     "run": run,
@@ -65,12 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with ends_in_time():
             return _COMMANDS[arguments.command].run(arguments)
-    except (ArgumentError, RunChangedError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (DataError, DamagedError, NonFiniteJudgeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except ANTICIPATED as error:
+        return tell(error)
     except KeyboardInterrupt:
         print(MESSAGE, file=sys.stderr)
         return EXIT_CODE

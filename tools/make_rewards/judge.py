@@ -22,17 +22,17 @@ from etils import epath
 from tqdm import tqdm
 
 from srum_jax.data.schema import is_unicode
+from srum_jax.errors import BadInput, Failure
 from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
-from srum_jax.generation.model_arguments import UNUSABLE, add_model_arguments, load_pipeline
+from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
 from srum_jax.inference import Templates
-from srum_jax.inference.templates import TemplateError
 from srum_jax.judges.dialogue import run_dialogues
 from srum_jax.judges.given_scores import GivenScores
 from srum_jax.judges.own_model import ModelJudge
 from srum_jax.judges.transformers import HuggingFaceJudge
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplateError, JudgeTemplates
+from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode
 from srum_jax.rewards.proposals import Proposal
 from tools.make_rewards.errors import ArgumentError, Reject
@@ -49,7 +49,7 @@ _MAX_NON_FINITE = 0.01  # share of calls; above, the weights or the dtype are at
 JudgeUnit = Callable[[StageUnit], list[dict[str, Any]]]
 
 
-class NonFiniteJudgeError(RuntimeError):
+class NonFiniteJudgeError(Failure):
     """Too many replies were made of numbers that are none."""
 
 
@@ -85,11 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.batch_size < 1:
         raise ArgumentError(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
     settings = _settings(arguments)
-    try:
-        templates = JudgeTemplates.read(arguments.judge_templates)
-        think = Templates.read(arguments.templates)
-    except (JudgeTemplateError, TemplateError) as error:
-        raise ArgumentError(str(error)) from error
+    templates = JudgeTemplates.read(arguments.judge_templates)
+    think = Templates.read(arguments.templates)
     synonyms = None if arguments.synonyms is None else _read_synonyms(arguments.synonyms)
     kind, _, source = arguments.judge.partition(":")
     noted = {
@@ -132,10 +129,7 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
     elif kind == "hf":
         judge = HuggingFaceJudge(source, think.think_understanding)
     else:
-        try:
-            judge = ModelJudge(load_pipeline(arguments, think, understanding=True), arguments.batch_size)
-        except UNUSABLE as error:
-            raise ArgumentError(str(error)) from error
+        judge = ModelJudge(load_pipeline(arguments, think, understanding=True), arguments.batch_size)
         if not judge.pipeline.sees:
             raise ArgumentError(f"--checkpoint {arguments.checkpoint}: expected a model with a vision tower, found "
                                 "none; it can draw, but not judge.")
@@ -216,12 +210,12 @@ def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str
         try:
             return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint),
                     "dtype": arguments.dtype}
-        except (*UNUSABLE, OSError) as error:
+        except (BadInput, OSError) as error:
             raise ArgumentError(f"--checkpoint {arguments.checkpoint}: {error}") from error
     if kind == "hf" and epath.Path(source).is_dir():
         try:
             return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(source)}
-        except UNUSABLE as error:
+        except BadInput as error:
             raise ArgumentError(f"--judge {arguments.judge}: {error}") from error
     if kind == "jsonl" and epath.Path(source).exists() and not epath.Path(source).is_dir():
         return {"kind": kind, "sha256": hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()}

@@ -9,6 +9,8 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from srum_jax.errors import BadInput
+
 _NONE = type(None)
 _NUMBER = (int, float)
 _OPTIONAL_NUMBER = (int, float, _NONE)
@@ -39,7 +41,7 @@ _CHOICES = {"verdict": (None, "match", "background", "unmatched"), "global_statu
             "mode": ("region", "sample")}
 
 
-class LineError(ValueError):
+class LineError(BadInput):
     """A field is absent, or holds something else; says which, what was expected and what was found."""
 
 

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from etils import epath
 
-from srum_jax.experiment import ExperimentError, experiment_names
+from srum_jax.experiment import experiment_names
 from tools.make_rewards import export, generate, judge, segment
-from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.runners import local
 from tools.make_rewards.runners.cluster import Cluster, ClusterConfig
 from tools.make_rewards.stage_recipe import (
@@ -70,12 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _recipe(arguments: argparse.Namespace) -> StageRecipe:
-    out = epath.Path(arguments.out)
-    try:
-        recipe = read_stage_recipe(arguments.experiment, out)
-    except ExperimentError as error:
-        raise ArgumentError(str(error)) from error
-    return with_inputs(recipe, arguments)
+    return with_inputs(read_stage_recipe(arguments.experiment, epath.Path(arguments.out)), arguments)
 
 
 @contextlib.contextmanager

@@ -16,13 +16,10 @@ from collections.abc import Sequence
 import srum_jax
 from srum_jax.data.errors import AccessError, DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
-from srum_jax.distributed import MeetingError
-from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
-from srum_jax.models.config_fields import ConfigError
-from srum_jax.overrides import OverrideError, apply_overrides
-from srum_jax.stages.noted import RunChangedError
-from srum_jax.stages.processes import ProcessError, add_process_arguments, find_processes
-from srum_jax.weights.errors import WeightsError
+from srum_jax.errors import ANTICIPATED, BadInput, tell
+from srum_jax.experiment import Experiment, experiment_names, load_recipe
+from srum_jax.overrides import apply_overrides
+from srum_jax.stages.processes import add_process_arguments, find_processes
 from tools.precompute_latents.encoder import PosteriorEncoder
 from tools.precompute_latents.rewrite import rewrite
 from tools.precompute_latents.target import Target
@@ -43,23 +40,14 @@ exit codes:
 """
 
 
-class ArgumentError(ValueError):
-    """An argument, or what it names, cannot be used."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     arguments = _parser().parse_args(argv)
     previous = signal.signal(signal.SIGTERM, _interrupt)  # a preempted run tidies up like an interrupted one
     try:
         _run(arguments)
-    except (ArgumentError, ProcessError, RunChangedError, ExperimentError, OverrideError, WeightsError,
-            ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (DataError, MeetingError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except ANTICIPATED as error:
+        return tell(error)
     except KeyboardInterrupt:
         print("interrupted; finished shards stay, give the same command again to go on", file=sys.stderr)
         return 130
@@ -74,29 +62,29 @@ def _run(arguments: argparse.Namespace) -> None:
     experiment = apply_overrides(experiment, arguments.set)
     checkpoint, data = arguments.checkpoint or experiment.model.checkpoint, experiment.data
     if not checkpoint:
-        raise ArgumentError("--checkpoint: expected the directory of a BAGEL checkpoint, found nothing, and the "
+        raise BadInput("--checkpoint: expected the directory of a BAGEL checkpoint, found nothing, and the "
                             "experiment names none.")
     if arguments.images_per_device < 1:
-        raise ArgumentError(f"--images-per-device: expected a positive number, found {arguments.images_per_device}.")
+        raise BadInput(f"--images-per-device: expected a positive number, found {arguments.images_per_device}.")
     processes = find_processes(arguments.process_index, arguments.num_processes, arguments.distributed)
     try:
         source = RecordsSource(arguments.records)
         sidecars = read_sidecars(source.directory, source.manifest)
     except DataError as error:
-        raise ArgumentError(f"--records: {error}") from error
+        raise BadInput(f"--records: {error}") from error
     encoder = PosteriorEncoder(checkpoint, (data.image_height, data.image_width), arguments.dtype,
                                arguments.images_per_device)
     try:
         data.row_capacity(encoder.config)
     except ValueError as error:  # sizes that do not go with the model
-        raise ArgumentError(str(error)) from error
+        raise BadInput(str(error)) from error
     settings = {"encoder_sha256": encoder.sha256.hex(), "dtype": arguments.dtype,
                 "transform": dataclasses.asdict(data.transform), "canvas": list(encoder.canvas),
                 "records_sha256": source.fingerprint, "package_version": srum_jax.__version__}
     try:
         target = Target(source.manifest, sidecars, arguments.out, settings)
     except (DataError, AccessError, PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise ArgumentError(f"--out: {error}") from error
+        raise BadInput(f"--out: {error}") from error
     if target.manifest is not None:
         print(f"{arguments.out}: all is there already, made with the same settings")
         return

@@ -7,6 +7,8 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from srum_jax.errors import BadInput
+
 MESH_AXES = ("data", "fsdp", "seq", "tensor")
 ROWS = ("data", "fsdp")  # what the rows of a batch are split over
 TOKENS = "seq"  # what the tokens of a row are split over
@@ -19,7 +21,7 @@ _TILE_ROWS = 16
 _LARGE_SLICE = 64
 
 
-class ShardingError(ValueError):
+class ShardingError(BadInput):
     """A parameter cannot be laid out on the mesh as the rules say."""
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.errors import BadInput
+
 # Placeholders that a table's text must have, and may have besides.
 _REQUIRED: Mapping[str, frozenset[str]] = {
     "identify": frozenset({"prompt", "regions", "keywords"}),
@@ -27,7 +29,7 @@ _OPTIONAL: Mapping[str, frozenset[str]] = {
 _FIELDS: Mapping[str, type] = {"text": str, "max_new_tokens": int, "think": bool}
 
 
-class JudgeTemplateError(ValueError):
+class JudgeTemplateError(BadInput):
     """A templates file that cannot be used."""
 
 

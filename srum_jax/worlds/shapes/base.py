@@ -16,6 +16,7 @@ import numpy as np
 from etils import epath
 from safetensors.numpy import save
 
+from srum_jax.errors import BadInput
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.storage.atomic_directory import atomic_directory
@@ -44,7 +45,7 @@ RECIPE = "recipe.json"
 _WEIGHT_FILES = ("ema.safetensors", "ae.safetensors")
 
 
-class BaseError(ValueError):
+class BaseError(BadInput):
     """What ships with the package is absent or damaged."""
 
 

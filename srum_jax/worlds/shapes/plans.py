@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from srum_jax.errors import BadInput
 from srum_jax.worlds.shapes.layout import BACK, CELLS, FRONT, FRONT_SHIFT, LARGE, SMALL, STEP, TIDY_BACK_CENTER
 from srum_jax.worlds.shapes.oracle import judge_scene
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
@@ -27,7 +28,7 @@ _BEHIND, _IN_FRONT, _SMALLER = ("behind",), ("in", "front"), "smaller"
 _LOOKS = (("texture", TEXTURES), ("color", COLORS), ("shape", SHAPES))
 
 
-class PlanError(ValueError):
+class PlanError(BadInput):
     """A text that is no plan, or a scene that has none."""
 
 

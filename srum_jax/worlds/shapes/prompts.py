@@ -10,6 +10,7 @@ import hashlib
 
 import numpy as np
 
+from srum_jax.errors import BadInput
 from srum_jax.worlds.shapes.scene import (
     ATTRIBUTES,
     CATEGORIES,
@@ -34,7 +35,7 @@ _PLURALS = {shape: shape + ("es" if shape.endswith("s") else "s") for shape in S
 _SINGULARS = {plural: shape for shape, plural in _PLURALS.items()}
 
 
-class PromptError(ValueError):
+class PromptError(BadInput):
     """A text that the grammar does not make, or a prompt that cannot be sampled."""
 
 

@@ -14,13 +14,14 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from tqdm import tqdm
 
+from srum_jax.errors import BadInput
 from srum_jax.storage.atomic_file import atomic_write, write_json
 from srum_jax.worlds.shapes.pretraining.autoencoder import StageState
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
 
 
-class StageError(ValueError):
+class StageError(BadInput):
     """A stage's directory belongs to another run."""
 
 
