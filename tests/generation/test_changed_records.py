@@ -7,7 +7,7 @@ import pytest
 from srum_jax.generation.resume import units_to_do
 from srum_jax.generation.work_units import plan_work
 from srum_jax.stages.folder import DamagedError, OutputFolder
-from tests.tools.test_reward_stages import PROMPTS, SETTINGS, generated
+from tests.tools.fakes import PROMPTS, SETTINGS, generated
 
 
 def resumed(out, **options):

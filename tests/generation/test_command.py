@@ -7,39 +7,7 @@ import pytest
 from PIL import Image
 
 from srum_jax import generate
-from srum_jax.worlds.shapes.base import write_base
-from tests.generation.fakes import FakePipeline, contents, records
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory):
-    return write_base(tmp_path_factory.mktemp("base") / "base")
-
-
-@pytest.fixture
-def command(base, tmp_path, capsys, monkeypatch):
-    """Calls the command with a fake in place of the model; returns exit code, output and errors."""
-    pipelines = []
-
-    def load(args, templates, *, understanding):
-        pipelines.append(FakePipeline())
-        return pipelines[-1]
-
-    monkeypatch.setattr(generate, "load_pipeline", load)
-
-    def call(*arguments, checkpoint=base, out=tmp_path / "out"):
-        code = generate.main(["--checkpoint", str(checkpoint), "--out", str(out), "--size", "32x32", *arguments])
-        return code, *capsys.readouterr()
-
-    call.pipelines = pipelines
-    return call
-
-
-@pytest.fixture
-def prompts(tmp_path):
-    path = tmp_path / "list.jsonl"
-    path.write_text("".join(json.dumps({"prompt": f"{n} red circles"}) + "\n" for n in ("two", "three", "four")))
-    return path
+from tests.generation.fakes import contents, records
 
 
 def test_a_run_is_summarised_and_a_second_one_loads_no_model(command, prompts, tmp_path):

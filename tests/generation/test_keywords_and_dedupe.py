@@ -6,14 +6,13 @@ import pytest
 
 from srum_jax.generation.prompts import read_jsonl
 from tests.generation.fakes import records
-from tests.generation.test_command import base, command, prompts  # noqa: F401 - fixtures
 
 
 def summary(out):
     return json.loads((out / "summary-generate.json").read_text())
 
 
-def test_keywords_of_a_file_replace_those_that_the_rules_find(command, prompts, tmp_path):  # noqa: F811
+def test_keywords_of_a_file_replace_those_that_the_rules_find(command, prompts, tmp_path):
     (tmp_path / "words.jsonl").write_text('{"id": 1, "keywords": ["Sofas", "couch", "sofa"]}\n\n')
     assert command("--prompts", str(prompts), "--keywords", str(tmp_path / "words.jsonl"))[0] == 0
     found = {prompt.source_id: prompt.keywords for prompt in read_jsonl(tmp_path / "out" / "prompts.jsonl")}
@@ -34,25 +33,25 @@ def test_keywords_of_a_file_replace_those_that_the_rules_find(command, prompts, 
     ('{"id": 1, "keywords": ["..."]}', "expected single words, found '...'"),
 ])
 def test_keywords_that_cannot_be_used_are_errors_with_their_line(
-    command, prompts, tmp_path, text, message  # noqa: F811
+    command, prompts, tmp_path, text, message
 ):
     (tmp_path / "words.jsonl").write_text(text)
     code, _, err = command("--prompts", str(prompts), "--keywords", str(tmp_path / "words.jsonl"))
     assert code == 2 and message in err and not (tmp_path / "out").exists()
 
 
-def test_keywords_may_name_rows_that_a_limit_leaves_out(command, prompts, tmp_path):  # noqa: F811
+def test_keywords_may_name_rows_that_a_limit_leaves_out(command, prompts, tmp_path):
     (tmp_path / "words.jsonl").write_text('{"id": 2, "keywords": ["plate"]}\n')
     assert command("--prompts", str(prompts), "--keywords", str(tmp_path / "words.jsonl"), "--limit", "1")[0] == 0
 
 
-def test_a_file_of_keywords_that_is_absent_is_named(command, prompts):  # noqa: F811
+def test_a_file_of_keywords_that_is_absent_is_named(command, prompts):
     code, _, err = command("--prompts", str(prompts), "--keywords", "absent.jsonl")
     assert code == 2 and "--keywords absent.jsonl: cannot be read" in err
 
 
 def test_of_repeated_prompts_the_first_is_kept_and_the_others_are_listed_and_counted_only_if_asked(
-    command, tmp_path  # noqa: F811
+    command, tmp_path
 ):
     rows = [{"prompt": text} for text in ("a red circle", "a ring", "a red circle", "a red circle")]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -67,7 +66,7 @@ def test_of_repeated_prompts_the_first_is_kept_and_the_others_are_listed_and_cou
         (2, 3, "the same prompt as in line 1 (--dedupe)"), (3, 4, "the same prompt as in line 1 (--dedupe)")]
 
 
-def test_the_same_text_for_another_size_is_another_prompt(command, tmp_path):  # noqa: F811
+def test_the_same_text_for_another_size_is_another_prompt(command, tmp_path):
     rows = [{"prompt": "a ring", "height": 16, "width": side} for side in (16, 32, 32)]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert command("--prompts", str(tmp_path / "list.jsonl"), "--dedupe")[0] == 0

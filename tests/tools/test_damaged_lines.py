@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.tools.test_reward_stages import all_stages, contents, generated, scores_for, whole  # noqa: F401
+from tests.generation.fakes import contents
+from tests.tools.fakes import generated, scores_for
 from tools.make_rewards.__main__ import main
 from tools.make_rewards.line_fields import LineError, check_line
 
@@ -63,7 +64,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("stage", "change", "field"), CHANGES)
 def test_a_line_with_another_content_is_an_error_of_export_and_report_that_names_the_field(
-    whole, tmp_path, capsys, stage, change, field  # noqa: F811
+    whole, tmp_path, capsys, stage, change, field
 ):
     edit(whole, stage, change)
     assert main(["report", str(whole), "--out", str(tmp_path / "report")]) == 1
@@ -75,7 +76,7 @@ def test_a_line_with_another_content_is_an_error_of_export_and_report_that_names
     assert not (whole / "export" / "manifest.json").exists()
 
 
-def test_repair_makes_a_judgement_again_that_lacks_a_field(whole, tmp_path):  # noqa: F811
+def test_repair_makes_a_judgement_again_that_lacks_a_field(whole, tmp_path):
     before = contents(whole)
     path = edit(whole, "judge", without("regions"))
     scores = scores_for(tmp_path / "scores.jsonl")
@@ -85,7 +86,7 @@ def test_repair_makes_a_judgement_again_that_lacks_a_field(whole, tmp_path):  # 
 
 
 def test_repair_of_a_judgement_leaves_it_alone_where_an_image_record_is_what_was_damaged(
-    whole, tmp_path, capsys  # noqa: F811
+    whole, tmp_path, capsys
 ):
     edit(whole, "generate", without("image"))
     scores = scores_for(tmp_path / "scores.jsonl")
@@ -93,14 +94,14 @@ def test_repair_of_a_judgement_leaves_it_alone_where_an_image_record_is_what_was
     assert "`generate --repair`" in capsys.readouterr().err and not (whole / "old").exists()
 
 
-def test_lost_regions_are_an_error_not_an_image_judged_as_a_whole(whole, capsys):  # noqa: F811
+def test_lost_regions_are_an_error_not_an_image_judged_as_a_whole(whole, capsys):
     remove_export(whole)
     sorted((whole / "segment" / "chunks").rglob("*.jsonl"))[0].unlink()
     assert main(["export", "--out", str(whole)]) == 2
     assert "run `segment` first" in capsys.readouterr().err
 
 
-def test_changed_prompts_are_an_error_of_export(whole, capsys):  # noqa: F811
+def test_changed_prompts_are_an_error_of_export(whole, capsys):
     remove_export(whole)
     prompts = whole / "prompts.jsonl"
     prompts.write_text(prompts.read_text().replace("a blue ring", "a red ring"))
@@ -109,14 +110,14 @@ def test_changed_prompts_are_an_error_of_export(whole, capsys):  # noqa: F811
 
 
 @pytest.mark.parametrize(("stage", "text"), [("segment", "{"), ("segment", "{}"), ("judge", "[]"), ("judge", "{}")])
-def test_changed_settings_of_a_stage_are_an_error_of_export(whole, capsys, stage, text):  # noqa: F811
+def test_changed_settings_of_a_stage_are_an_error_of_export(whole, capsys, stage, text):
     remove_export(whole)
     (whole / f"run-{stage}.json").write_text(text)
     assert main(["export", "--out", str(whole)]) == 1
     assert f"run-{stage}.json: expected the settings of `{stage}`" in capsys.readouterr().err
 
 
-def test_a_number_of_shards_that_is_none_is_an_error(whole, capsys):  # noqa: F811
+def test_a_number_of_shards_that_is_none_is_an_error(whole, capsys):
     run = json.loads((whole / "run.json").read_text()) | {"num_shards": "two"}
     (whole / "run.json").write_text(json.dumps(run))
     assert main(["export", "--out", str(whole)]) == 1
@@ -124,7 +125,7 @@ def test_a_number_of_shards_that_is_none_is_an_error(whole, capsys):  # noqa: F8
 
 
 @pytest.mark.parametrize(("option", "value"), [("--name", "other"), ("--num-record-shards", "3")])
-def test_finished_records_are_not_taken_for_others(whole, capsys, option, value):  # noqa: F811
+def test_finished_records_are_not_taken_for_others(whole, capsys, option, value):
     assert main(["export", "--out", str(whole), option, value]) == 2
     assert f"{option}: expected" in capsys.readouterr().err
 
@@ -164,12 +165,12 @@ def test_a_folder_is_no_file_of_scores(tmp_path, capsys):
     assert "jsonl:FILE with an existing file" in capsys.readouterr().err
 
 
-def test_the_authors_format_goes_into_a_folder_that_exists(whole, capsys):  # noqa: F811
+def test_the_authors_format_goes_into_a_folder_that_exists(whole, capsys):
     assert main(["export", "--out", str(whole), "--official-jsonl", str(whole / "nowhere" / "o.jsonl")]) == 2
     assert "expected a file in a folder that exists" in capsys.readouterr().err
 
 
-def test_a_prompt_whose_id_was_changed_to_no_file_name_is_an_error_of_verify(whole, capsys):  # noqa: F811
+def test_a_prompt_whose_id_was_changed_to_no_file_name_is_an_error_of_verify(whole, capsys):
     path = whole / "prompts.jsonl"
     first, _, rest = path.read_text().partition("\n")
     path.write_text(json.dumps(json.loads(first) | {"source_id": "a/b"}) + "\n" + rest)

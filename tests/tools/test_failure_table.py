@@ -1,7 +1,8 @@
-"""Rows of the failure table (spec: reward stage, section 19): prompts, chunks, images, proposals.
+"""Rows of the failure table (spec: reward stage, section 19): chunks, images, proposals.
 
-The rows about judging, storage, interruptions and several processes are in test_failure_table_judge.py and
-test_failure_table_storage.py. Each test begins with the text of its row.
+The rows about prompts are in tests/generation/test_failure_table.py; those about judging, storage, interruptions and
+several processes in test_failure_table_judge.py and test_failure_table_storage.py. Each test begins with the text of
+its row.
 """
 
 import dataclasses
@@ -18,30 +19,26 @@ from srum_jax.rewards.proposals import RawProposal
 from srum_jax.stages.folder import DamagedError
 from tests.generation.fakes import SETTINGS as FAKE_SETTINGS
 from tests.generation.fakes import FakePipeline, contents, made_up_prompts, run
-from tests.generation.test_command import base, command  # noqa: F401 - fixtures
-from tests.tools.stage_fakes import (
+from tests.tools.fakes import (
+    PROMPTS,
+    SETTINGS,
+    Painter,
+    all_stages,
     export,
+    exported,
+    generated,
     image_path,
     judge,
     lines,
     picture,
     put_image,
     rejects,
+    scores_for,
     segment,
     set_aside,
     summary,
 )
-from tests.tools.test_make_rewards import folder, training_form  # noqa: F401 - a fixture
-from tests.tools.test_reward_stages import (  # noqa: F401 - a fixture
-    PROMPTS,
-    SETTINGS,
-    Painter,
-    all_stages,
-    exported,
-    generated,
-    scores_for,
-    whole,
-)
+from tests.tools.official_files import training_form
 
 
 def regenerate(out, **options):
@@ -49,53 +46,10 @@ def regenerate(out, **options):
     return run(out, PROMPTS, SETTINGS, Painter(), **options)
 
 
-def test_prompt_file_with_bad_json_array_is_an_error_with_file_line_and_column_and_nothing_is_written(
-    command, tmp_path  # noqa: F811
-):
-    """prompt file: bad JSON (array) | error: file, line, column; nothing written"""
-    (tmp_path / "list.json").write_text('[{"prompt": "a"},\n {"prompt": }]')
-    code, _, err = command("--prompts", str(tmp_path / "list.json"))
-    assert code == 2 and "list.json:2: expected a JSON array, found an error at column 13" in err
-    assert not (tmp_path / "out").exists()
-
-
-def test_prompt_file_with_a_bad_line_is_an_error_or_counted_as_bad_prompt_with_the_line_number(
-    command, tmp_path  # noqa: F811
-):
-    """prompt file: bad line (JSON lines) | error by default; `--skip_bad_lines` (here --on-error skip) -> counted"""
-    (tmp_path / "list.jsonl").write_text('{"prompt": "a red circle"}\n{oops\n' + '{"prompt": "a ring"}\n' * 4)
-    code, _, err = command("--prompts", str(tmp_path / "list.jsonl"))
-    assert code == 2 and "list.jsonl:2: expected JSON" in err and not (tmp_path / "out").exists()
-    assert command("--prompts", str(tmp_path / "list.jsonl"), "--on-error", "skip")[0] == 0  # one of six
-    (path,) = (tmp_path / "out" / "rejects").iterdir()
-    (line,) = map(json.loads, path.read_text().splitlines())
-    assert (line["line"], line["reason"]) == (2, "bad_prompt")
-    assert command("--prompts", str(tmp_path / "list.jsonl"), "--on-error", "skip", "--max-reject-rate", "0.1")[0] == 3
-
-
-@pytest.mark.parametrize(("row", "message"), [
-    ({"prompt": " ", "id": "b"}, "field 'prompt': expected a prompt, found an empty text"),
-    ({"prompt": 7, "id": "b"}, "field 'prompt': expected a text, found 7"),
-    ({"prompt": "b"}, "field 'id': expected an id, found no such field"),
-    ({"prompt": "b", "id": "a"}, "id 'a' is also that of line 1"),
-])
-def test_prompt_empty_not_a_string_id_missing_or_repeated_is_an_error_naming_the_entry_or_counted(
-    command, tmp_path, row, message  # noqa: F811
-):
-    """prompt empty, not a string, id missing or repeated | error naming the entry (or counted with the flag)"""
-    (tmp_path / "list.jsonl").write_text('{"prompt": "a red circle", "id": "a"}\n' + json.dumps(row))
-    arguments = ["--prompts", str(tmp_path / "list.jsonl"), "--fields", "prompt=prompt,id=id"]
-    code, _, err = command(*arguments)
-    assert code == 2 and "list.jsonl:2: " in err and message in err
-    assert command(*arguments, "--on-error", "skip")[0] == 3  # one of two
-    rejected = summary(tmp_path / "out", "generate")["rejected"]
-    assert rejected == {"duplicate_id" if "also that" in message else "bad_prompt": 1}
-
-
 @pytest.mark.parametrize("damage", [b"", b"{}\n", b'{"record_id": "set-0-c00"', b"\xff\n"])
 @pytest.mark.parametrize("stage", ["segment", "judge"])
 def test_own_chunk_unparsable_is_an_error_naming_it_and_repair_sets_it_aside_and_redoes_it(
-    whole, tmp_path, capsys, stage, damage  # noqa: F811
+    whole, tmp_path, capsys, stage, damage
 ):
     """own chunk unparsable | error naming the chunk; `--repair` sets it aside and redoes it"""
     before = contents(whole)
@@ -116,7 +70,7 @@ def test_own_chunk_unparsable_is_an_error_naming_it_and_repair_sets_it_aside_and
 
 
 def test_own_chunk_unparsable_in_generate_is_an_error_naming_it_and_repair_redoes_it_and_later_stages(
-    whole, tmp_path  # noqa: F811
+    whole, tmp_path
 ):
     """own chunk unparsable | error naming the chunk; `--repair` sets it aside and redoes it"""
     before = contents(whole)
@@ -130,7 +84,7 @@ def test_own_chunk_unparsable_in_generate_is_an_error_naming_it_and_repair_redoe
     assert contents(whole) == before
 
 
-def test_imported_official_jsonl_with_a_bad_line_is_counted_and_the_line_kept(folder):  # noqa: F811
+def test_imported_official_jsonl_with_a_bad_line_is_counted_and_the_line_kept(folder):
     """imported official JSONL: bad line | counted, line kept in `rejects`"""
     (folder.path / "in.jsonl").write_text("{oops\n" + "".join(json.dumps(training_form(f"{name}.png")) + "\n"
                                                                for name in "ab"))
@@ -143,7 +97,7 @@ def test_imported_official_jsonl_with_a_bad_line_is_counted_and_the_line_kept(fo
 
 
 def test_image_missing_though_recorded_is_counted_by_later_stages_and_redone_by_generate(
-    whole, tmp_path  # noqa: F811
+    whole, tmp_path
 ):
     """image missing though recorded | `generate` redoes it on resume; later stages: counted `missing_image`"""
     before = contents(whole)
@@ -159,7 +113,7 @@ def test_image_missing_though_recorded_is_counted_by_later_stages_and_redone_by_
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-30], lambda data: b"no image"])
 def test_image_unreadable_truncated_or_of_zero_bytes_is_counted_and_repair_regenerates_it(
-    whole, tmp_path, damage  # noqa: F811
+    whole, tmp_path, damage
 ):
     """image unreadable / truncated / zero bytes | counted `unreadable_image`; `generate --repair` regenerates"""
     before = contents(whole)
@@ -174,7 +128,7 @@ def test_image_unreadable_truncated_or_of_zero_bytes_is_counted_and_repair_regen
 
 
 def test_image_checksum_differs_from_the_record_is_an_error_naming_the_file_and_repair_regenerates_it(
-    whole, tmp_path, capsys  # noqa: F811
+    whole, tmp_path, capsys
 ):
     """image checksum differs from the record | error naming the file (someone changed it); `--repair` regenerates"""
     before = contents(whole)
@@ -235,7 +189,7 @@ def test_zero_proposals_are_no_error_the_layout_is_still_judged_and_no_region_de
     tmp_path, monkeypatch, preset, count
 ):
     """zero proposals | not an error: local skipped, global still judged, `num_found=0`; export by `no_region` rule"""
-    from tests.tools.stage_fakes import ScriptedJudge, judge_with
+    from tests.tools.fakes import ScriptedJudge, judge_with
 
     out = generated(tmp_path / "run", PROMPTS[:2])
     monkeypatch.setattr(Components, "propose", lambda self, pixels: [])

@@ -6,10 +6,12 @@ import pytest
 
 from srum_jax.rewards.judgement.calls import Reply
 from tests.generation.fakes import contents
-from tests.tools.stage_fakes import (
+from tests.tools.fakes import (
     GOOD,
+    PROMPTS,
     ScriptedJudge,
     export,
+    exported,
     generated,
     judge_with,
     lines,
@@ -17,7 +19,6 @@ from tests.tools.stage_fakes import (
     segment,
     summary,
 )
-from tests.tools.test_reward_stages import PROMPTS, exported
 from tools.make_rewards.__main__ import main
 
 FIRST = "set-0-c00"

@@ -21,8 +21,20 @@ from srum_jax.data.tfrecord import scan_offsets
 from srum_jax.stages import folder as output_folder
 from srum_jax.storage import atomic_file
 from tests.generation.fakes import contents
-from tests.tools.stage_fakes import export, generated, judge, lines, rejects, scores_for, segment, set_aside, summary
-from tests.tools.test_reward_stages import PROMPTS, all_stages, exported, whole  # noqa: F401 - a fixture
+from tests.tools.fakes import (
+    PROMPTS,
+    all_stages,
+    export,
+    exported,
+    generated,
+    judge,
+    lines,
+    rejects,
+    scores_for,
+    segment,
+    set_aside,
+    summary,
+)
 from tools.make_rewards.__main__ import main
 
 SLOW = """
@@ -54,7 +66,7 @@ def start(*arguments, seconds=None, file_bytes=None):
 @pytest.mark.parametrize("stage", ["segment", "judge"])
 @pytest.mark.parametrize("writes", [0, 1, 2, 4, 6])
 def test_disk_full_in_segment_and_judge_names_path_and_bytes_and_resume_continues(
-    whole, tmp_path, monkeypatch, capsys, stage, writes  # noqa: F811
+    whole, tmp_path, monkeypatch, capsys, stage, writes
 ):
     """disk or quota full | temporary file removed; error naming path and bytes; committed chunks untouched; exit 1"""
     out = generated(tmp_path / "full")
@@ -84,7 +96,7 @@ def test_disk_full_in_segment_and_judge_names_path_and_bytes_and_resume_continue
 
 @pytest.mark.parametrize("file_bytes", [400, 3000, 5000])
 def test_disk_full_in_export_names_path_and_bytes_and_the_same_command_goes_on(
-    whole, tmp_path, file_bytes  # noqa: F811
+    whole, tmp_path, file_bytes
 ):
     """disk or quota full | temporary file removed; error naming path and bytes; committed chunks untouched; exit 1"""
     out = generated(tmp_path / "full")
@@ -100,7 +112,7 @@ def test_disk_full_in_export_names_path_and_bytes_and_the_same_command_goes_on(
     assert export(out, "--verify") == 0 and contents(out) == contents(whole)
 
 
-def test_disk_full_at_any_small_file_of_export_leaves_no_manifest(whole, tmp_path, monkeypatch):  # noqa: F811
+def test_disk_full_at_any_small_file_of_export_leaves_no_manifest(whole, tmp_path, monkeypatch):
     """disk or quota full | temporary file removed; error naming path and bytes; committed chunks untouched; exit 1"""
     out = generated(tmp_path / "full")
     assert segment(out) == 0 and judge(out, tmp_path) == 0
@@ -127,7 +139,7 @@ def test_disk_full_at_any_small_file_of_export_leaves_no_manifest(whole, tmp_pat
 @pytest.mark.parametrize("stage", ["segment", "judge"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_interrupted_a_stage_ends_within_30_s_with_130_and_loses_only_the_open_chunk(
-    whole, tmp_path, stage, number  # noqa: F811
+    whole, tmp_path, stage, number
 ):
     """interrupted (SIGINT, SIGTERM, preemption) | finish or drop the current batch within 30 s, ..., exit 130; ..."""
     out = generated(tmp_path / "run")
@@ -163,7 +175,7 @@ def test_interrupted_inside_a_computation_that_hears_no_signal_a_command_still_e
 
 
 @pytest.mark.slow
-def test_two_workers_on_one_shard_write_no_duplicate_records(whole, tmp_path):  # noqa: F811
+def test_two_workers_on_one_shard_write_no_duplicate_records(whole, tmp_path):
     """two workers on one shard | section 17; no duplicate records"""
     out = generated(tmp_path / "run")
     scores = scores_for(tmp_path / "scores.jsonl")
@@ -193,7 +205,7 @@ def test_two_workers_on_one_shard_take_turns_with_a_temporary_name(tmp_path, mon
     assert contents(tmp_path) == {"a": b"0123456789"}
 
 
-def test_shard_file_present_and_sidecar_missing_the_sidecar_is_recomputed_by_scanning(whole, capsys):  # noqa: F811
+def test_shard_file_present_and_sidecar_missing_the_sidecar_is_recomputed_by_scanning(whole, capsys):
     """shard file present, sidecar missing | recompute the sidecar by scanning; CRC errors -> error naming the offset"""
     before = contents(whole)
     shard = sorted((whole / "export").glob("*.tfrecord"))[1]
@@ -210,7 +222,7 @@ def test_shard_file_present_and_sidecar_missing_the_sidecar_is_recomputed_by_sca
     assert export(whole, "--verify") == 0 and contents(whole) == before
 
 
-def test_shard_file_present_and_sidecar_missing_a_crc_error_names_the_record_offset(whole, capsys):  # noqa: F811
+def test_shard_file_present_and_sidecar_missing_a_crc_error_names_the_record_offset(whole, capsys):
     """shard file present, sidecar missing | recompute the sidecar by scanning; CRC errors -> error naming the offset"""
     shard = sorted((whole / "export").glob("*.tfrecord"))[0]
     offset = int(scan_offsets(shard)[1])
@@ -223,7 +235,7 @@ def test_shard_file_present_and_sidecar_missing_a_crc_error_names_the_record_off
     assert main(["verify", str(whole)]) == 1 and f"(at byte {offset})" in capsys.readouterr().err
 
 
-def test_manifest_present_but_counts_differ_verify_lists_the_differences_and_exits_1(whole, capsys):  # noqa: F811
+def test_manifest_present_but_counts_differ_verify_lists_the_differences_and_exits_1(whole, capsys):
     """manifest present but counts differ | `--verify` lists the differences, exit 1"""
     path = whole / "export" / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -237,7 +249,7 @@ def test_manifest_present_but_counts_differ_verify_lists_the_differences_and_exi
         assert "num_records: expected 6, found 5" in err and "expected 7" in err
 
 
-def test_settings_changed_on_resume_are_an_error_listing_the_differences(whole, tmp_path, capsys):  # noqa: F811
+def test_settings_changed_on_resume_are_an_error_listing_the_differences(whole, tmp_path, capsys):
     """settings changed on resume | error listing the differences (of generate: tests/generation/test_runner.py,
     test_a_folder_that_was_begun_with_something_else_is_refused_with_the_difference)"""
     before = contents(whole)
@@ -279,7 +291,7 @@ def test_counted_means_exit_code_3_if_the_rejected_share_exceeds_the_rate(tmp_pa
 
 @pytest.mark.parametrize("stage", ["segment", "judge"])
 def test_redo_sets_the_chunks_of_some_shards_aside_with_what_later_stages_made_of_them(
-    whole, tmp_path, capsys, stage  # noqa: F811
+    whole, tmp_path, capsys, stage
 ):
     """--redo 3,7 (spec: reward stage, section 20)"""
     before = contents(whole)

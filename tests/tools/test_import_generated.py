@@ -7,8 +7,7 @@ import pytest
 
 from tests.data.made_up import image_bytes
 from tests.generation.fakes import contents
-from tests.tools.stage_fakes import picture
-from tests.tools.test_reward_stages import all_stages, exported
+from tests.tools.fakes import all_stages, exported, picture
 from tools.make_rewards.__main__ import main
 
 

@@ -10,8 +10,7 @@ from srum_jax.data.writer import record_of_image
 from srum_jax.rewards.boxes import Box
 from tests.data.made_up import image_bytes
 from tests.golden import golden_json
-from tests.tools.stage_fakes import image_path
-from tests.tools.test_reward_stages import all_stages, exported, generated, scores_for
+from tests.tools.fakes import all_stages, exported, generated, image_path, scores_for
 from tools.make_rewards.__main__ import main
 from tools.make_rewards.errors import Rejects
 from tools.make_rewards.official_format import (

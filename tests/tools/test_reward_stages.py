@@ -10,83 +10,15 @@ import time
 import numpy as np
 import pytest
 
-from srum_jax.data.example_proto import decode_record
-from srum_jax.data.manifest import shard_name
-from srum_jax.data.records_source import find_records, read_manifest
-from srum_jax.data.tfrecord import TFRecordFile
-from srum_jax.generation.prompts import Prompt
-from srum_jax.generation.run_file import Run, begin_run
-from srum_jax.generation.run_settings import GenerationSettings
-from srum_jax.inference.requests import GeneratedImage
 from srum_jax.judges.dialogue import run_dialogues
 from srum_jax.judges.own_model import ModelJudge
 from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import JudgeSettings
-from srum_jax.stages.folder import OutputFolder
-from tests.generation.fakes import contents, run
+from tests.generation.fakes import contents
+from tests.tools.fakes import PROMPTS, all_stages, exported, generated, scores_for
 from tools.make_rewards.__main__ import main
-
-SETTINGS = GenerationSettings(height=40, width=48, batch_size=2, num_shards=2)
-PROMPTS = [Prompt(i, "set", str(i), text, "color") for i, text in enumerate(
-    ["a red circle left of a square", "two green triangles", "a blue ring", "a cross", "a diamond above a ring"])]
-
-
-class Painter:
-    """Draws one rectangle per picture on a light ground."""
-
-    def generate(self, requests, *, sampler, plan):
-        return [GeneratedImage(self.draw(request.seed % 7), None) for request in requests]
-
-    def draw(self, number):
-        pixels = np.full((40, 48, 3), 235, np.uint8)
-        pixels[4 : 14 + number, 6 : 20 + number] = (200, 20, 30 * number)
-        return pixels
-
-
-def generated(out, prompts=PROMPTS):
-    """A folder as `generate` leaves it."""
-    out.mkdir()
-    folder = OutputFolder(out, SETTINGS.num_shards)
-    begin_run(Run(SETTINGS, list(prompts), "0" * 64, {}), folder)
-    run(out, list(prompts), SETTINGS, Painter())
-    return out
-
-
-def scores_for(path, prompts=PROMPTS, **changes):
-    """A file of scores for every picture."""
-    lines = [{"record_id": p.record_id(0), "regions": [{"box": [6, 4, 20, 14], "score": 0.5, "object": "shape"}],
-              "global": {"score": 0.8, "reason": "fine"}} | changes for p in prompts]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return f"jsonl:{path}"
-
-
-def all_stages(out, scores):
-    assert main(["segment", "--out", str(out), "--provider", "components"]) in (0, 3)
-    assert main(["judge", "--out", str(out), "--judge", scores]) in (0, 3)
-    return main(["export", "--out", str(out), "--num-record-shards", "2"])
-
-
-def exported(out):
-    """All records by id."""
-    directory = find_records(out)
-    manifest = read_manifest(directory)
-    records = {}
-    for shard in range(manifest.num_shards):
-        file = TFRecordFile(directory / shard_name(manifest.name, shard, manifest.num_shards))
-        for number in range(len(file)):
-            record = decode_record(file[number])
-            records[record.record_id] = record
-    return records
-
-
-@pytest.fixture
-def whole(tmp_path):
-    """A run that nothing interrupted."""
-    out = generated(tmp_path / "whole")
-    assert all_stages(out, scores_for(tmp_path / "scores.jsonl")) == 0
-    return out
 
 
 def test_the_stages_lead_from_pictures_to_verified_records(whole, capsys):

@@ -14,7 +14,7 @@ from etils import epath
 
 from experiments import _tiny_rewards
 from tests.generation.fakes import contents
-from tests.tools.test_reward_stages import PROMPTS, exported, generated, scores_for
+from tests.tools.fakes import PROMPTS, exported, generated, scores_for
 from tools.make_rewards import run
 from tools.make_rewards.__main__ import main
 from tools.make_rewards.errors import ArgumentError

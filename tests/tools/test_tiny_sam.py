@@ -27,7 +27,7 @@ from srum_jax.stages.folder import OutputFolder  # noqa: E402
 from srum_jax.worlds.shapes.base import RECIPE, check_trained_base, trained_sam  # noqa: E402
 from srum_jax.worlds.shapes.truth_masks import mask_box, truth_masks  # noqa: E402
 from tests.generation.fakes import run  # noqa: E402
-from tests.tools.test_reward_stages import PROMPTS, SETTINGS  # noqa: E402
+from tests.tools.fakes import PROMPTS, SETTINGS  # noqa: E402
 from tools.make_rewards.__main__ import main  # noqa: E402
 
 _LARGEST = 3e6  # bytes

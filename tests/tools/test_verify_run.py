@@ -9,8 +9,7 @@ import pytest
 from srum_jax.data.records_source import read_manifest
 from srum_jax.data.writer import RecordWriter
 from srum_jax.generation.prompts import read_jsonl, to_jsonl
-from tests.tools.stage_fakes import export, image_path, rejects
-from tests.tools.test_reward_stages import all_stages, exported, generated, scores_for, whole  # noqa: F401 - a fixture
+from tests.tools.fakes import all_stages, export, exported, generated, image_path, rejects, scores_for
 from tools.make_rewards.__main__ import main
 
 
@@ -30,7 +29,7 @@ def verify(path, capsys):
     return code, capsys.readouterr().err
 
 
-def test_a_run_is_accounted_for(whole, partly, capsys):  # noqa: F811
+def test_a_run_is_accounted_for(whole, partly, capsys):
     for out in (whole, partly):
         assert main(["verify", str(out)]) == 0
         assert "all prompts and candidates are accounted for once" in capsys.readouterr().out
