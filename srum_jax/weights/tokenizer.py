@@ -1,63 +1,92 @@
-"""The tokenizer that travels with a checkpoint."""
+"""The tokenizer that travels with a checkpoint: its `tokenizer.json`, as the library `tokenizers` reads it.
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+transformers would give the same ids, but imports PyTorch where it is installed: seconds of every start.
+"""
 
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import tokenizers
 from etils import epath
 
 from srum_jax.errors import BadInput
-from srum_jax.weights.byte_source import is_local
+from srum_jax.storage import object_store
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-_NO_LIMIT = 10**30
-_FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.json")
-_KINDS = (".json", ".txt", ".jinja", ".model")  # of files that a tokenizer may consist of; none of them is large
+FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
 
 
 class TokenizerError(BadInput):
     """A checkpoint has no tokenizer that can be used."""
 
 
-def load_tokenizer(checkpoint: epath.PathLike) -> "PreTrainedTokenizerBase":
-    """Loads the tokenizer files beside the weights; nothing is downloaded and no code of the checkpoint is run.
+class Tokenizer:
+    """Between texts and token ids. It adds no markers of its own, and can be pickled."""
+
+    def __init__(self, backend: tokenizers.Tokenizer):
+        """Wraps a tokenizer of the library `tokenizers`; what it says of truncation and padding is dropped."""
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text. Names of control tokens in it become these tokens."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids, control tokens by their names."""
+        return self._backend.decode(list(token_ids), skip_special_tokens=False)
+
+
+def load_tokenizer(checkpoint: epath.PathLike) -> Tokenizer:
+    """Loads the tokenizer beside the weights; nothing is downloaded and no code of the checkpoint is run.
+
+    Args:
+      checkpoint: a directory, or a file of weights in it.
 
     Raises:
-      TokenizerError: the files are absent or unusable.
+      TokenizerError: the file is absent or unusable.
+      OSError: it cannot be read.
     """
     directory = epath.Path(checkpoint)
     directory = directory if directory.is_dir() else directory.parent
-    if not any((directory / name).exists() for name in _FILES):
-        raise TokenizerError(f"{directory}: expected tokenizer files ({', '.join(_FILES)}), found none; copy them "
-                             "from the published checkpoint.")
-    # Where PyTorch is installed, transformers imports it; only those who load a tokenizer shall wait for that.
-    from transformers import AutoTokenizer
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it would warn that it knows no model of type "bagel"; only a tokenizer is wanted
+    path = directory / FILE
+    if not object_store.exists(path):
+        raise TokenizerError(f"{path}: no such file; copy it from the published checkpoint, or make it of vocab.json "
+                             "and merges.txt by transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR).")
     try:
-        with _on_disk(directory) as local:
-            tokenizer = AutoTokenizer.from_pretrained(str(local), local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise TokenizerError(f"{directory}: the tokenizer cannot be loaded ({error}).") from error
-    finally:
-        logging.set_verbosity(verbosity)
-    tokenizer.model_max_length = _NO_LIMIT  # too long a text is refused where its length matters, not warned of here
-    return tokenizer
+        backend = tokenizers.Tokenizer.from_str(object_store.read_bytes(path).decode())
+    except OSError:
+        raise
+    except Exception as error:  # the library has no class of its own for it
+        raise TokenizerError(f"{path}: expected a tokenizer that the library tokenizers {tokenizers.__version__} can "
+                             f"read, found: {error}. Copy it again from the published checkpoint, or install a newer "
+                             "version of tokenizers.") from error
+    _add_missing(backend, directory / CONFIG_FILE)
+    return Tokenizer(backend)
 
 
-@contextlib.contextmanager
-def _on_disk(directory: epath.Path) -> Iterator[epath.Path]:
-    """The directory; of one in a bucket, which transformers cannot read, a copy of the small files."""
-    if is_local(directory):
-        yield directory
+def _add_missing(backend: tokenizers.Tokenizer, path: epath.Path) -> None:
+    """Adds the tokens that stand in `tokenizer_config.json` alone, as transformers does.
+
+    Raises:
+      TokenizerError: they do not get the ids that stand there.
+    """
+    if not object_store.exists(path):
         return
-    with tempfile.TemporaryDirectory() as folder:
-        for path in directory.iterdir():
-            if path.suffix in _KINDS:
-                (epath.Path(folder) / path.name).write_bytes(path.read_bytes())
-        yield epath.Path(folder)
+    try:
+        config = json.loads(object_store.read_bytes(path))
+        listed: dict[str, dict[str, Any]] = config.get("added_tokens_decoder", {})
+        added = {int(number): tokenizers.AddedToken(**token) for number, token in listed.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise TokenizerError(f"{path}: expected a JSON object, with the added tokens by id in added_tokens_decoder; "
+                             f"found: {error}. Copy it again from the published checkpoint.") from error
+    known = backend.get_added_tokens_decoder()
+    for number, token in sorted(added.items()):
+        if number not in known:
+            backend.add_tokens([token])
+            found = backend.token_to_id(token.content)
+            if found != number:
+                raise TokenizerError(f"{path}: added_tokens_decoder: expected {token.content!r} as number {number}, "
+                                     f"found {found}: {FILE} is that of another tokenizer.")

@@ -226,7 +226,6 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
             use()
 
 
-@pytest.mark.slow  # imports transformers, and PyTorch where it is installed
 def test_the_tokenizer_of_a_checkpoint_in_a_bucket_is_that_on_the_disk(gcs_bucket):
     local = epath.Path(base.__file__).parent / "base_weights"
     for name in ("tokenizer.json", "tokenizer_config.json"):

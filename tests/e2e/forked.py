@@ -6,8 +6,6 @@ import os
 import sys
 
 import jax
-import tensorboardX  # noqa: F401 - what the command imports late, and every process would import again
-from transformers import AutoTokenizer  # noqa: F401
 
 import experiments.tiny  # noqa: F401
 from srum_jax.train import main

@@ -1,4 +1,6 @@
 import json
+import math
+import time
 
 import pytest
 from tensorboardX.proto import event_pb2
@@ -14,19 +16,22 @@ def lines(directory):
     return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
 
 
+def events_of(path):
+    """The events of a file, read as TFRecords."""
+    data, place = path.read_bytes(), 0
+    while place < len(data):
+        length = int.from_bytes(data[place : place + 8], "little")
+        payload = data[place + 12 : place + 12 + length]
+        assert int.from_bytes(data[place + 12 + length : place + 16 + length], "little") == masked_crc32c(payload)
+        yield event_pb2.Event.FromString(payload)
+        place += 16 + length
+
+
 def events(directory):
-    """Every scalar of the event files in the order of their names, read as TFRecords."""
-    found = []
-    for path in sorted((directory / "tensorboard").iterdir(), key=str):
-        data, place = path.read_bytes(), 0
-        while place < len(data):
-            length = int.from_bytes(data[place : place + 8], "little")
-            payload = data[place + 12 : place + 12 + length]
-            assert int.from_bytes(data[place + 12 + length : place + 16 + length], "little") == masked_crc32c(payload)
-            event = event_pb2.Event.FromString(payload)
-            found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
-            place += 16 + length
-    return found
+    """Every scalar of the event files in the order of their names."""
+    return [(event.step, value.tag, value.simple_value)
+            for path in sorted((directory / "tensorboard").iterdir(), key=str)
+            for event in events_of(path) for value in event.summary.value]
 
 
 def test_floats_keep_all_their_digits_and_the_console_gets_one_line(tmp_path, capsys):
@@ -44,6 +49,19 @@ def test_tensorboard_gets_every_value(tmp_path):
     with Report(tmp_path, first_step=0, last_step=20) as report:
         report.log(10, {"loss/total": 0.25, "speed/mfu": 0.5})
     assert events(tmp_path) == [(10, "loss/total", 0.25), (10, "speed/mfu", 0.5)]
+
+
+def test_tensorboard_learns_of_the_format_and_of_the_start_and_hides_what_lies_behind_it(tmp_path):
+    with Report(tmp_path, first_step=300, last_step=400) as report:
+        report.log(310, {"a": math.inf, "b": math.nan, "c": 1e300, "d": -1e-3})
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    assert path.name.startswith("events.out.tfevents.") and path.name.endswith(".from_step_300")
+    version, start, scalars = events_of(path)
+    assert (version.file_version, start.step, start.session_log.status) == ("brain.Event:2", 301, 1)
+    assert abs(scalars.wall_time - time.time()) < 60
+    found = {value.tag: value.simple_value for value in scalars.summary.value}
+    assert math.isnan(found.pop("b"))
+    assert found == {"a": math.inf, "c": math.inf, "d": pytest.approx(-1e-3)}
 
 
 def test_lines_behind_the_restored_step_are_dropped_and_a_torn_one_too(tmp_path):
