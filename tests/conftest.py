@@ -1,6 +1,9 @@
-"""Eight virtual CPU devices, full float32 matmuls, and no silent broadcasting."""
+"""Eight virtual CPU devices, full float32 matmuls, no silent broadcasting, and one compilation cache."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 flags = os.environ.get("XLA_FLAGS", "")
@@ -9,6 +12,25 @@ if "xla_force_host_platform_device_count" not in flags:
 # With fewer threads than virtual devices, collectives of queued steps can wait for each other for ever.
 os.environ.setdefault("PJRT_NPROC", "16")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def _share_compiled_programs() -> None:
+    """One cache for the session: made by the first process, inherited by pytest's workers and by every command.
+
+    The key of an entry covers the program, its devices, flags and versions. A cache that the environment names is used
+    as it is, and kept.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    directory, maker = tempfile.mkdtemp(prefix="srum-compiled-"), os.getpid()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = directory
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    # Processes that fork from this one leave the folder alone.
+    atexit.register(lambda: os.getpid() == maker and shutil.rmtree(directory, ignore_errors=True))
+
+
+_share_compiled_programs()
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402 - after the environment that it reads

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -8,16 +6,13 @@ from hypothesis import strategies as st
 
 from srum_jax.rewards.boxes import Box, official_regions, parse_coordinates
 from srum_jax.rewards.reward_map import RewardMapConfig, RewardMapError, pixel_map, reward_map
-from tests.golden import golden_dir, golden_json, golden_tensors
+from tests.golden import golden_json, golden_tensors, model_cases
 
 PAPER, OFFICIAL = RewardMapConfig.paper(), RewardMapConfig.official()
 
 
 def vectors():
-    path = golden_dir().parent / "data" / "reward_stage_vectors.json"
-    if not path.exists():
-        pytest.skip(f"no vectors at {path}")
-    return json.loads(path.read_text())["reward_maps"]
+    return golden_json("reward_stage_vectors.json")["reward_maps"]
 
 
 @st.composite
@@ -132,11 +127,11 @@ def test_maps_and_grids_of_the_reference_are_reproduced():
     assert count >= 80
 
 
-@pytest.mark.parametrize("folder", ["tiny_a", "tiny_b"])
+@pytest.mark.parametrize("folder", model_cases("bagel"))
 @pytest.mark.parametrize("kind", ["mixed", "t2i"])
 def test_maps_of_the_training_cases_are_reproduced(folder, kind):
-    tensors = golden_tensors(f"bagel/{folder}/train_{kind}.safetensors")
-    for number, case in enumerate(golden_json(f"bagel/{folder}/train_{kind}_reward01.json")):
+    tensors = golden_tensors(folder / f"train_{kind}.safetensors")
+    for number, case in enumerate(golden_json(folder / f"train_{kind}_reward01.json")):
         width, height = case["size_wh"]
         regions = official_regions(case["regions"])
         alpha = np.float32((case["global_score"] + 1) / 2)

@@ -5,16 +5,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.golden import golden_dir
+from tests.golden import HERE, model_cases
 from tools.check_parity.__main__ import main
 
 
 def copy_of(case: str, tmp_path):
-    target = tmp_path / "case"
-    shutil.copytree(golden_dir() / "bagel" / case, target)
-    for path in target.iterdir():
-        path.chmod(0o644)
-    return target
+    return shutil.copytree(HERE / "bagel" / case, tmp_path / "case")
 
 
 def edit(path, change) -> None:
@@ -24,10 +20,10 @@ def edit(path, change) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["tiny_a", "tiny_b"])
+@pytest.mark.parametrize("case", model_cases("bagel"))
 def test_every_golden_tensor_of_a_model_case_is_matched(case, tmp_path):
     report = tmp_path / "report.json"
-    assert main(["bagel", str(golden_dir() / "bagel" / case), "--json", str(report)]) == 0
+    assert main(["bagel", str(case), "--json", str(report)]) == 0
     content = json.loads(report.read_text())
     groups = {group["name"] for group in content["groups"]}
     for wanted in ("vae/decode_out", "train_mixed/mid.layer", "train_mixed/grad.total", "train_mixed/grad.srum11",
@@ -45,7 +41,7 @@ def test_every_golden_tensor_of_a_model_case_is_matched(case, tmp_path):
 
 @pytest.mark.slow
 def test_a_tensor_that_is_out_and_one_that_is_unknown_fail_by_name(tmp_path, capsys):
-    case = copy_of("tiny_b", tmp_path)
+    case = copy_of("tiny_a", tmp_path)
     for path in case.glob("train_mixed*"):
         path.unlink()
     (case / "train_t2i_adamw.safetensors").unlink()
@@ -65,7 +61,7 @@ def test_a_tensor_that_is_out_and_one_that_is_unknown_fail_by_name(tmp_path, cap
 
 @pytest.mark.slow
 def test_a_wrong_step_of_sampling_and_a_wrong_rotary_position_fail_by_name(tmp_path, capsys):
-    case = copy_of("tiny_b", tmp_path)
+    case = copy_of("tiny_a", tmp_path)
     for path in (*case.glob("train_*"), case / "vae.safetensors"):
         path.unlink()
     edit(case / "infer.safetensors", lambda tensors: tensors.update({
@@ -87,7 +83,7 @@ def test_a_folder_that_is_no_case_is_an_error(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_case_that_lacks_an_input_is_an_error_that_names_file_and_tensor(tmp_path, capsys):
-    case = copy_of("tiny_b", tmp_path)
+    case = copy_of("tiny_a", tmp_path)
     edit(case / "vae.safetensors", lambda tensors: tensors.pop("posterior_noise"))
     assert main(["bagel", str(case)]) == 2
     err = capsys.readouterr().err

@@ -23,7 +23,7 @@ from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.load import load_bagel
 from srum_jax.weights.model_kind import BAGEL
 from srum_jax.weights.orbax_params import OrbaxArrays, find_step
-from tests.golden import golden_dir
+from tests.golden import model_cases
 from tests.weights import tiny_checkpoint
 from tools.convert_weights import import_, output_directory
 from tools.convert_weights.__main__ import main
@@ -56,9 +56,8 @@ def assert_equal_bytes(first, second):
         assert found.tobytes() == array.tobytes(), name
 
 
-@pytest.mark.parametrize("case", ["tiny_a", "tiny_b"])
-def test_golden_weights_come_back_byte_equal_through_the_real_commands(tmp_path, case):
-    source = golden_dir() / "bagel" / case
+@pytest.mark.parametrize("source", model_cases("bagel"))
+def test_golden_weights_come_back_byte_equal_through_the_real_commands(tmp_path, source):
     command = [sys.executable, "-m", "tools.convert_weights"]
     for options in (
         ["import", "--model", "bagel", "--source", source, "--out", tmp_path / "converted"],

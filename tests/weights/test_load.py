@@ -18,7 +18,7 @@ from srum_jax.weights.byte_source import LocalBytes
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.load import load_bagel
 from srum_jax.weights.model_kind import BAGEL
-from tests.golden import golden_dir
+from tests.golden import model_cases
 from tests.weights import tiny_checkpoint
 from tools.convert_weights.import_ import import_weights
 
@@ -84,9 +84,8 @@ def test_converted_and_published_weights_load_equal(published, converted):
         np.testing.assert_array_equal(array, second[path], err_msg=path)
 
 
-@pytest.mark.parametrize("case", ["tiny_a", "tiny_b"])
-def test_golden_weights_load(case):
-    directory = golden_dir() / "bagel" / case
+@pytest.mark.parametrize("directory", model_cases("bagel"))
+def test_golden_weights_load(directory):
     config, _, state = load_bagel(directory)
     stored = load_file(directory / "ema.safetensors")
     found = flat(state)

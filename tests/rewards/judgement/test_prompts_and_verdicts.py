@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from srum_jax.rewards.judgement.keywords import has_directive, keywords
 from srum_jax.rewards.judgement.verdict import Shows, verdict, verdict_of_object
 from srum_jax.rewards.judgement.words import lemma, tokens
-from tests.golden import golden_dir
+from tests.golden import WIDER
 from tests.rewards.judgement.vectors import vectors
 
 
@@ -18,7 +18,7 @@ def test_keywords_and_directives_of_the_worked_examples():
 
 
 def published(name: str) -> list[dict]:
-    path = golden_dir().parent / "data" / name
+    path = WIDER.parent / "data" / name
     if not path.exists():
         pytest.skip(f"no prompts at {path}")
     return json.loads(path.read_text())

@@ -1,15 +1,8 @@
-"""Worked examples of the reward stage; skipped where they are absent."""
+"""Worked examples of the reward stage."""
 
-import json
-
-import pytest
-
-from tests.golden import golden_dir
+from tests.golden import golden_json
 
 
 def vectors(name: str):
     """One section of the worked examples."""
-    path = golden_dir().parent / "data" / "reward_stage_vectors.json"
-    if not path.exists():
-        pytest.skip(f"no worked examples at {path}")
-    return json.loads(path.read_text())[name]
+    return golden_json("reward_stage_vectors.json")[name]
