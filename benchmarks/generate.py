@@ -33,13 +33,13 @@ from benchmarks.doc_section import command_line, replace_section
 from srum_jax.aot.generation import GenerationShape
 from srum_jax.aot.generation_costs import generation_costs
 from srum_jax.aot.hlo import host_calls
+from srum_jax.families.bagel.conversation import Conversation
+from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
+from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.families.bagel.image_codec import decode_latents, initial_noise
+from srum_jax.families.bagel.image_views import latent_position_ids
+from srum_jax.families.bagel.programs import Programs
 from srum_jax.inference.context import Context
-from srum_jax.inference.conversation import Conversation
-from srum_jax.inference.flow_sampling import LatentLayout, sample_latents
-from srum_jax.inference.image_codec import decode_latents, initial_noise
-from srum_jax.inference.image_views import latent_position_ids
-from srum_jax.inference.pipeline import Pipeline
-from srum_jax.inference.programs import Programs
 from srum_jax.inference.requests import ImageRequest, Question
 from srum_jax.inference.settings import TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.inference.templates import Templates

@@ -21,7 +21,7 @@ from flax import nnx
 
 from experiments._argument_types import count
 from srum_jax.errors import ANTICIPATED, tell
-from srum_jax.inference.pipeline import Pipeline
+from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure

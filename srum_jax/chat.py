@@ -13,9 +13,9 @@ from PIL import Image
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.errors import ANTICIPATED, BadInput, tell
+from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
 from srum_jax.generation.row_checks import checker_without_weights
-from srum_jax.inference.pipeline import Pipeline
 from srum_jax.inference.requests import Answer, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates

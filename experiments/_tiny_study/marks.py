@@ -10,7 +10,7 @@ from etils import epath
 
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.planned_drawing import draw_with_own_plans
-from srum_jax.inference.pipeline import Pipeline
+from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.templates import Templates
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 from srum_jax.data.position_ids import position_ids
-from srum_jax.inference.conversation import Conversation, text_slots
-from srum_jax.inference.flow_sampling import LatentLayout
-from srum_jax.inference.pipeline import Pipeline
+from srum_jax.families.bagel.conversation import Conversation, text_slots
+from srum_jax.families.bagel.flow_sampling import LatentLayout
+from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest
 from srum_jax.inference.settings import FlowSampler, TextSampler

@@ -14,7 +14,7 @@ from experiments._tiny_study.marks import Marks, load_marks, sampler, save_marks
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import markdown
-from srum_jax.inference.pipeline import Pipeline
+from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.templates import Templates
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from srum_jax.families.bagel.flow_sampling import LatentLayout
+from srum_jax.families.bagel.programs import Programs
 from srum_jax.inference.buckets import bucket
 from srum_jax.inference.context import Context, empty_context
-from srum_jax.inference.flow_sampling import LatentLayout
-from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.models.bagel.config import BagelConfig

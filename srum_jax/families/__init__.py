@@ -1,0 +1,1 @@
+"""Model families: how each is packed, scored, drawn from and asked."""

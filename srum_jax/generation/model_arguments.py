@@ -4,7 +4,7 @@ import argparse
 
 import jax
 
-from srum_jax.inference.pipeline import Pipeline
+from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.templates import Templates
 from srum_jax.mesh import MeshConfig, MeshError
 

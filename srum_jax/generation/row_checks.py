@@ -10,11 +10,11 @@ from PIL import Image
 
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
+from srum_jax.families.bagel.generator import DEFAULT_MAX_PROMPT_TOKENS
+from srum_jax.families.bagel.image_views import ImageViews
+from srum_jax.families.bagel.request_reader import RequestReader
 from srum_jax.generation.prompt_file import BadRow, PromptFileError, PromptList, Row
 from srum_jax.generation.prompts import Prompt
-from srum_jax.inference.image_views import ImageViews
-from srum_jax.inference.pipeline import DEFAULT_MAX_PROMPT_TOKENS
-from srum_jax.inference.request_reader import RequestReader
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.weights.errors import WeightsError

@@ -8,7 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from srum_jax.inference.cached_decoder import causal_tokens, make_reader
+from srum_jax.families.bagel.cached_decoder import causal_tokens, make_reader
 from srum_jax.inference.context import Context
 from srum_jax.inference.settings import TextSampler
 from srum_jax.models.bagel.decoder import Hidden

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from srum_jax.inference import Pipeline, Question, TextSampler
+from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.inference.requests import Question
+from srum_jax.inference.settings import TextSampler
 from srum_jax.rewards.judgement.calls import Call, Reply
 
 

@@ -21,7 +21,7 @@ from srum_jax.aot.generation_costs import (
 )
 from srum_jax.aot.roofline import roofline
 from srum_jax.aot.topology import CHIPS
-from srum_jax.inference.prefill import prefill_text
+from srum_jax.families.bagel.prefill import prefill_text
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Guidance, TextSampler
 from srum_jax.models.bagel.config import RELEASED, LanguageConfig
 from srum_jax.models.bagel.model import abstract_bagel

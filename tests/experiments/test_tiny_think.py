@@ -14,7 +14,7 @@ from experiments._tiny_study.marks import Marks, sampler
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_think import exam
 from experiments.tiny_think import main
-from srum_jax.inference.pipeline import Pipeline
+from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.templates import Templates
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.plans import THINK_TEMPLATES

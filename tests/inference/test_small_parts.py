@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from srum_jax.families.bagel.image_views import ImageViews, latent_view, patch_view
 from srum_jax.inference.buckets import bucket
-from srum_jax.inference.image_views import ImageViews, latent_view, patch_view
 from srum_jax.inference.random_keys import random_keys
 from srum_jax.inference.size_groups import fill_rows, same_size
 from srum_jax.inference.templates import TemplateError, Templates

@@ -14,11 +14,11 @@ from flax import nnx
 from PIL import Image
 
 from srum_jax.data.image_transform import ImageTransform
+from srum_jax.families.bagel.conversation import Conversation, latent_width
+from srum_jax.families.bagel.flow_sampling import LatentLayout
+from srum_jax.families.bagel.image_codec import to_uint8
+from srum_jax.families.bagel.image_views import ImageViews, latent_position_ids, latent_view, patch_view
 from srum_jax.inference.context import Context
-from srum_jax.inference.conversation import Conversation, latent_width
-from srum_jax.inference.flow_sampling import LatentLayout
-from srum_jax.inference.image_codec import to_uint8
-from srum_jax.inference.image_views import ImageViews, latent_position_ids, latent_view, patch_view
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
 from srum_jax.mesh import MeshConfig, build_mesh

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
+from srum_jax.families.bagel.image_codec import decode_latents, encode_images
+from srum_jax.families.bagel.prefill import prefill_latents, prefill_patches, prefill_text
+from srum_jax.families.bagel.programs import Programs
 from srum_jax.inference.context import Context
-from srum_jax.inference.flow_sampling import LatentLayout, sample_latents
-from srum_jax.inference.image_codec import decode_latents, encode_images
-from srum_jax.inference.prefill import prefill_latents, prefill_patches, prefill_text
-from srum_jax.inference.programs import Programs
 from srum_jax.inference.settings import FlowSampler, TextSampler
 from srum_jax.inference.text_decoding import DecodedText, decode_text
 

@@ -25,7 +25,7 @@ from srum_jax.data.schema import is_unicode
 from srum_jax.errors import BadInput, Failure
 from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
 from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
-from srum_jax.inference import Templates
+from srum_jax.inference.templates import Templates
 from srum_jax.judges.dialogue import run_dialogues
 from srum_jax.judges.given_scores import GivenScores
 from srum_jax.judges.own_model import ModelJudge

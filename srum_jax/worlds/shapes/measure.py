@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from srum_jax.data.image_transform import to_unit_range
-from srum_jax.inference.pipeline import Pipeline
+from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest, Question
 from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler

@@ -1,6 +1,7 @@
 """Images and texts from a checkpoint, in batches on a mesh of devices.
 
-    from srum_jax.inference import ImageRequest, Pipeline
+    from srum_jax.families.bagel.generator import Pipeline
+    from srum_jax.inference.requests import ImageRequest
 
     pipeline = Pipeline.load("BAGEL-7B-MoT")
     image = pipeline.generate([ImageRequest("a red circle left of a blue square", seed=0)])[0].pixels
@@ -14,20 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from srum_jax.inference.conversation import (
+from srum_jax.families.bagel.conversation import (
     Conversation,
     latent_slots,
     latent_width,
     patch_slots,
     text_slots,
 )
-from srum_jax.inference.flow_sampling import LatentLayout
-from srum_jax.inference.image_views import (
+from srum_jax.families.bagel.flow_sampling import LatentLayout
+from srum_jax.families.bagel.image_views import (
     ImageViews,
 )
-from srum_jax.inference.programs import Programs
+from srum_jax.families.bagel.programs import Programs
+from srum_jax.families.bagel.request_reader import ReadImageRequest, RequestReader
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.request_reader import ReadImageRequest, RequestReader
 from srum_jax.inference.requests import (
     Answer,
     GeneratedImage,

@@ -4,19 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srum_jax.inference import (
-    EDITING,
-    TEXT_TO_IMAGE,
-    FlowSampler,
-    Guidance,
-    ImageRequest,
-    NonFiniteError,
-    Question,
-    RequestError,
-    TextSampler,
-)
-from srum_jax.inference.programs import Programs
-from tests.inference.small_pipeline import random_model, small_pipeline
+from srum_jax.families.bagel.programs import Programs
+from srum_jax.inference.requests import ImageRequest, NonFiniteError, Question, RequestError
+from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Guidance, TextSampler
+from tests.families.bagel.small_pipeline import random_model, small_pipeline
 
 QUICK = FlowSampler(num_timesteps=4)
 BOTH = FlowSampler(num_timesteps=4, guidance=Guidance(4.0, 1.5, (0.3, 0.95), "text_channel"))

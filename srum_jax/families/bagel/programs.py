@@ -9,10 +9,10 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
+from srum_jax.families.bagel.image_codec import decode_latents, encode_images, initial_noise, posterior_noise, to_uint8
+from srum_jax.families.bagel.prefill import prefill_latents, prefill_patches, prefill_text
 from srum_jax.inference.context import Context, empty_context
-from srum_jax.inference.flow_sampling import LatentLayout, sample_latents
-from srum_jax.inference.image_codec import decode_latents, encode_images, initial_noise, posterior_noise, to_uint8
-from srum_jax.inference.prefill import prefill_latents, prefill_patches, prefill_text
 from srum_jax.inference.requests import NonFiniteError
 from srum_jax.inference.settings import FlowSampler, TextSampler
 from srum_jax.inference.text_decoding import DecodedText, decode_text

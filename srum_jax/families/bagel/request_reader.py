@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from srum_jax.inference.image_views import (
+from srum_jax.families.bagel.image_views import (
     ImageViews,
     LatentView,
     PatchView,

@@ -6,13 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from srum_jax.inference import FlowSampler, Guidance, ImageRequest, NonFiniteError, Pipeline, Question, TextSampler
+from srum_jax.families.bagel.conversation import Conversation
+from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.buckets import bucket
-from srum_jax.inference.conversation import Conversation
 from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.requests import ImageRequest, NonFiniteError, Question
+from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.inference.text_decoding import DecodedText
-from tests.inference.small_pipeline import NumberTokenizer
+from tests.families.bagel.small_pipeline import NumberTokenizer
 from tests.models.packs import small_config
 
 BOS, EOS = 60, 61

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from srum_jax.inference.conversation import Conversation
-from srum_jax.inference.flow_sampling import LatentLayout, sample_latents
+from srum_jax.families.bagel.conversation import Conversation
+from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
 from srum_jax.inference.settings import FlowSampler, Guidance
 from srum_jax.models.compute import ComputeConfig
-from tests.inference.small_pipeline import random_model, small_pipeline
+from tests.families.bagel.small_pipeline import random_model, small_pipeline
 
 COMPUTE = ComputeConfig(remat="none")
 LAYOUT = LatentLayout(jnp.array([[0, 1, 8, 9]] * 2), jnp.array([4, 2]))

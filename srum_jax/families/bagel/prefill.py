@@ -8,7 +8,7 @@ B rows · T, V, G widths of a chunk of text, of patches, of latents · P values 
 import jax
 import jax.numpy as jnp
 
-from srum_jax.inference.cached_decoder import causal_tokens, image_tokens, make_reader
+from srum_jax.families.bagel.cached_decoder import causal_tokens, image_tokens, make_reader
 from srum_jax.inference.context import Context
 from srum_jax.models.bagel.decoder import Hidden
 from srum_jax.models.bagel.model import Bagel

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from srum_jax.data.image_transform import to_unit_range
+from srum_jax.families.bagel.image_views import LatentView, PatchView
+from srum_jax.families.bagel.prefill import NUM_MARKERS
+from srum_jax.families.bagel.programs import Programs
 from srum_jax.inference.buckets import bucket
 from srum_jax.inference.context import Bookmark, Context
-from srum_jax.inference.image_views import LatentView, PatchView
-from srum_jax.inference.prefill import NUM_MARKERS
-from srum_jax.inference.programs import Programs
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.size_groups import fill_rows, same_size
 from srum_jax.inference.text_decoding import DecodedText

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srum_jax.inference.guidance import guided_velocity
+from srum_jax.families.bagel.guidance import guided_velocity
 from srum_jax.inference.settings import FlowSampler, Guidance
 
 RNG = np.random.default_rng(0)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from srum_jax.inference.conversation import Conversation
+from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import decode_text
 from srum_jax.models.bagel.decoder import Hidden, Rotary
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
-from tests.inference.small_pipeline import random_model, small_pipeline
+from tests.families.bagel.small_pipeline import random_model, small_pipeline
 from tests.models.packs import CAUSAL, stream
 
 TEXTS = [[5, 6, 7, 8], [9], [20, 21]]
