@@ -7,27 +7,16 @@ from typing import Any
 from etils import epath
 
 from srum_jax.models.config_fields import ConfigError, Fields, read_json, read_optional
+from srum_jax.models.layers.decoder import DecoderConfig
 
 logger = logging.getLogger(__name__)
 
+
 @dataclasses.dataclass(frozen=True)
-class LanguageConfig:
+class LanguageConfig(DecoderConfig):
     """The Qwen2 decoder (`llm_config.json`). Both experts have these widths."""
 
-    vocab_size: int  # rows of the embedding and of the output head
-    hidden_size: int
-    intermediate_size: int  # width of the gated MLP
-    num_layers: int
-    num_heads: int  # query heads
-    num_kv_heads: int
-    rms_norm_eps: float
-    rope_theta: float
-    max_position_embeddings: int  # largest rotary position that the model was trained for
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.num_heads
+    qk_norm: bool = True  # as released; the JSON may say no other
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,11 +17,12 @@ from flax import nnx
 from srum_jax.models.bagel.config import LanguageConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import Attention
+from srum_jax.models.layers.decoder import DecoderLayer
 from srum_jax.models.layers.layer_stack import run_layers
 from srum_jax.models.layers.linear import Embedding, Linear
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, constrain
 from srum_jax.models.layers.norm import RMSNorm
-from srum_jax.models.layers.rope import RotaryAngles, rotary_angles, rotate
+from srum_jax.models.layers.rope import RotaryAngles, rotary_angles
 
 # Called with a name and a value along the unscanned path, for parity checks.
 Tap = Callable[[str, "Hidden"], None]
@@ -51,63 +52,14 @@ class Rotary:
         return cls(jax.tree.map(lambda x: x[:, :num_und], angles), jax.tree.map(lambda x: x[:, num_und:], angles))
 
 
-class Expert(nnx.Module):
-    """One expert's share of a layer: norms, projections and gated MLP."""
-
-    def __init__(
-        self, config: LanguageConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
-    ):
-        def linear(features: tuple[int, int], axes: tuple[str, str], use_bias: bool = False) -> Linear:
-            return Linear(*features, rngs=rngs, axes=axes, use_bias=use_bias, stack=stack, dtype=dtype)
-
-        def norm(features: int) -> RMSNorm:
-            return RMSNorm(features, config.rms_norm_eps, rngs=rngs, stack=stack, dtype=dtype)
-
-        width, hidden = config.hidden_size, config.intermediate_size
-        query_width, key_width = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-        self.input_norm = norm(width)
-        self.query = linear((width, query_width), ("embed_in", "heads_out"), use_bias=True)
-        self.key = linear((width, key_width), ("embed_in", "heads_out"), use_bias=True)
-        self.value = linear((width, key_width), ("embed_in", "heads_out"), use_bias=True)
-        self.query_norm = norm(config.head_dim)
-        self.key_norm = norm(config.head_dim)
-        self.out = linear((query_width, width), ("heads_in", "embed_out"))
-        self.mlp_norm = norm(width)
-        self.gate = linear((width, hidden), ("embed_in", "mlp_out"))
-        self.up = linear((width, hidden), ("embed_in", "mlp_out"))
-        self.down = linear((hidden, width), ("mlp_in", "embed_out"))
-        self.head_dim = config.head_dim
-
-    def attention_inputs(self, x: jax.Array, rotary: RotaryAngles) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """[B, T, D] to queries [B, T, N, H], keys and values [B, T, K, H]."""
-        normed = self.input_norm(x)
-        query, key, value = (
-            self._heads(projection(normed))
-            for projection in (self.query, self.key, self.value)
-        )
-        return rotate(self.query_norm(query), rotary), rotate(self.key_norm(key), rotary), value
-
-    def _heads(self, x: jax.Array) -> jax.Array:
-        return x.reshape(*x.shape[:-1], x.shape[-1] // self.head_dim, self.head_dim)
-
-    def attention_output(self, attended: jax.Array) -> jax.Array:
-        """[B, T, N, H] to the attention branch [B, T, D]."""
-        return self.out(attended.reshape(*attended.shape[:-2], attended.shape[-2] * attended.shape[-1]))
-
-    def mlp(self, x: jax.Array) -> jax.Array:
-        """The MLP branch, [B, T, D] to [B, T, D]."""
-        normed = self.mlp_norm(x)
-        return self.down(jax.nn.silu(self.gate(normed)) * self.up(normed))
-
-
 class MixtureLayer(nnx.Module):
-    """One layer, or the stacked parameters of all layers."""
+    """One layer of each expert, or the stacked parameters of all of them."""
 
     def __init__(
         self, config: LanguageConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
     ):
-        self.und = Expert(config, rngs=rngs, stack=stack, dtype=dtype)
-        self.gen = Expert(config, rngs=rngs, stack=stack, dtype=dtype)
+        self.und = DecoderLayer(config, rngs=rngs, stack=stack, dtype=dtype)
+        self.gen = DecoderLayer(config, rngs=rngs, stack=stack, dtype=dtype)
 
     def __call__(self, x: Hidden, rotary: Rotary, attention: Attention, tap: Tap | None = None) -> Hidden:
         """Adds the attention branch, then the MLP branch, each token by its own expert."""

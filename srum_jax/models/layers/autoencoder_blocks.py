@@ -1,0 +1,98 @@
+"""Blocks of convolutional autoencoders in the style of latent diffusion (FLUX, SDXL, VQGAN). Images are [B, H, W, C].
+
+Attribute names follow the stored tensors' names.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from srum_jax.models.layers.linear import Conv
+from srum_jax.models.layers.norm import GroupNorm
+
+SAME = ((1, 1), (1, 1))  # padding of a convolution of 3 x 3 that keeps the size
+NORM_EPS = 1e-6
+# At 1024 pixels the middle attention has 16,384 tokens; its scores are computed for this many queries at a time.
+_QUERY_BLOCK = 4096
+
+
+class ResidualBlock(nnx.Module):
+    """Two convolutions around a skip connection."""
+
+    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype):
+        self.norm1 = GroupNorm(in_features, NORM_EPS, rngs=rngs, dtype=dtype)
+        self.conv1 = Conv(in_features, out_features, 3, rngs=rngs, padding=SAME, dtype=dtype)
+        self.norm2 = GroupNorm(out_features, NORM_EPS, rngs=rngs, dtype=dtype)
+        self.conv2 = Conv(out_features, out_features, 3, rngs=rngs, padding=SAME, dtype=dtype)
+        self.nin_shortcut = Conv(in_features, out_features, 1, rngs=rngs, dtype=dtype) if (
+            in_features != out_features) else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, in] to [B, H, W, out]."""
+        y = self.conv1(jax.nn.silu(self.norm1(x)))
+        y = self.conv2(jax.nn.silu(self.norm2(y)))
+        return y + (x if self.nin_shortcut is None else self.nin_shortcut(x))
+
+
+class PixelAttention(nnx.Module):
+    """One head over all pixels."""
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype):
+        self.norm = GroupNorm(features, NORM_EPS, rngs=rngs, dtype=dtype)
+        self.q, self.k, self.v, self.proj_out = (Conv(features, features, 1, rngs=rngs, dtype=dtype) for _ in range(4))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] to [B, H, W, C]."""
+        normed = self.norm(x)
+        query, key, value = (
+            conv(normed).reshape(x.shape[0], -1, 1, x.shape[-1]) for conv in (self.q, self.k, self.v)
+        )
+        num_pixels = query.shape[1]
+        if num_pixels > _QUERY_BLOCK and num_pixels % _QUERY_BLOCK == 0:
+            blocks = jnp.moveaxis(query.reshape(x.shape[0], -1, _QUERY_BLOCK, 1, x.shape[-1]), 1, 0)
+            attended = jax.lax.map(lambda block: jax.nn.dot_product_attention(block, key, value), blocks)
+            attended = jnp.moveaxis(attended, 0, 1)
+        else:
+            attended = jax.nn.dot_product_attention(query, key, value)
+        return x + self.proj_out(attended.reshape(x.shape))
+
+
+class Middle(nnx.Module):
+    """Block, attention, block at the lowest resolution."""
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype):
+        self.block_1 = ResidualBlock(features, features, rngs=rngs, dtype=dtype)
+        self.attn_1 = PixelAttention(features, rngs=rngs, dtype=dtype)
+        self.block_2 = ResidualBlock(features, features, rngs=rngs, dtype=dtype)
+
+    def __call__(self, x: jax.Array, tap=None) -> jax.Array:
+        """[B, h, w, C] to [B, h, w, C]; `tap` is called with the attention's output."""
+        x = self.attn_1(self.block_1(x))
+        if tap is not None:
+            tap("mid_attn", x)
+        return self.block_2(x)
+
+
+class Level(nnx.Module):
+    """The blocks of one resolution, and the change to the next one."""
+
+    def __init__(self, widths: list[int], *, down: bool = False, up: bool = False, rngs: nnx.Rngs, dtype: jnp.dtype):
+        self.block = nnx.List(
+            [ResidualBlock(i, o, rngs=rngs, dtype=dtype) for i, o in itertools.pairwise(widths)]
+        )
+        # One row below and one column on the right, nothing above and on the left.
+        self.downsample = Conv(
+            widths[-1], widths[-1], 3, rngs=rngs, stride=2, padding=((0, 1), (0, 1)), dtype=dtype) if down else None
+        self.upsample = Conv(widths[-1], widths[-1], 3, rngs=rngs, padding=SAME, dtype=dtype) if up else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, in] to [B, H', W', out]."""
+        for block in self.block:
+            x = block(x)
+        if self.downsample is not None:
+            x = self.downsample(x)
+        if self.upsample is not None:
+            x = self.upsample(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2))
+        return x
