@@ -20,9 +20,9 @@ from etils import epath
 from flax import nnx
 
 from experiments._argument_types import count
-from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.models.bagel.model import Bagel
+from srum_jax.stages.interruption import run_command
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.base import RECIPE
@@ -88,15 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--wrong-captions: expected a share in [0, 1], found {arguments.wrong_captions}.")
     if arguments.unfinished and arguments.stage != "export":
         parser.error("--unfinished: expected --stage export with it.")
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
     run = Run(arguments)
-    try:
-        for stage in STAGES if arguments.stage is None else (arguments.stage,):
-            getattr(run, stage)()
-    except ANTICIPATED as error:
-        return tell(error)
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    for stage in STAGES if arguments.stage is None else (arguments.stage,):
+        getattr(run, stage)()
 
 
 class Run:

@@ -17,8 +17,9 @@ from etils import epath
 from experiments._argument_types import count, positive
 from experiments._tiny_sam.generator import POINTS_PER_SIDE, SAM_ARGUMENTS, TINY_WORLD
 from experiments._tiny_sam.settings import TrainingSettings
-from srum_jax.errors import BadInput, tell
+from srum_jax.errors import BadInput
 from srum_jax.regions.sam import Sam, SamConfig
+from srum_jax.stages.interruption import run_command
 from srum_jax.storage.atomic_file import file_sha256, write_json
 from srum_jax.worlds.shapes.base import RECIPE
 
@@ -45,27 +46,22 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
     try:
         import torch  # noqa: F401, an extra
     except ImportError as error:
-        print(f"error: PyTorch is not installed ({error}); pip install 'srum-jax[rewards]'.", file=sys.stderr)
-        return 2
+        raise BadInput(f"PyTorch is not installed ({error}); pip install 'srum-jax[rewards]'.") from error
     try:
         config = SamConfig(**{name: getattr(arguments, name) for name in SAM_ARGUMENTS})
     except ValueError as error:
-        return tell(error, 2)
-    try:
-        if arguments.measure is None:
-            _train(arguments, config)
-        else:
-            _print_measured(epath.Path(arguments.measure), arguments.scenes, config)
-    except (BadInput, FileExistsError) as error:
-        return tell(error)
-    except OSError as error:
-        return tell(f"{error}; what was saved is intact, and the same command goes on.", 1)
-    except KeyboardInterrupt:
-        return 130
-    return 0
+        raise BadInput(error) from error
+    if arguments.measure is None:
+        _train(arguments, config)
+    else:
+        _print_measured(epath.Path(arguments.measure), arguments.scenes, config)
 
 
 def _parser() -> argparse.ArgumentParser:

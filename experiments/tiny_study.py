@@ -35,8 +35,7 @@ from experiments._tiny_study.table import (
 from experiments._tiny_study.tasks import Examination, Training
 from experiments._tiny_study.understanding import understanding_table
 from experiments._tiny_study.work import Work, at_work, default_jobs
-from srum_jax.errors import ANTICIPATED, tell
-from srum_jax.stages.interruption import ends_in_time
+from srum_jax.stages.interruption import run_command
 from srum_jax.storage.atomic_file import write_text
 from srum_jax.worlds.shapes.base import trained_base
 
@@ -66,20 +65,17 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _parser().parse_args(argv)
-    try:
-        settings = _settings(args)
-        variants = _variants(args)
-        base = trained_base() if args.base is None else args.base
-        study = Study.begin(args.out, settings, base)
-        second_round = not args.quick if args.second_round is None else args.second_round
-        with ends_in_time(), at_work(study, args.jobs) as work:
-            run_study(work, base, variants, second_round=second_round)
-    except ANTICIPATED as error:
-        return tell(error)
-    except KeyboardInterrupt:
-        print("interrupted; give the same command again to go on", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    settings = _settings(args)
+    variants = _variants(args)
+    base = trained_base() if args.base is None else args.base
+    study = Study.begin(args.out, settings, base)
+    second_round = not args.quick if args.second_round is None else args.second_round
+    with at_work(study, args.jobs) as work:
+        run_study(work, base, variants, second_round=second_round)
 
 
 def run_study(work: Work, base: epath.Path, variants: Sequence[str], *, second_round: bool) -> None:

@@ -34,7 +34,7 @@ from experiments._tiny_think.exam import (
     pictures_table,
     plans_table,
 )
-from srum_jax.errors import ANTICIPATED, tell
+from srum_jax.stages.interruption import run_command
 from srum_jax.storage.atomic_file import write_json, write_text
 from srum_jax.weights.load import load_bagel
 from srum_jax.worlds.shapes.base import trained_base
@@ -67,18 +67,15 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _parser().parse_args(argv)
-    try:
-        run = Run(args)
-        run.remember()
-        jax.config.update("jax_compilation_cache_dir", os.fspath(run.out / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-        run.study()
-    except ANTICIPATED as error:
-        return tell(error)
-    except KeyboardInterrupt:
-        print("interrupted; give the same command again to go on", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    run = Run(args)
+    run.remember()
+    jax.config.update("jax_compilation_cache_dir", os.fspath(run.out / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    run.study()
 
 
 class Run:

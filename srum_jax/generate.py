@@ -1,11 +1,12 @@
-"""Generates images for a list of prompts."""
+"""Generates images for a list of prompts: one per prompt and candidate.
+
+Resumable; --process-index and --num-processes, or --distributed, share the work.
+"""
 
 import argparse
 import collections
 import contextlib
 import logging
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ import jax
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.errors import ANTICIPATED, BadInput, Incomplete, tell
+from srum_jax.errors import BadInput, Failure, Incomplete
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
 from srum_jax.generation.checkpoint_fingerprint import autoencoder_fingerprint, checkpoint_fingerprint
 from srum_jax.generation.image_store import FORMATS
@@ -36,10 +37,11 @@ from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.runner import finish_shards, generate_units, write_rejects
 from srum_jax.generation.work_units import Unit, WorkPlan, plan_work
 from srum_jax.inference.templates import Templates
-from srum_jax.stages.ahead import is_computing
 from srum_jax.stages.folder import OutputFolder
+from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import Processes, find_processes
 
+SUMMARY = "draw candidate images for a list of prompts"
 _EPILOG = """
 examples:
   python -m srum_jax.generate --checkpoint BAGEL-7B-MoT --prompt "a red kettle in soft light" --out pictures
@@ -65,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
-    return execute(parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    return run_command(lambda: run(args))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,26 +77,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_generation_arguments(parser)
 
 
-def execute(args: argparse.Namespace) -> int:
-    """Runs the command: prints errors, and returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return run(args)
-    except ANTICIPATED as error:
-        return _leave(tell(error))
-    except jax.errors.JaxRuntimeError as error:
-        return _leave(tell(f"the devices failed: {str(error).splitlines()[0]} If memory ran out, use a smaller "
-                           "--batch-size (with a new --out), or more shards of the weights (--mesh).", 1))
-    except KeyboardInterrupt:
-        print("interrupted; what was committed is kept, give the same command again to go on", file=sys.stderr)
-        return _leave(130)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
 def run(args: argparse.Namespace) -> int:
     """Generates the share of one process; see `--help` for the arguments. Returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        return _run(args)
+    except jax.errors.JaxRuntimeError as error:
+        raise Failure(f"the devices failed: {str(error).splitlines()[0]} If memory ran out, use a smaller --batch-size "
+                      "(with a new --out), or more shards of the weights (--mesh).") from error
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         settings = settings_of(args)
     except ValueError as error:
@@ -237,19 +231,6 @@ def _print_table(lines: Sequence[tuple[str, Any]]) -> None:
 def _progress(total: int, unit: str, initial: int = 0) -> Iterator[tqdm]:
     with tqdm(total=total, initial=initial, unit=f" {unit}", disable=None, dynamic_ncols=True) as bar:
         yield bar
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _leave(code: int) -> int:
-    """Ends the process at once if a batch is being computed: nothing of it is kept, and it may take minutes."""
-    if is_computing():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
 
 
 if __name__ == "__main__":

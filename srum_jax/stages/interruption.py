@@ -1,8 +1,9 @@
-"""SIGTERM and Ctrl-C end a command in time, even while it is inside a computation that hears no signals.
+"""A command that is asked to stop, by SIGTERM or Ctrl-C, ends in time and says how it goes on.
 
-The handler of a signal runs between two steps of Python. A batch that a model computes may take minutes, and the
-machine may be taken away sooner. So a thread of its own waits for the signal, and after a while ends the process as it
-is: what was committed is complete, everything else is absent or has a temporary name.
+That holds inside a computation that hears no signals too. The handler of a signal runs between two steps of Python. A
+batch that a model computes may take minutes, and the machine may be taken away sooner. So a thread of its own waits for
+the signal, and after a while ends the process as it is: what was committed is complete, everything else is absent or
+has a temporary name.
 """
 
 import contextlib
@@ -10,11 +11,43 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from srum_jax.errors import ANTICIPATED, tell
+from srum_jax.stages.ahead import is_computing
 
 EXIT_CODE = 130
 _SECONDS_TO_FINISH = 20.0  # a preempted machine has 30
-MESSAGE = "interrupted; what was committed is kept, give the same command again to go on"
+_MESSAGE = "interrupted; what was finished is kept, give the same command again to go on"
+
+
+def run_command(work: Callable[[], int | None]) -> int:
+    """Does what a command is for; whatever is expected to happen to it becomes one line and an exit code.
+
+    Args:
+      work: returns an exit code, or None for 0.
+
+    Returns:
+      The exit code: that of an anticipated error (see `errors`), or 130 after SIGTERM or Ctrl-C.
+    """
+    try:
+        with ends_in_time():
+            return work() or 0
+    except ANTICIPATED as error:
+        code = tell(error)
+    except KeyboardInterrupt:
+        code = tell_interrupted()
+    if is_computing():  # nothing of that batch is kept, and it may take minutes
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def tell_interrupted() -> int:
+    """Says that a command was asked to stop; returns the exit code."""
+    print(_MESSAGE, file=sys.stderr, flush=True)
+    return EXIT_CODE
 
 
 @contextlib.contextmanager
@@ -49,8 +82,7 @@ def _watch(descriptor: int, ended: threading.Event, seconds: float) -> None:
     while (numbers := os.read(descriptor, 64)) and not {signal.SIGTERM, signal.SIGINT} & set(numbers):
         continue
     if numbers and not ended.wait(seconds):
-        print(MESSAGE, file=sys.stderr, flush=True)
-        os._exit(EXIT_CODE)
+        os._exit(tell_interrupted())
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -126,7 +126,7 @@ def test_a_ray_cluster_that_loses_a_worker_makes_the_folder_of_one_process(tmp_p
         while not killed and time.monotonic() < deadline:
             for process in psutil.Process().children(recursive=True):
                 try:
-                    if process.cmdline()[:1] == ["ray::_run_share"]:
+                    if process.cmdline()[:1] == ["ray::run_share"]:
                         process.send_signal(signal.SIGKILL)
                         killed.append(process.pid)
                         return
@@ -134,7 +134,7 @@ def test_a_ray_cluster_that_loses_a_worker_makes_the_folder_of_one_process(tmp_p
                     continue
             time.sleep(0.01)
 
-    with Cluster(ClusterConfig(num_workers=2)) as cluster:
+    with Cluster(ClusterConfig(num_workers=2), run.run_share) as cluster:
         threading.Thread(target=kill_one, daemon=True).start()
         assert cluster.run_stage("segment", ["--out", str(spread), "--provider", "components"]) == 0
         assert killed

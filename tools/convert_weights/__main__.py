@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 import jax
 
 from srum_jax.errors import BadInput, tell
+from srum_jax.stages.interruption import ends_in_time
 from srum_jax.weights.model_kind import KINDS
 from tools.convert_weights.adapter import export_adapter
 from tools.convert_weights.checkpoint import FORMS
@@ -70,12 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("absl").setLevel(logging.WARNING)
     jax.config.update("jax_platforms", "cpu")  # only shapes are computed; leave the accelerators alone
-    previous = signal.signal(signal.SIGTERM, _interrupt)  # a preempted run tidies up like an interrupted one
     try:
-        if arguments.command == "import":
-            _import(arguments)
-        else:
-            _export(arguments)
+        with ends_in_time():  # a preempted run tidies up like an interrupted one
+            if arguments.command == "import":
+                _import(arguments)
+            else:
+                _export(arguments)
     except BadInput as error:
         return tell(error)
     except OSError as error:
@@ -83,13 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was left behind.", file=sys.stderr)
         return 130
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     return 0
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _import(arguments: argparse.Namespace) -> None:

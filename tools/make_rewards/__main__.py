@@ -7,9 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from srum_jax.errors import ANTICIPATED, tell
-from srum_jax.stages.interruption import EXIT_CODE, MESSAGE, ends_in_time
-from tools.make_rewards import export, generate, import_generated, import_jsonl, judge, report, run, segment, verify
+from srum_jax import generate
+from srum_jax.stages.interruption import run_command
+from tools.make_rewards import export, import_generated, import_jsonl, judge, report, run, segment, verify
 
 _COMMANDS = {
     "run": run,
@@ -58,14 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
         module.add_arguments(command)
     arguments = parser.parse_args(argv)
-    try:
-        with ends_in_time():
-            return _COMMANDS[arguments.command].run(arguments)
-    except ANTICIPATED as error:
-        return tell(error)
-    except KeyboardInterrupt:
-        print(MESSAGE, file=sys.stderr)
-        return EXIT_CODE
+    return run_command(lambda: _COMMANDS[arguments.command].run(arguments))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from etils import epath
 
+from srum_jax import generate
 from srum_jax.experiment import experiment_names
-from tools.make_rewards import export, generate, judge, segment
+from srum_jax.stages.interruption import run_command
+from tools.make_rewards import export, judge, segment
 from tools.make_rewards.runners import local
 from tools.make_rewards.runners.cluster import Cluster, ClusterConfig
 from tools.make_rewards.stage_recipe import (
@@ -79,5 +81,13 @@ def _runner(arguments: argparse.Namespace) -> Iterator[RunStage]:
         return
     config = ClusterConfig(arguments.num_workers, arguments.ray_address, arguments.worker_cpus, arguments.worker_gpus,
                            arguments.worker_tpus)
-    with Cluster(config) as cluster:
+    with Cluster(config, run_share) as cluster:
         yield cluster.run_stage
+
+
+def run_share(stage: str, words: Sequence[str]) -> int:
+    """A stage, or a share of one, in this process; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=stage)
+    _MODULES[stage].add_arguments(parser)
+    arguments = parser.parse_args(words)
+    return run_command(lambda: _MODULES[stage].run(arguments))

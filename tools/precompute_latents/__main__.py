@@ -8,7 +8,6 @@ shards of one --out. An interrupted run keeps the shards that are finished: the 
 
 import argparse
 import dataclasses
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -16,9 +15,10 @@ from collections.abc import Sequence
 import srum_jax
 from srum_jax.data.errors import AccessError, DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
-from srum_jax.errors import ANTICIPATED, BadInput, tell
+from srum_jax.errors import BadInput
 from srum_jax.experiment import Experiment, experiment_names, load_recipe
 from srum_jax.overrides import apply_overrides
+from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import add_process_arguments, find_processes
 from tools.precompute_latents.encoder import PosteriorEncoder
 from tools.precompute_latents.rewrite import rewrite
@@ -43,17 +43,7 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     arguments = _parser().parse_args(argv)
-    previous = signal.signal(signal.SIGTERM, _interrupt)  # a preempted run tidies up like an interrupted one
-    try:
-        _run(arguments)
-    except ANTICIPATED as error:
-        return tell(error)
-    except KeyboardInterrupt:
-        print("interrupted; finished shards stay, give the same command again to go on", file=sys.stderr)
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return 0
+    return run_command(lambda: _run(arguments))
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -119,10 +109,6 @@ def _parser() -> argparse.ArgumentParser:
                         help="in a batch, one after the other on each device (default: %(default)s)")
     add_process_arguments(parser)
     return parser
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ A worker that is lost is replaced: its share goes on where the last committed un
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tools.make_rewards.errors import ArgumentError
@@ -31,8 +31,12 @@ class ClusterConfig:
 class Cluster:
     """A connection to Ray, for the time of a run."""
 
-    def __init__(self, config: ClusterConfig):
+    def __init__(self, config: ClusterConfig, run_stage: Callable[[str, Sequence[str]], int]):
         """Connects, or starts a cluster on this machine.
+
+        Args:
+          config: which, and how much of it.
+          run_stage: does a stage with these arguments in the process that calls it; returns the exit code.
 
         Raises:
           ArgumentError: Ray is not installed, or the cluster is not found.
@@ -42,7 +46,7 @@ class Cluster:
         except ImportError as error:
             raise ArgumentError(f"--runner ray: Ray is not installed ({error}); pip install 'srum-jax[ray]'."
                                 ) from error
-        self._ray, self.config = ray, config
+        self._ray, self.config, self._run_stage = ray, config, run_stage
         own = {"include_dashboard": False, "num_cpus": max(1, round(config.num_workers * config.num_cpus))}
         try:
             ray.init(address=config.address or "local", **({} if config.address else own))
@@ -70,9 +74,10 @@ class Cluster:
         if config.num_tpus:
             resources["resources"] = {"TPU": config.num_tpus}
         # One call per worker process: its devices' memory is then free for the next stage.
-        share = ray.remote(max_retries=_LOST_WORKERS, max_calls=1, **resources)(_run_share)
+        share = ray.remote(max_retries=_LOST_WORKERS, max_calls=1, **resources)(self._run_stage)
         count = config.num_workers
-        pending = {share.remote(stage, list(words), index, count): index for index in range(count)}
+        pending = {share.remote(stage, [*words, "--process-index", str(index), "--num-processes", str(count)]): index
+                   for index in range(count)}
         codes = []
         while pending:
             (ended,), _ = ray.wait(list(pending), num_returns=1)
@@ -84,9 +89,3 @@ class Cluster:
                       "the same command again to go on.", file=sys.stderr)
                 codes.append(1)
         return max(codes)
-
-
-def _run_share(stage: str, words: list[str], index: int, count: int) -> int:
-    from tools.make_rewards.__main__ import main
-
-    return main([stage, *words, "--process-index", str(index), "--num-processes", str(count)])
