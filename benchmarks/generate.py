@@ -43,7 +43,8 @@ from srum_jax.inference.context import Context
 from srum_jax.inference.requests import ImageRequest, Question
 from srum_jax.inference.settings import TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.inference.templates import Templates
-from srum_jax.mesh import MeshConfig, build_mesh
+from srum_jax.mesh import build_mesh
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED, BagelConfig, SpecialTokens
 from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.bagel.sharding import RULES

@@ -27,9 +27,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import DataError
 from srum_jax.data.manifest import Manifest
-from srum_jax.data.pipeline import DataConfig, make_iterator
+from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.posterior import StoredPosterior, posterior_of_moments
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord

@@ -18,13 +18,14 @@ from flax import nnx
 
 from experiments._bagel_recipe import changed, paper_recipe
 from srum_jax.aot.step_costs import PROMPT_TOKENS
+from srum_jax.data.config import DataConfig
 from srum_jax.data.packing import RowCapacity, pack_row, stack_rows
-from srum_jax.data.pipeline import DataConfig
 from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.errors import Failure
 from srum_jax.experiment import Experiment
-from srum_jax.mesh import MeshConfig, build_mesh
+from srum_jax.mesh import build_mesh
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import RELEASED, AutoencoderConfig, BagelConfig, SpecialTokens
 from srum_jax.models.bagel.sharding import batch_shardings

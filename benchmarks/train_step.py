@@ -114,10 +114,11 @@ def measure(threads: int, steps: int) -> dict[str, float]:
 
     from srum_jax.models.bagel.model import Bagel
     from srum_jax.models.compute import ComputeConfig
-    from srum_jax.objectives.reward_weighted import ObjectiveConfig
+    from srum_jax.objectives.config import ObjectiveConfig
+    from srum_jax.training.config import OptimizerConfig
     from srum_jax.training.flops import count_pack, step_flops
     from srum_jax.training.loss import loss_of_latents, loss_weights
-    from srum_jax.training.optimizer import OptimizerConfig, make_optimizer
+    from srum_jax.training.optimizer import make_optimizer
 
     config, batch, noise, latent, reference = _inputs()
     model = Bagel(config, rngs=nnx.Rngs(0), with_vae=False)

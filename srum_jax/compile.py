@@ -24,9 +24,9 @@ from srum_jax.aot.training_report import as_text as training_text
 from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.experiment import experiment_names
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
-from srum_jax.mesh import MeshError
+from srum_jax.mesh_config import MeshError
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
-from srum_jax.models.layers.logical_axes import MESH_AXES
+from srum_jax.models.compute import MESH_AXES
 
 DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 

@@ -11,14 +11,12 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.config import DataConfig
 from srum_jax.errors import BadInput
-from srum_jax.mesh import MeshConfig
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.reward_weighted import ObjectiveConfig
-from srum_jax.training.config import TrainingConfig
-from srum_jax.training.ema import EmaConfig
-from srum_jax.training.optimizer import OptimizerConfig
+from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.training.config import EmaConfig, OptimizerConfig, TrainingConfig
 from srum_jax.training.state import ModelSource
 
 _MAX_SEED = 1 << 32  # JAX keys drop the bits above: seeds that differ only there would share their noise

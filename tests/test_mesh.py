@@ -6,7 +6,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from srum_jax.mesh import MeshConfig, MeshError, ProcessRows, arrange, build_mesh
+from srum_jax.mesh import ProcessRows, arrange, build_mesh
+from srum_jax.mesh_config import MeshConfig, MeshError
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import math
 import re
 
 from srum_jax.errors import BadInput
-from srum_jax.mesh import MeshConfig
-from srum_jax.models.layers.logical_axes import MESH_AXES
+from srum_jax.mesh_config import MeshConfig
+from srum_jax.models.compute import MESH_AXES
 
 GIB = 2**30
 

@@ -12,7 +12,7 @@ from srum_jax.aot.step_costs import PROMPT_TOKENS
 from srum_jax.aot.topology import Topology, TopologyError
 from srum_jax.experiment import Experiment
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.models.layers.logical_axes import MESH_AXES
+from srum_jax.models.compute import MESH_AXES
 from srum_jax.overrides import from_json, to_json
 
 

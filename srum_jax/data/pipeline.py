@@ -7,8 +7,6 @@ read before, and the whole state of the stream is the number of the next row.
 """
 
 import dataclasses
-import math
-import numbers
 from typing import Any
 
 import grain
@@ -16,98 +14,17 @@ import jax
 import numpy as np
 from absl import flags
 
+from srum_jax.data.config import DataConfig, check
 from srum_jax.data.errors import BadRecord, DataError
-from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform
 from srum_jax.data.mixture import RecordMixture
-from srum_jax.data.packing import RowBuilder, RowCapacity, stack_rows
+from srum_jax.data.packing import RowBuilder, stack_rows
 from srum_jax.data.record_reader import RECORD_ERRORS, RecordReader, Tokenizer
 from srum_jax.data.stored_latents import StoredLatents
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.rewards.reward_map import RewardMapConfig
 
 _ENDLESS = 1 << 48  # rows; Grain wants a length
 _MAX_SEED = 1 << 64
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """What is read, how it is packed, and what happens to records that cannot be used."""
-
-    records: str = ""  # directory of reward records
-    mixture: tuple[tuple[str, float], ...] = ()  # several instead, each with its weight: its share of the samples
-    samples_per_row: int = 2
-    rows_per_batch: int = 8  # of the whole job, over all processes
-    text_capacity: int = 512  # text tokens of a row: prompts, and four markers a sample
-    vit_capacity: int = 0  # ViT patches of a row
-    latent_capacity: int = 8192  # latent tokens of a row
-    ce_capacity: int = 0  # predicted text tokens of a row
-    images_per_row: int = 2
-    image_height: int = 1024  # pixels of the canvas on which each image lies
-    image_width: int = 1024
-    max_size: int = 1024  # pixels; resize rule, see ImageTransform
-    min_size: int = 512
-    stride: int = 16  # pixels; the authors' scripts: 256
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    latents: str = "images"  # encoded in every step; "stored": those in the records (tools.precompute_latents)
-    text_dropout: float = 0.1  # probability of training without the prompt
-    shuffle: bool = True
-    reward_map: RewardMapConfig = dataclasses.field(default_factory=RewardMapConfig)
-    on_bad_record: str = "stop"  # "skip" leaves its place empty, and the batch says so
-    num_workers: int = 0  # processes that prepare batches; 0: threads of this one
-    num_threads: int = 4  # threads of each of these processes
-    prefetch: int = 2  # batches kept ready
-
-    def __post_init__(self):
-        for field in ("samples_per_row", "rows_per_batch", "text_capacity", "latent_capacity", "images_per_row",
-                      "image_height", "image_width", "max_size", "min_size", "stride", "max_pixels", "num_threads",
-                      "prefetch"):
-            _check(f"data.{field}", getattr(self, field) >= 1, "a positive number", getattr(self, field))
-        for field in ("vit_capacity", "ce_capacity", "num_workers"):
-            _check(f"data.{field}", getattr(self, field) >= 0, "a number that is not negative", getattr(self, field))
-        _check("data.text_dropout", 0 <= self.text_dropout <= 1, "a number in [0, 1]", self.text_dropout)
-        _check("data.on_bad_record", self.on_bad_record in ("stop", "skip"), "stop or skip", self.on_bad_record)
-        _check("data.latents", self.latents in ("images", "stored"), "images or stored", self.latents)
-        _check("data.images_per_row", self.images_per_row >= self.samples_per_row,
-               f"at least samples_per_row ({self.samples_per_row})", self.images_per_row)
-        for entry in self.mixture:
-            _check("data.mixture", _is_weighted_set(entry),
-                   "directories, each with a weight that is positive and finite", entry)
-        _check("data.records", not (self.records and self.mixture), "nothing, because data.mixture names the records",
-               self.records)
-
-    @property
-    def record_sets(self) -> tuple[tuple[str, float], ...]:
-        """Directories of records and their weights; empty where none is named."""
-        return self.mixture or (((self.records, 1),) if self.records else ())
-
-    @property
-    def transform(self) -> ImageTransform:
-        """How images are resized."""
-        return ImageTransform(self.max_size, self.min_size, self.stride, self.max_pixels)
-
-    def row_capacity(self, model: BagelConfig) -> RowCapacity:
-        """Buffers of a row.
-
-        Raises:
-          ValueError: sizes that do not go with the model.
-        """
-        for field in ("stride", "image_height", "image_width"):
-            value = getattr(self, field)
-            _check(f"data.{field}", value % model.latent_stride == 0,
-                   f"a multiple of the {model.latent_stride} pixels of a latent token", value)
-        _check("data.vit_capacity", self.vit_capacity == 0 or model.vit is not None, "0 for a model without a ViT",
-               self.vit_capacity)
-        positions = self.text_capacity + self.images_per_row  # the most that one sample can use
-        _check("data.text_capacity", positions <= model.llm.max_position_embeddings,
-               f"at most the {model.llm.max_position_embeddings} rotary positions of the model, images included",
-               self.text_capacity)
-        return RowCapacity(
-            text=self.text_capacity, vit=self.vit_capacity, latent=self.latent_capacity, ce=self.ce_capacity,
-            images=self.images_per_row, image_height=self.image_height, image_width=self.image_width,
-            latent_stride=model.latent_stride, patch_values=model.vit.patch_values if model.vit else 0,
-            moment_channels=2 * model.vae.z_channels if self.latents == "stored" else 0,
-            moment_stride=model.vae.downsample)
 
 
 @jax.tree_util.register_dataclass
@@ -127,8 +44,8 @@ class RowSource:
     def __init__(
         self, data: DataConfig, model: BagelConfig, tokenizer: Tokenizer, seed: int, encoder_sha256: bytes | None = None
     ):
-        _check("seed", 0 <= seed < _MAX_SEED, "a 64-bit number that is not negative", seed)
-        _check("data.records", bool(data.record_sets), "a directory of reward records (or data.mixture)", data.records)
+        check("seed", 0 <= seed < _MAX_SEED, "a 64-bit number that is not negative", seed)
+        check("data.records", bool(data.record_sets), "a directory of reward records (or data.mixture)", data.records)
         self.data, self.seed = data, seed
         self.capacity = data.row_capacity(model)
         stored = None
@@ -191,8 +108,8 @@ class HostBatchIterator(grain.DatasetIterator[HostBatch]):
         super().__init__()
         self._prefetched = None
         total = rows.data.rows_per_batch
-        _check("process_index", 0 <= process_index < process_count, f"a number below {process_count}", process_index)
-        _check("data.rows_per_batch", total % process_count == 0, f"a multiple of the {process_count} processes", total)
+        check("process_index", 0 <= process_index < process_count, f"a number below {process_count}", process_index)
+        check("data.rows_per_batch", total % process_count == 0, f"a multiple of the {process_count} processes", total)
         self._rows = rows
         self._num_local_rows = total // process_count
         self._first_local_row = process_index * self._num_local_rows
@@ -308,16 +225,3 @@ def make_iterator(
     """
     rows = RowSource(data, model, tokenizer, seed, encoder_sha256)
     return HostBatchIterator(rows, process_index, process_count)
-
-
-def _is_weighted_set(entry: Any) -> bool:
-    if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[0], str) or not entry[0]:
-        return False
-    weight = entry[1]
-    return (isinstance(weight, numbers.Real) and not isinstance(weight, bool) and math.isfinite(weight)
-            and weight > 0)
-
-
-def _check(name: str, condition: bool, expected: str, found: Any) -> None:
-    if not condition:
-        raise ValueError(f"{name}: expected {expected}, found {found!r}.")

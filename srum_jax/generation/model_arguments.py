@@ -6,7 +6,7 @@ import jax
 
 from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.templates import Templates
-from srum_jax.mesh import MeshConfig, MeshError
+from srum_jax.mesh_config import MeshConfig, MeshError
 
 _AXES = ("data", "fsdp", "tensor")
 

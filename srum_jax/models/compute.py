@@ -1,22 +1,15 @@
-"""How a model is computed, as opposed to what: precision, attention route, rematerialisation."""
+"""How a model is computed, as opposed to what: mesh axes, precision, attention route, rematerialisation.
+
+Imports no array library: `--set` is answered before one is loaded.
+"""
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
-from srum_jax.models.layers.splash_attention import CHECKPOINT_NAME
-
+MESH_AXES = ("data", "fsdp", "seq", "tensor")  # that layouts may name
 ATTENTION_NAMES = ("dense", "chunked", "splash")
-
-# What the backward pass may keep of a layer's forward pass. "attention" keeps the attended values, the one part
-# that is dear to compute and cheap to store.
-REMAT_POLICIES = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "attention": jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
-}
+REMAT_NAMES = ("none", "full", "dots", "attention")  # see `layer_stack.REMAT_POLICIES`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,20 +19,20 @@ class ComputeConfig:
     dtype: str = "float32"  # of activations and of weights in matmuls; masters stay float32
     attention: str = "dense"  # dense: everywhere; chunked: everywhere, little memory; splash: TPU kernel
     attention_block: int = 512  # tokens per block of the chunked and splash routes
-    remat: str = "full"
+    remat: str = "full"  # of a layer the backward pass keeps: none: all; full: nothing; dots, attention: these results
     scan_layers: bool = True  # False unrolls the layers, for debugging
 
     def __post_init__(self):
         _one_of("compute.dtype", self.dtype, ("float32", "bfloat16"))
         _one_of("compute.attention", self.attention, ATTENTION_NAMES)
-        _one_of("compute.remat", self.remat, tuple(REMAT_POLICIES))
+        _one_of("compute.remat", self.remat, REMAT_NAMES)
         if self.attention_block < 1:
             raise ValueError(f"compute.attention_block: expected a positive number, found {self.attention_block}.")
 
     @property
-    def compute_dtype(self) -> jnp.dtype:
-        """The dtype as JAX knows it."""
-        return jnp.dtype(self.dtype)
+    def compute_dtype(self) -> np.dtype:
+        """The dtype; JAX has told NumPy of bfloat16."""
+        return np.dtype(self.dtype)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ import os
 
 import jax
 
-from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.config import DataConfig
 from srum_jax.observability.step_times import StepSplit
 
 SHARE = 0.1  # of the time between two log lines

@@ -8,7 +8,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.config import DataConfig
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import abstract_bagel

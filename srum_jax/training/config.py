@@ -1,4 +1,4 @@
-"""How long a run is, and what it leaves behind."""
+"""How a run goes. Imports no array library: `--set` is answered before one is loaded."""
 
 import dataclasses
 
@@ -20,3 +20,50 @@ class TrainingConfig:
             value = getattr(self, field.name)
             if value is not None and value < 1:
                 raise ValueError(f"training.{field.name}: expected a positive number, found {value}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The paper's recipe by default."""
+
+    learning_rate: float = 2.5e-5
+    schedule: str = "constant"  # after warm-up: "constant", or "cosine" down to min_learning_rate
+    warmup_steps: int = 500
+    total_steps: int = 0  # where the cosine ends
+    min_learning_rate: float = 1e-7
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-15
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0  # of the gradient of all parameters together
+
+    def __post_init__(self):
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"optimizer.schedule: expected constant or cosine, found {self.schedule!r}.")
+        if self.schedule == "cosine" and self.total_steps <= self.warmup_steps:
+            raise ValueError(f"optimizer.total_steps: expected more than warmup_steps {self.warmup_steps} with "
+                             f"schedule cosine, found {self.total_steps}.")
+        for name in ("learning_rate", "eps", "clip_norm"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"optimizer.{name}: expected a positive number, found {getattr(self, name)}.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"optimizer.{name}: expected a number in [0, 1), found {getattr(self, name)}.")
+        for name in ("warmup_steps", "weight_decay", "min_learning_rate"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"optimizer.{name}: expected at least 0, found {getattr(self, name)}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class EmaConfig:
+    """How the parameters are averaged."""
+
+    decay: float = 0.999  # looks back over about 1 / (1 - decay) updates
+    warmup: bool = False  # the n-th averaged update has decay (1 + n) / (10 + n) at most: the start is soon forgotten
+    start_step: int = 0  # updates before the first that is averaged; until then the average is the parameters
+
+    def __post_init__(self):
+        if not 0 < self.decay < 1:
+            raise ValueError(f"ema.decay: expected a number between 0 and 1, found {self.decay}.")
+        if self.start_step < 0:
+            raise ValueError(f"ema.start_step: expected at least 0, found {self.start_step}.")

@@ -5,26 +5,11 @@
 It is kept in float32, laid out as the parameters: in bfloat16 it would never move.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-
-@dataclasses.dataclass(frozen=True)
-class EmaConfig:
-    """How the parameters are averaged."""
-
-    decay: float = 0.999  # looks back over about 1 / (1 - decay) updates
-    warmup: bool = False  # the n-th averaged update has decay (1 + n) / (10 + n) at most: the start is soon forgotten
-    start_step: int = 0  # updates before the first that is averaged; until then the average is the parameters
-
-    def __post_init__(self):
-        if not 0 < self.decay < 1:
-            raise ValueError(f"ema.decay: expected a number between 0 and 1, found {self.decay}.")
-        if self.start_step < 0:
-            raise ValueError(f"ema.start_step: expected at least 0, found {self.start_step}.")
+from srum_jax.training.config import EmaConfig
 
 
 def averaged(ema: nnx.State, parameters: nnx.State, updates: jax.Array, config: EmaConfig) -> nnx.State:

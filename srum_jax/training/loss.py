@@ -15,14 +15,9 @@ from srum_jax.models.bagel.vae import Autoencoder, Posterior
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS, constrain
 from srum_jax.models.layers.patchify import patchify
+from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.objectives.flow_path import interpolate, timestep_from_logit
-from srum_jax.objectives.reward_weighted import (
-    ObjectiveConfig,
-    TokenErrors,
-    reward_weight,
-    reward_weighted_terms,
-    velocity_errors,
-)
+from srum_jax.objectives.reward_weighted import TokenErrors, reward_weight, reward_weighted_terms, velocity_errors
 from srum_jax.objectives.weighted_sum import WeightedSum
 
 _TIME_BINS = 4

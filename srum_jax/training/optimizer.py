@@ -1,43 +1,11 @@
 """AdamW with clipping and warm-up, as the reference's recipe has it."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """The paper's recipe by default."""
-
-    learning_rate: float = 2.5e-5
-    schedule: str = "constant"  # after warm-up: "constant", or "cosine" down to min_learning_rate
-    warmup_steps: int = 500
-    total_steps: int = 0  # where the cosine ends
-    min_learning_rate: float = 1e-7
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-15
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0  # of the gradient of all parameters together
-
-    def __post_init__(self):
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"optimizer.schedule: expected constant or cosine, found {self.schedule!r}.")
-        if self.schedule == "cosine" and self.total_steps <= self.warmup_steps:
-            raise ValueError(f"optimizer.total_steps: expected more than warmup_steps {self.warmup_steps} with "
-                             f"schedule cosine, found {self.total_steps}.")
-        for name in ("learning_rate", "eps", "clip_norm"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"optimizer.{name}: expected a positive number, found {getattr(self, name)}.")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"optimizer.{name}: expected a number in [0, 1), found {getattr(self, name)}.")
-        for name in ("warmup_steps", "weight_decay", "min_learning_rate"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"optimizer.{name}: expected at least 0, found {getattr(self, name)}.")
+from srum_jax.training.config import OptimizerConfig
 
 
 def learning_rate_schedule(config: OptimizerConfig) -> optax.Schedule:

@@ -12,9 +12,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.reward_weighted import ObjectiveConfig
+from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.objectives.weighted_sum import WeightedSum
-from srum_jax.training.ema import EmaConfig, averaged
+from srum_jax.training.config import EmaConfig
+from srum_jax.training.ema import averaged
 from srum_jax.training.loss import draw_noise, loss_weights, training_loss
 from srum_jax.training.state import TrainState, state_shardings
 

@@ -12,7 +12,8 @@ import jax
 from jax.experimental import topologies
 
 from experiments.bagel_cot import experiment
-from srum_jax.mesh import MeshConfig, build_mesh
+from srum_jax.mesh import build_mesh
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import (
     AutoencoderConfig,
     BagelConfig,

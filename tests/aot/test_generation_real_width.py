@@ -10,7 +10,7 @@ from srum_jax.aot.compiling import CompileRequest, compile_program
 from srum_jax.aot.generation import GenerationShape
 from srum_jax.aot.hlo import collectives, copies_in_loops, host_calls, instructions
 from srum_jax.inference.settings import FlowSampler, TextSampler
-from srum_jax.mesh import MeshConfig
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED
 
 pytestmark = [

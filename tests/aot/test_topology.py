@@ -14,7 +14,7 @@ from srum_jax.aot.hlo import collectives, copies_in_loops, host_calls, instructi
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_mesh, parse_topology
 from srum_jax.inference.settings import EDITING, TextSampler
-from srum_jax.mesh import MeshConfig
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED
 from tests.models.packs import small_config
 

@@ -18,7 +18,7 @@ from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_topology
 from srum_jax.aot.training import TrainRequest, TrainResult, complete, mesh_sizes
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.data.errors import CapacityError
-from srum_jax.mesh import MeshConfig, MeshError
+from srum_jax.mesh_config import MeshConfig, MeshError
 from srum_jax.models.bagel.config import RELEASED
 
 MESH = {"data": 2, "fsdp": 32, "seq": 1, "tensor": 1}

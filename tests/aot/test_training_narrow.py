@@ -8,7 +8,7 @@ import pytest
 from experiments.bagel_cot import experiment as bagel_cot
 from srum_jax.aot.hlo_program import Program, arrays, num_bytes
 from srum_jax.aot.training import TrainRequest, compile_training
-from srum_jax.mesh import MeshConfig
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 
 pytestmark = [

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.config import DataConfig
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.data.writer import record_of_image, write_records
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens

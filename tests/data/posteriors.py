@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.config import DataConfig
 from srum_jax.data.posterior import posterior_of_moments
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.writer import write_records

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import DataError
 from srum_jax.data.mixture import Interleaving, SampleOrder
-from srum_jax.data.pipeline import DataConfig, make_iterator
+from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.shuffle import shuffled_index
 from srum_jax.experiment import Experiment
 from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json

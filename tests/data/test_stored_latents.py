@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from srum_jax.data import record_reader
+from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import CapacityError, DataError
 from srum_jax.data.packing import RowBuilder, RowCapacity
-from srum_jax.data.pipeline import DataConfig, make_iterator
+from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, pack_sample
 from srum_jax.data.writer import write_records

@@ -23,7 +23,7 @@ from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.seeds import record_seed
 from srum_jax.generation.work_units import TooManyImagesError, plan_work
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
-from srum_jax.mesh import MeshConfig
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.stages.ahead import is_computing, one_ahead
 from srum_jax.stages.processes import ProcessError, Processes, find_processes
 from tests.generation.fakes import made_up_prompts

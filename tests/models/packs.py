@@ -6,7 +6,7 @@ import numpy as np
 
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
-from srum_jax.models.layers.logical_axes import MESH_AXES
+from srum_jax.models.compute import MESH_AXES
 from srum_jax.models.layers.token_stream import TokenStream
 
 CAUSAL, FULL, NOISE = 0, 1, 2

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srum_jax.models.compute import REMAT_POLICIES
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.attention_mask import allowed
+from srum_jax.models.layers.layer_stack import REMAT_POLICIES
 from srum_jax.models.layers.splash_attention import splash_attention
 from tests.models.packs import CAUSAL, NOISE, mesh_of, random_stream, stream
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.config import DataConfig
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, SpecialTokens
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.compute import ComputeConfig

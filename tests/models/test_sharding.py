@@ -12,7 +12,7 @@ from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ShardingError, check_layout, named_shardings, partition_spec
-from srum_jax.objectives.reward_weighted import ObjectiveConfig
+from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.training.loss import draw_noise, loss_weights, training_loss
 from tests.models.packs import mesh_of, random_batch, small_config
 

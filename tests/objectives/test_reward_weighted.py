@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srum_jax.objectives.reward_weighted import (
-    ObjectiveConfig,
-    TokenErrors,
-    reward_weight,
-    reward_weighted_terms,
-    velocity_errors,
-)
+from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.objectives.reward_weighted import TokenErrors, reward_weight, reward_weighted_terms, velocity_errors
 from srum_jax.objectives.weighted_sum import WeightedSum
 
 

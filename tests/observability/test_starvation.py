@@ -1,4 +1,4 @@
-from srum_jax.data.pipeline import DataConfig
+from srum_jax.data.config import DataConfig
 from srum_jax.observability.starvation import StarvationWatch
 from srum_jax.observability.step_times import StepSplit
 

@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from srum_jax.training.ema import EmaConfig, averaged
-from srum_jax.training.optimizer import OptimizerConfig, make_optimizer
+from srum_jax.training.config import EmaConfig, OptimizerConfig
+from srum_jax.training.ema import averaged
+from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import abstract_train_state, new_train_state, state_shardings
 from tests.models.packs import mesh_of
 from tests.training.runs import batches, small_run

@@ -5,9 +5,8 @@ import pytest
 from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
-from srum_jax.training.ema import EmaConfig
+from srum_jax.training.config import EmaConfig, OptimizerConfig
 from srum_jax.training.lora import LoraConfig
-from srum_jax.training.optimizer import OptimizerConfig
 
 REAL = BagelConfig(LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), None, AutoencoderConfig(),
                    SpecialTokens())

@@ -8,7 +8,7 @@ from flax import nnx
 
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.reward_weighted import ObjectiveConfig
+from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.training.loss import draw_noise, loss_weights, training_loss
 from tests.models.packs import random_batch, small_config
 

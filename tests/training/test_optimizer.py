@@ -5,7 +5,8 @@ import optax
 import pytest
 import torch
 
-from srum_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from srum_jax.training.config import OptimizerConfig
+from srum_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from tests.golden import golden_json, golden_tensors, model_cases
 
 FIELDS = {"kind": "schedule", "warmup": "warmup_steps", "total": "total_steps", "lr": "learning_rate",

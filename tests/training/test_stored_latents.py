@@ -11,7 +11,7 @@ from flax import nnx
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import batch_shardings
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.reward_weighted import ObjectiveConfig
+from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.training.loss import draw_noise, encode, latents, loss_weights, training_loss
 from srum_jax.training.state import GENERATION, split_trainable
 from tests.models.packs import random_batch, small_config

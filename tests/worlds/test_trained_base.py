@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from srum_jax.families.bagel.generator import Pipeline
-from srum_jax.mesh import MeshConfig
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.worlds.shapes.base import RECIPE, BaseError, check_trained_base, trained_base
 from srum_jax.worlds.shapes.base_files import trained_base_config

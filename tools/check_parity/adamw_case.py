@@ -9,8 +9,9 @@ import numpy as np
 import optax
 from flax import nnx
 
-from srum_jax.objectives.reward_weighted import ObjectiveConfig
-from srum_jax.training.optimizer import OptimizerConfig, make_optimizer
+from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.training.config import OptimizerConfig
+from srum_jax.training.optimizer import make_optimizer
 from tools.check_parity.published_names import published
 from tools.check_parity.result import (
     GroupResult,

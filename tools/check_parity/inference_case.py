@@ -21,7 +21,8 @@ from srum_jax.families.bagel.image_views import ImageViews, latent_position_ids,
 from srum_jax.inference.context import Context
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
-from srum_jax.mesh import MeshConfig, build_mesh
+from srum_jax.mesh import build_mesh
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from tools.check_parity.recorded_programs import Operation, RecordedPrograms, between_markers
 from tools.check_parity.result import GroupResult, Pair, Unchecked, compare_exact, compare_floats, compare_mostly

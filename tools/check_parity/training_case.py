@@ -16,7 +16,7 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import concatenate
-from srum_jax.objectives.reward_weighted import ObjectiveConfig
+from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.rewards.boxes import Box, official_regions
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, resize_bilinear, reward_map
 from srum_jax.training.loss import loss_weights, training_loss

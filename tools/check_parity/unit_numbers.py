@@ -10,7 +10,8 @@ from srum_jax.families.bagel.schedule import denoise_schedule
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.models.layers.timestep_embedding import timestep_features
 from srum_jax.objectives.flow_path import timestep_from_logit
-from srum_jax.training.optimizer import OptimizerConfig, learning_rate_schedule
+from srum_jax.training.config import OptimizerConfig
+from srum_jax.training.optimizer import learning_rate_schedule
 from tools.check_parity.result import GroupResult, Pair, compare_floats
 from tools.check_parity.tensors import Tensors
 

@@ -13,7 +13,8 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from srum_jax.data.errors import CapacityError
-from srum_jax.mesh import MeshConfig, build_mesh
+from srum_jax.mesh import build_mesh
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS
 from srum_jax.training.loss import encode

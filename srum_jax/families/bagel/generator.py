@@ -43,7 +43,8 @@ from srum_jax.inference.templates import Templates
 from srum_jax.inference.text_decoding import DecodedText
 from srum_jax.inference.think_text import split_thought
 from srum_jax.inference.tokenizer import Tokenizer
-from srum_jax.mesh import MeshConfig, MeshError, build_mesh
+from srum_jax.mesh import build_mesh
+from srum_jax.mesh_config import MeshConfig, MeshError
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.weights.load import load_bagel

@@ -6,7 +6,17 @@ from typing import TypeVar
 import jax
 from flax import nnx
 
-from srum_jax.models.compute import REMAT_POLICIES, ComputeConfig
+from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.splash_attention import CHECKPOINT_NAME
+
+# What the backward pass may keep of a layer's forward pass. "attention" keeps the attended values, the one part
+# that is dear to compute and cheap to store.
+REMAT_POLICIES = {
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "attention": jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
+}
 
 Stream = TypeVar("Stream")
 

@@ -9,7 +9,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srum_jax.errors import BadInput
 
-MESH_AXES = ("data", "fsdp", "seq", "tensor")
 ROWS = ("data", "fsdp")  # what the rows of a batch are split over
 TOKENS = "seq"  # what the tokens of a row are split over
 

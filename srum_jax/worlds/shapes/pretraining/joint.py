@@ -16,7 +16,7 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.linear import Linear
-from srum_jax.objectives.reward_weighted import ObjectiveConfig
+from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.training.loss import draw_noise, loss_of_latents, loss_weights
 from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
 from srum_jax.worlds.shapes.pretraining.samples import TwoBatches
