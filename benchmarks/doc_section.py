@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from srum_jax.storage.atomic_file import write_text
+
 _LOCAL = ("--docs", "--json", "--cache", "--nice")  # say nothing about the figures
 
 
@@ -36,6 +38,4 @@ def replace_section(page: epath.PathLike, name: str, text: str) -> None:
         raise ValueError(f"{page}: expected one section between {begin.strip()!r} and {end!r}, found none or several.")
     before, rest = content.split(begin)
     after = rest.split(end)[1]
-    partial = page.with_name(f"{page.name}.partial")
-    partial.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{after}")
-    partial.replace(page)
+    write_text(page, f"{before}{begin}\n{text.strip()}\n\n{end}{after}")

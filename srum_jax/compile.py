@@ -27,6 +27,7 @@ from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Tex
 from srum_jax.mesh_config import MeshError
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
 from srum_jax.models.compute import MESH_AXES
+from srum_jax.storage.atomic_file import write_text
 
 DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"The largest batch; {reports['largest_limited_by']} sets the limit.")
     print(ASSUMPTIONS if args.generation else f"\n{STEP_ASSUMPTIONS}")
     if args.json:
-        _write_json(epath.Path(args.json), reports)
+        write_text(args.json, json.dumps(reports, indent=1) + "\n")
     return 0 if reports["fits"] else 1
 
 
@@ -153,12 +154,6 @@ def _config(args: argparse.Namespace) -> BagelConfig:
 def _sampler(args: argparse.Namespace) -> FlowSampler:
     published = EDITING if args.editing else TEXT_TO_IMAGE
     return dataclasses.replace(published, num_timesteps=args.num_timesteps)
-
-
-def _write_json(path: epath.Path, report: dict[str, Any]) -> None:
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(report, indent=1) + "\n")
-    partial.replace(path)
 
 
 def _parser() -> argparse.ArgumentParser:

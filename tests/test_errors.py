@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 
-from srum_jax.data.errors import DataError, WriteError
+from srum_jax.data.errors import DataError
 from srum_jax.errors import ANTICIPATED, BadInput, Failure, Incomplete, tell
+from srum_jax.storage.errors import WriteError
 
 
 @pytest.mark.parametrize(("error", "code"), [

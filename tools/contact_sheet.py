@@ -13,6 +13,8 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
+from srum_jax.storage.atomic_file import atomic_write
+
 _MARGIN, _LINE = 6, 12  # pixels
 _CHARACTER = 6  # pixels, of the built-in font
 
@@ -35,10 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: --run {run}: expected a folder that srum_jax.generate has made, found no images.",
               file=sys.stderr)
         return 2
-    temporary = epath.Path(args.out).parent / f".{epath.Path(args.out).name}.partial"
-    with temporary.open("wb") as file:
-        _sheet(run, records, args.columns, args.side).save(file, format="PNG", optimize=True)
-    temporary.replace(args.out)
+    sheet = _sheet(run, records, args.columns, args.side)
+    with atomic_write(args.out) as file:
+        sheet.save(file, format="PNG", optimize=True)
     return 0
 
 

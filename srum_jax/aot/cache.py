@@ -10,6 +10,8 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.storage.atomic_file import write_bytes
+
 _VERSION = 1  # of what is stored; results of other versions are not read
 _FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # variables that change what the compiler does
 
@@ -52,6 +54,4 @@ class CompileCache:
         self._directory.mkdir(parents=True, exist_ok=True)
         files = [(f"{key}.hlo.gz", gzip.compress(text.encode()))] if text else []
         for name, content in [*files, (f"{key}.json", json.dumps(result).encode())]:
-            partial = self._directory / f"{name}.partial-{os.getpid()}"
-            partial.write_bytes(content)
-            partial.replace(self._directory / name)
+            write_bytes(self._directory / name, content)

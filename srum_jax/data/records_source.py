@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from srum_jax.data.errors import AccessError, DataError
+from srum_jax.data.errors import DataError
 from srum_jax.data.manifest import MANIFEST, SHARDS_FILE, Manifest, shard_name
 from srum_jax.data.schema import SCHEMA_VERSION
 from srum_jax.data.tfrecord import TFRecordFile
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import file_sha256
+from srum_jax.storage.errors import AccessError
 
 EXPORT_FOLDER = "export"
 _OPENING = 32  # shards of a bucket whose index is read at the same time

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from srum_jax.data.errors import WriteError
 from srum_jax.data.manifest import sidecar_path
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.shard_statistics import ShardStatistics
 from srum_jax.data.tfrecord import INDEX_SUFFIX, frame
 from srum_jax.storage import atomic_file, object_store
+from srum_jax.storage.errors import WriteError
 
 
 class ShardWriter:

@@ -8,7 +8,6 @@ of the file. Any single flipped bit of a record is found when it is read; a file
 
 import os
 import struct
-import threading
 from collections.abc import Mapping
 
 import google_crc32c
@@ -17,6 +16,7 @@ from etils import epath
 
 from srum_jax.data.errors import DataError
 from srum_jax.storage import object_store
+from srum_jax.storage.ranges import RangeReader
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -98,48 +98,6 @@ def scan_offsets(path: epath.PathLike) -> np.ndarray:
     return np.asarray(offsets, np.uint64)
 
 
-class BlockReader:
-    """Reads byte ranges of one file; safe to use from several threads and to send to another process.
-
-    In a bucket each range is one request.
-    """
-
-    def __init__(self, path: epath.PathLike):
-        self.path = epath.Path(path)
-        self._lock = threading.Lock()
-        self._descriptor: int | None = None
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only at the end of a local file."""
-        if not object_store.is_local(self.path):
-            return object_store.read_range(self.path, offset, size)
-        with self._lock:
-            if self._descriptor is None:
-                self._descriptor = os.open(self.path, os.O_RDONLY)
-            descriptor = self._descriptor
-        parts = []
-        while size > 0 and (part := os.pread(descriptor, size, offset)):  # needs no lock: no shared position
-            parts.append(part)
-            offset, size = offset + len(part), size - len(part)
-        return b"".join(parts)
-
-    def close(self) -> None:
-        """Gives the descriptor back; the next read opens the file again."""
-        with self._lock:
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-            self._descriptor = None
-
-    def __del__(self):
-        self.close()
-
-    def __getstate__(self) -> dict:
-        return {"path": os.fspath(self.path)}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__init__(state["path"])
-
-
 class TFRecordFile:
     """One shard: `len(file)`, `file[i]`.
 
@@ -164,7 +122,7 @@ class TFRecordFile:
         if num_bytes is not None and size != num_bytes:
             kind = "truncated" if size < num_bytes else "too long"
             raise DataError(self.name, None, f"{kind}: expected {num_bytes} bytes, found {size}; copy it again")
-        self._data, self._size = BlockReader(path), size
+        self._data, self._size = RangeReader(path), size
         self._index, self._offsets = None, None
         index_path = epath.Path(self.name + INDEX_SUFFIX)
         index_size = _size(index_path, listing)
@@ -178,7 +136,7 @@ class TFRecordFile:
         if index_size % 8 or index_size < 8:
             raise DataError(os.fspath(path), None, f"expected a positive multiple of 8 bytes, found {index_size}")
         self._count = index_size // 8 - 1
-        reader = BlockReader(path)
+        reader = RangeReader(path)
         if object_store.is_local(path):
             self._index = reader
             end = struct.unpack("<Q", reader.read(8 * self._count, 8))[0]

@@ -5,7 +5,7 @@ import json
 
 from etils import epath
 
-from srum_jax.weights.byte_source import open_bytes
+from srum_jax.storage.ranges import RangeReader
 from srum_jax.weights.safetensors_read import SafetensorsFile
 
 _SAMPLE_BYTES = 4096
@@ -62,14 +62,11 @@ def autoencoder_fingerprint(checkpoint: epath.PathLike) -> str | None:
 def _weights_sha256(path: epath.Path) -> str:
     file = SafetensorsFile(path)
     digest = hashlib.sha256()
-    source = open_bytes(path)
-    try:
-        for name, entry in sorted(file.tensors.items()):
-            layout = [name, str(entry.dtype), list(entry.shape), entry.begin]
-            size = min(_SAMPLE_BYTES, entry.num_bytes)
-            sample = bytearray(size)
-            source.read_into(memoryview(sample), entry.begin + (entry.num_bytes - size) // 2)
-            digest.update(json.dumps(layout).encode() + b"\n" + sample)
-    finally:
-        source.close()
+    source = RangeReader(path)
+    for name, entry in sorted(file.tensors.items()):
+        layout = [name, str(entry.dtype), list(entry.shape), entry.begin]
+        size = min(_SAMPLE_BYTES, entry.num_bytes)
+        sample = source.read(entry.begin + (entry.num_bytes - size) // 2, size)
+        digest.update(json.dumps(layout).encode() + b"\n" + sample)
+    source.close()
     return digest.hexdigest()

@@ -57,7 +57,7 @@ def generate_units(
       source_folder: that the paths of source images are relative to.
 
     Raises:
-      OutputError: a file cannot be written.
+      WriteError: a file cannot be written.
       DamagedError: a source image is no longer what it was.
       NonFiniteError: the model's numbers are not numbers.
     """

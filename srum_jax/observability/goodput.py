@@ -19,7 +19,7 @@ from etils import epath
 
 from srum_jax.observability.step_times import StepSplit
 from srum_jax.storage import object_store
-from srum_jax.storage.line_file import write_whole
+from srum_jax.storage.atomic_file import atomic_write
 
 GOODPUT_FILE = "goodput.jsonl"
 
@@ -174,7 +174,8 @@ class Goodput:
         self._start.clock_set = round(self._date() - self._clock() - self._ahead, 3)
         lines = [json.dumps(dataclasses.asdict(start)) for start in (*self._earlier, self._start)]
         try:
-            write_whole(self._path, "".join(f"{line}\n" for line in lines))
+            with atomic_write(self._path, durable=False) as file:
+                file.write("".join(f"{line}\n" for line in lines).encode())
         except OSError as error:
             if object_store.is_local(self._path):
                 raise

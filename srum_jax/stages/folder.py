@@ -13,11 +13,7 @@ comes first, and every process would write the same bytes. So temporary names ne
 process leaves is replaced or removed by the next run.
 """
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
@@ -25,11 +21,8 @@ from etils import epath
 from srum_jax.errors import Failure
 from srum_jax.generation.work_units import Unit
 from srum_jax.stages.set_aside import withdraw
-from srum_jax.storage.atomic_file import is_local, sync
-
-
-class OutputError(Failure, OSError):
-    """A file could not be written; what was committed is intact."""
+from srum_jax.storage.atomic_file import PARTIAL_MARK, create_bytes, write_bytes
+from srum_jax.storage.errors import WriteError
 
 
 class DamagedError(Failure, ValueError):
@@ -80,50 +73,25 @@ class OutputFolder:
         """Writes, or replaces, a file of a unit that belongs to this process.
 
         Raises:
-          OutputError: naming the file and the bytes it needs.
+          WriteError: naming the file and the bytes it needs; what was committed is intact.
         """
-        temporary = path.parent / f".{path.name}.partial"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(temporary):
-                _write(temporary, data)
-                temporary.replace(path)
-        except OSError as error:
-            _discard(temporary)
-            raise _output_error(path, data, error) from error
-        except BaseException:
-            _discard(temporary)
-            raise
+        _make_folder_of(path, data)
+        write_bytes(path, data, path.parent / f".{path.name}.partial")
 
     def create(self, path: epath.Path, data: bytes) -> None:
         """Makes a file that several processes may want to make, all with the same bytes.
 
         Raises:
           DamagedError: it is there, with other bytes.
-          OutputError: as for `write`.
+          WriteError: as for `write`.
         """
-        if path.exists():
-            _must_hold(path, data)
+        _make_folder_of(path, data)
+        temporary = path.parent / f".{path.name}{PARTIAL_MARK}{self.process}"
+        if not path.exists() and create_bytes(path, data, temporary):
             return
-        temporary = path.parent / f".{path.name}.partial-{self.process}"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(temporary):
-                _write(temporary, data)
-                if is_local(path):
-                    os.link(temporary, path)  # unlike a rename, it never replaces
-                    temporary.unlink()
-                else:
-                    temporary.replace(path)
-        except FileExistsError:
-            _discard(temporary)
-            _must_hold(path, data)
-        except OSError as error:
-            _discard(temporary)
-            raise _output_error(path, data, error) from error
-        except BaseException:
-            _discard(temporary)
-            raise
+        if path.read_bytes() != data:
+            raise DamagedError(f"{path}: expected the {len(data)} bytes that this run writes there, found others; it "
+                               "was changed, or belongs to another run. Remove it, or use another --out.")
 
     def create_json(self, path: epath.Path, value: Any) -> None:
         """As `create`, with readable JSON."""
@@ -133,63 +101,14 @@ class OutputFolder:
         """Removes what this process, or one that no longer takes part, left of a file that it was about to create."""
         for folder in (self.root, self.root / "rejects", self.generate / "done"):
             for path in folder.iterdir() if folder.exists() else ():
-                owner = path.name.rpartition(".partial-")[2]
-                if path.name.startswith(".") and ".partial-" in path.name and owner.isdecimal() and (
+                owner = path.name.rpartition(PARTIAL_MARK)[2]
+                if path.name.startswith(".") and PARTIAL_MARK in path.name and owner.isdecimal() and (
                         int(owner) == self.process or (self.process == 0 and int(owner) >= self.num_processes)):
                     path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _alone(temporary: epath.Path) -> Iterator[None]:
-    """Holds a temporary name for this process: the same command may have been started twice by mistake.
-
-    The lock is on the file, and a process that dies lets go of it. Who waited for it finds that the file has got its
-    final name meanwhile, and begins another one.
-    """
-    if not is_local(temporary):  # objects of a bucket appear whole
-        yield
-        return
-    descriptor = None
+def _make_folder_of(path: epath.Path, data: bytes) -> None:
     try:
-        while descriptor is None:
-            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
-            with contextlib.suppress(OSError):  # a file system without locks: as if nobody else were there
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if not _is_still(temporary, descriptor):
-                os.close(descriptor)
-                descriptor = None
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _is_still(path: epath.Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _write(path: epath.Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        sync(file)
-
-
-def _discard(path: epath.Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return  # its folder does not exist, or the disk is gone; the next run replaces it
-
-
-def _must_hold(path: epath.Path, data: bytes) -> None:
-    if path.read_bytes() != data:
-        raise DamagedError(f"{path}: expected the {len(data)} bytes that this run writes there, found others; it was "
-                           "changed, or belongs to another run. Remove it, or use another --out.")
-
-
-def _output_error(path: epath.Path, data: bytes, error: OSError) -> OutputError:
-    return OutputError(f"{path}: cannot be written, {len(data)} bytes ({error.strerror or error}); what was committed "
-                       "is intact. Make room and give the same command again.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(os.fspath(path), len(data), error) from error

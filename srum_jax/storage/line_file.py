@@ -2,17 +2,8 @@
 
 from etils import epath
 
-from srum_jax.storage.object_store import is_local, put_bytes
-
-
-def write_whole(path: epath.Path, text: str) -> None:
-    """Writes a text that appears whole or not at all, and whose loss with the machine would not matter."""
-    if not is_local(path):
-        put_bytes(path, text.encode())
-        return
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(text)
-    temporary.replace(path)
+from srum_jax.storage.atomic_file import atomic_write
+from srum_jax.storage.object_store import is_local
 
 
 class LineFile:
@@ -46,5 +37,6 @@ class LineFile:
 
     def _write(self) -> None:
         if self._unwritten:
-            write_whole(self._path, "".join(f"{line}\n" for line in self._lines))
+            with atomic_write(self._path, durable=False) as file:  # its loss with the machine would not matter
+                file.write("".join(f"{line}\n" for line in self._lines).encode())
             self._unwritten = False

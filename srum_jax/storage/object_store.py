@@ -12,14 +12,13 @@ listings. The drivers repeat requests that fail for a moment; what they raise in
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from etils import epath
 from etils.epath import backend
 
-from srum_jax.data.errors import AccessError, DataError
+from srum_jax.storage.errors import AccessError, DriverError
 
 # What the drivers raise beside OSError. They are looked for only where somebody imported them.
 _DRIVER_ERRORS = (
@@ -40,7 +39,7 @@ def require_driver(path: epath.PathLike) -> None:
     """Makes sure that a path can be reached, as far as packages are concerned.
 
     Raises:
-      DataError: naming what has to be installed.
+      DriverError: naming what has to be installed.
     """
     if not is_local(path):
         _filesystem(path)
@@ -154,22 +153,12 @@ def put_file(path: epath.PathLike, local: epath.PathLike) -> None:
         _filesystem(path).put_file(os.fspath(local), os.fspath(path))
 
 
-@contextlib.contextmanager
-def upload(path: epath.PathLike) -> Iterator[BinaryIO]:
-    """Gives a local binary file that becomes an object when the block ends without an error."""
-    require_driver(path)
-    with tempfile.NamedTemporaryFile() as file:
-        yield file
-        file.flush()
-        put_file(path, file.name)
-
-
 def _filesystem(path: epath.PathLike) -> Any:
     try:
         return backend.fsspec_backend.fs(path)
     except ImportError as error:
-        raise DataError(os.fspath(path), None, f"this kind of path needs another package ({error}); for gs:// "
-                                               "pip install 'srum-jax[gcs]'") from error
+        raise DriverError(f"{os.fspath(path)}: this kind of path needs another package ({error}); for gs:// "
+                          "pip install 'srum-jax[gcs]'") from error
 
 
 @contextlib.contextmanager

@@ -24,9 +24,9 @@ from etils import epath
 from flax import nnx
 from jax.experimental import multihost_utils
 
-from srum_jax.data.errors import AccessError
 from srum_jax.errors import BadInput, Failure
 from srum_jax.storage import object_store
+from srum_jax.storage.errors import AccessError
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import EMA
 

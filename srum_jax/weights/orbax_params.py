@@ -12,7 +12,7 @@ import numpy as np
 import tensorstore as ts
 from etils import epath
 
-from srum_jax.weights.byte_source import is_local
+from srum_jax.storage.object_store import is_local
 from srum_jax.weights.dtypes import WEIGHT_DTYPES, cast
 from srum_jax.weights.errors import WeightsError, raise_together
 from srum_jax.weights.safetensors_read import Region, region_bounds

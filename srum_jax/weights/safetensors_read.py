@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from srum_jax.weights.byte_source import open_bytes
+from srum_jax.storage.ranges import RangeReader
 from srum_jax.weights.dtypes import DTYPES
 from srum_jax.weights.errors import WeightsError, raise_together
 
@@ -57,8 +57,8 @@ class SafetensorsFile:
           WeightsError: if the file is absent, truncated, or no valid safetensors file; all problems together.
         """
         self.path = epath.Path(path)
-        self._bytes = open_bytes(self.path)
-        self.size = self._bytes.size
+        self._bytes = RangeReader(self.path)
+        self.size = self._size()
         self.tensors: Mapping[str, TensorEntry]
         self.metadata: Mapping[str, str]
         self.tensors, self.metadata = self._read_header()
@@ -116,7 +116,23 @@ class SafetensorsFile:
 
     def _read_flat(self, entry: TensorEntry, first: int, values: np.ndarray) -> None:
         """Fills a flat array with values from number `first` of the tensor on."""
-        self._bytes.read_into(memoryview(values.view(np.uint8)), entry.begin + first * entry.dtype.itemsize)
+        self._fill(memoryview(values.view(np.uint8)), entry.begin + first * entry.dtype.itemsize)
+
+    def _fill(self, buffer: memoryview, offset: int) -> None:
+        found = self._bytes.read_into(buffer, offset)
+        if found < len(buffer):
+            raise WeightsError(f"{self.path}: the file became shorter while it was read: expected at least "
+                               f"{offset + len(buffer)} bytes, found {offset + found}; copy it again.")
+
+    def _size(self) -> int:
+        try:
+            if self.path.is_dir():
+                raise WeightsError(f"{self.path}: expected a safetensors file, found a directory.")
+            return self._bytes.size
+        except FileNotFoundError as error:
+            raise WeightsError(f"{self.path}: no such file.") from error
+        except PermissionError as error:
+            raise WeightsError(f"{self.path}: may not be read ({error.strerror}); check its permissions.") from error
 
     def _read_header(self) -> tuple[dict[str, TensorEntry], dict[str, str]]:
         if self.size < 8:
@@ -125,7 +141,7 @@ class SafetensorsFile:
                 "the copy may have been cut off. Copy it again."
             )
         length_bytes = bytearray(8)
-        self._bytes.read_into(memoryview(length_bytes), 0)
+        self._fill(memoryview(length_bytes), 0)
         length = int.from_bytes(length_bytes, "little")
         if length > MAX_HEADER_BYTES:
             raise WeightsError(
@@ -139,7 +155,7 @@ class SafetensorsFile:
                 f"the file has {self.size}. Copy it again."
             )
         text = bytearray(length)
-        self._bytes.read_into(memoryview(text), 8)
+        self._fill(memoryview(text), 8)
         header = _parse_json(text, str(self.path))
         return _check_header(header, 8 + length, self.size, str(self.path))
 

@@ -9,12 +9,10 @@ from typing import Self
 import numpy as np
 from etils import epath
 
+from srum_jax.storage.atomic_file import AtomicFile
 from srum_jax.weights.dtypes import NAMES
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.safetensors_read import Region, region_bounds
-
-# A file carries this ending until every byte of it is written.
-INCOMPLETE = ".incomplete"
 
 
 class SafetensorsWriter:
@@ -40,7 +38,6 @@ class SafetensorsWriter:
           OSError: the disk has no room for the whole file; nothing is left behind.
         """
         self.path = epath.Path(path)
-        self._temporary = os.fspath(self.path) + INCOMPLETE
         self._tensors = {name: (np.dtype(dtype), tuple(shape)) for name, (dtype, shape) in tensors.items()}
         header = header_bytes(self._tensors, metadata)
         self._begin: dict[str, int] = {}
@@ -51,7 +48,8 @@ class SafetensorsWriter:
             self._missing[name] = math.prod(shape)
             position += math.prod(shape) * dtype.itemsize
         self.size = position
-        self._file = open(self._temporary, "xb")
+        self._whole = AtomicFile(self.path)
+        self._file = self._whole.file
         try:
             self._file.write(header)
             self._file.flush()
@@ -86,7 +84,7 @@ class SafetensorsWriter:
             while done < len(data):
                 done += os.pwrite(self._file.fileno(), data[done:], offset + done)
         else:
-            target = np.memmap(self._temporary, dtype, "r+", offset=self._begin[name], shape=shape)
+            target = np.memmap(self._file, dtype, "r+", offset=self._begin[name], shape=shape)
             target[tuple(slice(*bound) for bound in bounds)] = values
 
     def close(self) -> None:
@@ -100,14 +98,11 @@ class SafetensorsWriter:
             self.discard()
             raise WeightsError(f"{self.path}: {len(missing)} tensors were not written exactly once, "
                                f"for instance '{missing[0]}' ({self._missing[missing[0]]} values short).")
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, os.fspath(self.path))
+        self._whole.commit()
 
     def discard(self) -> None:
         """Removes what was written."""
-        self._file.close()
-        epath.Path(self._temporary).unlink(missing_ok=True)
+        self._whole.discard()
 
     def __enter__(self) -> Self:
         return self

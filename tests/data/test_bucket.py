@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from srum_jax.data.errors import DataError, SchemaError, WriteError
+from srum_jax.data.errors import DataError, SchemaError
 from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.sidecars import restore_sidecars
@@ -19,6 +19,7 @@ from srum_jax.data.writer import RecordWriter
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_directory import atomic_directory, is_complete
 from srum_jax.storage.atomic_file import atomic_write, file_sha256, write_bytes, write_json
+from srum_jax.storage.errors import DriverError, WriteError
 from srum_jax.weights.tokenizer import load_tokenizer
 from srum_jax.worlds.shapes import base
 from tests.data.made_up import MODEL, LetterTokenizer, data_config, made_up_record, write_made_up
@@ -222,7 +223,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
 
     monkeypatch.setattr(object_store.backend.fsspec_backend, "fs", missing)
     for use in (lambda: RecordsSource("gs://bucket/records"), lambda: write_made_up("gs://bucket/records")):
-        with pytest.raises(DataError, match=r"gs://bucket/records: .*install gcsfs.*srum-jax\[gcs\]"):
+        with pytest.raises(DriverError, match=r"gs://bucket/records: .*install gcsfs.*srum-jax\[gcs\]"):
             use()
 
 

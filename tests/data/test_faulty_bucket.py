@@ -5,11 +5,12 @@ import types
 
 import pytest
 
-from srum_jax.data.errors import AccessError, DataError, WriteError
+from srum_jax.data.errors import DataError
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.tfrecord import TFRecordFile, scan_offsets
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import create_bytes, file_sha256
+from srum_jax.storage.errors import AccessError, WriteError
 from tests.data.made_up import write_made_up
 from tests.faulty_bucket import ROOT
 

@@ -18,9 +18,9 @@ from srum_jax.generation.run_file import Run, begin_run, compare_run
 from srum_jax.generation.runner import finish_shards, write_rejects
 from srum_jax.generation.work_units import plan_work
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
-from srum_jax.stages import folder as output_folder
-from srum_jax.stages.folder import DamagedError, OutputError, OutputFolder
+from srum_jax.stages.folder import DamagedError, OutputFolder
 from srum_jax.stages.noted import RunChangedError
+from srum_jax.storage.errors import WriteError
 from tests.generation.fakes import SETTINGS, FakePipeline, contents, made_up_prompts, records, run
 
 PROMPTS = made_up_prompts(7)
@@ -132,15 +132,14 @@ def test_a_run_that_failed_anywhere_goes_on_to_the_same_bytes_and_repeats_nothin
 def test_a_full_disk_at_any_write_loses_nothing_that_was_committed(tmp_path, whole, monkeypatch, writes):
     left = [writes]
 
-    def write_until_full(path, data):
+    def sync_until_full(file):
         if left[0] == 0:
-            path.write_bytes(data[:5])
             raise OSError(errno.ENOSPC, "No space left on device")
         left[0] -= 1
-        path.write_bytes(data)
+        file.flush()
 
-    monkeypatch.setattr(output_folder, "_write", write_until_full)
-    with pytest.raises(OutputError, match=r"cannot be written, \d+ bytes \(No space left on device\)"):
+    monkeypatch.setattr("srum_jax.storage.atomic_file.sync", sync_until_full)
+    with pytest.raises(WriteError, match=r"cannot be written, \d+ bytes \(No space left on device\)"):
         run(tmp_path / "full", PROMPTS)
     monkeypatch.undo()
     assert not [name for name in contents(tmp_path / "full") if ".partial" in name]
@@ -219,11 +218,11 @@ def test_a_file_that_several_processes_create_is_written_once_and_compared(tmp_p
 def test_a_process_that_comes_second_by_a_moment_replaces_nothing(tmp_path, monkeypatch, theirs):
     folder = OutputFolder(tmp_path, 1, 0, 2)
 
-    def write_after_the_other(path, data):
-        path.write_bytes(data)
+    def sync_after_the_other(file):
+        file.flush()
         folder.run_json.write_bytes(theirs)
 
-    monkeypatch.setattr(output_folder, "_write", write_after_the_other)
+    monkeypatch.setattr("srum_jax.storage.atomic_file.sync", sync_after_the_other)
     if theirs == b"same":
         folder.create(folder.run_json, b"same")
     else:

@@ -8,7 +8,7 @@ from tensorboardX.record_writer import masked_crc32c
 
 from srum_jax.observability import report as report_module
 from srum_jax.observability.report import METRICS_FILE, Report
-from srum_jax.storage import line_file
+from srum_jax.storage import object_store
 from tests.faulty_bucket import ROOT
 
 
@@ -120,7 +120,7 @@ def test_a_bucket_that_cannot_be_reached_for_a_while_does_not_end_the_run(bucket
     with Report(bucket, first_step=0, last_step=40) as report:
         report.log(10, {"loss/total": 1.0})
         with monkeypatch.context() as patched:
-            patched.setattr(line_file, "put_bytes", _refused)
+            patched.setattr(object_store, "put_file", _refused)
             report.flush()
         assert "cannot be written now (no route" in caplog.text
         report.flush()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from srum_jax.data.errors import DataError, WriteError
+from srum_jax.data.errors import DataError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.records_source import RecordsSource, read_sidecars
@@ -23,6 +23,7 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.stages.noted import RunChangedError
 from srum_jax.storage import object_store
+from srum_jax.storage.errors import WriteError
 from srum_jax.training.loss import draw_noise, latents
 from srum_jax.weights.autoencoder import encoder_sha256, load_autoencoder
 from srum_jax.weights.tokenizer import load_tokenizer

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.models.layers.sincos_table import sincos_table
+from srum_jax.storage.ranges import RangeReader
 from srum_jax.weights import safetensors_read
-from srum_jax.weights.byte_source import LocalBytes
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.load import load_bagel
 from srum_jax.weights.model_kind import BAGEL
@@ -140,9 +140,9 @@ def test_a_training_save_without_vision_tower_loads_from_the_file_itself(tmp_pat
 
 def test_a_sharded_load_of_converted_weights_reads_each_byte_once(converted, monkeypatch):
     counted = []
-    original = LocalBytes.read_into
+    original = RangeReader.read_into
     monkeypatch.setattr(
-        LocalBytes,
+        RangeReader,
         "read_into",
         lambda self, buffer, offset: (counted.append(len(buffer)), original(self, buffer, offset))[1],
     )

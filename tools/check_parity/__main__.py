@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ import jax
 from etils import epath
 
 from srum_jax.errors import BadInput, tell
+from srum_jax.storage.atomic_file import write_text
 from tools.check_parity import bagel
 from tools.check_parity.result import GroupResult, Unchecked
 
@@ -78,9 +78,7 @@ def _write_report(path: epath.Path, case_dir: str, results: Sequence[GroupResult
         "groups": [plain(dataclasses.asdict(r)) for r in results if isinstance(r, GroupResult)],
         "not_checked": [dataclasses.asdict(r) for r in results if isinstance(r, Unchecked)],
     }
-    temporary = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from srum_jax.weights.byte_source import is_local
+from srum_jax.storage.object_store import is_local
 from srum_jax.weights.errors import WeightsError
 
 # Left free beyond what will be written.

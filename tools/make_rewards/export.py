@@ -15,7 +15,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.data.errors import SchemaError, WriteError
+from srum_jax.data.errors import SchemaError
 from srum_jax.data.image_transform import read_header
 from srum_jax.data.manifest import MANIFEST
 from srum_jax.data.records_source import read_manifest
@@ -25,6 +25,7 @@ from srum_jax.data.writer import RecordWriter, num_shards_for
 from srum_jax.stages.folder import DamagedError
 from srum_jax.stages.noted import raise_differences
 from srum_jax.storage.atomic_file import atomic_write, write_json
+from srum_jax.storage.errors import WriteError
 from tools.make_rewards.errors import ArgumentError, Reject, Rejects
 from tools.make_rewards.judge import SEGMENT
 from tools.make_rewards.judge import STAGE as JUDGE

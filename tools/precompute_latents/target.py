@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.data.errors import AccessError, DataError, ImageError, SchemaError, WriteError
+from srum_jax.data.errors import DataError, ImageError, SchemaError
 from srum_jax.data.example_proto import encode_record
 from srum_jax.data.manifest import (
     MANIFEST,
@@ -32,6 +32,7 @@ from srum_jax.data.tfrecord import INDEX_SUFFIX
 from srum_jax.data.writer import check_image
 from srum_jax.stages.noted import compare_noted, raise_differences
 from srum_jax.storage import atomic_file, object_store
+from srum_jax.storage.errors import AccessError, WriteError
 from tools.precompute_latents.placed import Placed
 
 SETTINGS_FILE = "latents.json"

@@ -1,0 +1,23 @@
+"""What can go wrong with files and buckets beside the system's own errors."""
+
+from srum_jax.errors import BadInput, Failure
+
+
+class WriteError(Failure, OSError):
+    """A file could not be written: names it, and the bytes that it needs."""
+
+    def __init__(self, file: str, num_bytes: int, error: OSError):
+        super().__init__(error.errno, error.strerror or str(error), file)
+        self.num_bytes = num_bytes
+
+    def __str__(self) -> str:
+        return (f"{self.filename}: cannot be written, {self.num_bytes} bytes ({self.strerror}); what was there before "
+                "is intact. Make room and give the same command again.")
+
+
+class AccessError(Failure, OSError):
+    """A bucket refused a request: no credentials came with it, or they do not allow it. Trying again is no help."""
+
+
+class DriverError(BadInput):
+    """A kind of path that needs another package."""
