@@ -23,7 +23,6 @@ from srum_jax.data.packing import RowCapacity, pack_row, stack_rows
 from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.errors import Failure
-from srum_jax.experiment import Experiment
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.batch import PackedBatch
@@ -33,6 +32,7 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.rewards.reward_map import RewardMap
 from srum_jax.training.abstract_run import abstract_run
+from srum_jax.training.experiment import Experiment
 from srum_jax.training.flops import count_pack, peak_flops, step_flops
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import TrainState, new_train_state

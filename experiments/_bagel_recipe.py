@@ -4,12 +4,12 @@ import dataclasses
 from typing import Any
 
 from srum_jax.data.config import DataConfig
-from srum_jax.experiment import Experiment
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import OptimizerConfig, TrainingConfig
+from srum_jax.training.experiment import Experiment
 from srum_jax.training.state import ModelSource
 
 

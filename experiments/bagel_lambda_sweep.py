@@ -7,7 +7,8 @@ Hardware, time and score: not measured yet.
 """
 
 from experiments._bagel_recipe import changed, paper_recipe
-from srum_jax.experiment import Experiment, ExperimentError
+from srum_jax.experiment import ExperimentError
+from srum_jax.training.experiment import Experiment
 
 
 def experiment(reference_coefficient: str = "0.5") -> Experiment:

@@ -11,7 +11,7 @@ from typing import Any
 from etils import epath
 
 from experiments._bagel_recipe import official_recipe, official_rewards
-from srum_jax.experiment import Experiment
+from srum_jax.training.experiment import Experiment
 
 
 def experiment() -> Experiment:

@@ -7,7 +7,7 @@ Hardware, time and score: not measured yet.
 """
 
 from experiments._bagel_recipe import changed, paper_recipe
-from srum_jax.experiment import Experiment
+from srum_jax.training.experiment import Experiment
 
 
 def experiment() -> Experiment:

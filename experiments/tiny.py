@@ -8,12 +8,12 @@ a random start. Two CPU cores are enough.
 
 from experiments._tiny_rewards import rewards
 from srum_jax.data.config import DataConfig
-from srum_jax.experiment import Experiment
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import OptimizerConfig, TrainingConfig
+from srum_jax.training.experiment import Experiment
 from srum_jax.worlds.shapes.prepare import prepare
 
 __all__ = ["experiment", "prepare", "rewards"]

@@ -9,7 +9,8 @@ A variant follows a colon: `tiny_srum:sft`, `tiny_srum:official`; `experiments.t
 
 from experiments._tiny_recipe import VARIANTS, tiny_recipe
 from experiments._tiny_rewards import rewards
-from srum_jax.experiment import Experiment, ExperimentError
+from srum_jax.experiment import ExperimentError
+from srum_jax.training.experiment import Experiment
 
 __all__ = ["experiment", "rewards"]
 

@@ -1,4 +1,4 @@
-"""What a run is: settings that are each defined beside the code that reads them, composed by name."""
+"""Experiments by name, or in a file of the user's."""
 
 import dataclasses
 import difflib
@@ -11,39 +11,12 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.data.config import DataConfig
 from srum_jax.errors import BadInput
-from srum_jax.mesh_config import MeshConfig
-from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import ObjectiveConfig
-from srum_jax.training.config import EmaConfig, OptimizerConfig, TrainingConfig
-from srum_jax.training.state import ModelSource
-
-_MAX_SEED = 1 << 32  # JAX keys drop the bits above: seeds that differ only there would share their noise
+from srum_jax.training.experiment import Experiment
 
 
 class ExperimentError(BadInput):
     """An experiment cannot be found or built."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """Everything that decides what a run computes."""
-
-    name: str
-    model: ModelSource = dataclasses.field(default_factory=ModelSource)
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
-    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
-    ema: EmaConfig | None = None  # keep an average of the trained parameters
-    compute: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
-    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
-    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    seed: int = 0  # of the order of records, their random draws, and the noise
-
-    def __post_init__(self):
-        if not 0 <= self.seed < _MAX_SEED:
-            raise ValueError(f"seed: expected a number from 0 to {_MAX_SEED - 1}, found {self.seed}.")
 
 
 # Makes what an experiment needs before it can run (records, a base model) and fills in where that lies.

@@ -16,12 +16,13 @@ from jax.experimental import multihost_utils
 from srum_jax.data.errors import DataError
 from srum_jax.distributed import join
 from srum_jax.errors import ANTICIPATED, tell
-from srum_jax.experiment import Experiment, ExperimentError, Recipe, experiment_names, load_recipe
+from srum_jax.experiment import ExperimentError, Recipe, experiment_names, load_recipe
 from srum_jax.overrides import apply_overrides, to_json
 from srum_jax.process_watch import ProcessWatch
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import write_text
 from srum_jax.storage.errors import AccessError
+from srum_jax.training.experiment import Experiment
 from srum_jax.training.loop import Ending, Outcome, train
 
 CONFIG_FILE = "config.json"

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srum_jax.experiment import Experiment
 from srum_jax.overrides import (
     OverrideError,
     add_set_argument,
@@ -20,6 +19,7 @@ from srum_jax.overrides import (
     together,
 )
 from srum_jax.rewards.reward_map import BINARIZATIONS, BOX_SPACES, EDGES, OVERLAPS, RESIZES, RewardMapConfig
+from srum_jax.training.experiment import Experiment
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,10 @@ from etils import epath
 from srum_jax.aot.compiling import CompileResult, run_worker
 from srum_jax.aot.step_costs import PROMPT_TOKENS
 from srum_jax.aot.topology import Topology, TopologyError
-from srum_jax.experiment import Experiment
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import MESH_AXES
 from srum_jax.overrides import from_json, to_json
+from srum_jax.training.experiment import Experiment
 
 
 @dataclasses.dataclass(frozen=True)

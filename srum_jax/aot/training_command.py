@@ -14,9 +14,10 @@ from srum_jax.aot.step_costs import PROMPT_TOKENS
 from srum_jax.aot.topology import GIB, Topology, TopologyError, parse_mesh, parse_topology
 from srum_jax.aot.training import TrainRequest, TrainResult, compile_training, complete, mesh_sizes, needed_bytes
 from srum_jax.aot.training_report import training_entry
-from srum_jax.experiment import Experiment, load_recipe
+from srum_jax.experiment import load_recipe
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
 from srum_jax.overrides import apply_overrides
+from srum_jax.training.experiment import Experiment
 
 _PROGRAM = "step"
 _MOST_STEPS = 64  # of the smallest batch; --largest tries no larger ones

@@ -12,8 +12,8 @@ from srum_jax.data.errors import DataError
 from srum_jax.data.mixture import Interleaving, SampleOrder
 from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.shuffle import shuffled_index
-from srum_jax.experiment import Experiment
 from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
+from srum_jax.training.experiment import Experiment
 from tests.data.made_up import MODEL, LetterTokenizer, data_config, made_up_record, write_made_up, write_records
 
 WEIGHT = st.one_of(st.integers(1, 1000), st.integers(1, 10**6).map(lambda thousandths: thousandths / 1000))

@@ -7,7 +7,6 @@ import pytest
 
 from experiments.tiny import experiment
 from srum_jax.data.pipeline import HostBatch
-from srum_jax.experiment import Experiment
 from srum_jax.objectives.weighted_sum import WeightedSum
 from srum_jax.observability.goodput import Goodput
 from srum_jax.observability.metrics import MetricsWindow
@@ -15,6 +14,7 @@ from srum_jax.observability.profiling import Profiler
 from srum_jax.observability.report import Report
 from srum_jax.observability.step_log import StepLog, TrainingError
 from srum_jax.overrides import apply_overrides
+from srum_jax.training.experiment import Experiment
 from srum_jax.training.step import StepMetrics
 from tests.observability.test_report import events, lines
 

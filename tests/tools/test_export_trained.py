@@ -10,11 +10,11 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from srum_jax.experiment import Experiment
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.overrides import to_json
 from srum_jax.training.checkpoint import Checkpoints
+from srum_jax.training.experiment import Experiment
 from srum_jax.training.lora import LoraConfig
 from srum_jax.training.state import ModelSource, TrainState, load_model
 from srum_jax.weights.arrays import open_published

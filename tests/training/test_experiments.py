@@ -2,10 +2,11 @@ import dataclasses
 
 import pytest
 
-from srum_jax.experiment import Experiment, ExperimentError, experiment_names, load_recipe
+from srum_jax.experiment import ExperimentError, experiment_names, load_recipe
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
 from srum_jax.training.config import EmaConfig, OptimizerConfig
+from srum_jax.training.experiment import Experiment
 from srum_jax.training.lora import LoraConfig
 
 REAL = BagelConfig(LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), None, AutoencoderConfig(),
@@ -101,7 +102,7 @@ def test_an_argument_for_an_experiment_that_takes_none_is_an_error():
 
 def test_a_users_own_file_is_an_experiment(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text("from experiments.tiny import prepare\nfrom srum_jax.experiment import Experiment\n\n\n"
+    path.write_text("from experiments.tiny import prepare\nfrom srum_jax.training.experiment import Experiment\n\n\n"
                     "def experiment():\n    return Experiment('mine', seed=3)\n")
     found = load_recipe(str(path))
     assert found.experiment == Experiment("mine", seed=3) and found.prepare is not None

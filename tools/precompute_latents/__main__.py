@@ -16,11 +16,12 @@ import srum_jax
 from srum_jax.data.errors import DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.errors import BadInput
-from srum_jax.experiment import Experiment, experiment_names, load_recipe
+from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.overrides import apply_overrides
 from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import add_process_arguments, find_processes
 from srum_jax.storage.errors import AccessError
+from srum_jax.training.experiment import Experiment
 from tools.precompute_latents.encoder import PosteriorEncoder
 from tools.precompute_latents.rewrite import rewrite
 from tools.precompute_latents.target import Target
