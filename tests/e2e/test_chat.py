@@ -1,17 +1,14 @@
 """The question command: real answers of the tiny model, and what is said to questions that cannot be answered."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
 from srum_jax import chat
 from srum_jax.inference.requests import Answer, RequestError
-from tests.e2e.command import ROOT
+from tests import commands
 
 
 @pytest.fixture
@@ -20,28 +17,23 @@ def picture(tmp_path):
     return str(tmp_path / "red.png")
 
 
-def _run(base, *arguments, text=""):
-    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PJRT_NPROC")}
-    return subprocess.run([sys.executable, "-m", "srum_jax.chat", "--checkpoint", str(base), *arguments], cwd=ROOT,
-                          env=environment | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, input=text,
-                          timeout=400)
-
-
 @pytest.mark.slow
 def test_questions_about_pictures_are_answered_as_json(tiny_base, picture):
-    answer = _run(tiny_base, "--image", picture, "--image", picture, "--question", "what is it ?", "--think",
-                  "--max-tokens", "8", "--json")
-    assert answer.returncode == 0, answer.stderr
-    found = json.loads(answer.stdout)
+    code, out, err = commands.run(
+        "srum_jax.chat", "--checkpoint", tiny_base, "--image", picture, "--image", picture, "--question",
+        "what is it ?", "--think", "--max-tokens", "8", "--json")
+    assert code == 0, err
+    found = json.loads(out)
     assert set(found) == {"question", "text", "thought", "truncated", "num_tokens", "raw"}
     assert found["question"] == "what is it ?" and found["num_tokens"] <= 8
 
 
 @pytest.mark.slow
 def test_lines_of_the_input_are_questions(tiny_base):
-    answer = _run(tiny_base, "--max-tokens", "4", "--json", text="what ?\n\nwhere ?\n")
-    assert answer.returncode == 0, answer.stderr
-    assert [json.loads(line)["question"] for line in answer.stdout.splitlines()] == ["what ?", "where ?"]
+    code, out, err = commands.run_afresh("srum_jax.chat", "--checkpoint", tiny_base, "--max-tokens", "4", "--json",
+                                         given="what ?\n\nwhere ?\n")
+    assert code == 0, err
+    assert [json.loads(line)["question"] for line in out.splitlines()] == ["what ?", "where ?"]
 
 
 class FakePipeline:

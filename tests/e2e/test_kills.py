@@ -8,8 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.e2e.command import lines, parameters, steps
-from tests.e2e.forked import fork_command
+from tests.e2e.training import lines, parameters, start, steps
 
 _STEPS, _KILLS = 60, 30
 _SETTINGS = (f"training.steps={_STEPS}", "training.save_every=2", "training.log_every=1", "training.keep=2",
@@ -19,16 +18,19 @@ _DEADLINE_SECONDS = 120  # of one start
 
 @pytest.mark.slow
 def test_thirty_kills_at_random_instants_change_neither_a_loss_nor_a_parameter(tmp_path):
-    whole, broken, cache = tmp_path / "whole", tmp_path / "broken", tmp_path / "cache"
-    assert _finish(fork_command(whole, cache, *_SETTINGS)) == 0, (tmp_path / "whole.log").read_text()
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    # A cache of its own, in which a kill may leave half an entry.
+    cached = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    code, _, err = start(whole, *_SETTINGS, env=cached).finish()
+    assert code == 0, err
     broken.mkdir()
     shutil.copytree(whole / "shapes", broken / "shapes")
 
-    draw, killed_in = np.random.default_rng(6), collections.Counter()
+    draw, killed_in, said = np.random.default_rng(6), collections.Counter(), []
     # A third anywhere from the first instruction on, a third while steps are made and batches prepared, a third while
     # a checkpoint is being written in the background.
     for phase in draw.permutation(["start", "step", "save"] * (_KILLS // 3)):
-        process = fork_command(broken, cache, *_SETTINGS)
+        process = start(broken, *_SETTINGS, env=cached)
         logged, saved, left_behind = _num_lines(broken), steps(broken), _being_saved(broken)
         with _killed(process):
             if phase == "start":
@@ -39,7 +41,8 @@ def test_thirty_kills_at_random_instants_change_neither_a_loss_nor_a_parameter(t
             else:
                 _wait(process, lambda before=saved: steps(broken) != before and _being_saved(broken))
                 time.sleep(draw.uniform(0, 0.05))
-            assert process.is_alive(), f"the run is over: {phase}, {killed_in}"
+            assert process.poll() is None, f"the run is over: {phase}, {killed_in}"
+        said.append(process.finish().err)
         interrupted = _being_saved(broken) - left_behind
         killed_in["save" if interrupted else "step" if _num_lines(broken) != logged else "start"] += 1
     assert sum(killed_in.values()) == _KILLS and min(killed_in[phase] for phase in ("start", "step", "save")) >= 2, (
@@ -47,9 +50,10 @@ def test_thirty_kills_at_random_instants_change_neither_a_loss_nor_a_parameter(t
 
     before = steps(broken)[-1]
     assert before < _STEPS
-    assert _finish(fork_command(broken, cache, *_SETTINGS)) == 0, (tmp_path / "broken.log").read_text()
+    code, _, err = start(broken, *_SETTINGS, env=cached).finish()
+    assert code == 0, err
     print(f"killed in {dict(killed_in)}, by then at step {before}")
-    assert "DAMAGED" not in (tmp_path / "broken.log").read_text()
+    assert "DAMAGED" not in "".join([*said, err])
     assert lines(broken) == lines(whole)
     expected = parameters(whole, _STEPS)
     for name, values in parameters(broken, _STEPS).items():
@@ -61,19 +65,12 @@ def _killed(process):
     try:
         yield
     finally:
-        process.kill()  # SIGKILL
-        process.join()
-
-
-def _finish(process):
-    with _killed(process):
-        process.join(_DEADLINE_SECONDS)
-        return process.exitcode
+        process.kill()
 
 
 def _wait(process, condition):
     deadline = time.monotonic() + _DEADLINE_SECONDS
-    while not condition() and process.is_alive():
+    while not condition() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
 

@@ -2,15 +2,14 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from srum_jax.weights.orbax_params import EMA, OrbaxArrays
-from tests.e2e.command import ROOT, lines, parameters, run
+from tests import commands
+from tests.e2e.training import lines, parameters, run
 
 # llm2vae of the tiny base is zero: without factors of its own nothing before it would have a gradient.
 SETTINGS = ("model.lora.rank=2", "model.lora.targets=*", "ema.decay=0.9", "ema.warmup=true", "training.log_every=1",
@@ -23,11 +22,10 @@ def averages(workdir, step):
 
 
 def export(workdir, template, out, *options):
-    command = [sys.executable, "-m", "tools.convert_weights", "export", "--checkpoint", workdir, "--template", template,
-               "--out", out, *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    code, printed, err = commands.run("tools.convert_weights", "export", "--checkpoint", workdir,
+                                      "--template", template, "--out", out, *options)
+    assert code == 0, err
+    return printed
 
 
 @pytest.mark.slow

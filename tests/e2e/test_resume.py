@@ -8,34 +8,43 @@ import numpy as np
 import pytest
 
 from srum_jax.observability.goodput import GOODPUT_FILE, Start, account
-from tests.e2e.command import finish, lines, parameters, run, signal_when, start, steps
+from tests.e2e.training import lines, parameters, run, start, steps
 
 # Saving falls between log lines, so that a resumed run has to finish a line that another one began.
+# A large eps keeps rounding from deciding the sign of an update.
 SETTINGS = ("training.steps=40", "training.save_every=4", "training.log_every=3", "training.keep=20",
-            "data.rows_per_batch=2")
+            "data.rows_per_batch=2", "optimizer.warmup_steps=1", "optimizer.eps=1e-4")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing stopped."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    code, out, err = run(workdir, *SETTINGS)
+    assert code == 0 and "done after step 40" in out, err
+    assert steps(workdir) == list(range(4, 41, 4))
+    return workdir
+
+
+def beside(whole, workdir):
+    """A work directory with the same records and model, in which no step was made."""
+    shutil.copytree(whole / "shapes", workdir / "shapes")
+    return workdir
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_interrupted_and_terminated_repeats_the_losses_of_one_that_is_not(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    code, out, err = run(whole, *SETTINGS)
-    assert code == 0 and "done after step 40" in out, err
-    assert steps(whole) == list(range(4, 41, 4))
-
-    broken.mkdir()
-    shutil.copytree(whole / "shapes", broken / "shapes")
-    code, *_ = signal_when(start(broken, *SETTINGS), lambda: 4 in steps(broken), signal.SIGKILL)
+def test_a_run_that_is_killed_interrupted_and_terminated_repeats_the_losses_of_one_that_is_not(whole, tmp_path):
+    broken = beside(whole, tmp_path / "broken")
+    code, *_ = start(broken, *SETTINGS).signal_when(lambda: 4 in steps(broken), signal.SIGKILL)
     assert code == -signal.SIGKILL
     killed_at = steps(broken)[-1]
     assert killed_at < 40
 
-    process = start(broken, *SETTINGS)
-    code, out, err = signal_when(process, lambda: steps(broken)[-1] > killed_at, signal.SIGINT)
+    code, out, err = start(broken, *SETTINGS).signal_when(lambda: steps(broken)[-1] > killed_at, signal.SIGINT)
     assert code == 130 and "interrupted" in err and f"restored from step {killed_at}" in out
     interrupted_at = steps(broken)[-1]
 
-    process = start(broken, *SETTINGS)
-    code, out, err = signal_when(process, lambda: steps(broken)[-1] > interrupted_at, signal.SIGTERM)
+    code, out, err = start(broken, *SETTINGS).signal_when(lambda: steps(broken)[-1] > interrupted_at, signal.SIGTERM)
     stopped_at = steps(broken)[-1]
     assert code == 0 and f"stopped as asked after step {stopped_at}" in out, err
 
@@ -71,43 +80,33 @@ def test_a_loss_that_is_not_finite_stops_the_run_names_the_records_and_keeps_the
 
 
 @pytest.mark.slow
-def test_damaged_records_stop_the_run_or_are_counted(tmp_path):
+def test_damaged_records_stop_the_run_or_are_counted(whole, tmp_path):
     short = ("training.steps=2", "data.rows_per_batch=8")
-    code, _, err = run(tmp_path / "a", *short)
-    assert code == 0, err
-    shard = sorted((tmp_path / "a" / "shapes" / "records").glob("*.tfrecord"))[0]
+    shard = sorted((whole / "shapes" / "records").glob("*.tfrecord"))[0]
     data = bytearray(shard.read_bytes())
     for place in range(500, len(data), 1500):
         data[place] ^= 0xFF
-    for name in ("b", "c"):
-        shutil.copytree(tmp_path / "a" / "shapes", tmp_path / name / "shapes")
-        (tmp_path / name / "shapes" / "records" / shard.name).write_bytes(data)
+    for name in ("strict", "lenient"):
+        (beside(whole, tmp_path / name) / "shapes" / "records" / shard.name).write_bytes(data)
 
-    code, _, err = run(tmp_path / "b", *short)
+    code, _, err = run(tmp_path / "strict", *short)
     assert code == 1 and "Traceback" not in err
     assert shard.name in err and ": record " in err and "data.on_bad_record=skip" in err
-    code, out, err = run(tmp_path / "c", *short, "data.on_bad_record=skip")
+    code, out, err = run(tmp_path / "lenient", *short, "data.on_bad_record=skip")
     assert code == 0, err
     assert "done after step 2" in out and "places were left empty" in out
     assert re.search(rf"left out \S*{re.escape(shard.name)}: record \d+: ", err)
 
 
 @pytest.mark.slow
-def test_a_run_on_eight_devices_repeats_one_on_a_single_device_and_goes_on_there(tmp_path):
-    # A large eps keeps rounding from deciding the sign of an update.
-    short = ("training.log_every=1", "training.save_every=2", "optimizer.warmup_steps=1", "optimizer.eps=1e-4")
-    alone, many = tmp_path / "alone", tmp_path / "many"
-    code, _, err = run(alone, *short, "training.steps=4")
-    assert code == 0, err
-
-    many.mkdir()
-    shutil.copytree(alone / "shapes", many / "shapes")
-    eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PJRT_NPROC": "16"}
-    mesh = ("mesh.data=2", "mesh.fsdp=2", "mesh.seq=2")
-    code, out, err = finish(start(many, *short, *mesh, "training.steps=2", **eight))
-    assert code == 0 and "on 8 x cpu (data 2 x fsdp 2 x seq 2 x tensor 1)" in out, err
-    code, out, err = run(many, *short, "training.steps=4")
-    assert code == 0 and "restored from step 2" in out and "on 1 x cpu" in out, err
-    for found, expected in zip(lines(many), lines(alone), strict=True):
+def test_a_run_on_eight_devices_repeats_one_on_a_single_device_and_goes_on_there(whole, tmp_path):
+    many = beside(whole, tmp_path / "many")
+    mesh = ("mesh.data=1", "mesh.fsdp=2", "mesh.seq=2", "mesh.tensor=2")
+    code, out, err = run(many, *SETTINGS, *mesh, "training.steps=4", devices=8)
+    assert code == 0 and "on 8 x cpu (data 1 x fsdp 2 x seq 2 x tensor 2)" in out, err
+    code, out, err = run(many, *SETTINGS, "training.steps=9")
+    assert code == 0 and "restored from step 4" in out and "on 1 x cpu" in out, err
+    assert [line["step"] for line in lines(many)] == [3, 6, 9]
+    for found, expected in zip(lines(many), lines(whole), strict=False):
         assert found["step"] == expected["step"]
         np.testing.assert_allclose(found["loss/total"], expected["loss/total"], rtol=1e-5)

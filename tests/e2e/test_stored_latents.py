@@ -1,9 +1,6 @@
 """Latents computed once by the tool, and trained on by the training command."""
 
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,27 +8,23 @@ from safetensors.numpy import load_file, save_file
 
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.records import write_records
-from tests.e2e.command import ROOT, lines
+from tests import commands
+from tests.e2e.training import lines
 
 SHORT = ("training.steps=3", "training.save_every=3", "training.log_every=1", "data.rows_per_batch=2",
          "optimizer.warmup_steps=1")
 
 
-def run(module, *arguments):
-    inherited = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PJRT_NPROC")}
-    done = subprocess.run([sys.executable, "-m", module, *map(str, arguments)], cwd=ROOT, text=True,
-                          capture_output=True, env=inherited | {"JAX_PLATFORMS": "cpu"})
-    return done.returncode, done.stderr
-
-
 def train(workdir, records, *settings):
     chosen = (*SHORT, f"data.records={records}", *settings)
-    return run("srum_jax.train", "--experiment=tiny_srum", "--workdir", workdir,
-               *(word for setting in chosen for word in ("--set", setting)))
+    code, _, err = commands.run("srum_jax.train", "--experiment=tiny_srum", "--workdir", workdir,
+                                *(f"--set={setting}" for setting in chosen))
+    return code, err
 
 
-def precompute(records, out, *options):
-    return run("tools.precompute_latents", "--experiment=tiny_srum", "--records", records, "--out", out, *options)
+def precompute(records, out, run=commands.run):
+    code, _, err = run("tools.precompute_latents", "--experiment=tiny_srum", "--records", records, "--out", out)
+    return code, err
 
 
 @pytest.mark.slow
@@ -56,7 +49,7 @@ def test_a_run_on_stored_latents_has_the_losses_of_one_on_images(tmp_path):
 @pytest.mark.slow
 def test_latents_of_another_transform_or_encoder_are_refused_with_what_to_do(tmp_path):
     write_records(tmp_path / "records", 4, image_size=48)
-    code, err = precompute(tmp_path / "records", tmp_path / "latents")
+    code, err = precompute(tmp_path / "records", tmp_path / "latents", commands.run_afresh)
     assert code == 0, err
     code, err = train(tmp_path / "run", tmp_path / "latents", "data.latents=stored", "data.max_size=40",
                       "data.min_size=40")

@@ -1,32 +1,26 @@
 """The README's main command, shortened: it trains, the loss falls, the weights come out and go in again."""
 
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests import commands
 
 
-def _run(*arguments):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    environment.pop("XLA_FLAGS", None)  # one device, as on a fresh machine
-    answer = subprocess.run([sys.executable, "-m", *map(str, arguments)], cwd=ROOT, env=environment,
-                            capture_output=True, text=True, timeout=900)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout + answer.stderr
+def _run(*arguments, run=commands.run, **options):
+    code, out, err = run(*arguments, **options)
+    assert code == 0, out + err
+    return out + err
 
 
 @pytest.mark.slow
 def test_the_tiny_experiment_trains_exports_and_imports_again(tmp_path):
     workdir, exported, imported = (tmp_path / name for name in ("run", "exported", "imported"))
     printed = _run("srum_jax.train", "--experiment=tiny", "--workdir", workdir,
-                   "--set", "training.steps=40", "--set", "training.save_every=40")
+                   "--set", "training.steps=40", "--set", "training.save_every=40",
+                   run=commands.run_afresh, env={"JAX_ENABLE_COMPILATION_CACHE": "false"})  # as on a fresh machine
     losses = [float(value) for value in re.findall(r"\bloss +(\d+\.\d+)", printed)]
     assert len(losses) >= 4 and losses[-1] < 0.9 * losses[0]
     assert "done after step 40" in printed

@@ -3,10 +3,9 @@
 import dataclasses
 import json
 import os
+import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -32,6 +31,7 @@ from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 from srum_jax.worlds.shapes.prompts import is_held_out, prompt_text
 from srum_jax.worlds.shapes.records import sample_example, world_settings, write_records
 from srum_jax.worlds.shapes.scene import CATEGORIES
+from tests import commands
 
 PROMPTS = balanced_prompts(3, 5, held_out=True)
 
@@ -316,52 +316,81 @@ def test_training_that_was_stopped_early_is_not_taken_for_finished(tmp_path, mon
     assert not (tmp_path / "models").exists()
 
 
+SMALLEST = ("--quick", "--second-round", "--variants", "sft,paper", "--prompts-per-category", "1", "--steps", "12",
+            "--evaluation-prompts-per-category", "1", "--validation-prompts-per-category", "1")
+
+
+@dataclasses.dataclass
+class Taken:
+    """A study that was stopped while its first model was trained, and what the same command then made of it."""
+
+    out: pathlib.Path
+    stopped: commands.Finished
+    marked_when_stopped: bool
+    printed: str
+
+    @property
+    def table(self):
+        return (self.out / "table.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "out"
+    first = commands.start_afresh("experiments.tiny_study", "--out", out, *SMALLEST)
+    # The step is compiled, training begins.
+    stopped = first.signal_when(lambda: "[train paper, seed 0] memory per device" in first.out, signal.SIGTERM)
+    marked = (out / "marks").exists()
+    code, printed, err = commands.run("experiments.tiny_study", "--out", out, *SMALLEST)
+    assert code == 0, err
+    return Taken(out, stopped, marked, printed)
+
+
 @pytest.mark.slow
-def test_the_quick_study_improves_the_model_by_its_own_judgement_and_goes_on_where_it_was(tmp_path):
-    out = tmp_path / "study"
-    command = [sys.executable, "-m", "experiments.tiny_study", "--quick", "--out", str(out)]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    first = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr
-    table = (out / "table.md").read_text()
-    assert table in first.stdout and all(f"| {name} |" in table for name in ("base", "sft", "paper", "1st round"))
-    assert (out / "plot.png").exists()
-    with Image.open(out / "pictures.png") as grid:
+def test_a_study_that_is_interrupted_says_so_before_any_model_is_marked(taken):
+    assert taken.stopped.code == 130, taken.stopped.err
+    assert not taken.marked_when_stopped
+
+
+@pytest.mark.slow
+def test_the_same_command_goes_on_to_tables_plot_and_pictures_of_all_models(taken):
+    assert taken.table in taken.printed and "[mark sft] seed 0, without guidance: " in taken.printed
+    assert all(f"| {name} |" in taken.table for name in (
+        "base", "sft", "paper", "paper, 2nd round", "1st round", "2nd round"))
+    assert "The second round against the first: " in taken.table
+    assert (taken.out / "plot.png").exists()
+    with Image.open(taken.out / "pictures.png") as grid:
         assert grid.width > 500
 
-    # Ten points of difference are usual, with a standard error of two.
-    base, paper = (json.loads((out / "marks" / name / "0-plain.json").read_text()) for name in ("base", "paper"))
-    assert np.mean(paper["fit"]) >= np.mean(base["fit"]) + 0.02
-    assert np.mean(paper["well_formed"]) >= 0.9
-    assert json.loads((out / "own_judgement.json").read_text())["1st round"]["auc"] >= 0.7
-    base, paper = ((out / "marks" / name / "understanding.json").read_text() for name in ("base", "paper"))
-    assert base == paper  # the understanding side is frozen
-    assert "[train paper, seed 0] step" in first.stdout and "[mark sft] seed 0, without guidance: " in first.stdout
 
-    again = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0 and (out / "table.md").read_text() == table
+@pytest.mark.slow
+def test_the_second_round_starts_from_the_model_of_the_first(taken):
+    first, second = (json.loads((taken.out / "models" / name / "recipe.json").read_text())
+                     for name in ("paper-0", "paper-round2-0"))
+    assert second["start"] == str(taken.out / "models" / "paper-0") != first["start"]
 
 
 @pytest.mark.slow
-def test_a_study_of_two_rounds_goes_on_after_an_interruption(tmp_path):
-    out = tmp_path / "study"
-    command = [sys.executable, "-m", "experiments.tiny_study", "--quick", "--second-round", "--out", str(out),
-               "--variants", "paper", "--prompts-per-category", "1", "--steps", "12",
-               "--evaluation-prompts-per-category", "1", "--validation-prompts-per-category", "1"]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in first.stdout:
-        if line.startswith("[train paper, seed 0] memory per device"):  # the step is compiled, training begins
-            first.send_signal(signal.SIGTERM)
-    assert first.wait() == 130, first.stderr.read()
-    assert not (out / "marks").exists()
+def test_training_leaves_the_understanding_side_as_it_was(taken):
+    base, paper = ((taken.out / "marks" / name / "understanding.json").read_text() for name in ("base", "paper"))
+    assert base == paper
 
-    again = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    table = (out / "table.md").read_text()
-    assert all(f"| {name} |" in table for name in ("base", "paper", "paper, 2nd round", "1st round", "2nd round"))
-    assert "The second round against the first: " in table
-    first, second = (json.loads((out / "models" / name / "recipe.json").read_text())
-                     for name in ("paper-0", "paper-round2-0"))
-    assert second["start"] == str(out / "models" / "paper-0") != first["start"]
-    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
+
+@pytest.mark.slow
+def test_a_study_that_is_done_changes_nothing_when_its_command_is_given_again(taken):
+    before = taken.table
+    assert commands.run("experiments.tiny_study", "--out", taken.out, *SMALLEST).code == 0
+    assert taken.table == before
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_the_quick_study_improves_the_model_by_its_own_judgement(tmp_path):
+    code, _, err = commands.run("experiments.tiny_study", "--quick", "--out", tmp_path / "study")
+    assert code == 0, err
+    # Ten points of difference are usual, with a standard error of two.
+    base, paper = (json.loads((tmp_path / "study" / "marks" / name / "0-plain.json").read_text())
+                   for name in ("base", "paper"))
+    assert np.mean(paper["fit"]) >= np.mean(base["fit"]) + 0.02
+    assert np.mean(paper["well_formed"]) >= 0.9
+    assert json.loads((tmp_path / "study" / "own_judgement.json").read_text())["1st round"]["auc"] >= 0.7

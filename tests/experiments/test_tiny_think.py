@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -19,6 +16,7 @@ from srum_jax.inference.templates import Templates
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
+from tests import commands
 
 PROMPTS = balanced_prompts(2, 5, held_out=True)
 
@@ -79,13 +77,12 @@ def test_a_given_plan_draws_the_picture_that_the_same_plan_draws_in_think_mode()
 @pytest.mark.slow
 def test_the_command_trains_and_draws_in_every_way_and_goes_on_where_it_was(tmp_path):
     out = tmp_path / "study"
-    command = [sys.executable, "-m", "experiments.tiny_think", "--out", str(out), "--steps", "2", "--planned", "2",
+    command = ["experiments.tiny_think", "--out", out, "--steps", "2", "--planned", "2",
                "--pictures", "2", "--questions", "2", "--prompts-per-category", "1", "--guidance", "2"]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    first = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr
+    code, printed, err = commands.run_afresh(*command)
+    assert code == 0, err
     table = (out / "table.md").read_text()
-    assert table in first.stdout
+    assert table in printed
     assert all(f"| {model} | {plan} |" in table for model, plan in exam.WAYS)
     assert sorted(path.name for path in (out / "marks").iterdir() if path.name != "plans.json") == sorted(
         f"{model}-{plan.replace(' ', '-')}-2.json" for model, plan in exam.WAYS)
@@ -93,7 +90,7 @@ def test_the_command_trains_and_draws_in_every_way_and_goes_on_where_it_was(tmp_
     base, control = (json.loads((out / "marks" / f"{name}-none-2.json").read_text()) for name in ("base", "control"))
     assert np.mean(control["well_formed"]) >= 0.5 and np.abs(np.subtract(base["fit"], control["fit"])).sum() <= 4
 
-    again = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0 and (out / "table.md").read_text() == table
-    other = subprocess.run([*command, "--steps", "3"], env=environment, capture_output=True, text=True)
-    assert other.returncode == 2 and "steps: the folder 2, this command 3" in other.stderr
+    code, _, err = commands.run(*command)
+    assert code == 0 and (out / "table.md").read_text() == table, err
+    code, _, err = commands.run(*command, "--steps", "3")
+    assert code == 2 and "steps: the folder 2, this command 3" in err

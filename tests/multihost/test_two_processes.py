@@ -11,21 +11,21 @@ import pytest
 
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.shuffle import shuffled_index
-from tests.e2e.command import finish, lines, parameters, run, signal_when, start, steps
+from tests.e2e.training import lines, parameters, run, start, steps
 
 SETTINGS = ("data.rows_per_batch=4", "training.log_every=1", "training.save_every=2", "optimizer.warmup_steps=1",
             "optimizer.eps=1e-4")  # a large eps keeps rounding from deciding the sign of an update
 
 
 @contextlib.contextmanager
-def two_processes(workdir, *settings, of_second=(), **environment):
+def two_processes(workdir, *settings, of_second=(), devices=1):
     """The two, killed at the latest when the block is left."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     processes = [
-        start(workdir, *settings, *(of_second if number else ()), distributed=True, JAX_NUM_PROCESSES="2",
-              JAX_PROCESS_ID=str(number), JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}", **environment)
+        start(workdir, *settings, *(of_second if number else ()), more=["--distributed"], devices=devices, env={
+            "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(number), "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}"})
         for number in range(2)
     ]
     try:
@@ -35,14 +35,10 @@ def two_processes(workdir, *settings, of_second=(), **environment):
             process.kill()
 
 
-def run_as_two(workdir, *settings, **environment):
+def run_as_two(workdir, *settings, devices=1):
     """Exit codes and what both printed."""
-    with two_processes(workdir, *settings, **environment) as processes:
-        try:
-            return [finish(process) for process in processes]
-        except AssertionError:
-            print(*(process.abort() for process in processes), sep="\n\n")
-            raise
+    with two_processes(workdir, *settings, devices=devices) as processes:
+        return [process.finish() for process in processes]
 
 
 def _ends(processes, within):
@@ -54,15 +50,14 @@ def _ends(processes, within):
         assert first is None or time.monotonic() - first < within
         time.sleep(0.05)
     seconds = 0.0 if first is None else time.monotonic() - first
-    return seconds, [finish(process)[2] for process in processes]
+    return seconds, [process.finish() for process in processes]
 
 
 @pytest.mark.slow
 def test_two_processes_train_like_one_and_their_checkpoint_is_resumed_by_one(tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
-    four = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "PJRT_NPROC": "16"}  # devices, of each
     for code, _, err in run_as_two(together, *SETTINGS, "training.steps=4", "mesh.data=2", "mesh.fsdp=2", "mesh.seq=2",
-                                   **four):
+                                   devices=4):
         assert code == 0, err
     assert steps(together) == [2, 4]
     code, out, err = run(together, *SETTINGS, "training.steps=6")
@@ -102,9 +97,9 @@ def test_an_error_in_one_process_ends_both_within_seconds_and_the_other_names_it
     shard, payload = folder / source.file_of(record), source.read(record)
     shard.write_bytes(shard.read_bytes().replace(payload, payload[:-1] + bytes([payload[-1] ^ 0xFF])))
     with two_processes(tmp_path, *SETTINGS, "training.steps=100", "mesh.data=2") as processes:
-        seconds, (err, told) = _ends(processes, within=15)
+        seconds, ((code, _, err), (other, _, told)) = _ends(processes, within=15)
     print(f"both ended within {seconds:.1f} s")
-    assert [process.returncode for process in processes] == [1, 1]
+    assert code == other == 1
     assert f"{shard.name}: record " in err and "data.on_bad_record=skip" in err and "Traceback" not in err
     assert "error: process 0 of 2 on " in told and f"ended: DataError: {shard}: record " in told
     assert steps(tmp_path)[-1] in (2, 4)
@@ -113,8 +108,8 @@ def test_an_error_in_one_process_ends_both_within_seconds_and_the_other_names_it
 @pytest.mark.slow
 def test_settings_that_one_process_alone_cannot_use_end_both_with_2(tmp_path):
     with two_processes(tmp_path, *SETTINGS, of_second=("training.accumulation_steps=3",)) as processes:
-        _, (told, err) = _ends(processes, within=15)
-    assert processes[0].returncode == processes[1].returncode == 2
+        _, ((code, _, told), (other, _, err)) = _ends(processes, within=15)
+    assert code == other == 2
     assert "data.rows_per_batch: expected a multiple of 6" in err
     assert "error: process 1 of 2 on " in told and "ended: SettingsError: data.rows_per_batch" in told
 
@@ -132,14 +127,14 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_no
     for victim in (1, 0):
         before = steps(broken)
         with two_processes(broken, *settings) as processes:
-            code, *_ = signal_when(processes[victim], lambda before=before: steps(broken) != before, signal.SIGKILL)
+            code, *_ = processes[victim].signal_when(lambda before=before: steps(broken) != before, signal.SIGKILL)
             assert code == -signal.SIGKILL
-            seconds, ends = _ends(processes[1 - victim :][:1], within=60)
+            seconds, [(code, _, err)] = _ends(processes[1 - victim :][:1], within=60)
         print(f"process {1 - victim} ended {seconds:.1f} s after process {victim} was killed")
         if victim == 1:
-            assert processes[0].returncode == 1 and "process 1 of 2 on " in ends[0] and " is lost" in ends[0], ends
+            assert code == 1 and "process 1 of 2 on " in err and " is lost" in err, err
         else:  # JAX itself aborts those that cannot reach process 0
-            assert processes[1].returncode not in (0, None) and "leader" in ends[0], ends
+            assert code != 0 and "leader" in err, err
         assert steps(broken)[-1] < 20
 
     for code, _, err in run_as_two(broken, *settings):
@@ -166,8 +161,8 @@ def test_damage_that_one_process_alone_meets_sends_both_to_the_step_before(tmp_p
 @pytest.mark.slow
 def test_a_host_that_is_taken_away_stops_both_after_the_same_saved_step(tmp_path):
     with two_processes(tmp_path, *SETTINGS, "training.steps=100000", "mesh.data=2") as processes:
-        first = signal_when(processes[1], lambda: steps(tmp_path), signal.SIGTERM)
-        second = finish(processes[0])
+        first = processes[1].signal_when(lambda: steps(tmp_path), signal.SIGTERM)
+        second = processes[0].finish()
     saved = steps(tmp_path)[-1]
     for code, out, err in (first, second):
         assert code == 0 and f"stopped as asked after step {saved}" in out, err

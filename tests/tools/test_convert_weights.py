@@ -23,6 +23,7 @@ from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.load import load_bagel
 from srum_jax.weights.model_kind import BAGEL
 from srum_jax.weights.orbax_params import OrbaxArrays, find_step
+from tests import commands
 from tests.golden import model_cases
 from tests.weights import tiny_checkpoint
 from tools.convert_weights import import_, output_directory
@@ -58,21 +59,12 @@ def assert_equal_bytes(first, second):
 
 @pytest.mark.parametrize("source", model_cases("bagel"))
 def test_golden_weights_come_back_byte_equal_through_the_real_commands(tmp_path, source):
-    command = [sys.executable, "-m", "tools.convert_weights"]
     for options in (
         ["import", "--model", "bagel", "--source", source, "--out", tmp_path / "converted"],
-        [
-            "export",
-            "--checkpoint",
-            tmp_path / "converted",
-            "--template",
-            source,
-            "--out",
-            tmp_path / "exported",
-        ],
+        ["export", "--checkpoint", tmp_path / "converted", "--template", source, "--out", tmp_path / "exported"],
     ):
-        done = subprocess.run([*command, *options], cwd=REPOSITORY, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        code, _, err = commands.run_afresh("tools.convert_weights", *options)
+        assert code == 0, err
     assert_equal_bytes(stored(source), stored(tmp_path / "exported"))
     for file in ("ema.safetensors", "ae.safetensors"):  # even order and header are the same
         assert (source / file).read_bytes() == (tmp_path / "exported" / file).read_bytes()

@@ -1,10 +1,7 @@
 """All stages by one command: on one machine, and on a Ray cluster."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,6 +10,7 @@ import pytest
 from etils import epath
 
 from experiments import _tiny_rewards
+from tests import commands
 from tests.generation.fakes import contents
 from tests.tools.fakes import PROMPTS, exported, generated, scores_for
 from tools.make_rewards import run
@@ -89,24 +87,22 @@ def test_prompts_of_the_tiny_recipe_are_written_once_and_are_those_of_the_world(
 @pytest.mark.slow
 def test_one_command_leads_from_prompts_to_records_that_training_reads(tmp_path):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "tools.make_rewards", "run", "--experiment", "tiny", "--out", str(out),
+    command = ["tools.make_rewards", "run", "--experiment", "tiny", "--out", out,
                "--set", "generate.limit=6", "--set", "generate.num_timesteps=4", "--set", "generate.batch_size=4"]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[4] for line in done.stdout.splitlines() if line.startswith("$ ")] == [*run.STAGES]
+    code, printed, err = commands.run_afresh(*command)
+    assert code == 0, err
+    assert [line.split()[4] for line in printed.splitlines() if line.startswith("$ ")] == [*run.STAGES]
     records = exported(out)
     summary = json.loads((out / "summary-export.json").read_text())
     assert len(records) == summary["exported"] and len(records) + sum(summary["rejected"].values()) == 12
     assert main(["verify", str(out)]) == 0
     before = contents(out)
-    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
+    assert commands.run(*command).code == 0
     assert contents(out) == before
-    trained = subprocess.run(
-        [sys.executable, "-m", "srum_jax.train", "--experiment=tiny_srum", "--workdir", str(tmp_path / "train"),
-         "--set", f"data.records={out / 'export'}", "--set", "training.steps=2", "--set", "data.rows_per_batch=8"],
-        env=environment, capture_output=True, text=True)
-    assert trained.returncode == 0, trained.stderr
+    code, _, err = commands.run(
+        "srum_jax.train", "--experiment=tiny_srum", "--workdir", tmp_path / "train", "--set",
+        f"data.records={out / 'export'}", "--set", "training.steps=2", "--set", "data.rows_per_batch=8")
+    assert code == 0, err
 
 
 @pytest.mark.slow
