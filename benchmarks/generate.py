@@ -30,11 +30,11 @@ from etils import epath
 from flax import nnx
 
 from benchmarks.doc_section import command_line, replace_section
-from srum_jax.aot.generation import GenerationShape
-from srum_jax.aot.generation_costs import generation_costs
 from srum_jax.aot.hlo import host_calls
 from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
+from srum_jax.families.bagel.generation_costs import generation_costs
+from srum_jax.families.bagel.generation_programs import GenerationShape
 from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.families.bagel.image_codec import decode_latents, initial_noise
 from srum_jax.families.bagel.image_views import latent_position_ids

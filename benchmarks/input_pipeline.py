@@ -35,9 +35,10 @@ from srum_jax.data.posterior import StoredPosterior, posterior_of_moments
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.data.writer import record_of_image, write_records
+from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.observability.peak_flops import PEAK_FLOPS
 from srum_jax.rewards.boxes import Box
-from srum_jax.training.flops import PEAK_FLOPS, count_pack, step_flops
 
 _MODEL = BagelConfig(  # only its sizes matter here
     llm=LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), vit=None, vae=AutoencoderConfig(),

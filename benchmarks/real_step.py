@@ -17,12 +17,13 @@ import numpy as np
 from flax import nnx
 
 from experiments._bagel_recipe import changed, paper_recipe
-from srum_jax.aot.step_costs import PROMPT_TOKENS
 from srum_jax.data.config import DataConfig
 from srum_jax.data.packing import RowCapacity, pack_row, stack_rows
 from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.errors import Failure
+from srum_jax.families.bagel.step_costs import PROMPT_TOKENS
+from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.batch import PackedBatch
@@ -30,10 +31,10 @@ from srum_jax.models.bagel.config import RELEASED, AutoencoderConfig, BagelConfi
 from srum_jax.models.bagel.sharding import batch_shardings
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import shapes_by_name
+from srum_jax.observability.peak_flops import peak_flops
 from srum_jax.rewards.reward_map import RewardMap
 from srum_jax.training.abstract_run import abstract_run
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.flops import count_pack, peak_flops, step_flops
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import TrainState, new_train_state
 from srum_jax.training.step import compile_step, make_step

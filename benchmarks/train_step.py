@@ -112,11 +112,11 @@ def measure(threads: int, steps: int) -> dict[str, float]:
     import optax
     from flax import nnx
 
+    from srum_jax.families.bagel.step_flops import count_pack, step_flops
     from srum_jax.models.bagel.model import Bagel
     from srum_jax.models.compute import ComputeConfig
     from srum_jax.objectives.config import ObjectiveConfig
     from srum_jax.training.config import OptimizerConfig
-    from srum_jax.training.flops import count_pack, step_flops
     from srum_jax.training.loss import loss_of_latents, loss_weights
     from srum_jax.training.optimizer import make_optimizer
 

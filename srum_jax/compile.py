@@ -13,7 +13,6 @@ from typing import Any
 from etils import epath
 
 from srum_jax.aot.compiling import CompileRequest, CompileResult, compile_program
-from srum_jax.aot.generation import PROGRAM_NAMES, GenerationShape
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.roofline import ASSUMPTIONS
@@ -23,6 +22,7 @@ from srum_jax.aot.training_command import add_arguments, run_training
 from srum_jax.aot.training_report import as_text as training_text
 from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.experiment import experiment_names
+from srum_jax.families.bagel.generation_programs import PROGRAM_NAMES, GenerationShape
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.mesh_config import MeshError
 from srum_jax.models.bagel.config import RELEASED, BagelConfig

@@ -7,7 +7,7 @@ import jax
 
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiling import CompileRequestError, CompileResult
-from srum_jax.aot.generation import bytes_per_device
+from srum_jax.families.bagel.generation_programs import bytes_per_device
 
 # What a chip's memory runs out with. The same code stands for its small on-chip memory, which no smaller batch helps.
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED.*\bhbm\b", re.DOTALL)

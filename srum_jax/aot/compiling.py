@@ -8,8 +8,8 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.aot.generation import GenerationShape
 from srum_jax.errors import BadInput, Failure
+from srum_jax.families.bagel.generation_programs import GenerationShape
 from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig

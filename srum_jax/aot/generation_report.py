@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from srum_jax.aot.compiling import CompileRequest, CompileResult
-from srum_jax.aot.generation_costs import generation_costs
 from srum_jax.aot.roofline import ASSUMPTIONS, Roofline, roofline
 from srum_jax.aot.topology import GIB, Topology
+from srum_jax.families.bagel.generation_costs import generation_costs
 
 
 def program_entry(request: CompileRequest, topology: Topology, axes: dict[str, int], result: CompileResult) -> dict:

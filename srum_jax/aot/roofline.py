@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from srum_jax.aot.generation_costs import Cost
 from srum_jax.aot.topology import Chip
+from srum_jax.families.bagel.generation_costs import Cost
 
 ASSUMPTIONS = (
     "Estimate, not a measurement: the largest of three times, each at the full published rate of the chips and all "

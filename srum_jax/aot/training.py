@@ -8,8 +8,8 @@ from typing import Any
 from etils import epath
 
 from srum_jax.aot.compiling import CompileResult, run_worker
-from srum_jax.aot.step_costs import PROMPT_TOKENS
 from srum_jax.aot.topology import Topology, TopologyError
+from srum_jax.families.bagel.step_costs import PROMPT_TOKENS
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import MESH_AXES
 from srum_jax.overrides import from_json, to_json

@@ -10,11 +10,11 @@ from typing import Any
 from etils import epath
 
 from srum_jax.aot.largest_batch import largest_batch
-from srum_jax.aot.step_costs import PROMPT_TOKENS
 from srum_jax.aot.topology import GIB, Topology, TopologyError, parse_mesh, parse_topology
 from srum_jax.aot.training import TrainRequest, TrainResult, compile_training, complete, mesh_sizes, needed_bytes
 from srum_jax.aot.training_report import training_entry
 from srum_jax.experiment import load_recipe
+from srum_jax.families.bagel.step_costs import PROMPT_TOKENS
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
 from srum_jax.overrides import apply_overrides
 from srum_jax.training.experiment import Experiment

@@ -26,15 +26,15 @@ from srum_jax.aot.hlo_collectives import MeshOfChips, collectives, summary
 from srum_jax.aot.hlo_costs import kernels, products
 from srum_jax.aot.hlo_program import Program
 from srum_jax.aot.hlo_traffic import hbm_bytes
-from srum_jax.aot.step_costs import RowStatistics, attention_flops, full_row, row_statistics, scaled
 from srum_jax.aot.training import TrainRequest, TrainResult
 from srum_jax.data.errors import CapacityError
+from srum_jax.families.bagel.step_costs import RowStatistics, attention_flops, full_row, row_statistics, scaled
+from srum_jax.families.bagel.step_flops import step_flops
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshError
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.layers.logical_axes import ShardingError, check_layout, shapes_by_name
 from srum_jax.training.abstract_run import AbstractRun, abstract_run
-from srum_jax.training.flops import step_flops
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import ModelError
 from srum_jax.training.step import lower_step, make_step

@@ -18,8 +18,8 @@ from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiled import compile_lowered
 from srum_jax.aot.compiling import CompileRequest, CompileRequestError, CompileResult
 from srum_jax.aot.devices import described_devices
-from srum_jax.aot.generation import abstract_programs, lower_program, program_arguments, state_bytes
 from srum_jax.aot.hlo import collectives, host_calls
+from srum_jax.families.bagel.generation_programs import abstract_programs, lower_program, program_arguments, state_bytes
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshError
 from srum_jax.models.layers.logical_axes import ShardingError

@@ -11,12 +11,12 @@ from srum_jax.errors import Failure
 from srum_jax.observability.device_memory import memory_in_use
 from srum_jax.observability.goodput import Goodput
 from srum_jax.observability.metrics import MetricsWindow, is_finite
+from srum_jax.observability.peak_flops import peak_flops
 from srum_jax.observability.profiling import Profiler
 from srum_jax.observability.report import Report
 from srum_jax.observability.starvation import StarvationWatch
 from srum_jax.observability.step_times import StepSplit, StepTimes
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.flops import peak_flops
 from srum_jax.training.optimizer import learning_rate_schedule
 from srum_jax.training.step import StepMetrics
 

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from srum_jax.data.errors import BadRecord, DataError
 from srum_jax.data.pipeline import HostBatch, HostBatchIterator, make_iterator
 from srum_jax.errors import BadInput
+from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.mesh import ProcessRows, build_mesh
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
@@ -35,7 +36,6 @@ from srum_jax.overrides import to_json
 from srum_jax.training.abstract_run import abstract_batch
 from srum_jax.training.checkpoint import Checkpoints
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.flops import count_pack, step_flops
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import LoadedModel, abstract_train_state, load_model, new_train_state
 from srum_jax.training.step import compile_step, make_step

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from srum_jax.aot.generation import GenerationShape, abstract_programs, lower_program, program_arguments
-from srum_jax.aot.generation_costs import (
+from srum_jax.aot.roofline import roofline
+from srum_jax.aot.topology import CHIPS
+from srum_jax.families.bagel.generation_costs import (
     Cost,
     decode_cost,
     denoise_cost,
@@ -19,8 +20,12 @@ from srum_jax.aot.generation_costs import (
     pixels_cost,
     prefill_cost,
 )
-from srum_jax.aot.roofline import roofline
-from srum_jax.aot.topology import CHIPS
+from srum_jax.families.bagel.generation_programs import (
+    GenerationShape,
+    abstract_programs,
+    lower_program,
+    program_arguments,
+)
 from srum_jax.families.bagel.prefill import prefill_text
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Guidance, TextSampler
 from srum_jax.models.bagel.config import RELEASED, LanguageConfig

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from srum_jax.aot.compiling import CompileRequest, compile_program
-from srum_jax.aot.generation import GenerationShape
 from srum_jax.aot.hlo import collectives, copies_in_loops, host_calls, instructions
+from srum_jax.families.bagel.generation_programs import GenerationShape
 from srum_jax.inference.settings import FlowSampler, TextSampler
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED

@@ -8,11 +8,11 @@ import pytest
 from srum_jax import compile as compile_command
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiling import CompileRequest, CompileResult
-from srum_jax.aot.generation import GenerationShape
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.hlo import collectives, copies_in_loops, host_calls, instructions
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_mesh, parse_topology
+from srum_jax.families.bagel.generation_programs import GenerationShape
 from srum_jax.inference.settings import EDITING, TextSampler
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED

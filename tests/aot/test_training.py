@@ -12,12 +12,12 @@ from srum_jax.aot import training_command
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiling import CompileError, CompileRequestError, CompileResult
 from srum_jax.aot.hlo_costs import Kernel
-from srum_jax.aot.step_costs import attention_flops, full_row, row_statistics, scaled
 from srum_jax.aot.step_roofline import step_roofline
 from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_topology
 from srum_jax.aot.training import TrainRequest, TrainResult, complete, mesh_sizes
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.data.errors import CapacityError
+from srum_jax.families.bagel.step_costs import attention_flops, full_row, row_statistics, scaled
 from srum_jax.mesh_config import MeshConfig, MeshError
 from srum_jax.models.bagel.config import RELEASED
 

@@ -14,11 +14,11 @@ from srum_jax.data.config import DataConfig
 from srum_jax.data.packing import RowBuilder, stack_rows
 from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
+from srum_jax.families.bagel.step_flops import PackCounts, count_pack
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import TokenStream
-from srum_jax.training.flops import PackCounts, count_pack
 
 PROMPT_TOKENS = 18  # of about 14 words, the mean of the paper's training prompts
 

@@ -4,12 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from srum_jax.families.bagel.step_flops import PackCounts, count_pack, step_flops
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.models.layers.token_stream import TokenStream
-from srum_jax.training.flops import PackCounts, count_pack, peak_flops, step_flops
+from srum_jax.observability.peak_flops import peak_flops
 from srum_jax.training.lora import LoraConfig, attach_factors
 from tests.models.packs import random_batch, random_stream, small_config
 

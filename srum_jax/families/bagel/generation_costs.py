@@ -12,7 +12,7 @@ import dataclasses
 
 import numpy as np
 
-from srum_jax.aot.generation import GenerationShape
+from srum_jax.families.bagel.generation_programs import GenerationShape
 from srum_jax.inference.settings import FlowSampler
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig
 from srum_jax.objectives.flow_path import shift_timestep

@@ -1,4 +1,4 @@
-"""Model FLOPs of a step, by formula, and what share of the devices' peak they are.
+"""Model FLOPs of a step, by formula.
 
 Counted are the matrix products that a step of this model cannot do without: forward and backward (3 x 2 x tokens x
 weights, or 2 x 2 for weights that are not trained) of the tokens that are real, and attention over the pairs that the
@@ -9,27 +9,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.low_rank import FACTOR_A, FACTOR_B
-
-# Dense bfloat16 peak of one JAX device, FLOP/s. A device is a chip; of the TPU7x, one of a chip's two cores.
-PEAK_FLOPS = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5": 459e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-    "TPU7x": 1155e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +98,3 @@ def _change(all_weights: float, counts: PackCounts, trained: Mapping[str, tuple[
         elif name.endswith((FACTOR_A, FACTOR_B)):
             factors += tokens * math.prod(shape)
     return 6.0 * factors - 2.0 * (all_weights - kernels)
-
-
-def peak_flops(devices: list[jax.Device]) -> float | None:
-    """Peak of all devices together, FLOP/s; None where the kind is not known."""
-    peak = PEAK_FLOPS.get(devices[0].device_kind)
-    return None if peak is None else peak * len(devices)

@@ -1,0 +1,24 @@
+"""What devices can do at most, to say what share of it a run uses."""
+
+import jax
+
+# Dense bfloat16 peak of one JAX device, FLOP/s. A device is a chip; of the TPU7x, one of a chip's two cores.
+PEAK_FLOPS = {
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
+    "TPU v5": 459e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
+    "TPU7x": 1155e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+}
+
+
+def peak_flops(devices: list[jax.Device]) -> float | None:
+    """Peak of all devices together, FLOP/s; None where the kind is not known."""
+    peak = PEAK_FLOPS.get(devices[0].device_kind)
+    return None if peak is None else peak * len(devices)
