@@ -80,11 +80,14 @@ def _handler(service: Service) -> type[http.server.BaseHTTPRequestHandler]:
             if self._fails():
                 return
             # The name of an object that is uploaded in one piece stands in front of its bytes, as JSON.
-            is_there = any(json.dumps(name).encode() in content for name in service.objects)
-            if "ifGenerationMatch=0" in self.path and is_there:
+            about, _, rest = content.partition(b"\n\n")[2].partition(b"\n--")
+            name = json.loads(about)["name"] if "uploadType=multipart" in self.path else None
+            if "ifGenerationMatch=0" in self.path and name in service.objects:
                 self._answer(412, b"{}")
-            else:
-                self._json({})
+                return
+            if name is not None:
+                service.objects[name] = rest.partition(b"\n\n")[2].rpartition(b"\n--")[0]
+            self._json({})
 
         do_PUT = do_POST
 
