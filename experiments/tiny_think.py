@@ -19,7 +19,6 @@ from etils import epath
 from flax import nnx
 
 from experiments._argument_types import count, local_folder, positive
-from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.understanding import understanding, understanding_table
 from experiments._tiny_think.exam import (
     BASE,
@@ -34,6 +33,7 @@ from experiments._tiny_think.exam import (
     pictures_table,
     plans_table,
 )
+from srum_jax.stages import noted
 from srum_jax.stages.interruption import run_command
 from srum_jax.storage.atomic_file import write_json, write_text
 from srum_jax.weights.load import load_bagel
@@ -94,22 +94,11 @@ class Run:
         """A folder holds one study: other settings need another one.
 
         Raises:
-          SettingsError: naming what is different.
+          RunChangedError: naming what is different.
         """
-        path = self.out / "study.json"
         settings = {"base": os.fspath(self.base), "seed": self.seed, "prompts_per_category": self.prompts_per_category,
                     **dataclasses.asdict(self.settings), **dataclasses.asdict(self.samples)}
-        settings = json.loads(json.dumps(settings))
-        if not path.exists():
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_json(path, settings)
-            return
-        found = json.loads(path.read_text())
-        changed = [f"{name}: the folder {found.get(name)}, this command {value}" for name, value in settings.items()
-                   if found.get(name) != value]
-        if changed:
-            raise SettingsError(f"--out {self.out}: this folder was begun with other settings: {'; '.join(changed)}. "
-                                "Use another --out.")
+        noted.note(self.out / "study.json", settings)
 
     def study(self) -> None:
         """All steps; prints the tables and writes them to `OUT/table.md`."""

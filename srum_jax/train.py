@@ -7,7 +7,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 from etils import epath
@@ -19,6 +18,7 @@ from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.experiment import ExperimentError, Recipe, experiment_names, load_recipe
 from srum_jax.overrides import apply_overrides, to_json
 from srum_jax.process_watch import ProcessWatch
+from srum_jax.stages import noted
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import write_text
 from srum_jax.storage.errors import AccessError
@@ -131,50 +131,24 @@ def _remember_settings(experiment: Experiment, directory: epath.Path) -> None:
     """Writes the settings into a new work directory; refuses one that was begun with others.
 
     Raises:
-      ExperimentError: listing the differences.
+      RunChangedError: listing the differences.
+      ExperimentError: another version began it, or it cannot be written to.
       AccessError, OSError: of the bucket.
     """
     path = directory / CONFIG_FILE
     current = to_json(experiment)
     if object_store.exists(path):
-        try:
-            before = json.loads(object_store.read_bytes(path))
-        except ValueError as error:
-            raise ExperimentError(f"{path}: not valid JSON ({error}); use another --workdir.") from error
-        differences = [
-            f"  {name}: this directory {old!r}, this command {new!r}"
-            for name, old, new in _differences(_completed(before, to_json(Experiment(""))), current)
-            if not name.startswith(_MAY_CHANGE)
-        ]
-        if differences:
-            raise ExperimentError(f"{path}: this directory belongs to a run with other settings:\n"
-                                  + "\n".join(differences) + "\nUse another --workdir, or the same settings.")
+        unshared = noted.unshared_names(noted.read(path, "--workdir"), current)
+        if unshared:
+            raise ExperimentError(f"{path}: another version of this program began this run, with other settings "
+                                  f"({', '.join(unshared[:5])}); use another --workdir, or that version.")
+        noted.compare(path, current, option="--workdir", may_change=_MAY_CHANGE)
     try:
         write_text(path, json.dumps(current, indent=1) + "\n")
     except OSError as error:
         if not object_store.is_local(directory) and not isinstance(error.__cause__, AccessError):
             raise  # a bucket that does not answer for a while: another start may help
         raise ExperimentError(f"--workdir {directory}: cannot be written to ({error}).") from error
-
-
-def _completed(before: Any, defaults: dict[str, Any]) -> Any:
-    """Settings of a run that an earlier version began, with the defaults of those that it did not know."""
-    if not isinstance(before, dict):
-        return before
-    found = {name: _completed(value, defaults[name]) if isinstance(defaults.get(name), dict) else value
-             for name, value in before.items()}
-    return defaults | found
-
-
-def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    found = []
-    for name in sorted({*before, *after}):
-        old, new = before.get(name), after.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            found.append((prefix + name, old, new))
-    return found
 
 
 def _summarise(outcome: Outcome) -> None:

@@ -18,6 +18,7 @@ from experiments._tiny_sam.samples import Batch, sample_batch
 from experiments._tiny_sam.settings import TrainingSettings
 from experiments._tiny_sam.state import StateError, load_state, save_state
 from srum_jax.errors import BadInput
+from srum_jax.stages import noted
 
 STATE = "state.safetensors"
 _LOG_EVERY = 50  # steps
@@ -43,7 +44,8 @@ def train(
       The model with averaged weights, and the seconds that training took.
 
     Raises:
-      TrainingError: the directory was begun with other settings, or its state is damaged.
+      RunChangedError: the directory was begun with other settings.
+      TrainingError: its state is damaged.
     """
     torch.set_num_threads(1)  # so that equal runs are equal to the bit, and cost one core
     path = epath.Path(directory) / STATE
@@ -58,9 +60,7 @@ def train(
             saved = load_state(path, parts, optimizer)
         except StateError as error:
             raise TrainingError(str(error)) from error
-        if saved["settings"] != described:
-            raise TrainingError(f"{path}: was begun with {saved['settings']}, expected {described}; choose another "
-                                "directory, or the same settings.")
+        noted.raise_differences(path, saved["settings"], described, "Use another directory, or the same settings.")
         done, seconds = saved["step"], saved["seconds"]
     began = last_saved = time.monotonic()
     with tqdm(total=settings.steps, initial=done, unit="step", disable=None) as bar:

@@ -14,6 +14,7 @@ from experiments._tiny_rewards import SEED, planned_first
 from experiments._tiny_study.errors import SettingsError, StudyError
 from srum_jax import train
 from srum_jax.overrides import to_json
+from srum_jax.stages import noted
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts, write_prompt_files
 from tools.convert_weights.__main__ import main as convert_weights
@@ -59,29 +60,19 @@ class Study:
         """A new study, or one that was begun with the same settings; variants may be added.
 
         Raises:
-          SettingsError: the folder was begun with others, or the base is none.
+          RunChangedError: the folder was begun with others.
+          SettingsError: the base is none.
         """
         if not (epath.Path(base) / _LLM_CONFIG).exists():
             raise SettingsError(f"--base {os.fspath(base)}: expected a checkpoint in BAGEL's layout, found no "
                                 f"{_LLM_CONFIG}.")
-        path = _settings_file(out)
-        described = json.loads(json.dumps(dataclasses.asdict(settings))) | {"base": os.fspath(base)}
-        if path.exists():
-            found = _read_settings(path)
-            changed = [f"{name}: the folder {found.get(name)}, this command {value}"
-                       for name, value in described.items() if found.get(name) != value]
-            if changed:
-                raise SettingsError(f"--out {out}: this folder was begun with other settings: {'; '.join(changed)}. "
-                                    "Use another --out.")
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            write_json(path, described)
+        noted.note(_settings_file(out), dataclasses.asdict(settings) | {"base": os.fspath(base)})
         return cls(out, settings)
 
     @classmethod
     def read(cls, out: epath.Path) -> "Study":
         """A study that was begun."""
-        found = _read_settings(_settings_file(out))
+        found = noted.read(_settings_file(out))
         values = {field.name: found[field.name] for field in dataclasses.fields(StudySettings)}
         return cls(out, StudySettings(**values | {"guidance": tuple(values["guidance"])}))
 
@@ -175,16 +166,6 @@ def _read_recipe(checkpoint: epath.Path) -> dict[str, Any]:
 
 def _settings_file(out: epath.Path) -> epath.Path:
     return out / "study.json"
-
-
-def _read_settings(path: epath.Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise SettingsError(f"{path}: expected JSON ({error}); use another --out.") from error
-    if not isinstance(found, dict):
-        raise SettingsError(f"{path}: expected a JSON object, found {type(found).__name__}; use another --out.")
-    return found
 
 
 def _must_succeed(command: Callable[[Sequence[str]], int], words: Sequence[str], codes: Sequence[int] = (0,)) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import srum_jax
 from srum_jax.generation.prompts import Prompt, to_jsonl
 from srum_jax.generation.run_settings import STAGE_VERSION, GenerationSettings
+from srum_jax.stages import noted
 from srum_jax.stages.folder import OutputFolder
-from srum_jax.stages.noted import compare_noted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +47,7 @@ def compare_run(run: Run, folder: OutputFolder) -> bool:
     Raises:
       RunChangedError: it was, with something else; lists the differences.
     """
-    if not folder.run_json.exists():
-        return False
-    compare_noted(folder.run_json, run.to_json())
-    return True
+    return noted.compare(folder.run_json, run.to_json())
 
 
 def begin_run(run: Run, folder: OutputFolder) -> None:
@@ -60,6 +57,4 @@ def begin_run(run: Run, folder: OutputFolder) -> None:
       RunChangedError: another process began it with something else just now.
     """
     folder.create(folder.prompts, to_jsonl(run.prompts))
-    if not compare_run(run, folder):
-        folder.create_json(folder.run_json, run.to_json())
-        compare_run(run, folder)
+    noted.note(folder.run_json, run.to_json())

@@ -14,6 +14,7 @@ process leaves is replaced or removed by the next run.
 """
 
 import json
+import os
 from typing import Any
 
 from etils import epath

@@ -47,7 +47,7 @@ def test_a_low_rank_run_resumes_bit_equal_and_exports_its_average_merged(tmp_pat
     assert any(not np.array_equal(values, averages(whole, 4)[name]) for name, values in parameters(whole, 4).items())
 
     code, _, err = run(broken, *SETTINGS[:2], *SETTINGS[4:], "training.steps=6")
-    assert code == 2 and "belongs to a run with other settings" in err and "ema: this directory {'decay': 0.9" in err
+    assert code == 2 and "begun with something else" in err and 'ema: the folder {"decay": 0.9' in err
 
     template = json.loads((whole / "config.json").read_text())["model"]["checkpoint"] or str(whole / "shapes" / "base")
     assert "averaged weights (ema)" in export(whole, template, tmp_path / "ema")

@@ -43,7 +43,7 @@ def test_a_run_on_stored_latents_has_the_losses_of_one_on_images(tmp_path):
             np.testing.assert_allclose(other[name], one[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
     code, err = train(tmp_path / "images", tmp_path / "latents", "data.latents=stored", "training.steps=4")
-    assert code == 2 and "data.latents: this directory 'images', this command 'stored'" in err
+    assert code == 2 and 'data.latents: the folder "images", this command "stored"' in err
 
 
 @pytest.mark.slow

@@ -18,7 +18,6 @@ import pytest
 
 from srum_jax.data import example_proto
 from srum_jax.data.tfrecord import scan_offsets
-from srum_jax.stages import folder as output_folder
 from srum_jax.storage import atomic_file
 from tests.generation.fakes import contents
 from tests.tools.fakes import (
@@ -73,15 +72,14 @@ def test_disk_full_in_segment_and_judge_names_path_and_bytes_and_resume_continue
     assert stage == "segment" or segment(out) == 0
     left = [writes]
 
-    def write_until_full(path, data):
+    def sync_until_full(file):
         if left[0] == 0:
-            path.write_bytes(data[:5])
             raise OSError(errno.ENOSPC, "No space left on device")
         left[0] -= 1
-        path.write_bytes(data)
+        file.flush()
 
     run = segment if stage == "segment" else lambda out: judge(out, tmp_path)
-    monkeypatch.setattr(output_folder, "_write", write_until_full)
+    monkeypatch.setattr(atomic_file, "sync", sync_until_full)
     assert run(out) == 1
     err = capsys.readouterr().err
     assert str(out) in err and "bytes (No space left on device)" in err and "Traceback" not in err
@@ -154,7 +152,7 @@ def test_interrupted_a_stage_ends_within_30_s_with_130_and_loses_only_the_open_c
     asked = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and time.monotonic() - asked < 30 and "what was committed is kept" in err
+    assert process.returncode == 130 and time.monotonic() - asked < 30 and "what was finished is kept" in err
     assert segment(out) == 0 and judge(out, tmp_path) == 0 and export(out, "--verify") == 0
     assert all(path.stat().st_mtime_ns == before for path, before in committed.items())
     assert contents(out) == contents(whole)
@@ -171,7 +169,7 @@ def test_interrupted_inside_a_computation_that_hears_no_signal_a_command_still_e
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and "what was committed is kept" in err
+    assert process.returncode == 130 and "what was finished is kept" in err
 
 
 @pytest.mark.slow
@@ -193,9 +191,10 @@ def test_two_workers_on_one_shard_write_no_duplicate_records(whole, tmp_path):
 
 def test_two_workers_on_one_shard_take_turns_with_a_temporary_name(tmp_path, monkeypatch):
     """two workers on one shard | section 17; no duplicate records"""
-    code = ("import sys, time\nfrom srum_jax.stages import folder as o\nplain = o._write\n"
-            "def slow(path, data):\n    plain(path, data[:3]); time.sleep(0.3); plain(path, data)\no._write = slow\n"
-            "f = o.OutputFolder(sys.argv[1], 1)\nfor _ in range(3): f.write(f.root / 'a', b'0123456789')")
+    code = ("import sys, time\nfrom srum_jax.stages.folder import OutputFolder\n"
+            "from srum_jax.storage import atomic_file\nplain = atomic_file.sync\n"
+            "def slow(file):\n    file.flush(); time.sleep(0.3); plain(file)\natomic_file.sync = slow\n"
+            "f = OutputFolder(sys.argv[1], 1)\nfor _ in range(3): f.write(f.root / 'a', b'0123456789')")
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE)
                  for _ in range(3)]
     while any(process.poll() is None for process in processes):

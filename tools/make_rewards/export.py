@@ -22,8 +22,8 @@ from srum_jax.data.records_source import read_manifest
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.sidecars import restore_sidecars
 from srum_jax.data.writer import RecordWriter, num_shards_for
+from srum_jax.stages import noted
 from srum_jax.stages.folder import DamagedError
-from srum_jax.stages.noted import raise_differences
 from srum_jax.storage.atomic_file import atomic_write, write_json
 from srum_jax.storage.errors import WriteError
 from tools.make_rewards.errors import ArgumentError, Reject, Rejects
@@ -186,7 +186,7 @@ def _check_shape(out: epath.Path, arguments: argparse.Namespace) -> None:
 def _already_there(out: epath.Path, settings: dict[str, Any], will_be_verified: bool) -> int:
     before = read_manifest(out).provenance or {}
     if "settings" in before:  # earlier versions wrote only their checksum
-        raise_differences(out / MANIFEST, before["settings"], settings,
+        noted.raise_differences(out / MANIFEST, before["settings"], settings,
                           f"Move {out.name}/ away, or use another --out, to export with other settings.")
     for path in restore_sidecars(out):
         print(f"{path}: was missing and was made again")

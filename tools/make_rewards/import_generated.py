@@ -26,8 +26,8 @@ from srum_jax.generation.prompts import IdError, Prompt, record_id, to_jsonl
 from srum_jax.generation.run_settings import STAGE_VERSION, GenerationSettings
 from srum_jax.generation.runner import finish_shards, write_rejects
 from srum_jax.generation.work_units import Job, TooManyImagesError, Unit, plan_work
+from srum_jax.stages import noted
 from srum_jax.stages.folder import OutputFolder
-from srum_jax.stages.noted import compare_settings
 from srum_jax.storage.atomic_file import file_sha256
 from tools.make_rewards.errors import ArgumentError, Reject
 from tools.make_rewards.import_jsonl import read_listed_image
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = OutputFolder(arguments.out, settings.num_shards)
     folder.root.mkdir(parents=True, exist_ok=True)
     prompts = to_jsonl(image.prompt for image in found.values())
-    compare_settings(folder.run_json, _run_json(prompts, len(found), set_name, settings, jsonl), folder)
+    noted.note(folder.run_json, _run_json(prompts, len(found), set_name, settings, jsonl))
     folder.create(folder.prompts, prompts)
     write_rejects(bad, folder)
     started, count = time.monotonic(), 0

@@ -24,8 +24,8 @@ from etils import epath
 from srum_jax.data.errors import ImageError, ImageModeError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.generation.prompts import Prompt, read_jsonl
+from srum_jax.stages import noted
 from srum_jax.stages.folder import DamagedError, OutputFolder
-from srum_jax.stages.noted import compare_settings
 from srum_jax.storage.atomic_file import file_sha256
 from tools.make_rewards.errors import ArgumentError, Reject
 from tools.make_rewards.line_fields import check_line
@@ -135,8 +135,7 @@ class RunFolder:
         Raises:
           RunChangedError: lists the differences.
         """
-        if (self.root / f"run-{stage}.json").exists():
-            self.begin(stage, settings)
+        noted.compare(self.root / f"run-{stage}.json", {"stage_version": STAGE_VERSION, **settings})
 
     def begin(self, stage: str, settings: Mapping[str, Any]) -> None:
         """Notes the settings of a stage, or compares them with those that it was begun with.
@@ -144,7 +143,7 @@ class RunFolder:
         Raises:
           RunChangedError: lists the differences.
         """
-        compare_settings(self.root / f"run-{stage}.json", {"stage_version": STAGE_VERSION, **settings}, self.files)
+        noted.note(self.root / f"run-{stage}.json", {"stage_version": STAGE_VERSION, **settings})
 
     def commit(self, stage: str, unit: StageUnit, records: Sequence[Mapping[str, Any]]) -> None:
         """Writes a unit's records; from here on it is done."""

@@ -30,7 +30,7 @@ from srum_jax.data.records_source import read_manifest
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.tfrecord import INDEX_SUFFIX
 from srum_jax.data.writer import check_image
-from srum_jax.stages.noted import compare_noted, raise_differences
+from srum_jax.stages import noted
 from srum_jax.storage import atomic_file, object_store
 from srum_jax.storage.errors import AccessError, WriteError
 from tools.precompute_latents.placed import Placed
@@ -82,10 +82,11 @@ class Target:
         if not object_store.exists(self.out / MANIFEST):
             return None
         manifest = read_manifest(self.out)
-        noted = (manifest.provenance or {}).get("latents")
-        if not isinstance(noted, dict):
+        made_with = (manifest.provenance or {}).get("latents")
+        if not isinstance(made_with, dict):
             return None  # somebody else's
-        raise_differences(self.out / MANIFEST, noted, self._settings, "Use another --out, or the same settings.")
+        noted.raise_differences(self.out / MANIFEST, made_with, self._settings,
+                                "Use another --out, or the same settings.")
         return manifest
 
     def _begin(self) -> None:
@@ -98,11 +99,10 @@ class Target:
             if there:
                 raise DataError(os.fspath(self.out), None, f"holds {len(there)} shards ({there[0]}, ...) and no "
                                                            f"{SETTINGS_FILE}; choose another folder")
-            try:
-                atomic_file.create_bytes(path, atomic_file.readable_json(self._settings).encode())
-            except WriteError as error:
-                raise error.__cause__ if isinstance(error.__cause__, AccessError) else error from None
-        compare_noted(path, self._settings)
+        try:
+            noted.note(path, self._settings)
+        except WriteError as error:
+            raise error.__cause__ if isinstance(error.__cause__, AccessError) else error from None
 
     def _listing(self) -> dict[str, int]:
         try:

@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from srum_jax.errors import BadInput
+from srum_jax.stages import noted
 from srum_jax.storage.atomic_file import atomic_write, write_json
 from srum_jax.worlds.shapes.pretraining.autoencoder import StageState
 
@@ -51,7 +52,8 @@ def run_stage(
       only_load: take the state as far as it has come.
 
     Raises:
-      StageError: the directory holds a stage with other settings, or none although it is only to be loaded.
+      RunChangedError: the directory holds a stage with other settings.
+      StageError: it holds none, although it is only to be loaded.
     """
     directory = epath.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -59,9 +61,8 @@ def run_stage(
     state, seconds = start, 0.0
     if (directory / PROGRESS).exists():
         progress = json.loads((directory / PROGRESS).read_text())
-        if progress["settings"] != settings:
-            raise StageError(f"{directory}: was begun with {progress['settings']}, expected {settings}; choose another "
-                             "directory, or the same settings.")
+        noted.raise_differences(directory, progress["settings"], settings,
+                                "Use another directory, or the same settings.")
         state, seconds = load_state(directory / STATE, start), progress["seconds"]
     done = int(state.step)
     if only_load:
