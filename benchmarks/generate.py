@@ -38,8 +38,9 @@ from srum_jax.families.bagel.generation_programs import GenerationShape
 from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.families.bagel.image_codec import decode_latents, initial_noise
 from srum_jax.families.bagel.image_views import latent_position_ids
-from srum_jax.families.bagel.programs import Programs
+from srum_jax.families.bagel.programs import DECODE_IMAGES, PREFILL_TEXT, SAMPLE_LATENTS
 from srum_jax.inference.context import Context
+from srum_jax.inference.programs import Program, Programs
 from srum_jax.inference.requests import ImageRequest, Question
 from srum_jax.inference.settings import TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.inference.templates import Templates
@@ -54,7 +55,7 @@ from srum_jax.worlds.shapes.base import write_base
 
 _PROMPT = "a red circle left of a blue square"
 _REAL_TEXT = TextSampler()
-_COUNTED = ("prefill_text", "sample_latents", "decode_images", "decode_text")
+_COUNTED = (PREFILL_TEXT, SAMPLE_LATENTS, DECODE_IMAGES)
 _COMPILE_EVENTS = ("jaxpr_trace_duration", "jaxpr_to_mlir_module_duration", "backend_compile_duration")
 
 
@@ -107,28 +108,26 @@ class _Stopwatch:
 
     def __init__(self, programs: Programs):
         self.calls, self.seconds = dict.fromkeys(_COUNTED, 0), dict.fromkeys(_COUNTED, 0.0)
-        self.last: dict[str, tuple] = {}  # arguments
+        self.last: dict[Program, tuple] = {}  # arguments
         self._programs = programs
 
     def __enter__(self) -> "_Stopwatch":
-        for name in _COUNTED:
-            setattr(self._programs, name, self._timed(name, getattr(self._programs, name)))
+        call = self._programs.call
+
+        def timed(program: Program, *arguments: Any) -> Any:
+            began = time.perf_counter()
+            result = jax.block_until_ready(call(program, *arguments))
+            if program in _COUNTED:
+                self.calls[program] += 1
+                self.seconds[program] += time.perf_counter() - began
+                self.last[program] = arguments
+            return result
+
+        self._programs.call = timed
         return self
 
     def __exit__(self, *_) -> None:
-        for name in _COUNTED:
-            delattr(self._programs, name)
-
-    def _timed(self, name: str, method: Callable) -> Callable:
-        def timed(*arguments):
-            began = time.perf_counter()
-            result = jax.block_until_ready(method(*arguments))
-            self.calls[name] += 1
-            self.seconds[name] += time.perf_counter() - began
-            self.last[name] = arguments
-            return result
-
-        return timed
+        del self._programs.call
 
 
 def _measure_images(pipeline: Pipeline, sampler: FlowSampler, side: int, batch: int, repeats: int) -> dict[str, Any]:
@@ -141,8 +140,8 @@ def _measure_images(pipeline: Pipeline, sampler: FlowSampler, side: int, batch: 
     seconds, cpu, parts = min(runs, key=lambda run: run[0])
     return {
         "pixels": side, "batch": batch, "images/s": batch / seconds, "images/CPU s": batch / cpu, "run s": seconds,
-        "prefill s": parts["prefill_text"], "sampling s": parts["sample_latents"],
-        "decoding s": parts["decode_images"], "compile s": compiling,
+        "prefill s": parts[PREFILL_TEXT], "sampling s": parts[SAMPLE_LATENTS],
+        "decoding s": parts[DECODE_IMAGES], "compile s": compiling,
     }
 
 
@@ -173,11 +172,11 @@ def _checks(pipeline: Pipeline, sampler: FlowSampler, side: int) -> dict[str, bo
         with _Stopwatch(pipeline.programs) as watch:
             pipeline.generate(request, sampler=dataclasses.replace(sampler, num_timesteps=steps))
         calls[steps] = watch.calls
-    contexts, keys, layout, _ = watch.last["sample_latents"]
+    contexts, keys, layout, _ = watch.last[SAMPLE_LATENTS]
     programs = pipeline.programs
     layout = jax.tree.map(programs.place, layout)
     arguments = contexts, programs.place(keys), layout
-    compiled = programs.lower("sample_latents", *arguments, sampler).compile()
+    compiled = programs.lower(SAMPLE_LATENTS, *arguments, sampler).compile()
     with jax.transfer_guard("disallow_explicit"):
         try:
             jax.block_until_ready(programs.run(compiled, *arguments))
@@ -188,7 +187,7 @@ def _checks(pipeline: Pipeline, sampler: FlowSampler, side: int) -> dict[str, bo
     return {
         "one prefill and one sampling program per batch, for 1 step as for all":
             calls[2] == calls[sampler.num_timesteps]
-            and calls[2]["prefill_text"] == calls[2]["sample_latents"] == 1,
+            and calls[2][PREFILL_TEXT] == calls[2][SAMPLE_LATENTS] == 1,
         "sampling runs under a transfer guard that allows no transfer": silent,
         "the sampling program calls no host": not host_calls(compiled.as_text()),
     }
@@ -199,7 +198,6 @@ def _drift(args: argparse.Namespace, sampler: FlowSampler, side: int) -> dict[st
     found = {}
     for dtype in ("float32", "bfloat16"):
         other = _random_programs(args, dtype)
-        compute = other.compute
         conversation = Conversation(other, other.rows_multiple, 16, image_guidance=False)
         conversation.add_text([list(range(1, 9))] * other.rows_multiple)
         ids = np.tile(latent_position_ids(side, side, other.config), (other.rows_multiple, 1))
@@ -207,19 +205,18 @@ def _drift(args: argparse.Namespace, sampler: FlowSampler, side: int) -> dict[st
         keys = other.place(jax.random.split(jax.random.key(0), len(ids)))
         layout = jax.tree.map(other.place, layout)
 
-        def sample(model, contexts: list[Context], keys, layout, sampler=sampler, compute=compute):
+        def sample(model, compute, contexts: list[Context], keys, layout, sampler=sampler):
             noise = initial_noise(keys, layout.position_ids.shape[1], model.config)
             return sample_latents(model, contexts, noise, layout, sampler, compute, trace=True)
 
-        run = other.compile(sample)
-        latent, traces = other.run(run, conversation.branches(sampler.guidance.branches), keys, layout)
+        latent, traces = other.call(Program(sample), conversation.branches(sampler.guidance.branches), keys, layout)
         grid = side // other.config.latent_stride
-        decode = other.compile(lambda model, x, grid=grid: decode_latents(model.vae, x, grid, grid, model.config))
+        decode = Program(lambda model, _, x, grid=grid: decode_latents(model.vae, x, grid, grid, model.config))
         found[dtype] = {
             "conditional velocity, first step": traces[0]["v_cond"][0],
             "guided velocity, first step": traces[0]["v"][0],
             "final latents": latent,
-            "decoded pixels": jnp.clip(other.run(decode, latent), -1, 1),
+            "decoded pixels": jnp.clip(other.call(decode, latent), -1, 1),
         }
         found[dtype] = {name: np.asarray(value, np.float64) for name, value in found[dtype].items()}
         del other, conversation

@@ -9,6 +9,7 @@ from srum_jax.data.position_ids import position_ids
 from srum_jax.families.bagel.conversation import Conversation, text_slots
 from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.families.bagel.programs import DECODE_IMAGES, SAMPLE_LATENTS, finite_pixels
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest
 from srum_jax.inference.settings import FlowSampler, TextSampler
@@ -49,11 +50,11 @@ def draw_with_plans(
         conversation.add_plan([pipeline.tokenizer.encode(plan) for _, plan, _ in batch])
         places = position_ids(side, side, pipeline.config.max_latent_size)
         layout = LatentLayout(np.tile(places, (len(batch), 1)).astype(np.int32), np.full(len(batch), side**2, np.int32))
-        latent = pipeline.programs.sample_latents(
-            conversation.branches(sampler.guidance.branches), random_keys([seed for _, _, seed in batch], Use.NOISE),
-            layout, sampler,
+        latent = pipeline.programs.call(
+            SAMPLE_LATENTS, conversation.branches(sampler.guidance.branches),
+            random_keys([seed for _, _, seed in batch], Use.NOISE), layout, sampler,
         )
-        pictures += list(np.asarray(pipeline.programs.decode_images(latent, side, side)))
+        pictures += list(np.asarray(finite_pixels(pipeline.programs.call(DECODE_IMAGES, latent, side, side))))
     return pictures
 
 

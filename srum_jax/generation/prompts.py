@@ -1,6 +1,7 @@
-"""One prompt, the ids of the images made from it, and the file that freezes all prompts of a run."""
+"""One prompt, ids and seeds of the images made from it, and the file that freezes all prompts of a run."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from srum_jax.errors import BadInput
 from srum_jax.rewards.judgement.keywords import has_directive, keywords
 
 MAX_ID_BYTES = 128
+MAX_BASE_SEED = 2**63 - 1
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
 _OPTIONAL = ("tags", "height", "width", "image", "image_sha256")
 
@@ -75,6 +77,17 @@ def record_id(set_name: str, source_id: str, candidate: int) -> str:
         raise IdError(f"id: expected at most {MAX_ID_BYTES} bytes for set, id and candidate together, found "
                       f"{len(text)} ({text[:40]}...)")
     return text
+
+
+def record_seed(base_seed: int, record_id: str) -> int:
+    """An integer in [0, 2^63) (spec: reward stage, section 4), whatever processes run and in which order.
+
+    Args:
+      base_seed: of the run.
+      record_id: of the image.
+    """
+    digest = hashlib.sha256(f"srum-seed-v1|{base_seed}|{record_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") & 0x7FFFFFFFFFFFFFFF
 
 
 def to_jsonl(prompts: Iterable[Prompt]) -> bytes:

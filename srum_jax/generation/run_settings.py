@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from srum_jax.generation.image_store import FORMATS
-from srum_jax.generation.seeds import MAX_BASE_SEED
+from srum_jax.generation.prompts import MAX_BASE_SEED
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
 
 STAGE_VERSION = 1

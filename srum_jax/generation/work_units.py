@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from srum_jax.errors import BadInput
-from srum_jax.generation.prompts import Prompt
+from srum_jax.generation.prompts import Prompt, record_seed
 from srum_jax.generation.run_settings import GenerationSettings
-from srum_jax.generation.seeds import record_seed
 
 MAX_FILES = 1_000_000
 

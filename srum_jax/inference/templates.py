@@ -1,7 +1,8 @@
-"""Instructions to the model, as text files that a user can replace."""
+"""Instructions to the model, as text files that a user can replace, and taking apart what it wrote in think mode."""
 
 import hashlib
 import importlib.resources
+import re
 import string
 from collections.abc import Mapping
 
@@ -16,6 +17,14 @@ _PLACEHOLDERS: Mapping[str, frozenset[str]] = {
 }
 THINK_START, THINK_END = "<think>", "</think>"
 _VALUES = {"think_start": THINK_START, "think_end": THINK_END}
+
+
+def _tolerant(tag: str) -> re.Pattern[str]:
+    # Word-level tokenizers give a tag back with spaces between its parts.
+    return re.compile(r"\s*".join(map(re.escape, tag)), re.IGNORECASE)
+
+
+_START, _END = _tolerant(THINK_START), _tolerant(THINK_END)
 
 
 class TemplateError(BadInput):
@@ -83,6 +92,19 @@ class Templates:
     def checksums(self) -> dict[str, str]:
         """SHA-256 of each text as it is given to the model, hexadecimal, by name."""
         return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(self._filled.items())}
+
+
+def split_thought(text: str) -> tuple[str | None, str]:
+    """The thought, and what follows its last closing tag, both stripped.
+
+    Without a closing tag there is no thought: None, and the whole text.
+    """
+    ends = list(_END.finditer(text))
+    if not ends:
+        return None, text.strip()
+    thought = text[: ends[-1].start()]
+    start = _START.search(thought)
+    return (thought[start.end() :] if start else thought).strip(), text[ends[-1].end() :].strip()
 
 
 def _fill(text: str, placeholders: frozenset[str], source: str) -> str:

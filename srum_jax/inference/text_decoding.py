@@ -4,16 +4,17 @@ B rows · N tokens fed at most · V vocabulary
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from srum_jax.families.bagel.cached_decoder import causal_tokens, make_reader
-from srum_jax.inference.context import Context
 from srum_jax.inference.settings import TextSampler
-from srum_jax.models.bagel.decoder import Hidden
-from srum_jax.models.bagel.model import Bagel
-from srum_jax.models.compute import ComputeConfig
+
+# (what is known so far, token int32 [B], count int32 [B]) -> logits [B, V] of the token after it, what is known then.
+# A row whose count is 0 is fed nothing: it stays as it is.
+NextLogits = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
 
 @jax.tree_util.register_dataclass
@@ -32,33 +33,37 @@ class DecodedText:
 @dataclasses.dataclass(frozen=True)
 class _Loop:
     step: jax.Array
-    context: Context
+    context: Any
     token: jax.Array  # int32 [B], to be fed next
     text: DecodedText
 
 
 def decode_text(
-    model: Bagel,
-    context: Context,
+    next_logits: NextLogits,
+    context: Any,
     keys: jax.Array,
     active: jax.Array,
     sampler: TextSampler,
-    compute: ComputeConfig,
+    *,
+    start: int,
+    end: int,
+    vocab_size: int,
     with_logits: bool = False,
 ) -> DecodedText:
     """Continues every row with a text, until its end marker or the limit; stops when all rows have.
 
     Args:
-      model: its language model is used.
-      context: what the texts follow on. It is not changed.
+      next_logits: the language model.
+      context: what the texts follow on, a pytree; with room for N more tokens.
       keys: [B] random keys, one per row; step s draws with `fold_in(key, s)`.
       active: bool [B], False for rows that are padding of the batch.
       sampler: greedy or with a temperature; the limit N.
-      compute: precision and attention route.
+      start: token that is fed first.
+      end: token that ends a text.
+      vocab_size: V.
       with_logits: whether to keep all logits, for parity checks.
     """
     rows, limit = keys.shape[0], sampler.max_tokens
-    special, vocabulary = model.config.special_tokens, model.config.llm.vocab_size
 
     def not_done(loop: _Loop) -> jax.Array:
         return (loop.step < limit) & ~jnp.all(loop.text.finished)
@@ -66,10 +71,8 @@ def decode_text(
     def feed(loop: _Loop) -> _Loop:
         fed = ~loop.text.finished
         count = fed.astype(jnp.int32)
-        query = causal_tokens(count, 1, loop.context.next_position)
-        und = model.llm.embed(loop.token[:, None], compute.compute_dtype)
-        hidden, written = make_reader(model.llm, query, 1, loop.context, compute)(Hidden(und, und[:, :0]))
-        logits = model.llm.lm_head(hidden.und)[:, 0].astype(jnp.float32)
+        logits, longer = next_logits(loop.context, loop.token, count)
+        logits = logits.astype(jnp.float32)
         if sampler.temperature is None:
             chosen = jnp.argmax(logits, axis=-1)
         else:
@@ -79,22 +82,22 @@ def decode_text(
         text = DecodedText(
             token_ids=loop.text.token_ids.at[:, loop.step].set(jnp.where(fed, loop.token, 0)),
             num_tokens=loop.text.num_tokens + count,
-            finished=loop.text.finished | (chosen == special.eos),
+            finished=loop.text.finished | (chosen == end),
             healthy=loop.text.healthy & (jnp.all(jnp.isfinite(logits), axis=-1) | ~fed),
             logits=loop.text.logits.at[:, loop.step].set(logits) if with_logits else None,
         )
-        return _Loop(loop.step + 1, loop.context.append(written, query.real, count), chosen, text)
+        return _Loop(loop.step + 1, longer, chosen, text)
 
-    start = _Loop(
+    begin = _Loop(
         step=jnp.zeros((), jnp.int32),
-        context=context.with_room(limit),
-        token=jnp.full(rows, special.bos, jnp.int32),
+        context=context,
+        token=jnp.full(rows, start, jnp.int32),
         text=DecodedText(
             token_ids=jnp.zeros((rows, limit), jnp.int32),
             num_tokens=jnp.zeros(rows, jnp.int32),
             finished=~active,
             healthy=jnp.ones(rows, bool),
-            logits=jnp.zeros((rows, limit, vocabulary), jnp.float32) if with_logits else None,
+            logits=jnp.zeros((rows, limit, vocab_size), jnp.float32) if with_logits else None,
         ),
     )
-    return jax.lax.while_loop(not_done, feed, start).text
+    return jax.lax.while_loop(not_done, feed, begin).text

@@ -27,6 +27,7 @@ from srum_jax.families.bagel.generation_programs import (
     program_arguments,
 )
 from srum_jax.families.bagel.prefill import prefill_text
+from srum_jax.inference.programs import Program
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Guidance, TextSampler
 from srum_jax.models.bagel.config import RELEASED, LanguageConfig
 from srum_jax.models.bagel.model import abstract_bagel
@@ -67,8 +68,8 @@ def test_prefill_costs_what_xla_counts(one_layer):
     dense = layers_cost(one_layer.config.llm, tokens=tokens, context=0, pairs=tokens * (tokens + shape.prompt_slots),
                         experts=1)
     # With the hidden states: without them nothing of a last layer but its keys and values would be computed.
-    whole = one_layer.compile(lambda model, *arguments: prefill_text(model, *arguments, one_layer.compute))
-    compiled = one_layer.run(whole.lower, *program_arguments(one_layer, "prefill", shape)).compile()
+    whole = Program(lambda model, compute, *arguments: prefill_text(model, *arguments, compute))
+    compiled = one_layer.lower(whole, *program_arguments(one_layer, "prefill", shape)).compile()
     assert compiled.cost_analysis()["flops"] == pytest.approx(2 * dense.flops, rel=0.05)
     assert prefill_cost(one_layer.config, tokens).flops < dense.flops
 

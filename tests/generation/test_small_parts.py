@@ -17,10 +17,9 @@ from srum_jax.generation.arguments import add_generation_arguments, parse_size, 
 from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
 from srum_jax.generation.image_store import FORMATS, crop_black_border, encode_image
 from srum_jax.generation.model_arguments import parse_mesh
-from srum_jax.generation.prompts import Prompt
+from srum_jax.generation.prompts import Prompt, record_seed
 from srum_jax.generation.records import detailed_prompt
 from srum_jax.generation.run_settings import GenerationSettings
-from srum_jax.generation.seeds import record_seed
 from srum_jax.generation.work_units import TooManyImagesError, plan_work
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
 from srum_jax.mesh_config import MeshConfig

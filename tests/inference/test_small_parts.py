@@ -8,11 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from srum_jax.families.bagel.image_views import ImageViews, latent_view, patch_view
-from srum_jax.inference.buckets import bucket
+from srum_jax.inference.batch_shapes import bucket, fill_rows, same_size
 from srum_jax.inference.random_keys import random_keys
-from srum_jax.inference.size_groups import fill_rows, same_size
-from srum_jax.inference.templates import TemplateError, Templates
-from srum_jax.inference.think_text import split_thought
+from srum_jax.inference.templates import TemplateError, Templates, split_thought
 from srum_jax.models.bagel.config import (
     AutoencoderConfig,
     BagelConfig,

@@ -18,6 +18,7 @@ from srum_jax.families.bagel.conversation import Conversation, latent_width
 from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.image_codec import to_uint8
 from srum_jax.families.bagel.image_views import ImageViews, latent_position_ids, latent_view, patch_view
+from srum_jax.families.bagel.programs import SAMPLE_LATENTS
 from srum_jax.inference.context import Context
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
@@ -168,7 +169,8 @@ class _Run:
         padded[:, :count] = position_ids
         layout = LatentLayout(padded, np.array([count, count // 2], np.int32))
         contexts = conversation.branches(sampler.guidance.branches)
-        latent = self.programs.sample_latents(contexts, random_keys([0, 0], Use.NOISE), layout, sampler)[:1, :count]
+        keys = random_keys([0, 0], Use.NOISE)
+        latent = self.programs.call(SAMPLE_LATENTS, contexts, keys, layout, sampler)[:1, :count]
         self._steps(sampler, count)
         rows, columns = (side // config.latent_stride for side in size)
         pixels = self.programs.decode_pixels(latent, rows, columns)

@@ -9,10 +9,19 @@ import numpy as np
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
 from srum_jax.families.bagel.image_codec import decode_latents, encode_images
 from srum_jax.families.bagel.prefill import prefill_latents, prefill_patches, prefill_text
-from srum_jax.families.bagel.programs import Programs
+from srum_jax.families.bagel.programs import (
+    ENCODE_IMAGES,
+    PREFILL_LATENTS,
+    PREFILL_PATCHES,
+    PREFILL_TEXT,
+    SAMPLE_LATENTS,
+    WRITE_TEXT,
+)
+from srum_jax.families.bagel.text_writing import write_text
 from srum_jax.inference.context import Context
+from srum_jax.inference.programs import Program, Programs
 from srum_jax.inference.settings import FlowSampler, TextSampler
-from srum_jax.inference.text_decoding import DecodedText, decode_text
+from srum_jax.inference.text_decoding import DecodedText
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,78 +38,87 @@ class Operation:
     given: np.ndarray  # pixels or patches, for images
 
 
+# What the programs of a run compute before anything is left out.
+_TEXT, _PATCHES, _LATENTS = (
+    Program(lambda model, compute, *a, prefill=prefill: prefill(model, *a, compute))
+    for prefill in (prefill_text, prefill_patches, prefill_latents)
+)
+_WRITTEN = Program(lambda model, compute, *a: write_text(model, *a, compute, with_logits=True), static=(3,))
+_SAMPLED = Program(lambda model, compute, *a: sample_latents(model, *a, compute, trace=True), static=(3,))
+_ENCODED = Program(lambda model, _, *a: encode_images(model.vae, *a, model.config))
+_DECODED = Program(lambda model, _, *a: decode_latents(model.vae, *a, model.config), static=(1, 2))
+
+
 class RecordedPrograms(Programs):
     """Records the first row of everything. Images are encoded with `posterior_noise`, sampling starts at `noise`."""
 
     def __init__(self, *arguments: Any):
         """As `Programs`."""
         super().__init__(*arguments)
-        compute = self.compute
         self.operations: list[Operation] = []
         self.posterior_noise: np.ndarray | None = None  # [1, h, w, z]
         self.noise: np.ndarray | None = None  # [G, P]
         self.trace: list[dict[str, jax.Array]] = []
         self._pixels: np.ndarray | None = None
-        self._texts = self.compile(lambda *a: prefill_text(*a, compute))
-        self._patches = self.compile(lambda *a: prefill_patches(*a, compute))
-        self._latents = self.compile(lambda *a: prefill_latents(*a, compute))
-        self._sampled = self.compile(lambda *a: sample_latents(*a, compute, trace=True), static_argnums=4)
-        self._encoded = self.compile(lambda model, *a: encode_images(model.vae, *a, model.config))
-        self._decoded = self.compile(lambda model, *a: decode_latents(model.vae, *a, model.config),
-                                     static_argnums=(2, 3))
-        self._written = self.compile(lambda *a: decode_text(*a, compute, with_logits=True), static_argnums=4)
+        self._recorders = {
+            PREFILL_TEXT: self._prefill_text, PREFILL_PATCHES: self._prefill_patches,
+            PREFILL_LATENTS: self._prefill_latents, ENCODE_IMAGES: self._encode_images,
+            SAMPLE_LATENTS: self._sample_latents, WRITE_TEXT: self._write_text,
+        }
 
-    def prefill_text(self, context: Context, token_ids: np.ndarray, num_tokens: np.ndarray) -> Context:
-        """Records the texts."""
-        after, hidden = self.run(self._texts, context, token_ids, num_tokens)
+    def call(self, program: Program, *arguments: Any) -> Any:
+        """Computes what the program would, and more, and keeps it."""
+        recorder = self._recorders.get(program)
+        return super().call(program, *arguments) if recorder is None else recorder(*arguments)
+
+    def decode_pixels(self, latent: jax.Array, rows: int, columns: int) -> jax.Array:
+        """Pixels before they are clipped, float32 [N, H, W, 3]."""
+        return super().call(_DECODED, latent, rows, columns)
+
+    def _prefill_text(self, context: Context, token_ids: np.ndarray, num_tokens: np.ndarray) -> Context:
+        after, hidden = super().call(_TEXT, context, token_ids, num_tokens)
         count = num_tokens[0]
         self._record("text", context, after, hidden[0, :count], token_ids[0, :count], [], [])
         return after
 
-    def prefill_patches(
+    def _prefill_patches(
         self, context: Context, patches: np.ndarray, position_ids: np.ndarray, num_patches: np.ndarray
     ) -> Context:
-        """Records the image."""
-        after, hidden = self.run(self._patches, context, patches, position_ids, num_patches)
+        after, hidden = super().call(_PATCHES, context, patches, position_ids, num_patches)
         count = num_patches[0]
         order = between_markers(count)
         self._record("vit", context, after, hidden[0, order], self._markers(), position_ids[0, :count],
                      patches[0, :count])
         return after
 
-    def prefill_latents(
+    def _prefill_latents(
         self, context: Context, latent: np.ndarray, position_ids: np.ndarray, num_latents: np.ndarray
     ) -> Context:
-        """Records the image."""
-        after, hidden = self.run(self._latents, context, latent, position_ids, num_latents)
+        after, hidden = super().call(_LATENTS, context, latent, position_ids, num_latents)
         count = num_latents[0]
         both = np.concatenate([hidden.und[0], hidden.gen[0]])
         self._record("vae", context, after, both[between_markers(count)], self._markers(), position_ids[0, :count],
                      np.moveaxis(self._pixels, -1, 1))
         return after
 
-    def encode_images(self, images: np.ndarray, keys: jax.Array) -> jax.Array:
-        """Uses the case's posterior noise."""
+    def _encode_images(self, images: np.ndarray, keys: jax.Array) -> jax.Array:
+        """With the case's posterior noise."""
         self._pixels = images
-        return self.run(self._encoded, images, self.posterior_noise)
+        return super().call(_ENCODED, images, self.posterior_noise)
 
-    def sample_latents(
+    def _sample_latents(
         self, contexts: list[Context], keys: jax.Array, layout: LatentLayout, sampler: FlowSampler
     ) -> jax.Array:
-        """Uses the case's initial noise in every row."""
+        """From the case's initial noise in every row."""
         rows, width = layout.position_ids.shape
         noise = np.zeros((rows, width, self.noise.shape[-1]), np.float32)
         noise[:, : len(self.noise)] = self.noise
-        latent, self.trace = self.run(self._sampled, contexts, noise, layout, sampler)
+        latent, self.trace = super().call(_SAMPLED, contexts, noise, layout, sampler)
         return latent
 
-    def decode_pixels(self, latent: jax.Array, rows: int, columns: int) -> jax.Array:
-        """Pixels before they are clipped, float32 [N, H, W, 3]."""
-        return self.run(self._decoded, latent, rows, columns)
-
-    def decode_text(self, context: Context, keys: jax.Array, active: np.ndarray, sampler: TextSampler) -> DecodedText:
-        """Keeps the logits."""
-        return self.run(self._written, context, keys, active, sampler)
+    def _write_text(self, context: Context, keys: jax.Array, active: np.ndarray, sampler: TextSampler) -> DecodedText:
+        """With the logits."""
+        return super().call(_WRITTEN, context, keys, active, sampler)
 
     def _markers(self) -> np.ndarray:
         special = self.config.special_tokens

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from srum_jax.families.bagel.schedule import denoise_schedule
+from srum_jax.families.bagel.flow_sampling import denoise_schedule
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.models.layers.timestep_embedding import timestep_features
 from srum_jax.objectives.flow_path import timestep_from_logit

@@ -11,11 +11,19 @@ import numpy as np
 from srum_jax.data.image_transform import to_unit_range
 from srum_jax.families.bagel.image_views import LatentView, PatchView
 from srum_jax.families.bagel.prefill import NUM_MARKERS
-from srum_jax.families.bagel.programs import Programs
-from srum_jax.inference.buckets import bucket
+from srum_jax.families.bagel.programs import (
+    EMPTY_CONTEXT,
+    ENCODE_IMAGES,
+    GROW,
+    PREFILL_LATENTS,
+    PREFILL_PATCHES,
+    PREFILL_TEXT,
+    WRITE_TEXT,
+)
+from srum_jax.inference.batch_shapes import bucket, fill_rows, same_size
 from srum_jax.inference.context import Bookmark, Context
+from srum_jax.inference.programs import Programs
 from srum_jax.inference.settings import TextSampler
-from srum_jax.inference.size_groups import fill_rows, same_size
 from srum_jax.inference.text_decoding import DecodedText
 
 _LATENT_BUCKETS = 8  # per octave: fine enough for all sizes that BAGEL was trained on to be exact
@@ -39,8 +47,8 @@ class Conversation:
         """
         capacity = bucket(capacity)  # sums of widths are many; programs are compiled for each capacity
         self.programs, self.rows, self._free = programs, rows, capacity
-        self.everything: Context = programs.empty_context(rows, capacity)
-        self._without_images = programs.empty_context(rows, capacity) if image_guidance else None
+        self.everything: Context = programs.call(EMPTY_CONTEXT, rows, capacity)
+        self._without_images = programs.call(EMPTY_CONTEXT, rows, capacity) if image_guidance else None
         self._before_text: Bookmark = self.everything.bookmark()
 
     def add_system(self, texts: Sequence[Sequence[int]]) -> None:
@@ -58,7 +66,7 @@ class Conversation:
         capacity, missing = self.everything.capacity, text_slots(texts) - self._free
         if missing > 0:
             more = bucket(capacity + missing) - capacity
-            self.everything = self.programs.grow(self.everything, more)
+            self.everything = self.programs.call(GROW, self.everything, more)
             self._free += more
         self._add_text(texts, also_without_images=False)
 
@@ -74,7 +82,7 @@ class Conversation:
         position_ids = _padded([view.position_ids if view else [] for view in views], width, np.int32)
         counts = np.array([len(view.position_ids) if view else 0 for view in views], np.int32)
         self._take(NUM_MARKERS + width)
-        self.everything = self.programs.prefill_latents(self.everything, latent, position_ids, counts)
+        self.everything = self.programs.call(PREFILL_LATENTS, self.everything, latent, position_ids, counts)
         self._before_text = self.everything.bookmark()
 
     def add_patches(self, views: Sequence[PatchView | None]) -> None:
@@ -87,12 +95,12 @@ class Conversation:
                 patches[row, : len(view.patches)] = view.patches
         position_ids = _padded([view.position_ids if view else [] for view in views], width, np.int32)
         self._take(NUM_MARKERS + width)
-        self.everything = self.programs.prefill_patches(self.everything, patches, position_ids, counts)
+        self.everything = self.programs.call(PREFILL_PATCHES, self.everything, patches, position_ids, counts)
         self._before_text = self.everything.bookmark()
 
     def write(self, keys: jax.Array, active: np.ndarray, sampler: TextSampler) -> DecodedText:
         """Lets the model continue; the contexts stay as they are."""
-        return self.programs.decode_text(self.everything, keys, active, sampler)
+        return self.programs.call(WRITE_TEXT, self.everything, keys, active, sampler)
 
     def branches(self, count: int) -> list[Context]:
         """The contexts of the first `count` branches of guidance."""
@@ -107,9 +115,9 @@ class Conversation:
         token_ids = _padded(marked, text_slots(texts), np.int32)
         counts = np.array([len(text) for text in marked], np.int32)
         self._take(token_ids.shape[1])
-        self.everything = self.programs.prefill_text(self.everything, token_ids, counts)
+        self.everything = self.programs.call(PREFILL_TEXT, self.everything, token_ids, counts)
         if also_without_images and self._without_images is not None:
-            self._without_images = self.programs.prefill_text(self._without_images, token_ids, counts)
+            self._without_images = self.programs.call(PREFILL_TEXT, self._without_images, token_ids, counts)
 
     def _take(self, slots: int) -> None:
         if slots > self._free:  # a context would write over its last slots
@@ -145,7 +153,7 @@ def encode_views(programs: Programs, views: Sequence[LatentView | None], keys: j
         # Padding of the batch encodes the first image again.
         filled = fill_rows(rows, programs.rows_multiple)
         pixels = np.stack([to_unit_range(views[row].pixels) for row in filled])
-        encoded = np.asarray(programs.encode_images(pixels, keys[np.array(filled)]))
+        encoded = np.asarray(programs.call(ENCODE_IMAGES, pixels, keys[np.array(filled)]))
         for row, tokens in zip(rows, encoded, strict=False):
             latent[row, : len(tokens)] = tokens
     return latent

@@ -13,7 +13,6 @@ import numpy as np
 from srum_jax.families.bagel.cached_decoder import Reader, image_tokens, make_reader
 from srum_jax.families.bagel.guidance import guided_velocity
 from srum_jax.families.bagel.prefill import NUM_MARKERS, image_markers
-from srum_jax.families.bagel.schedule import denoise_schedule
 from srum_jax.inference.context import Context, stack_branches
 from srum_jax.inference.settings import FlowSampler
 from srum_jax.models.bagel.decoder import Hidden
@@ -110,6 +109,29 @@ def _velocity(model, contexts: list[Context], layout: LatentLayout, sampler: Flo
         return jnp.where(real[..., None], v, 0.0), {**parts, "und": hidden.und, "gen": hidden.gen}
 
     return velocity
+
+
+def denoise_schedule(num_timesteps: int, shift: float) -> tuple[jax.Array, jax.Array]:
+    """Shifted times from 1 (noise) towards 0 (data), evenly spaced before the shift.
+
+    `num_timesteps` points make `num_timesteps - 1` steps: `x <- x - velocity(x, t) * dt`.
+
+    Args:
+      num_timesteps: at least 2; both ends count.
+      shift: positive; above 1, more of the steps lie near noise.
+
+    Returns:
+      float32 [num_timesteps - 1] times t, falling from exactly 1; float32 [num_timesteps - 1] step sizes dt > 0.
+
+    Raises:
+      ValueError: an argument is out of range.
+    """
+    if num_timesteps < 2:
+        raise ValueError(f"num_timesteps: expected at least 2, found {num_timesteps}.")
+    if not shift > 0:
+        raise ValueError(f"shift: expected a positive number, found {shift}.")
+    times = shift_timestep(jnp.linspace(1.0, 0.0, num_timesteps, dtype=jnp.float32), shift)
+    return times[:-1], times[:-1] - times[1:]
 
 
 def _times(sampler: FlowSampler) -> np.ndarray:

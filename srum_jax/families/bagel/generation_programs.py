@@ -13,9 +13,10 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srum_jax.families.bagel.flow_sampling import LatentLayout
-from srum_jax.families.bagel.programs import Programs
-from srum_jax.inference.buckets import bucket
+from srum_jax.families.bagel.programs import DECODE_IMAGES, PREFILL_TEXT, SAMPLE_LATENTS, WRITE_TEXT
+from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.context import Context, empty_context
+from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import TEXT_TO_IMAGE, FlowSampler, TextSampler
 from srum_jax.models.bagel.config import BagelConfig
@@ -111,7 +112,7 @@ def lower_program(programs: Programs, name: str, shape: GenerationShape) -> jax.
       name: one of `PROGRAM_NAMES`.
       shape: rows must be a multiple of `programs.rows_multiple`.
     """
-    return programs.lower(_METHODS[name], *program_arguments(programs, name, shape))
+    return programs.lower(_PROGRAMS[name], *program_arguments(programs, name, shape))
 
 
 def program_arguments(programs: Programs, name: str, shape: GenerationShape) -> tuple:
@@ -149,7 +150,7 @@ def state_bytes(state: nnx.State) -> dict[str, int]:
 
 
 _KEY_BYTES = 8  # of one random key
-_METHODS = {"prefill": "prefill_text", "decode": "decode_text", "denoise": "sample_latents", "pixels": "decode"}
+_PROGRAMS = {"prefill": PREFILL_TEXT, "decode": WRITE_TEXT, "denoise": SAMPLE_LATENTS, "pixels": DECODE_IMAGES}
 
 
 def _shard_bytes(leaf: jax.ShapeDtypeStruct) -> int:

@@ -26,8 +26,10 @@ from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.image_views import (
     ImageViews,
 )
-from srum_jax.families.bagel.programs import Programs
+from srum_jax.families.bagel.programs import DECODE_IMAGES, SAMPLE_LATENTS, finite_pixels
 from srum_jax.families.bagel.request_reader import ReadImageRequest, RequestReader
+from srum_jax.inference.batch_shapes import fill_rows, same_size
+from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import (
     Answer,
@@ -38,17 +40,14 @@ from srum_jax.inference.requests import (
     RequestError,
 )
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
-from srum_jax.inference.size_groups import fill_rows, same_size
-from srum_jax.inference.templates import Templates
+from srum_jax.inference.templates import Templates, split_thought
 from srum_jax.inference.text_decoding import DecodedText
-from srum_jax.inference.think_text import split_thought
-from srum_jax.inference.tokenizer import Tokenizer
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig, MeshError
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.weights.load import load_bagel
-from srum_jax.weights.tokenizer import load_tokenizer
+from srum_jax.weights.tokenizer import Tokenizer, load_tokenizer
 
 DEFAULT_MAX_PROMPT_TOKENS = 2048
 
@@ -76,7 +75,7 @@ class Pipeline:
         """
         self.programs, self.tokenizer, self.templates = programs, tokenizer, templates
         self.reader = RequestReader(
-            programs.config, tokenizer, views or ImageViews.of(programs.config), sees=programs.sees,
+            programs.config, tokenizer, views or ImageViews.of(programs.config), sees=programs.model.vit is not None,
             max_prompt_tokens=max_prompt_tokens,
         )
 
@@ -142,7 +141,7 @@ class Pipeline:
     @property
     def sees(self) -> bool:
         """Whether the model has its vision tower."""
-        return self.programs.sees
+        return self.programs.model.vit is not None
 
     def check(self, request: ImageRequest | Question) -> None:
         """Finds out whether a request can be served, without computing anything.
@@ -296,8 +295,9 @@ class Pipeline:
         for row, item in enumerate(prepared):
             position_ids[row, : counts[row]] = item.position_ids
         keys = random_keys([item.seed for item in prepared], Use.NOISE)
-        return self.programs.sample_latents(
-            conversation.branches(sampler.guidance.branches), keys, LatentLayout(position_ids, counts), sampler
+        return self.programs.call(
+            SAMPLE_LATENTS, conversation.branches(sampler.guidance.branches), keys,
+            LatentLayout(position_ids, counts), sampler,
         )
 
     def _decode(self, latent: jax.Array, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
@@ -309,7 +309,7 @@ class Pipeline:
         for rows in same_size(sizes):
             height, width = (side // self.stride for side in sizes[rows[0]])
             filled = np.array(fill_rows(rows, self.rows_multiple))
-            decoded = self.programs.decode_images(latent[filled, : height * width], height, width)
+            decoded = finite_pixels(self.programs.call(DECODE_IMAGES, latent[filled, : height * width], height, width))
             pixels |= dict(zip(rows, np.asarray(decoded), strict=False))
         return [pixels[row] for row in range(len(sizes))]
 

@@ -15,8 +15,8 @@ from srum_jax.families.bagel.image_views import (
 )
 from srum_jax.inference.random_keys import MAX_SEED
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
-from srum_jax.inference.tokenizer import Tokenizer
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.weights.tokenizer import Tokenizer
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell them; no tokenizer can read them
 

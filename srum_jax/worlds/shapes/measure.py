@@ -10,6 +10,7 @@ import numpy as np
 
 from srum_jax.data.image_transform import to_unit_range
 from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.families.bagel.programs import DECODE_IMAGES, ENCODE_IMAGES, finite_pixels
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest, Question
 from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
@@ -91,12 +92,12 @@ def reconstruction(pipeline: Pipeline, count: int, seed: int = 11) -> dict[str, 
     """Encodes and decodes drawn pictures: share that the oracle judges the same, share well formed, and PSNR in dB."""
     examples = [sample_example(seed, number, 0.4, held_out=True) for number in range(count)]
     pictures = np.stack([render(example.scene, PICTURE_SIZE).image for example in examples])
-    side = PICTURE_SIZE // pipeline.stride
+    programs, side = pipeline.programs, PICTURE_SIZE // pipeline.stride
     decoded = []
     for first in range(0, count, _BATCH):
         pixels = to_unit_range(pictures[first : first + _BATCH])
-        latent = pipeline.programs.encode_images(pixels, random_keys(range(len(pixels)), Use.POSTERIOR))
-        decoded.append(np.asarray(pipeline.programs.decode_images(latent, side, side)))
+        latent = programs.call(ENCODE_IMAGES, pixels, random_keys(range(len(pixels)), Use.POSTERIOR))
+        decoded.append(np.asarray(finite_pixels(programs.call(DECODE_IMAGES, latent, side, side))))
     decoded = np.concatenate(decoded)
     same, crisp = [], []
     for example, picture in zip(examples, decoded, strict=True):

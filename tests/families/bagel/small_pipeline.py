@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from srum_jax.families.bagel.generator import Pipeline
-from srum_jax.families.bagel.programs import Programs
+from srum_jax.inference.programs import Programs
 from srum_jax.inference.templates import Templates
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import RULES

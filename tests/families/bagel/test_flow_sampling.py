@@ -6,6 +6,7 @@ from flax import nnx
 
 from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
+from srum_jax.families.bagel.programs import SAMPLE_LATENTS
 from srum_jax.inference.settings import FlowSampler, Guidance
 from srum_jax.models.compute import ComputeConfig
 from tests.families.bagel.small_pipeline import random_model, small_pipeline
@@ -81,7 +82,7 @@ def test_the_whole_trajectory_is_one_program_without_a_word_to_the_host(num_time
     conversation = Conversation(programs, 2, 32, image_guidance=False)
     conversation.add_text([[5, 6, 7], [8]])
     keys = jax.random.split(jax.random.key(0), 2)
-    lowered = programs.lower("sample_latents", conversation.branches(2), keys, LAYOUT, FlowSampler(num_timesteps))
+    lowered = programs.lower(SAMPLE_LATENTS, conversation.branches(2), keys, LAYOUT, FlowSampler(num_timesteps))
     # As many layers' worth of program for 3 times as for 50: one scan for guided and one for unguided steps.
     text = lowered.as_text()
     assert "callback" not in text and "infeed" not in text and "outfeed" not in text

@@ -1,14 +1,16 @@
 """What a pipeline tells its model, in which order, seen by programs that only listen."""
 
 import dataclasses
+import types
 
 import jax
 import numpy as np
 import pytest
 
+from srum_jax.families.bagel import programs
 from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.families.bagel.generator import Pipeline
-from srum_jax.inference.buckets import bucket
+from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest, NonFiniteError, Question
 from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
@@ -51,12 +53,17 @@ class Told:
 class Listener:
     """Stands in for `Programs`."""
 
-    config, sees, rows_multiple = small_config(), True, 1
+    config, rows_multiple = small_config(), 1
+    model = types.SimpleNamespace(vit=True)
 
     def __init__(self, written=(7, 8), finished=True, healthy=True, latent=0.0):
         self.reply = (BOS, *written)
         self.finished, self.healthy, self.latent = finished, healthy, latent
         self.before_text, self.branches, self.capacity, self.keys = None, None, None, {}
+
+    def call(self, program, *arguments):
+        (name,) = (name.lower() for name, value in vars(programs).items() if value is program)
+        return getattr(self, name)(*arguments)
 
     def empty_context(self, rows, capacity):
         return Told(capacity)
@@ -77,7 +84,7 @@ class Listener:
         self.keys["posterior"] = keys
         return np.zeros((len(images), 48, 16), np.float32)
 
-    def decode_text(self, context, keys, active, sampler):
+    def write_text(self, context, keys, active, sampler):
         self.before_text, self.keys["text"] = context.items, keys
         rows = len(active)
         return DecodedText(np.array([self.reply] * rows), np.full(rows, len(self.reply)),
@@ -89,7 +96,7 @@ class Listener:
         return np.full((*layout.position_ids.shape, 16), self.latent, np.float32)
 
     def decode_images(self, latent, rows, columns):
-        return np.zeros((len(latent), rows * 4, columns * 4, 3), np.uint8)
+        return np.zeros((len(latent), rows * 4, columns * 4, 3), np.uint8), True
 
 
 def pipeline_of(listener: Listener) -> Pipeline:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srum_jax.families.bagel.programs import Programs
+from srum_jax.families.bagel.programs import DECODE_IMAGES, finite_pixels
+from srum_jax.inference.programs import Programs
 from srum_jax.inference.requests import ImageRequest, NonFiniteError, Question, RequestError
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Guidance, TextSampler
 from tests.families.bagel.small_pipeline import random_model, small_pipeline
@@ -131,9 +132,9 @@ def test_pixels_that_are_not_numbers_are_an_error_instead_of_black():
     whole = small_pipeline().programs
     damaged = Programs(graphdef, state, whole.mesh, whole.compute)
     latent = np.ones((1, 1, 16), np.float32)
-    assert whole.decode_images(latent, 1, 1).shape == (1, 4, 4, 3)
+    assert finite_pixels(whole.call(DECODE_IMAGES, latent, 1, 1)).shape == (1, 4, 4, 3)
     with pytest.raises(NonFiniteError, match="decoded pixels are not finite"):
-        damaged.decode_images(latent, 1, 1)
+        finite_pixels(damaged.call(DECODE_IMAGES, latent, 1, 1))
 
 
 def test_nothing_asked_is_nothing_answered(pipeline):

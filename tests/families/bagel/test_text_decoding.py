@@ -5,9 +5,9 @@ import pytest
 from flax import nnx
 
 from srum_jax.families.bagel.conversation import Conversation
+from srum_jax.families.bagel.text_writing import write_text
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import TextSampler
-from srum_jax.inference.text_decoding import decode_text
 from srum_jax.models.bagel.decoder import Hidden, Rotary
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
@@ -28,7 +28,7 @@ def contexts(texts):
 def decoded(texts, sampler, seeds=None, with_logits=False):
     model = nnx.merge(*random_model())
     keys = random_keys(seeds or [0] * len(texts), Use.TEXT)
-    run = jax.jit(lambda context, keys: decode_text(model, context, keys, jnp.ones(len(texts), bool), sampler,
+    run = jax.jit(lambda context, keys: write_text(model, context, keys, jnp.ones(len(texts), bool), sampler,
                                                     ComputeConfig(remat="none"), with_logits))
     return jax.device_get(run(contexts(texts).everything, keys))
 
@@ -97,7 +97,7 @@ def test_sampling_follows_the_softmax_of_the_logits():
 
 def test_rows_that_only_fill_up_the_batch_do_not_keep_it_running():
     model = nnx.merge(*random_model())
-    result = decode_text(model, contexts(TEXTS).everything, random_keys([0] * 3, Use.TEXT), jnp.zeros(3, bool),
+    result = write_text(model, contexts(TEXTS).everything, random_keys([0] * 3, Use.TEXT), jnp.zeros(3, bool),
                          TextSampler(1000), ComputeConfig(remat="none"))
     assert (np.asarray(result.num_tokens) == 0).all()
 
@@ -110,7 +110,7 @@ def test_logits_that_are_not_numbers_are_reported_by_row():
     programs = small_pipeline().programs
     conversation = Conversation(type(programs)(graphdef, state, programs.mesh, programs.compute), 3, 64, False)
     conversation.add_text(TEXTS)
-    result = decode_text(model, conversation.everything, random_keys([0] * 3, Use.TEXT), jnp.ones(3, bool),
+    result = write_text(model, conversation.everything, random_keys([0] * 3, Use.TEXT), jnp.ones(3, bool),
                          TextSampler(2), ComputeConfig(remat="none"))
     assert np.asarray(result.healthy).tolist() == [True, False, True]
 

@@ -1,0 +1,113 @@
+"""The compiled programs of one model on one mesh. Each is compiled once per shape."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.logical_axes import ROWS, dotted
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Something that a model can be asked to compute.
+
+    Attributes:
+      function: (model, compute, *arguments) -> arrays.
+      rows: numbers of the arguments whose arrays [B, ...] are split by rows over the mesh.
+      donated: numbers of the arguments whose memory the result takes over: use what is returned instead.
+      static: numbers of the arguments that are constants of the compiled program; they must be hashable.
+    """
+
+    function: Callable[..., Any]
+    rows: tuple[int, ...] = ()
+    donated: tuple[int, ...] = ()
+    static: tuple[int, ...] = ()
+
+
+class Programs:
+    """A model on a mesh, and the programs that it was asked for so far."""
+
+    def __init__(self, graphdef: nnx.GraphDef, state: nnx.State, mesh: Mesh, compute: ComputeConfig):
+        self.mesh, self.compute = mesh, compute
+        self._graphdef, self._state = graphdef, state
+        self.config: Any = self.model.config
+        self._compiled: dict[Program, Callable] = {}
+
+    @property
+    def model(self) -> Any:
+        """The module with its arrays."""
+        return nnx.merge(self._graphdef, self._state)
+
+    @property
+    def rows_multiple(self) -> int:
+        """Rows of a batch must be a multiple of this: the devices that rows are split over."""
+        return int(np.prod([self.mesh.shape[axis] for axis in ROWS]))
+
+    def call(self, program: Program, *arguments: Any) -> Any:
+        """Runs a program, whose rows are put on the mesh before."""
+        arguments = [jax.tree.map(self.place, argument) if number in program.rows else argument
+                     for number, argument in enumerate(arguments)]
+        return self.run(self._jitted(program), *arguments)
+
+    def lower(self, program: Program, *arguments: Any) -> jax.stages.Lowered:
+        """The program for arrays that are placed already, or for descriptions of such arrays."""
+        return self.run(self._jitted(program).lower, *arguments)
+
+    def run(self, compiled: Callable, *arguments: Any) -> Any:
+        """Calls a compiled function of (state, *arguments) on this model and mesh."""
+        with jax.set_mesh(self.mesh):
+            return compiled(self._state, *arguments)
+
+    def place(self, array: np.ndarray | jax.Array) -> jax.Array:
+        """Puts an array [B, ...] on the mesh, rows split."""
+        return jax.device_put(array, NamedSharding(self.mesh, PartitionSpec(ROWS)))
+
+    def with_parameters(self, parameters: nnx.State) -> "Programs":
+        """The same programs with other weights, cast and laid out like those that they replace; nothing is compiled
+        again.
+
+        Args:
+          parameters: some or all arrays of the model.
+
+        Raises:
+          ValueError: the model has no such parameter, or one of another shape.
+        """
+        given = {dotted(path): variable.get_value() for path, variable in nnx.to_flat_state(parameters)}
+        old = nnx.to_flat_state(self._state)
+        known = {dotted(path): variable.get_value().shape for path, variable in old}
+        for name, value in given.items():
+            if known.get(name) != value.shape:
+                raise ValueError(f"parameter {name}: expected shape {known.get(name)}, found {value.shape}.")
+        state = nnx.from_flat_state([
+            (path, variable if dotted(path) not in given else variable.replace(
+                _like(given[dotted(path)], variable.get_value())))
+            for path, variable in old
+        ])
+        other = copy.copy(self)
+        other._state = state
+        return other
+
+    def _jitted(self, program: Program) -> Callable:
+        if program not in self._compiled:
+            graphdef, compute = self._graphdef, self.compute
+
+            def function(state: nnx.State, *arguments: Any) -> Any:
+                return program.function(nnx.merge(graphdef, state), compute, *arguments)
+
+            function.__name__ = function.__qualname__ = program.function.__name__.lstrip("_")  # in profiles
+            behind_state = ([number + 1 for number in numbers] for numbers in (program.donated, program.static))
+            donated, static = behind_state
+            self._compiled[program] = jax.jit(function, donate_argnums=donated, static_argnums=static)
+        return self._compiled[program]
+
+
+def _like(value: jax.Array, old: jax.Array) -> jax.Array:
+    """Cast and laid out like an array that is there; a copy, as the training step may take the memory of `value`."""
+    return jax.device_put(value.astype(old.dtype), old.sharding, may_alias=False)
