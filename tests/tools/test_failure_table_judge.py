@@ -84,7 +84,7 @@ def test_score_out_of_range_nan_inf_or_of_a_wrong_scale_is_unparsed_counted_and_
     line, _, _ = judged("--max-attempts", "2", local=reply, **{"global": reply})
     assert line["regions"] == [] and line["global"] is None
     assert line["local_status"] == line["global_status"] == "unparsed"
-    assert line["problems"][problem] == 2  # of the reply that was kept, one for each question
+    assert line["problems"][problem] == 4  # two replies to each of two questions
 
 
 @pytest.mark.parametrize("value", ["1.5", "-85", "8/10", "85%", "NaN", "inf", "9" * 5000])

@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
 from srum_jax.rewards.judgement.calls import Call, Reply, call_seed
+from srum_jax.rewards.judgement.judge_reply import ImageReply, RegionReply
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import JudgeSettings, Retry
 
-Parsed = TypeVar("Parsed")
+Parsed = TypeVar("Parsed", bound=RegionReply | ImageReply)
 _SAMPLED_TEMPERATURE = 0.3
 _FIRST_SAMPLED, _FIRST_WITHOUT_THINK = 3, 4  # attempts
 
@@ -31,7 +32,7 @@ class Asked(Generic[Parsed]):
     best: Reading[Parsed] | None  # None: no reply was healthy
     attempts: int
     calls: list[dict]  # for the record
-    problems: collections.Counter[str]
+    problems: collections.Counter[str]  # of all replies, those that were asked for again included
 
 
 def ask(
@@ -86,6 +87,7 @@ def ask(
         if not reply.finished:
             asked.problems["truncated"] += 1
         reading = read(reply.text)
+        asked.problems.update(reading.parsed.problems)
         if asked.best is None or reading.quality > asked.best.quality:
             asked.best = reading
         if reading.enough:

@@ -17,7 +17,7 @@ from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
 from srum_jax.rewards.judgement.score_processing import Severity, Unmatched, clipped, neutralised, penalised
 from srum_jax.rewards.judgement.selection import select_regions
 from srum_jax.rewards.judgement.settings import GlobalUnparsed, JudgeSettings, Mode, NeutralBand, Verify
-from srum_jax.rewards.judgement.verdict import Shows, Verdict, verdict
+from srum_jax.rewards.judgement.verdict import Shows, Verdict, may_be_same_object, verdict
 from srum_jax.rewards.proposals import Proposal
 
 SKIPPED, ABSENT = "skipped", "absent"
@@ -63,6 +63,7 @@ def judge_record(subject: Subject, settings: JudgeSettings, templates: JudgeTemp
 class _Chosen:
     proposal: Proposal
     verdict: Verdict | None  # None: nobody has looked yet
+    named: str = ""  # by the identification
 
 
 class _Judgement:
@@ -93,8 +94,8 @@ class _Judgement:
             self.problems["identify_failed"] += 1
             self._drop([_Chosen(p, None) for p in proposals[settings.max_regions :]], "limit")
             return [_Chosen(p, None) for p in proposals[: settings.max_regions]]
-        seen = [_Chosen(p, self._verdict(found.get(number, ParsedFields())))
-                for number, p in enumerate(proposals, start=1)]
+        fields = [found.get(number, ParsedFields()) for number in range(1, len(proposals) + 1)]
+        seen = [_Chosen(p, self._verdict(said), said.object) for p, said in zip(proposals, fields, strict=True)]
         if settings.unmatched is Unmatched.DROP:
             self._drop([item for item in seen if item.verdict.shows is Shows.UNMATCHED], "policy")
             seen = [item for item in seen if item.verdict.shows is not Shows.UNMATCHED]
@@ -206,8 +207,6 @@ class _Judgement:
             self.attempts["local" if kind == "sample" else kind] = asked.attempts
         self.calls += asked.calls if region is None else [{**call, "region": region} for call in asked.calls]
         self.problems.update(asked.problems)
-        if asked.best is not None:
-            self.problems.update(asked.best.parsed.problems)
         return asked
 
     def _keep(self, item: _Chosen, fields: ParsedFields) -> None:
@@ -218,6 +217,12 @@ class _Judgement:
             flags += seen.flags
             if item.verdict is not None and (seen.shows, seen.keyword) != (item.verdict.shows, item.verdict.keyword):
                 flags.append("disagrees")
+            if item.verdict is not None and not (
+                (seen.keyword is not None and seen.keyword == item.verdict.keyword)
+                or may_be_same_object(item.named, fields.object, self.subject.synonyms)
+            ):
+                flags.append("renamed")
+                self.problems["renamed_objects"] += 1
             if seen.shows is Shows.UNMATCHED and settings.unmatched is Unmatched.DROP:
                 self._drop([dataclasses.replace(item, verdict=seen)], "policy")
                 return

@@ -4,32 +4,29 @@
     answer = { "REGION" number, fields }    or    fields
     fields = { label ":" value },  label = OBJECT | KEYWORD | SCORE | SEVERITY | REASON | IMPRESSION
 
-Markdown, bullets, rules, blank lines, CRLF, full-width colons and longer labels ("Identified Object", "Layout Score")
-are no obstacle. A number that is not plainly a score in range is none: it is refused, counted, and never rescaled.
+The same content may also come as JSON or as a Markdown table. Tolerance ends where a score could be another than the
+judge meant: a number that is not plainly a score of the asked range, two that differ, a scale of the judge's own, or
+regions that are numbered otherwise than asked are refused and counted, never rescaled, chosen or shifted.
 """
 
 import collections
 import dataclasses
 import enum
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
+from srum_jax.rewards.judgement.foreign_scale import names_foreign_scale
+from srum_jax.rewards.judgement.reply_blocks import Block
+from srum_jax.rewards.judgement.reply_json import json_blocks
+from srum_jax.rewards.judgement.reply_lines import image_block, region_blocks
+from srum_jax.rewards.judgement.reply_table import table_blocks
 from srum_jax.rewards.judgement.score_number import ParsedNumber, parse_score
 
 _REASON_LENGTH = 2000  # characters kept
 _THINK_START, _THINK_END = re.compile(r"<\s*think\s*>", re.IGNORECASE), re.compile(r"<\s*/\s*think\s*>", re.IGNORECASE)
-_MARKS = re.compile(r"[*_#>`]")
-_BULLET = re.compile(r"^\s*(?:(?:[-+\u2022\u2013\u2014]|\d{1,3}[.)])\s+)*")
-_RULE = re.compile(r"^[\s\-=~\u2014\u2013]*$")
-_HEAD = re.compile(
-    r"^[\s\[(]*region\s*(?:id|no\.?|number)?\s*[:=]?\s*#?\s*(\d{1,9})(?!\d)[\s\])]*[:.,;\-]?\s*", re.IGNORECASE
-)
-_LABEL = re.compile(
-    r"^(?:[^\W\d_][\w'-]*[ \t]+){0,2}(object|keyword|score|severity|reason|impression)\s*[:=]\s*(.*)$", re.IGNORECASE
-)
-
-
 _ABSENT = ParsedNumber(None, "no_number")
+_FOREIGN_SCALE = ParsedNumber(None, "foreign_scale")
+NUMBERED_OTHERWISE = "numbered_otherwise"  # the problem of a reply whose regions do not begin with 1
 
 
 class ReplyStatus(enum.StrEnum):
@@ -84,23 +81,32 @@ def parse_region_reply(reply: str, num_regions: int, *, wanted: str = "score", s
     content = _after_thought(reply)
     if content is None:
         return RegionReply(ReplyStatus.TRUNCATED, {}, {})
+    structured, rest = _structured(content)
+    blocks = structured + region_blocks(rest)
+    foreign = names_foreign_scale(content)
     problems: collections.Counter[str] = collections.Counter()
     regions: dict[int, ParsedFields] = {}
     seen: set[int] = set()
-    for number, lines in _blocks(content):
-        if not 1 <= number <= num_regions:
+    for block in blocks:
+        number = block.number
+        if number is None or not 1 <= number <= num_regions:
             problems["unknown_region"] += 1
             continue
         if number in seen:
             problems["repeated_region"] += 1
         seen.add(number)
-        fields = _fields(lines, reason_to_end=False)
+        fields = _fields(block.values, foreign)
         if severity and fields.severity.value is None:
             problems["bad_severity"] += 1
         if wanted == "score" and fields.score.value is None:
             problems[fields.score.problem] += 1
         elif wanted == "score" or fields.object or fields.claim is not None:
             regions[number] = fields
+    if len(seen) < num_regions:
+        problems["missing_region"] += num_regions - len(seen)
+    if _numbered_otherwise({block.number for block in blocks if block.number is not None}, num_regions):
+        problems[NUMBERED_OTHERWISE] += 1
+        regions = {}
     status = (ReplyStatus.NO_REGION if not regions else
               ReplyStatus.OK if len(regions) == num_regions else ReplyStatus.PARTIAL)
     return RegionReply(status, dict(sorted(regions.items())), dict(problems))
@@ -111,71 +117,53 @@ def parse_image_reply(reply: str) -> ImageReply:
     content = _after_thought(reply)
     if content is None:
         return ImageReply(ReplyStatus.TRUNCATED, ParsedFields(), {})
-    fields = _fields(content.split("\n"), reason_to_end=True)
+    structured, rest = _structured(content)
+    values = [value for block in (*structured, image_block(rest)) for value in block.values]
+    fields = _fields(values, names_foreign_scale(content))
     if fields.score.value is None:
         return ImageReply(ReplyStatus.UNPARSED, fields, {fields.score.problem: 1})
     return ImageReply(ReplyStatus.OK, fields, {})
 
 
 def _after_thought(reply: str) -> str | None:
-    """The answer with plain line ends and colons, or None if the thought never ended."""
+    """The answer with plain line ends, or None if the thought never ended."""
     ends = list(_THINK_END.finditer(reply))
     if not ends and _THINK_START.search(reply):
         return None
     answer = reply[ends[-1].end():] if ends else reply
-    return answer.replace("\r\n", "\n").replace("\r", "\n").replace("\uff1a", ":")
+    return answer.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _blocks(content: str) -> Iterator[tuple[int, list[str]]]:
-    """Region numbers and the lines that belong to them, in order of appearance."""
-    number, lines = None, []
-    for line in content.split("\n"):
-        plain = _plain(line)
-        head = _HEAD.match(plain)
-        if head is None:
-            lines.append(line)
-            continue
-        if number is not None:
-            yield number, lines
-        number, lines = int(head[1]), [plain[head.end():]]
-    if number is not None:
-        yield number, lines
+def _structured(content: str) -> tuple[list[Block], str]:
+    """The blocks of JSON and tables, and the text without them."""
+    blocks, rest = json_blocks(content)
+    rows, rest = table_blocks(rest)
+    return blocks + rows, rest
 
 
-def _fields(lines: list[str], reason_to_end: bool) -> ParsedFields:
-    values: dict[str, str] = {}
-    for place, line in enumerate(lines):
-        label = _LABEL.match(_plain(line))
-        if label is None or label[1].lower() in values:
-            continue
-        name, value = label[1].lower(), label[2].strip()
-        following = lines[place + 1 :]
-        if name == "reason" and reason_to_end:
-            value = "\n".join([value, *following]).strip()
-        elif not value:
-            value = _value_below(following)
-        values[name] = value
+def _numbered_otherwise(numbers: set[int], num_regions: int) -> bool:
+    """Whether a count began elsewhere than at 1: every score would go to another region's rectangle."""
+    return 0 in numbers or (1 not in numbers and any(number > num_regions for number in numbers))
+
+
+def _fields(values: Sequence[tuple[str, str]], foreign: bool) -> ParsedFields:
+    """What labels say. The first of several texts counts; of several numbers none does, unless they are equal."""
+    texts: dict[str, str] = {}
+    for name, value in values:
+        texts.setdefault(name, value)
     return ParsedFields(
-        object=values.get("object", ""),
-        claim=values.get("keyword"),
-        impression=values.get("impression", ""),
-        score=parse_score(values.get("score", "")),
-        severity=parse_score(values.get("severity", ""), low=0.0),
-        reason=values.get("reason", "")[:_REASON_LENGTH],
+        object=texts.get("object", ""),
+        claim=texts.get("keyword"),
+        impression=texts.get("impression", ""),
+        score=_number([parse_score(value) for name, value in values if name == "score"], foreign),
+        severity=_number([parse_score(value, low=0.0) for name, value in values if name == "severity"], foreign),
+        reason=texts.get("reason", "")[:_REASON_LENGTH],
     )
 
 
-def _value_below(lines: list[str]) -> str:
-    """The next line that says something, unless it begins something else."""
-    for line in lines:
-        if _RULE.match(_MARKS.sub("", line)):
-            continue
-        plain = _plain(line)
-        # The line as it stands: taking a bullet from "- 0.5" would turn its sign.
-        return "" if _LABEL.match(plain) or _HEAD.match(plain) else _MARKS.sub("", line).strip()
-    return ""
-
-
-def _plain(line: str) -> str:
-    """A line without marks and bullets."""
-    return _BULLET.sub("", _MARKS.sub("", line)).strip()
+def _number(found: Sequence[ParsedNumber], foreign: bool) -> ParsedNumber:
+    if not found:
+        return _ABSENT
+    if len(set(found)) > 1:
+        return ParsedNumber(None, "several_numbers")
+    return _FOREIGN_SCALE if foreign and found[0].value is not None else found[0]

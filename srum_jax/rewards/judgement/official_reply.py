@@ -6,6 +6,7 @@ Three kinds of reply: regions, the layout of the whole image, and one judgement 
 import re
 from typing import Any
 
+_FIGURES = 1000  # of a number that are read: no region has so many, and Python's int refuses some thousands
 _REGION = re.compile(r"Region ID:\s*(\d+)", re.IGNORECASE)
 _OBJECT = re.compile(r"Identified Object:\s*(.*)", re.IGNORECASE)
 _IMPRESSION = re.compile(r"Overall Impression:\s*(.*)", re.IGNORECASE)
@@ -25,7 +26,7 @@ def official_regions(reply: str) -> dict[int, dict[str, Any]]:
     for piece in _content(reply).split("\n\n"):
         head = _REGION.search(piece)
         if head is not None:
-            regions[int(head[1])] = _fields(piece, _OBJECT)
+            regions[int(head[1][:_FIGURES])] = _fields(piece, _OBJECT)
     return regions
 
 

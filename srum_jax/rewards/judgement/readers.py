@@ -1,7 +1,10 @@
 """Replies parsed, by either parser, and rated: is another attempt needed, and what should it be told?"""
 
+import collections
+
 from srum_jax.rewards.judgement.attempts import Reading
 from srum_jax.rewards.judgement.judge_reply import (
+    NUMBERED_OTHERWISE,
     ImageReply,
     ParsedFields,
     RegionReply,
@@ -42,6 +45,8 @@ class RegionReader:
     def _missing(self, reply: RegionReply) -> str:
         if reply.status is ReplyStatus.TRUNCATED:
             return "it ended before the answer"
+        if NUMBERED_OTHERWISE in reply.problems:
+            return f"the blocks were not numbered from 1 to {self.num_regions} as the rectangles are"
         absent = [str(n) for n in range(1, self.num_regions + 1) if n not in reply.regions]
         line = "SCORE" if self.wanted == "score" else "OBJECT"
         if not absent:
@@ -50,20 +55,22 @@ class RegionReader:
 
     def _official(self, text: str) -> Reading[RegionReply]:
         found = official_regions(text)
-        regions, out_of_range = {}, 0
+        regions, problems = {}, collections.Counter()
         for number, fields in sorted(found.items()):
             score = fields.get("score")
-            if score is None or not 1 <= number <= self.num_regions:
+            if not 1 <= number <= self.num_regions:
+                problems["unknown_region"] += 1
+                continue
+            if score is None:
                 continue
             if not -1 <= score <= 1:  # the authors' files may hold any number; records of this project do not
-                out_of_range += 1
+                problems["out_of_range"] += 1
                 continue
             regions[number] = ParsedFields(object=fields.get("identified_object", ""), score=ParsedNumber(score),
                                            reason=fields.get("reason", ""))
         status = (ReplyStatus.NO_REGION if not regions else
                   ReplyStatus.OK if len(regions) == self.num_regions else ReplyStatus.PARTIAL)
-        problems = {"out_of_range": out_of_range} if out_of_range else {}
-        return Reading(RegionReply(status, regions, problems), len(found), bool(found), "no region was found")
+        return Reading(RegionReply(status, regions, dict(problems)), len(found), bool(found), "no region was found")
 
 
 class ImageReader:

@@ -61,6 +61,19 @@ def verdict_of_object(
     return Verdict(Shows.UNMATCHED, None)
 
 
+def may_be_same_object(one: str, other: str, synonyms: Sequence[Sequence[str]] | None = None) -> bool:
+    """Whether two names share a word, a synonym or a near spelling; a name that says nothing contradicts nothing.
+
+    Names that judges gave to one region in two calls. Where many differ, the second call counted the regions otherwise.
+
+    Args:
+      one, other: of replies; may be empty.
+      synonyms: as for `verdict_of_object`.
+    """
+    words, others = ([lemma(word) for word in content_words(tokens(text), keep_shapes=True)] for text in (one, other))
+    return not words or not others or verdict_of_object(one, others, synonyms).shows is Shows.MATCH
+
+
 def verdict(
     object_text: str,
     claim: str | None,

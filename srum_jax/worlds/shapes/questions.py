@@ -9,11 +9,10 @@ Scores are the oracle's, rounded to the levels below. Objects come from top to b
 tops are equal. A box is x0 y0 x1 y1 in 48ths of the picture's sides, half-open, from the top left corner.
 """
 
-import re
-
 from etils import epath
 
 from srum_jax.rewards.boxes import Box
+from srum_jax.rewards.judgement.judge_reply import parse_image_reply
 from srum_jax.worlds.shapes.oracle import Judgement, RegionScore
 
 PICTURE_SIZE = 48  # pixels of the tiny model's pictures, and the unit of boxes
@@ -21,8 +20,6 @@ SCORE_LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 JUDGE_TEMPLATES = epath.Path(__file__).parent / "judge_templates.toml"  # the same wording for `make_rewards judge`
 SEEN_QUESTION = "what is in the picture"
 NOTHING = "nothing"
-_SCORE = re.compile(r"score:\s*(-?\d+(?:\.\d+)?)")
-_OBJECT = re.compile(r"identified object:[ \t]*([^\n]*)")
 
 
 def whole_question(prompt: str) -> str:
@@ -66,12 +63,10 @@ def rounded(score: float) -> float:
 
 
 def read_score(answer: str) -> float | None:
-    """The score of an answer; None if it states none."""
-    found = _SCORE.search(answer.lower())
-    return None if found is None else float(found[1])
+    """The score of an answer; None if it plainly states none."""
+    return parse_image_reply(answer).fields.score.value
 
 
 def read_object(answer: str) -> str | None:
     """The object that a region's answer names; None if it names none."""
-    found = _OBJECT.search(answer.lower())
-    return None if found is None else found[1].strip() or None
+    return parse_image_reply(answer.lower()).fields.object or None

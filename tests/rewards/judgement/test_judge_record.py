@@ -82,6 +82,29 @@ def test_a_name_that_changes_between_the_two_calls_is_flagged_and_the_later_one_
     assert region["verdict"] == "unmatched" and "disagrees" in region["flags"] and region["score"] == 0.0
 
 
+def test_a_region_that_is_named_otherwise_when_it_is_scored_is_counted():
+    names = ["a horse", "the floor", "red balloon", ""]
+    identified = "\n".join(f"REGION {n}\nOBJECT: {name}" for n, name in enumerate(names, start=1))
+    # Shown in the order horse, floor, balloon, nothing; the second reply counts from the second on.
+    local = "\n".join(block(n, name) for n, name in enumerate(["brown horses", "a crimson balloon", "wall", "sky"], 1))
+    record, _ = judged({"identify": identified, "local": local, "global": GLOBAL})
+    assert [("renamed" in region["flags"]) for region in record["regions"]] == [False, True, True, False]
+    assert record["problems"]["renamed_objects"] == 2
+    same = "\n".join(block(n, name) for n, name in enumerate(["a mare", "ground floor", "balloon", "smear"], start=1))
+    record, _ = judged({"identify": identified + "\nKEYWORD: NONE", "local": same.replace(
+        "OBJECT: a mare", "OBJECT: a mare\nKEYWORD: horse"), "global": GLOBAL})
+    assert "renamed_objects" not in record["problems"]
+
+
+def test_a_reply_that_counts_from_0_is_asked_for_again():
+    wrong = "\n".join(block(n, score=0.1) for n in range(2))
+    right = "\n".join(block(n, score=0.9) for n in (1, 2))
+    record, calls = judged({"local": [wrong, right], "global": GLOBAL}, PAPER_SINGLE, subject(BOXES[:2]))
+    assert "the blocks were not numbered from 1 to 2 as the rectangles are" in calls[1].text
+    assert [region["score_raw"] for region in record["regions"]] == [0.9, 0.9]
+    assert record["problems"]["numbered_otherwise"] == 1
+
+
 def test_unmatched_regions_can_be_dropped_before_and_after_scoring():
     settings = JudgeSettings(unmatched=Unmatched.DROP)
     record, calls = judged({"identify": IDENTIFIED, "local": block(1) + "\n" + block(2, "smear"), "global": GLOBAL},

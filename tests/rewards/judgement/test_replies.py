@@ -1,8 +1,4 @@
-import math
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from srum_jax.rewards.judgement.judge_reply import parse_image_reply, parse_region_reply
 from srum_jax.rewards.judgement.official_reply import official_layout, official_regions, official_sample
@@ -48,11 +44,11 @@ def test_replies_of_which_the_authors_lose_regions_are_read_whole():
     ("REGION 1\nSCORE:\n- 0.5", {}),  # a bullet or a sign: nobody can tell
     ("REGION 1\nSCORE:\nREASON: none", {}),
     ("REGION 1\nSCORE:\n\n---\n`0.75`", {1: 0.75}),
-    ("REGION 1\nSCORE: 0.5\nSCORE: 0.9", {1: 0.5}),
     ("REGION 1\nSCORE: 8/10\nREGION 2\nSCORE: 1", {2: 1.0}),
     ("REGION 1\nSCORE: 0.5\nREGION 1\nSCORE: 0.1", {1: 0.1}),
     ("REGION 1\nSCORE: 0.5\nREGION 1\nSCORE: high", {1: 0.5}),
     ("REGION 0\nSCORE: 0.5\nREGION 10\nSCORE: 0.5\nREGION 99999999999999999999\nSCORE: 1", {}),
+    ("REGION 1\nSCORE: 0.5\nREGION 99999999999999999999\nSCORE: 1", {1: 0.5}),
     ("<think>REGION 1\nSCORE: 1</think>REGION 1\nSCORE: -1", {1: -1.0}),
     ("<think>a</think>REGION 1\nSCORE: 1\n</think>REGION 2\nSCORE: 0", {2: 0.0}),
     ("no regions here. Score: 0.5", {}),
@@ -87,29 +83,3 @@ def test_replies_about_the_whole_image():
     assert parse_image_reply("it deserves a score of 0.4").problems == {"no_number": 1}
     assert parse_image_reply("<think> Score: 1").status == "truncated"
     assert len(parse_image_reply("Score: 1\nReason: " + "x" * 5000).fields.reason) == 2000
-
-
-PIECES = st.sampled_from([
-    "REGION 1", "Region ID: 2", "**Region #3**", "REGION 999999999999", "SCORE: 0.5", "Score: -1.0", "score: 7",
-    "SCORE:", "SCORE: nan", "SCORE: inf", "SCORE: 1e308", "SCORE: " + "9" * 5000, "SCORE: 0,5", "SEVERITY: 2",
-    "SEVERITY: .5", "REASON: \u5f88\u597d", "OBJECT: caf\u00e9", "KEYWORD: NONE", "<think>", "</think>", "---", "\r",
-    "\n", "\u5f97\u5206\uff1a0.5", "Score\uff1a\u0660.\u0665", "- 0.5", "\x00", "```json", '{"score": 0.5}',
-])
-
-
-@settings(max_examples=500)
-@given(st.lists(st.one_of(PIECES, st.text(max_size=20)), max_size=30), st.sampled_from(["\n", "", "\r\n", " "]),
-       st.integers(0, 400))
-def test_no_reply_breaks_the_parser_and_no_score_leaves_its_range(pieces, joint, cut):
-    reply = joint.join(pieces)
-    for text in (reply, reply[:cut]):
-        for wanted in ("score", "object"):
-            for number, fields in parse_region_reply(text, 3, wanted=wanted, severity=True).regions.items():
-                assert 1 <= number <= 3
-                assert fields.score.value is None or -1 <= fields.score.value <= 1
-                assert fields.severity.value is None or 0 <= fields.severity.value <= 1
-        image = parse_image_reply(text)
-        assert image.fields.score.value is None or math.isfinite(image.fields.score.value)
-        assert (image.status == "ok") == (image.fields.score.value is not None)
-        for parser in OFFICIAL.values():
-            parser(text)

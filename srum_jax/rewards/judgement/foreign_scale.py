@@ -1,0 +1,48 @@
+"""Does a reply say of all its scores at once that they are on another scale than the asked one?"""
+
+import re
+
+_WORDS = "two|three|four|five|six|seven|eight|nine|ten|twenty|fifty|hundred"
+_NUMBER = rf"((?<![\d.])[+\-\u2212\u2013]?(?:\d{{1,6}}(?:\.\d{{1,9}})?|\.\d{{1,9}})|zero|one|{_WORDS})"
+_TO = r"\s*(?:to|and|through|-|\u2013|\u2014|~|\.\.\.?|\u81f3|\u5230|,)\s*"
+_SCALE = re.compile(
+    rf"\b(?:(?:scales?|ranges?)\s*(?:is|goes|runs)?\s*(?:of|from|between|:|=)?|"
+    rf"(?:scores?|ratings?|rated)\s*(?:are|is|go|goes|run|runs|range|ranges)?\s*(?:of|from|between))"
+    rf"\s*[(\[]?\s*{_NUMBER}{_TO}{_NUMBER}|(?<!\w){_NUMBER}{_TO}{_NUMBER}\s+scale\b", re.IGNORECASE)
+_OUT_OF = re.compile(
+    rf"\b(?:scor\w*|scales?|rat(?:ed|ings?)|marks?|graded?)\b[^.:\n]{{0,40}}?\bout\s+of\s+{_NUMBER}|"
+    rf"\b(?:max|maximum|highest|best|full|top)\s+(?:possible\s+)?(?:scores?|marks?|ratings?)"
+    rf"\s*(?:is|of|=|:)?\s*{_NUMBER}|"
+    rf"\b(?:out\s+of|scale|max|maximum|denominator)\s*[:=]\s*{_NUMBER}(?!{_TO}{_NUMBER})|"
+    rf"\u6ee1\u5206\s*(?:\u4e3a|\u662f|:|\uff1a)?\s*{_NUMBER}", re.IGNORECASE)
+_SYSTEM = re.compile(rf"\b(?:\d{{1,6}}|{_WORDS})[\s-]*(?:points?|stars?)[\s-]*(?:scale|system|rating)\b|"
+                     rf"\b(?:scores?|ratings?)\s+(?:are\s+|is\s+)?(?:given\s+)?(?:in|as)\s+(?:an?\s+)?(?:%|per\s?cent)|"
+                     r"(?:(?<!\d)\d{1,6}|[\u4e94\u5341\u767e])\s*\u5206\u5236", re.IGNORECASE)
+_MARKS = re.compile(r"[*_`\"]")
+_VALUES = {"zero": 0.0, "one": 1.0}
+
+
+def names_foreign_scale(text: str) -> bool:
+    """Whether a text names a scale for scores that is neither -1 .. 1 nor that of severities, 0 .. 1.
+
+    Args:
+      text: an answer.
+    """
+    text = _MARKS.sub(" ", text)
+    if _SYSTEM.search(text):
+        return True
+    for found in _OUT_OF.finditer(text):
+        if _value(next(filter(None, found.groups()))) != 1.0:
+            return True
+    for found in _SCALE.finditer(text):
+        low, high = (_value(number) for number in found.groups() if number is not None)
+        line = text[text.rfind("\n", 0, found.start()) + 1 :].split("\n", 1)[0].lower()
+        if (low, high) != (-1.0, 1.0) and not ((low, high) == (0.0, 1.0) and "severity" in line):
+            return True
+    return False
+
+
+def _value(number: str) -> float | None:
+    if number.lower() in _VALUES:
+        return _VALUES[number.lower()]
+    return float(number.replace("\u2212", "-").replace("\u2013", "-")) if number[-1].isdigit() else None
