@@ -20,9 +20,9 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.weights.dtypes import DTYPES
-from srum_jax.weights.model_kind import BAGEL
 from srum_jax.weights.safetensors_write import SafetensorsWriter
 from srum_jax.weights.table import published_tensors
 
@@ -43,8 +43,10 @@ _VIT = {
 _RELEASED_LAYERS = 28
 _LOAD = """
 import sys
-from srum_jax.weights.load import load_bagel
-load_bagel(sys.argv[1], dtype="bfloat16")
+from srum_jax.models.bagel.architecture import BAGEL
+from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.load import load
+load(open_checkpoint(sys.argv[1], BAGEL), dtype="bfloat16")
 """
 _FILL_VALUES = 1 << 22
 
@@ -135,14 +137,14 @@ def make_checkpoint(directory: epath.Path, layers: int, vit_layers: int) -> tupl
     (directory / "llm_config.json").write_text(json.dumps(llm))
     (directory / "vit_config.json").write_text(json.dumps(vit))
     config = BagelConfig.from_json(llm=llm, vit=vit)
-    shapes = BAGEL.shapes(config, dict.fromkeys(BAGEL.parts, True))
+    shapes = BAGEL.shapes(config, BAGEL.parts)
     published = published_tensors(BAGEL.table, shapes)
     bits = np.random.default_rng(0).integers(0, 1 << 14, _FILL_VALUES, np.uint16)  # small positive numbers
     num_bytes = largest = 0
     for file in ("ema.safetensors", "ae.safetensors"):
         dtype = DTYPES["BF16"] if file == "ema.safetensors" else DTYPES["F32"]
         forms = {name: (dtype, shape) for name, shape in sorted(published.items())
-                 if (BAGEL.part_of(name) == "vae") == (file == "ae.safetensors")}
+                 if BAGEL.home_of(name).glob == file}
         with SafetensorsWriter(directory / file, forms) as writer:
             for name, (_, shape) in forms.items():
                 columns = int(np.prod(shape[1:], dtype=np.int64))
@@ -154,7 +156,7 @@ def make_checkpoint(directory: epath.Path, layers: int, vit_layers: int) -> tupl
                 size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
                 num_bytes, largest = num_bytes + size, max(largest, size)
     stacked = max(
-        2 * int(np.prod(shape, dtype=np.int64)) for path, shape in shapes.items() if ".layers." in path
+        2 * int(np.prod(shape, dtype=np.int64)) for path, shape in shapes.items() if BAGEL.table.is_stacked(path)
     )
     return num_bytes, largest, stacked
 

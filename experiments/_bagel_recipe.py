@@ -21,7 +21,7 @@ def paper_recipe(name: str) -> Experiment:
     """
     return Experiment(
         name=name,
-        model=ModelSource(timestep_shift=4.0),
+        model=ModelSource(family="bagel", timestep_shift=4.0),
         data=DataConfig(
             samples_per_row=2, rows_per_batch=8, images_per_row=2,
             # Ample for prompts of about 20 words: four markers each, and every token that is left is padding.

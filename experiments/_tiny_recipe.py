@@ -10,7 +10,7 @@ from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import EmaConfig, OptimizerConfig, TrainingConfig
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.state import GENERATION_EXPERT_ONLY, ModelSource
+from srum_jax.training.state import ModelSource
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 
@@ -39,7 +39,7 @@ def tiny_recipe(variant: str) -> Experiment:
     """
     recipe = Experiment(
         name=f"tiny_{variant}",
-        model=ModelSource(checkpoint=os.fspath(trained_base()), trainable=GENERATION_EXPERT_ONLY),
+        model=ModelSource(checkpoint=os.fspath(trained_base()), trainable=("generation_expert",)),
         data=DataConfig(
             samples_per_row=2, rows_per_batch=16, images_per_row=2, text_capacity=80,
             latent_capacity=2 * _LATENT_TOKENS, image_height=PICTURE_SIZE, image_width=PICTURE_SIZE,

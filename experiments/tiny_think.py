@@ -33,10 +33,12 @@ from experiments._tiny_think.exam import (
     pictures_table,
     plans_table,
 )
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.stages import noted
 from srum_jax.stages.interruption import run_command
 from srum_jax.storage.atomic_file import write_json, write_text
-from srum_jax.weights.load import load_bagel
+from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.load import load
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
 from srum_jax.worlds.shapes.pretraining import autoencoder as ae
@@ -143,7 +145,8 @@ class Run:
         if directory.exists():
             return directory
         settings = dataclasses.replace(self.settings, plans=plans)
-        config, graphdef, loaded = load_bagel(self.base)
+        base = open_checkpoint(self.base, BAGEL)
+        config, (graphdef, loaded) = base.config, load(base)
         encoder = ae.EncoderStage(rngs=nnx.Rngs(self.seed))
         nnx.update(encoder.encoder, nnx.state(nnx.merge(graphdef, loaded).vae.encoder))
         scale, shift = config.vae.scale_factor, config.vae.shift_factor

@@ -30,7 +30,7 @@ class StoredPosterior:
     canvas_width: int
     downsample: int  # pixels of a latent cell, along each side
     channels: int  # 2 z
-    encoder_sha256: bytes  # see srum_jax.weights.autoencoder
+    encoder_sha256: bytes  # see srum_jax.weights.encoder
 
     @property
     def shape(self) -> tuple[int, int, int]:

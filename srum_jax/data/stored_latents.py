@@ -23,7 +23,7 @@ class StoredLatents:
       transform: how this run resizes images.
       canvas: height and width in pixels of its canvas.
       vae: sizes of the model's autoencoder.
-      encoder_sha256: of its encoder, see `srum_jax.weights.autoencoder`; None where it is not known, and not compared.
+      encoder_sha256: of its encoder, see `srum_jax.weights.encoder`; None where it is not known, and not compared.
     """
 
     def __init__(

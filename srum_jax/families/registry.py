@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epath
 
 from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.run_folder import hint
 
 if TYPE_CHECKING:
     from srum_jax.families.family import Family
@@ -87,7 +88,7 @@ def recognise(checkpoint: epath.PathLike) -> str:
         known = "; ".join(f"{sign.words} ({sign.title})" for sign in _SIGNS if sign.family is not None)
         found = _model_type(fields["model_type"]) if "model_type" in fields else "none of these"
         raise WeightsError(f"{directory}: cannot tell which family of models this is: expected {known}; found {found}. "
-                           "Take the JSON files of the published checkpoint.")
+                           f"{hint(directory)}")
     if sign.family not in _MODULES:
         raise WeightsError(f"{directory}: found {sign.words}, which is {sign.title}; this version reads "
                            f"{', '.join(NAMES)}.")

@@ -60,6 +60,7 @@ class Architecture:
       trainable: presets of patterns over parameters' paths; "default" is the published recipe.
       never_trained: patterns that win over everything.
       linear_maps: what LoRA may name -> path in the model.
+      encoder: how the parameters of what turns pictures into stored codes begin.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Architecture:
     trainable: Mapping[str, tuple[str, ...]]
     never_trained: tuple[str, ...]
     linear_maps: Mapping[str, str]
+    encoder: str
 
     def parts_for(self, uses: Iterable[Use]) -> frozenset[str]:
         """The optional parts that a model needs for some uses."""
@@ -82,7 +84,17 @@ class Architecture:
         """The optional part that a published tensor belongs to."""
         return next((name for name, part in self.parts.items() if source.startswith(part.sources)), None)
 
+    def home_of(self, source: str) -> WeightFile:
+        """The file that a published tensor is written to: its part's own, or that of the model itself."""
+        part = self.part_of(source)
+        own = [file for file in self.files if file.part == part]
+        return (own or [file for file in self.files if file.part is None])[0]
+
     def shapes(self, config: Any, parts: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """Path and shape of every array of a model with the given parts."""
-        _, state = self.abstract(config, frozenset(parts))
-        return {dotted(path): variable.get_value().shape for path, variable in nnx.to_flat_state(state)}
+        return shapes_of(self.abstract(config, frozenset(parts))[1])
+
+
+def shapes_of(state: nnx.State) -> dict[str, tuple[int, ...]]:
+    """Path and shape of every array of a state."""
+    return {dotted(path): variable.get_value().shape for path, variable in nnx.to_flat_state(state)}

@@ -1,7 +1,7 @@
 """A reversible table between the tensors of a published checkpoint and the arrays of a model.
 
-A rule pairs a source name with a target path and a permutation of axes, so that every rule can be read in
-both directions. `{layer}` in a source name stands for the leading axis of a stacked target; any other
+A rule pairs a source name with a parameter of the model and a permutation of axes, so that every rule can be read in
+both directions. `{layer}` in a source name stands for the leading axis of a stacked parameter; any other
 `{name}` stands for the same number on both sides:
 
   Rule("layers.{layer}.q_proj.weight", "layers.query.kernel", axes=(1, 0))
@@ -9,9 +9,15 @@ both directions. `{layer}` in a source name stands for the leading axis of a sta
 """
 
 import dataclasses
+import functools
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+LAYER = "layer"
+_FIELD = re.compile(r"\{(\w+)\}")
+_NUMBER = r"(0|[1-9][0-9]*)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +26,7 @@ class Rule:
 
     Attributes:
       source: name pattern of the published tensor.
-      target: path pattern of the model's array, dot-joined.
+      target: path pattern of the model's parameter, dot-joined.
       axes: target axis i (behind the stack axis) is source axis `axes[i]`; None leaves the axes as they are.
       computed: makes the array from its shape where a checkpoint lacks the tensor; only for constants.
     """
@@ -29,6 +35,16 @@ class Rule:
     target: str
     axes: tuple[int, ...] | None = None
     computed: Callable[[tuple[int, ...]], np.ndarray] | None = None
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the parameter holds one source tensor per layer, stacked on its leading axis."""
+        return "{" + LAYER + "}" in self.source
+
+    @functools.cached_property
+    def parameters(self) -> re.Pattern[str]:
+        """Matches the parameters that the rule is for."""
+        return name_pattern(self.target)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,3 +61,26 @@ class Table:
 
     rules: Sequence[Rule]
     ignored: Sequence[Ignored] = ()
+
+    def rules_for(self, parameter: str) -> list[tuple[Rule, re.Match[str]]]:
+        """The rules that match a parameter; in a sound table, exactly one."""
+        return [(rule, match) for rule in self.rules if (match := rule.parameters.fullmatch(parameter))]
+
+    def is_stacked(self, parameter: str) -> bool:
+        """Whether a parameter's leading axis counts layers.
+
+        Raises:
+          KeyError: the table has no rule for it.
+        """
+        matches = self.rules_for(parameter)
+        if not matches:
+            raise KeyError(parameter)
+        return matches[0][0].stacked
+
+
+def name_pattern(pattern: str) -> re.Pattern[str]:
+    """A regular expression for names with numbers in place of each `{name}`."""
+    parts = _FIELD.split(pattern)  # text, field, text, field, ..., text
+    return re.compile("".join(
+        re.escape(part) if i % 2 == 0 else f"(?P<{part}>{_NUMBER})" for i, part in enumerate(parts)
+    ))

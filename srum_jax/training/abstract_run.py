@@ -11,12 +11,18 @@ from jax.sharding import Mesh, NamedSharding
 from srum_jax.data.config import DataConfig
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.models.bagel.model import abstract_bagel
-from srum_jax.models.bagel.sharding import RULES, batch_shardings
-from srum_jax.models.layers.logical_axes import named_shardings
+from srum_jax.models.bagel.sharding import batch_shardings
+from srum_jax.models.layers.logical_axes import Rules, named_shardings
 from srum_jax.models.layers.token_stream import TokenStream
 from srum_jax.training.lora import attach_factors
-from srum_jax.training.state import ModelSource, TrainState, abstract_train_state, split_trainable
+from srum_jax.training.state import (
+    ModelSource,
+    TrainState,
+    abstract_train_state,
+    architecture_of,
+    parts_of,
+    split_trainable,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +56,14 @@ def abstract_run(
       compute_dtype: of the frozen variables.
       with_ema: whether the state has an average of the parameters.
     """
-    graphdef, abstract = abstract_bagel(config, with_vit=source.understanding)
+    architecture = architecture_of(source)
+    rules = architecture.rules
+    graphdef, abstract = architecture.abstract(config, parts_of(source, architecture))
     if source.lora is None:
-        trained, frozen = split_trainable(_laid_out(abstract, mesh), source.trainable)
+        trained, frozen = split_trainable(_laid_out(abstract, mesh, rules), source.trainable, architecture)
     else:
-        graphdef, factors = attach_factors(graphdef, abstract, source.lora)
-        trained, frozen = _laid_out(factors, mesh), _laid_out(abstract, mesh)
+        graphdef, factors = attach_factors(graphdef, abstract, source.lora, architecture)
+        trained, frozen = _laid_out(factors, mesh, rules), _laid_out(abstract, mesh, rules)
     frozen = jax.tree.map(lambda leaf: _struct(leaf, jnp.dtype(compute_dtype), leaf.sharding), frozen)
     state = abstract_train_state(trained, optimizer, mesh, with_ema=with_ema)
     return AbstractRun(graphdef, state, frozen, abstract_batch(data, config, mesh))
@@ -96,8 +104,8 @@ def abstract_batch(data: DataConfig, config: BagelConfig, mesh: Mesh) -> PackedB
     return jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), batch, shardings)
 
 
-def _laid_out(abstract: nnx.State, mesh: Mesh) -> nnx.State:
-    layout = named_shardings(abstract, mesh, RULES)
+def _laid_out(abstract: nnx.State, mesh: Mesh, rules: Rules) -> nnx.State:
+    layout = named_shardings(abstract, mesh, rules)
     return jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), abstract, layout)
 
 

@@ -28,7 +28,7 @@ from srum_jax.errors import BadInput, Failure
 from srum_jax.storage import object_store
 from srum_jax.storage.errors import AccessError
 from srum_jax.training.state import TrainState
-from srum_jax.weights.orbax_params import EMA
+from srum_jax.weights.run_folder import EMA
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1

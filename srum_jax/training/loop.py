@@ -23,7 +23,6 @@ from srum_jax.errors import BadInput
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.mesh import ProcessRows, build_mesh
 from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, check_layout, shapes_by_name
 from srum_jax.observability.device_memory import memory_of_step
@@ -39,7 +38,7 @@ from srum_jax.training.experiment import Experiment
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import LoadedModel, abstract_train_state, load_model, new_train_state
 from srum_jax.training.step import compile_step, make_step
-from srum_jax.weights.autoencoder import encoder_sha256
+from srum_jax.weights.encoder import encoder_sha256
 from srum_jax.weights.tokenizer import load_tokenizer
 
 _LOG = logging.getLogger(__name__)
@@ -94,7 +93,7 @@ def train(experiment: Experiment, workdir: epath.Path, began: float | None = Non
     optimizer = make_optimizer(experiment.optimizer)
 
     # -- data ----------------------------------------------------------------------------------------------------
-    batches = _open_records(experiment, model.config, rows)
+    batches = _open_records(experiment, model, rows)
     checkpoints = Checkpoints(workdir / "checkpoints", settings.keep)
     with contextlib.closing(batches), checkpoints, _StopRequest() as stop:
 
@@ -168,12 +167,11 @@ def train(experiment: Experiment, workdir: epath.Path, began: float | None = Non
         return Outcome(Ending.FINISHED if last else Ending.INTERRUPTED, done, dict(source.bad_records))
 
 
-def _open_records(experiment: Experiment, config: BagelConfig, rows: ProcessRows) -> HostBatchIterator:
-    checkpoint = experiment.model.checkpoint
-    tokenizer = load_tokenizer(checkpoint)
-    encoder = encoder_sha256(checkpoint) if experiment.data.latents == "stored" else None
+def _open_records(experiment: Experiment, model: LoadedModel, rows: ProcessRows) -> HostBatchIterator:
+    tokenizer = load_tokenizer(model.checkpoint.directory)
+    encoder = encoder_sha256(model.checkpoint) if experiment.data.latents == "stored" else None
     try:
-        return make_iterator(experiment.data, config, tokenizer, seed=experiment.seed, process_index=rows.group,
+        return make_iterator(experiment.data, model.config, tokenizer, seed=experiment.seed, process_index=rows.group,
                              process_count=rows.num_groups, encoder_sha256=encoder)
     except ValueError as error:  # records that are absent, or settings that do not go with the model
         raise SettingsError(str(error)) from error

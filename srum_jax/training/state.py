@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +10,12 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from srum_jax.errors import BadInput
-from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.families.registry import family, family_of
+from srum_jax.models.architecture import Architecture, shapes_of
 from srum_jax.models.layers.logical_axes import dotted
-from srum_jax.training.lora import LoraConfig, attach_factors, initial_factors
-from srum_jax.weights.load import load_bagel
-
-# What the published recipe trains: both experts, embeddings and heads, and the latent projections.
-GENERATION = ("llm.*", "time_embedder.*", "vae2llm.*", "llm2vae.*")
-# The same without the understanding expert, which then cannot forget.
-GENERATION_EXPERT_ONLY = ("llm.layers.gen.*", "llm.gen_norm.*", "time_embedder.*", "vae2llm.*", "llm2vae.*")
-# Never trained, whatever the patterns say: the reference keeps both fixed in its recipes.
-_ALWAYS_FROZEN = ("vae.*", "vit.*")
-
-
-class ModelError(BadInput):
-    """The model cannot be trained as asked."""
+from srum_jax.training.lora import LoraConfig, ModelError, attach_factors, initial_factors
+from srum_jax.weights.checkpoint import Checkpoint, open_checkpoint
+from srum_jax.weights.load import load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +23,9 @@ class ModelSource:
     """Where the weights come from, and which of them are trained."""
 
     checkpoint: str = ""  # a published checkpoint's directory, or converted weights
-    understanding: bool = False  # load the vision tower
-    trainable: tuple[str, ...] = GENERATION  # patterns over parameter names, as in a shell
+    family: str = ""  # of the model; empty: what the checkpoint is
+    parts: tuple[str, ...] = ()  # optional parts to load beside those that training needs
+    trainable: tuple[str, ...] = ("default",)  # presets of the family, and patterns over parameter names as in a shell
     timestep_shift: float | None = None  # of the training times; None: what the model's config.json says
     lora: LoraConfig | None = None  # train low-rank factors alone, whatever `trainable` says
 
@@ -53,10 +45,38 @@ class TrainState:
 class LoadedModel:
     """A model's fixed structure and its two kinds of variable."""
 
-    config: BagelConfig
+    checkpoint: Checkpoint  # that was loaded
+    config: Any  # the checkpoint's, with what the source changes
     graphdef: nnx.GraphDef
     trained: nnx.State
     frozen: nnx.State
+
+
+def architecture_of(source: ModelSource) -> Architecture:
+    """The architecture that a source names, or else that of its checkpoint.
+
+    Raises:
+      ModelError: it names neither.
+      WeightsError: there is no such family, or the checkpoint shows no sign of any.
+    """
+    if source.family:
+        return family(source.family).architecture
+    if not source.checkpoint:
+        raise ModelError("model.checkpoint: expected the directory of a checkpoint, found nothing; set it with "
+                         "--set model.checkpoint=DIR.")
+    return family_of(source.checkpoint).architecture
+
+
+def parts_of(source: ModelSource, architecture: Architecture) -> frozenset[str]:
+    """The optional parts that a run's model has.
+
+    Raises:
+      ModelError: the source names a part that the architecture has not.
+    """
+    if unknown := [part for part in source.parts if part not in architecture.parts]:
+        raise ModelError(f"model.parts: {architecture.name} has no optional part {unknown[0]!r}; there are: "
+                         f"{', '.join(architecture.parts)}.")
+    return architecture.parts_for({"train"}) | frozenset(source.parts)
 
 
 def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 0) -> LoadedModel:
@@ -69,43 +89,54 @@ def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 
       seed: of low-rank factors.
 
     Raises:
-      ModelError: if no checkpoint is named, or a pattern of `source.trainable` selects nothing.
-      WeightsError, ConfigError, ShardingError: see `load_bagel`.
+      ModelError: if no checkpoint is named, or a setting of `source` selects nothing that there is.
+      WeightsError, ConfigError, ShardingError: see `open_checkpoint` and `load`.
     """
     if not source.checkpoint:
-        raise ModelError("model.checkpoint: expected the directory of a BAGEL checkpoint, found nothing; set it with "
+        raise ModelError("model.checkpoint: expected the directory of a checkpoint, found nothing; set it with "
                          "--set model.checkpoint=DIR.")
-
-    def dtype_of(path: str) -> str:
-        return "float32" if source.lora is None and _selected(path, source.trainable) else compute_dtype
-
-    config, graphdef, state = load_bagel(source.checkpoint, mesh=mesh, dtype=dtype_of,
-                                         with_vit=source.understanding)
+    architecture = architecture_of(source)
+    checkpoint = open_checkpoint(source.checkpoint, architecture, parts_of(source, architecture))
+    config, graphdef = checkpoint.config, checkpoint.graphdef
     if source.timestep_shift is not None:
         config = dataclasses.replace(config, timestep_shift=source.timestep_shift)
-        graphdef = _with_config(graphdef, state, config)
+        graphdef = _with_config(graphdef, checkpoint.abstract, config)
     if source.lora is not None:
-        graphdef, factors = attach_factors(graphdef, state, source.lora)
-        return LoadedModel(config, graphdef, initial_factors(factors, seed, mesh), state)
-    trained, frozen = split_trainable(state, source.trainable)
-    return LoadedModel(config, graphdef, trained, frozen)
+        graphdef, factors = attach_factors(graphdef, checkpoint.abstract, source.lora, architecture)
+        _, frozen = load(checkpoint, mesh=mesh, dtype=compute_dtype)
+        return LoadedModel(checkpoint, config, graphdef, initial_factors(factors, seed, mesh, architecture), frozen)
+    trained = shapes_of(split_trainable(checkpoint.abstract, source.trainable, architecture)[0])
+    _, state = load(checkpoint, mesh=mesh, dtype=lambda name: "float32" if name in trained else compute_dtype)
+    return LoadedModel(checkpoint, config, graphdef, *split_trainable(state, source.trainable, architecture))
 
 
-def split_trainable(state: nnx.State, patterns: tuple[str, ...]) -> tuple[nnx.State, nnx.State]:
+def split_trainable(
+    state: nnx.State, trainable: tuple[str, ...], architecture: Architecture
+) -> tuple[nnx.State, nnx.State]:
     """Splits a model's state into what is trained and what is not.
+
+    Args:
+      state: of the whole model.
+      trainable: see `ModelSource`.
+      architecture: of the model; has the presets.
 
     Raises:
       ModelError: naming each pattern that selects no parameter.
     """
+    patterns = _patterns(trainable, architecture)
     names = [dotted(path) for path, variable in nnx.to_flat_state(state) if isinstance(variable, nnx.Param)]
-    idle = [pattern for pattern in patterns if not any(_selected(name, (pattern,)) for name in names)]
+    idle = [pattern for pattern in patterns
+            if not any(_selected(name, (pattern,), architecture) for name in names)]
     if idle or not patterns:
+        example = next(name for name in names if _selected(name, ("*",), architecture))
         raise ModelError(f"model.trainable: {', '.join(map(repr, idle)) or 'an empty list'} selects no parameter of "
-                         "this model that can be trained (vae and vit cannot); names look like "
-                         "'llm.layers.gen.query.kernel'.")
-    return nnx.split_state(
-        state, lambda path, variable: isinstance(variable, nnx.Param) and _selected(dotted(path), patterns), ...
-    )
+                         f"this model that can be trained ({', '.join(architecture.never_trained)} cannot); names look "
+                         f"like '{example}', and there are the presets {', '.join(architecture.trainable)}.")
+
+    def is_trained(path: tuple, variable: nnx.Variable) -> bool:
+        return isinstance(variable, nnx.Param) and _selected(dotted(path), patterns, architecture)
+
+    return nnx.split_state(state, is_trained, ...)
 
 
 def new_train_state(
@@ -174,14 +205,19 @@ def _copy(parameters: nnx.State) -> nnx.State:
     return jax.jit(lambda state: jax.tree.map(jnp.copy, state), out_shardings=shardings)(parameters)
 
 
-def _selected(path: str, patterns: tuple[str, ...]) -> bool:
+def _patterns(trainable: tuple[str, ...], architecture: Architecture) -> tuple[str, ...]:
+    """The same with presets replaced by their patterns."""
+    return tuple(pattern for name in trainable for pattern in architecture.trainable.get(name, (name,)))
+
+
+def _selected(parameter: str, patterns: tuple[str, ...], architecture: Architecture) -> bool:
     def matches(candidates: tuple[str, ...]) -> bool:
-        return any(fnmatch.fnmatchcase(path, pattern) for pattern in candidates)
+        return any(fnmatch.fnmatchcase(parameter, pattern) for pattern in candidates)
 
-    return matches(patterns) and not matches(_ALWAYS_FROZEN)
+    return matches(patterns) and not matches(architecture.never_trained)
 
 
-def _with_config(graphdef: nnx.GraphDef, state: nnx.State, config: BagelConfig) -> nnx.GraphDef:
+def _with_config(graphdef: nnx.GraphDef, state: nnx.State, config: Any) -> nnx.GraphDef:
     model = nnx.merge(graphdef, state)
     model.config = config
     return nnx.split(model)[0]

@@ -25,9 +25,9 @@ class Manifest:
       dtype: "float32", "bfloat16" or "source" (each array as the source stored it).
       parts: optional part -> whether it is there.
       files: file name -> size in bytes.
-      tensors: array's path -> file name.
+      tensors: parameter -> file name.
       ignored: source tensor -> why it was left out.
-      computed: paths of constants that the source lacked.
+      computed: constants that the source lacked.
     """
 
     model: str
@@ -47,7 +47,7 @@ class Manifest:
 class ConvertedSource:
     """A directory made by `tools.convert_weights import`."""
 
-    def __init__(self, directory: epath.PathLike, model: str = "bagel"):
+    def __init__(self, directory: epath.PathLike, model: str):
         """Reads the manifest and all headers.
 
         Raises:
@@ -70,27 +70,27 @@ class ConvertedSource:
                 problems.append(f"{file.path}: expected {size} bytes, found {file.size}; convert again")
             self._files[name] = file
         raise_together(f"{self.directory}: damaged", problems)
-        for path, name in self.manifest.tensors.items():
-            if name not in self._files or path not in self._files[name].tensors:
-                problems.append(f"{self.directory / MANIFEST}: array '{path}': expected in {name}, found "
+        for parameter, name in self.manifest.tensors.items():
+            if name not in self._files or parameter not in self._files[name].tensors:
+                problems.append(f"{self.directory / MANIFEST}: array '{parameter}': expected in {name}, found "
                                 "nothing there; convert again")
         raise_together(f"{self.directory}: damaged", problems)
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Path and shape of every array."""
-        return {path: self._entry(path).shape for path in self.manifest.tensors}
+        """Path and shape of every parameter."""
+        return {parameter: self._entry(parameter).shape for parameter in self.manifest.tensors}
 
-    def dtype(self, path: str) -> np.dtype:
+    def dtype(self, parameter: str) -> np.dtype:
         """The stored dtype of an array."""
-        return self._entry(path).dtype
+        return self._entry(parameter).dtype
 
-    def read(self, path: str, region: Region | None = None) -> np.ndarray:
+    def read(self, parameter: str, region: Region | None = None) -> np.ndarray:
         """One region of one array, in the stored dtype."""
-        return self._files[self.manifest.tensors[path]].read(path, region)
+        return self._files[self.manifest.tensors[parameter]].read(parameter, region)
 
-    def _entry(self, path: str):
-        return self._files[self.manifest.tensors[path]].tensors[path]
+    def _entry(self, parameter: str):
+        return self._files[self.manifest.tensors[parameter]].tensors[parameter]
 
 
 def is_converted(path: epath.PathLike) -> bool:

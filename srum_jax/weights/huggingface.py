@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from srum_jax.weights.errors import WeightsError, raise_together
-from srum_jax.weights.orbax_params import find_step
+from srum_jax.weights.run_folder import hint
 from srum_jax.weights.safetensors_read import Region, SafetensorsFile
 from srum_jax.weights.table import SourceTensor
 
@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 INDEX = "model.safetensors.index.json"
 AUTOENCODER_FILE = "ae.safetensors"
 MODEL_FILES = ("ema.safetensors", "model.safetensors")  # the first one present is read
-ADAPTER_FILE = "adapter_model.safetensors"  # of PEFT: low-rank factors
 # Endings of the small files that travel with the weights: configurations, tokenizer, model card.
 _COMPANIONS = (".json", ".txt", ".model", ".jinja", ".md")
 _LARGEST_COMPANION_BYTES = 64 * 2**20
@@ -145,7 +144,7 @@ def _file_names(directory: epath.Path, index: Mapping[str, str], chosen: str | N
             found = sorted(path.name for path in directory.iterdir())
             raise WeightsError(
                 f"{directory}: expected {' or '.join(MODEL_FILES)} or an index {INDEX}, found "
-                f"{', '.join(found[:20]) or 'an empty directory'}. {_advice(directory)}"
+                f"{', '.join(found[:20]) or 'an empty directory'}. {hint(directory)}"
             )
         if len(present) > 1:
             logger.warning("%s: reading %s and not %s; give the path of the file itself to read that one.",
@@ -154,12 +153,3 @@ def _file_names(directory: epath.Path, index: Mapping[str, str], chosen: str | N
     if AUTOENCODER_FILE not in names and (directory / AUTOENCODER_FILE).exists():
         names.append(AUTOENCODER_FILE)
     return names
-
-
-def _advice(directory: epath.Path) -> str:
-    if find_step(directory) is not None:
-        return ("It belongs to a training run: export that first (python -m tools.convert_weights export --checkpoint "
-                f"{directory} --template HF_DIR --out DIR), and give the result.")
-    if (directory / ADAPTER_FILE).exists():
-        return "It is a LoRA adapter without its model: export the run without --adapter, and give the result."
-    return "Only safetensors files are read; .bin and .pt files are never opened."

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from srum_jax.models.key_table import Table
 from srum_jax.models.layers.low_rank import FACTOR_A, FACTOR_B
 from srum_jax.weights.arrays import ArrayReader, layer_boxes
 from srum_jax.weights.dtypes import cast
@@ -24,15 +25,16 @@ def factored_maps(arrays: ArrayReader) -> list[str]:
 class MergedArrays:
     """Kernels `W + scale * A B`, formed in float32, one layer at a time."""
 
-    def __init__(self, base: ArrayReader, factors: ArrayReader, scale: float):
+    def __init__(self, base: ArrayReader, factors: ArrayReader, scale: float, table: Table):
         """Combines two readers; nothing is read yet.
 
         Args:
           base: the weights that training started from.
           factors: `lora_a` [(L,) in, r] and `lora_b` [(L,) r, out] of some maps.
           scale: alpha / rank.
+          table: of the architecture; says which kernels are stacked.
         """
-        self._base, self._factors, self._scale = base, factors, np.float32(scale)
+        self._base, self._factors, self._scale, self._table = base, factors, np.float32(scale), table
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -41,23 +43,22 @@ class MergedArrays:
         return {f"{name}.kernel": (*found[f"{name}.{FACTOR_A}"][:-1], found[f"{name}.{FACTOR_B}"][-1])
                 for name in factored_maps(self._factors)}
 
-    def dtype(self, path: str) -> np.dtype:
+    def dtype(self, parameter: str) -> np.dtype:
         """Of the sum."""
-        del path
+        del parameter
         return np.dtype(np.float32)
 
-    def read(self, path: str, region: Region | None = None, dtype: np.dtype | None = None) -> np.ndarray:
+    def read(self, parameter: str, region: Region | None = None, dtype: np.dtype | None = None) -> np.ndarray:
         """One region of one kernel."""
-        name = path.removesuffix(".kernel")
-        *stack, rows, columns = (slice(*bound) for bound in region_bounds(self.shapes[path], region))
+        name = parameter.removesuffix(".kernel")
+        *stack, rows, columns = (slice(*bound) for bound in region_bounds(self.shapes[parameter], region))
         every = slice(0, self._factors.shapes[f"{name}.{FACTOR_A}"][-1])
         a = self._factors.read(f"{name}.{FACTOR_A}", (*stack, rows, every), np.float32)
         b = self._factors.read(f"{name}.{FACTOR_B}", (*stack, every, columns), np.float32)
         merged = np.matmul(self._scale * a, b)
-        merged += self._base.read(path, (*stack, rows, columns), np.float32)
+        merged += self._base.read(parameter, (*stack, rows, columns), np.float32)
         return merged if dtype is None else cast(merged, dtype)
 
-    def boxes(self, path: str) -> Iterator[Region]:
+    def boxes(self, parameter: str) -> Iterator[Region]:
         """One layer after the other; a kernel that is not stacked comes whole."""
-        shape = self.shapes[path]
-        return layer_boxes(shape, stacked=len(shape) == 3)
+        return layer_boxes(self.shapes[parameter], stacked=self._table.is_stacked(parameter))

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import tensorstore as ts
@@ -15,14 +14,11 @@ from etils import epath
 from srum_jax.storage.object_store import is_local
 from srum_jax.weights.dtypes import WEIGHT_DTYPES, cast
 from srum_jax.weights.errors import WeightsError, raise_together
+from srum_jax.weights.run_folder import PARAMS
 from srum_jax.weights.safetensors_read import Region, region_bounds
 
 logger = logging.getLogger(__name__)
 
-PARAMS = "params"
-EMA = "ema"  # average of the parameters; not every run keeps one
-# In a bucket a step has its final name from the first byte on, and this file from the last. On a disk it is renamed.
-_COMPLETE = "commit_success.txt"
 # Chunks are read together up to this size. A chunk that is larger comes alone.
 _BOX_BYTES = 256 * 2**20
 # Reading a chunk takes its compressed bytes, its decoded bytes and a copy; above this that is several GB.
@@ -48,48 +44,48 @@ class OrbaxArrays:
         self.directory = epath.Path(step_directory) / which
         metadata = _read_metadata(self.directory)
         tree = metadata["tree_metadata"]
-        self._names = {}  # path -> name of the array's folder
+        self._names = {}  # parameter -> name of the array's folder
         problems = []
         for entry in tree.values():
             keys = [str(key["key"]) for key in entry["key_metadata"]]
             self._names[".".join(keys)] = ".".join(keys)
         self._metadata = metadata
-        for path in self._names:
+        for parameter in self._names:
             try:
-                dtype = self.dtype(path)
+                dtype = self.dtype(parameter)
             except ValueError as error:
-                problems.append(f"array '{path}': cannot be opened ({_first_line(error)})")
+                problems.append(f"array '{parameter}': cannot be opened ({_first_line(error)})")
                 continue
             if dtype not in WEIGHT_DTYPES:
-                problems.append(f"array '{path}': expected a float dtype, found {dtype}")
+                problems.append(f"array '{parameter}': expected a float dtype, found {dtype}")
         raise_together(f"{self.directory}: damaged training checkpoint; use another step", problems)
 
     @functools.cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Path and shape of every array."""
-        return {path: tuple(self._open(path).shape) for path in self._names}
+        """Path and shape of every parameter."""
+        return {parameter: tuple(self._open(parameter).shape) for parameter in self._names}
 
-    def dtype(self, path: str) -> np.dtype:
+    def dtype(self, parameter: str) -> np.dtype:
         """The stored dtype of an array."""
-        return self._open(path).dtype.numpy_dtype
+        return self._open(parameter).dtype.numpy_dtype
 
-    def read(self, path: str, region: Region | None = None, dtype: np.dtype | None = None) -> np.ndarray:
+    def read(self, parameter: str, region: Region | None = None, dtype: np.dtype | None = None) -> np.ndarray:
         """One region of one array.
 
         Raises:
           WeightsError: if stored chunks are damaged or absent.
         """
-        box = tuple(slice(*bound) for bound in region_bounds(self.shapes[path], region))
+        box = tuple(slice(*bound) for bound in region_bounds(self.shapes[parameter], region))
         try:
-            values = np.asarray(self._open(path)[box].read().result())
+            values = np.asarray(self._open(parameter)[box].read().result())
         except ValueError as error:
-            raise WeightsError(f"{self.directory}: array '{path}': cannot be read ({_first_line(error)}); "
+            raise WeightsError(f"{self.directory}: array '{parameter}': cannot be read ({_first_line(error)}); "
                                "use another step.") from error
         return values if dtype is None else cast(values, dtype)
 
-    def boxes(self, path: str) -> Iterator[Region]:
+    def boxes(self, parameter: str) -> Iterator[Region]:
         """Groups of whole chunks, so that each chunk is fetched and decoded once."""
-        store = self._open(path)
+        store = self._open(parameter)
         shape = tuple(store.shape)
         box = [
             min(chunk, size) for chunk, size in zip(store.chunk_layout.read_chunk.shape, shape, strict=True)
@@ -98,7 +94,7 @@ class OrbaxArrays:
         if math.prod(box) * item_bytes > _LARGE_CHUNK_BYTES:
             logger.warning(
                 "array '%s' was saved in chunks of %.1f GB; reading it takes about three times that in "
-                "memory. Save with a chunk_byte_size of some 256 MB.", path, math.prod(box) * item_bytes / 1e9
+                "memory. Save with a chunk_byte_size of some 256 MB.", parameter, math.prod(box) * item_bytes / 1e9
             )
         for dim in reversed(range(len(shape))):
             fits = _BOX_BYTES // max(1, math.prod(box) * item_bytes)
@@ -121,54 +117,15 @@ class OrbaxArrays:
         }
 
     @functools.cache  # noqa: B019 - lives as long as the conversion
-    def _open(self, path: str) -> ts.TensorStore:
+    def _open(self, parameter: str) -> ts.TensorStore:
         # Nothing is read twice, so nothing is worth keeping.
         context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
-        return ts.open(self._spec(self._names[path]), open=True, read=True, context=context).result()
-
-
-def find_step(path: epath.PathLike) -> epath.Path | None:
-    """The finished step that a path means: itself, or the latest one of a `checkpoints` directory or of a
-    workdir.
-
-    Returns:
-      None if the path holds no training checkpoint.
-    """
-    path = epath.Path(path)
-    if _is_step(path):
-        return path
-    for directory in (path / "checkpoints", path):
-        if directory.is_dir():
-            steps = [child for child in directory.iterdir() if child.name.isdecimal() and _is_step(child)]
-            if steps:
-                return max(steps, key=lambda step: int(step.name))
-    return None
-
-
-def run_settings(step: epath.Path) -> tuple[epath.Path, dict[str, Any]]:
-    """The settings that a step was trained with, and the file that holds them.
-
-    Raises:
-      WeightsError: they are absent or damaged.
-    """
-    path = step / "meta" / "_strings.json"
-    try:
-        settings = json.loads(json.loads(path.read_text())["experiment"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path}: expected the settings of the run, found none ({error}); use another "
-                           "step.") from error
-    if not isinstance(settings, dict):
-        raise WeightsError(f"{path}: field 'experiment': expected an object, found {settings!r}; use another step.")
-    return path, settings
+        return ts.open(self._spec(self._names[parameter]), open=True, read=True, context=context).result()
 
 
 def _first_line(error: ValueError) -> str:
     # What follows are the library's own source lines and the whole specification as JSON.
     return str(error).split(" [")[0][:300]
-
-
-def _is_step(path: epath.Path) -> bool:
-    return (path / PARAMS / "_METADATA").exists() and (is_local(path) or (path / _COMPLETE).exists())
 
 
 def _read_metadata(directory: epath.Path) -> dict:

@@ -2,18 +2,13 @@
 error."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from srum_jax.models.key_table import Rule, Table
+from srum_jax.models.key_table import LAYER, Rule, Table, name_pattern
 from srum_jax.weights.dtypes import NAMES, WEIGHT_DTYPES
 from srum_jax.weights.errors import raise_together
-
-STACK = "layer"
-_FIELD = re.compile(r"\{(\w+)\}")
-_NUMBER = r"(0|[1-9][0-9]*)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +47,14 @@ class Plan:
     """A table applied to one checkpoint and one model: each source and each target exactly once.
 
     Attributes:
-      pieces: per target path, its pieces in the order of layers.
+      table: that was applied.
+      pieces: per target, its pieces in the order of layers.
       shapes: shape of every target.
       ignored: source name -> reason.
-      computed: target path -> the constant that no source holds.
+      computed: target -> the constant that no source holds.
     """
 
+    table: Table
     pieces: Mapping[str, tuple[Piece, ...]]
     shapes: Mapping[str, tuple[int, ...]]
     ignored: Mapping[str, str]
@@ -89,9 +86,8 @@ def make_plan(
     pieces: dict[str, tuple[Piece, ...]] = {}
     computed = {}
     claims: dict[str, list[str]] = {}
-    compiled = [(rule, _compile(rule.target)) for rule in table.rules]
     for target, shape in targets.items():
-        matches = [(rule, match) for rule, pattern in compiled if (match := pattern.fullmatch(target))]
+        matches = table.rules_for(target)
         if len(matches) != 1:
             found = ", ".join(f"'{rule.source}'" for rule, _ in matches) or "none"
             problems.append(f"model array '{target}': expected exactly one rule of the key table, found "
@@ -112,7 +108,7 @@ def make_plan(
                      and (problem := _misfit(piece, sources[piece.source], shape))]
         pieces[target] = tuple(wanted)
     ignored = {}
-    ignorable = [(_compile(entry.source), entry.reason) for entry in table.ignored]
+    ignorable = [(name_pattern(entry.source), entry.reason) for entry in table.ignored]
     for name, tensor in sources.items():
         reasons = [reason for pattern, reason in ignorable if pattern.fullmatch(name)]
         users = claims.get(name, [])
@@ -128,7 +124,7 @@ def make_plan(
                 "remove the tensor"
             )
     raise_together(f"{origin}: does not fit the model", problems)
-    return Plan(pieces, dict(targets), ignored, computed)
+    return Plan(table, pieces, dict(targets), ignored, computed)
 
 
 def published_tensors(table: Table, targets: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -139,28 +135,18 @@ def published_tensors(table: Table, targets: Mapping[str, tuple[int, ...]]) -> d
       targets: path and shape of every array of the model.
     """
     shapes = {}
-    compiled = [(rule, _compile(rule.target)) for rule in table.rules]
     for target, shape in targets.items():
-        for rule, pattern in compiled:
-            if match := pattern.fullmatch(target):
-                shapes |= {piece.source: _source_shape(piece, shape)
-                           for piece in _pieces(rule, match.groupdict(), target, shape)}
+        for rule, match in table.rules_for(target):
+            shapes |= {piece.source: _source_shape(piece, shape)
+                       for piece in _pieces(rule, match.groupdict(), target, shape)}
     return shapes
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
-    parts = _FIELD.split(pattern)  # text, field, text, field, ..., text
-    return re.compile("".join(
-        re.escape(part) if i % 2 == 0 else f"(?P<{part}>{_NUMBER})" for i, part in enumerate(parts)
-    ))
-
-
 def _pieces(rule: Rule, fields: dict[str, str], target: str, shape: tuple[int, ...]) -> list[Piece]:
-    stacked = "{" + STACK + "}" in rule.source
-    rank = len(shape) - stacked
+    rank = len(shape) - rule.stacked
     axes = rule.axes if rule.axes is not None else tuple(range(rank))
-    layers = range(shape[0]) if stacked else [None]
-    return [Piece(rule.source.format(**fields, **({STACK: layer} if stacked else {})), target, layer, axes)
+    layers = range(shape[0]) if rule.stacked else [None]
+    return [Piece(rule.source.format(**fields, **({LAYER: layer} if rule.stacked else {})), target, layer, axes)
             for layer in layers]
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from srum_jax.weights.orbax_params import EMA, OrbaxArrays
+from srum_jax.weights.orbax_params import OrbaxArrays
+from srum_jax.weights.run_folder import EMA
 from tests import commands
 from tests.e2e.training import lines, parameters, run
 

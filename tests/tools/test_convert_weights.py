@@ -18,13 +18,14 @@ from flax import nnx
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.load import load_bagel
-from srum_jax.weights.model_kind import BAGEL
-from srum_jax.weights.orbax_params import OrbaxArrays, find_step
+from srum_jax.weights.orbax_params import OrbaxArrays
+from srum_jax.weights.run_folder import find_step
 from tests import commands
 from tests.golden import model_cases
+from tests.loading import load_bagel
 from tests.weights import tiny_checkpoint
 from tools.convert_weights import import_, output_directory
 from tools.convert_weights.__main__ import main
@@ -38,7 +39,7 @@ def published(tmp_path):
 
 
 def run_import(source, out, *options):
-    return main(["import", "--model", "bagel", "--source", str(source), "--out", str(out), *options])
+    return main(["import", "--source", str(source), "--out", str(out), *options])
 
 
 def run_export(checkpoint, template, out):
@@ -60,7 +61,7 @@ def assert_equal_bytes(first, second):
 @pytest.mark.parametrize("source", model_cases("bagel"))
 def test_golden_weights_come_back_byte_equal_through_the_real_commands(tmp_path, source):
     for options in (
-        ["import", "--model", "bagel", "--source", source, "--out", tmp_path / "converted"],
+        ["import", "--source", source, "--out", tmp_path / "converted"],
         ["export", "--checkpoint", tmp_path / "converted", "--template", source, "--out", tmp_path / "exported"],
     ):
         code, _, err = commands.run_afresh("tools.convert_weights", *options)
@@ -194,7 +195,7 @@ def only_a_pickle(directory):
 
 def absent_config(directory):
     (directory / "llm_config.json").unlink()
-    return ["llm_config.json: no such file"]
+    return ["llm_config.json (BAGEL)"]
 
 
 def config_of_another_model(directory):
@@ -357,7 +358,7 @@ main(arguments)
 def test_a_killed_conversion_leaves_nothing_that_loads(tmp_path, published, command, moment):
     out = tmp_path / "out"
     if command == "import":
-        arguments = ["import", "--model", "bagel", "--source", published, "--out", out]
+        arguments = ["import", "--source", published, "--out", out]
     else:
         assert run_import(published, tmp_path / "converted") == 0
         arguments = ["export", "--checkpoint", tmp_path / "converted", "--template", published, "--out", out]
@@ -454,7 +455,7 @@ def test_in_a_bucket_a_step_that_is_still_being_written_is_not_taken(tmp_path, p
         save_training(tmp_path / "workdir", trained_params(published, is_generation_side), step)
     (tmp_path / "workdir/checkpoints/10/commit_success.txt").unlink()
     assert find_step(tmp_path / "workdir").name == "10", "a local step is renamed when it is complete"
-    monkeypatch.setattr("srum_jax.weights.orbax_params.is_local", lambda path: False)
+    monkeypatch.setattr("srum_jax.weights.run_folder.is_local", lambda path: False)
     assert find_step(tmp_path / "workdir").name == "9"
     assert find_step(tmp_path / "workdir/checkpoints/10") is None
 
@@ -530,15 +531,17 @@ def test_a_chunk_that_was_never_stored_is_not_taken_for_zeros(tmp_path):
 
 
 def test_a_converted_checkpoint_without_vision_tower_is_completed(tmp_path, published, capsys):
-    assert run_import(published, tmp_path / "converted", "--without-vit", "--without-vae") == 0
+    assert run_import(published, tmp_path / "converted", "--without", "vit", "--without", "vae") == 0
     assert "the model is built without its vision tower" in capsys.readouterr().out
     assert run_export(tmp_path / "converted", published, tmp_path / "exported") == 0
     assert "connector: 4 tensors" in capsys.readouterr().out
     assert_equal_bytes(stored(published), stored(tmp_path / "exported"))
 
 
-def test_the_model_kind_has_the_parts_that_the_command_offers():
-    assert set(BAGEL.parts) == {"vit", "vae"}
+def test_a_part_that_the_model_has_not_is_refused_with_those_it_has(tmp_path, published, capsys):
+    assert run_import(published, tmp_path / "converted", "--without", "tower") == 2
+    message = capsys.readouterr().err
+    assert all(part in message for part in ("tower", *BAGEL.parts))
 
 
 def test_a_polite_kill_leaves_nothing(tmp_path, published, capsys, monkeypatch):

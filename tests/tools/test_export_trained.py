@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.overrides import to_json
@@ -17,13 +18,13 @@ from srum_jax.training.checkpoint import Checkpoints
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.lora import LoraConfig
 from srum_jax.training.state import ModelSource, TrainState, load_model
-from srum_jax.weights.arrays import open_published
+from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.load import load_bagel
 from srum_jax.weights.merged import MergedArrays, has_factors
-from srum_jax.weights.model_kind import BAGEL
-from srum_jax.weights.orbax_params import OrbaxArrays, find_step
+from srum_jax.weights.orbax_params import OrbaxArrays
+from srum_jax.weights.run_folder import find_step
 from srum_jax.worlds.shapes.base import write_base
+from tests.loading import load_bagel
 from tests.models.packs import mesh_of, random_batch
 from tests.weights import tiny_checkpoint
 from tools.convert_weights.__main__ import main
@@ -123,8 +124,8 @@ def test_regions_of_merged_kernels_are_those_of_the_whole(tmp_path, published):
     save_run(tmp_path / "run", published, LORA)
     factors = OrbaxArrays(find_step(tmp_path / "run"))
     assert has_factors(factors)
-    _, base, _ = open_published(published, BAGEL, {"vit": True, "vae": True})
-    merged = MergedArrays(base, factors, 1.5)
+    base = open_checkpoint(published, BAGEL).published
+    merged = MergedArrays(base, factors, 1.5, BAGEL.table)
     for path, region in (("llm.layers.gen.gate.kernel", (slice(1, 3), slice(2, 9), slice(5, 20))),
                          ("llm2vae.kernel", (slice(3, 16), slice(0, 4)))):
         whole = merged.read(path)
@@ -205,7 +206,7 @@ def test_the_merged_export_of_the_tiny_base_draws_what_the_factored_model_draws(
     base = write_base(tmp_path / "base")
     model = save_run(tmp_path / "run", base, LORA)
     assert run_export(tmp_path / "run", base, tmp_path / "exported") == 0
-    _, graphdef, merged = load_bagel(tmp_path / "exported", with_vit=False)
+    _, graphdef, merged = load_bagel(tmp_path / "exported", {"vae"})
     batch = random_batch(dataclasses.replace(model.config, vit=None), rows=2)
     noisy = jax.random.normal(jax.random.key(5), (2, 16, model.config.latent_values))
 

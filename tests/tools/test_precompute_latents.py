@@ -10,6 +10,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from srum_jax.data.errors import DataError
@@ -19,13 +20,16 @@ from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.writer import RecordWriter, write_records
 from srum_jax.experiment import load_recipe
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.stages.noted import RunChangedError
 from srum_jax.storage import object_store
 from srum_jax.storage.errors import WriteError
 from srum_jax.training.loss import draw_noise, latents
-from srum_jax.weights.autoencoder import encoder_sha256, load_autoencoder
+from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.encoder import encoder_sha256
+from srum_jax.weights.load import load
 from srum_jax.weights.tokenizer import load_tokenizer
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.records import write_records as write_shapes
@@ -37,6 +41,10 @@ from tools.precompute_latents import target as target_module
 from tools.precompute_latents.encoder import PosteriorEncoder
 from tools.precompute_latents.placed import Placed
 from tools.precompute_latents.target import Target
+
+
+def checksum(checkpoint):
+    return encoder_sha256(open_checkpoint(checkpoint, BAGEL))
 
 
 def precompute(records, out, *options):
@@ -70,7 +78,7 @@ def batch_of(records, kind, **changes):
                                latents=kind, **changes)
     tokenizer, config = load_tokenizer(trained_base()), BagelConfig.from_directory(trained_base())
     with contextlib.closing(make_iterator(data, config, tokenizer, seed=1, process_index=0, process_count=1,
-                                          encoder_sha256=encoder_sha256(trained_base()))) as batches:
+                                          encoder_sha256=checksum(trained_base()))) as batches:
         return jax.tree.map(np.array, next(batches)).batch
 
 
@@ -81,7 +89,7 @@ def test_the_records_are_the_same_in_the_same_order_and_places(folder):
         folder / "records")
     posteriors = [record.posterior for record in in_order(folder / "latents")]
     assert {posterior.shape for posterior in posteriors} == {(12, 12, 16)}
-    assert {posterior.encoder_sha256 for posterior in posteriors} == {encoder_sha256(trained_base())}
+    assert {posterior.encoder_sha256 for posterior in posteriors} == {checksum(trained_base())}
     assert len({posterior.moments for posterior in posteriors}) == 11
     assert list(verify_records(folder / "latents")) == []
 
@@ -91,7 +99,7 @@ def test_the_manifest_says_where_the_latents_come_from_and_keeps_what_it_said(fo
     latents = after.provenance["latents"]
     assert {name: after.provenance[name] for name in before.provenance} == before.provenance
     assert latents["records_sha256"] == before.shards_sha256 and latents["canvas"] == [48, 48]
-    assert latents["encoder_sha256"] == encoder_sha256(trained_base()).hex() and latents["transform"]["max_size"] == 48
+    assert latents["encoder_sha256"] == checksum(trained_base()).hex() and latents["transform"]["max_size"] == 48
     assert (after.counts, after.name) == (before.counts, before.name)
 
 
@@ -113,7 +121,8 @@ def test_training_samples_the_same_latents_as_from_images(folder, tmp_path, size
         changes = {"min_size": 16}
         options = ["--set", "data.min_size=16"]
         assert precompute(records, with_latents, *options) == 0
-    config, vae = load_autoencoder(trained_base())
+    opened = open_checkpoint(trained_base(), BAGEL)
+    config, vae = opened.config, nnx.merge(*load(opened, only="vae"))
     images, stored = batch_of(records, "images", **changes), batch_of(with_latents, "stored", **changes)
     np.testing.assert_array_equal(images.image_size, stored.image_size)
     if sizes == "mixed":
@@ -403,4 +412,4 @@ def test_the_checksum_is_that_of_the_encoder_and_not_of_the_files(tmp_path):
     for name, is_the_same in (("decoder.conv_in.bias", True), ("encoder.conv_in.bias", False)):
         tensors[name] = tensors[name] + np.float32(1e-3)
         save_file(tensors, own / "ae.safetensors")
-        assert (encoder_sha256(own) == encoder_sha256(trained_base())) == is_the_same
+        assert (checksum(own) == checksum(trained_base())) == is_the_same

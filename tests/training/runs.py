@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 from flax import nnx
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import RULES, batch_shardings
 from srum_jax.models.compute import ComputeConfig
@@ -15,7 +16,7 @@ from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.training.config import EmaConfig, OptimizerConfig
 from srum_jax.training.lora import LoraConfig, attach_factors, initial_factors
 from srum_jax.training.optimizer import make_optimizer
-from srum_jax.training.state import GENERATION, TrainState, new_train_state, split_trainable
+from srum_jax.training.state import TrainState, new_train_state, split_trainable
 from srum_jax.training.step import compile_step, make_step
 from tests.models.packs import mesh_of, random_batch, small_config
 
@@ -64,10 +65,10 @@ def small_run(*shape: int, accumulation_steps: int = 1, seed: int = 3, lora: Lor
     graphdef, variables = nnx.split(model)
     placed = jax.device_put(variables, named_shardings(variables, mesh, RULES))
     if lora is None:
-        trained, frozen = split_trainable(placed, GENERATION)
+        trained, frozen = split_trainable(placed, ("default",), BAGEL)
     else:
-        graphdef, factors = attach_factors(graphdef, placed, lora)
-        trained, frozen = initial_factors(factors, seed, mesh), placed
+        graphdef, factors = attach_factors(graphdef, placed, lora, BAGEL)
+        trained, frozen = initial_factors(factors, seed, mesh, BAGEL), placed
     optimizer = make_optimizer(OPTIMIZER)
     state = new_train_state(trained, optimizer, mesh, with_ema=ema is not None)
     step = make_step(graphdef, config, optimizer, objective=ObjectiveConfig(), compute=ComputeConfig(remat="none"),

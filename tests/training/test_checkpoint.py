@@ -20,7 +20,8 @@ from srum_jax.training.checkpoint import CheckpointError, Checkpoints, Directory
 from srum_jax.training.config import EmaConfig
 from srum_jax.training.lora import LoraConfig
 from srum_jax.training.state import TrainState
-from srum_jax.weights.orbax_params import OrbaxArrays, find_step
+from srum_jax.weights.orbax_params import OrbaxArrays
+from srum_jax.weights.run_folder import find_step
 from tests.faulty_bucket import ROOT
 from tests.training.runs import batches, small_run
 

@@ -8,13 +8,14 @@ import optax
 import pytest
 from flax import nnx
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import RELEASED
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.linear import Linear
 from srum_jax.models.layers.logical_axes import dotted, shapes_by_name
 from srum_jax.models.layers.low_rank import LowRankLinear
-from srum_jax.training.lora import LINEAR_MAPS, LoraConfig, attach_factors, initial_factors
+from srum_jax.training.lora import LoraConfig, attach_factors, initial_factors
 from srum_jax.training.state import ModelSource, load_model
 from tests.models.packs import mesh_of, random_batch, small_config
 from tests.training.runs import batches, small_run
@@ -43,8 +44,8 @@ def base():
 
 def factored(base, config=EVERYWHERE):
     """The model with its factors as a run starts them."""
-    graphdef, factors = attach_factors(*base, config)
-    return graphdef, initial_factors(factors, 0, mesh_of(1, 1, 1, 1))
+    graphdef, factors = attach_factors(*base, config, BAGEL)
+    return graphdef, initial_factors(factors, 0, mesh_of(1, 1, 1, 1), BAGEL)
 
 
 def filled(factors, seed=7):
@@ -73,7 +74,7 @@ def test_the_factored_model_is_the_one_with_merged_kernels_and_every_map_takes_p
 
     def merged(name, variable):
         path = name.removesuffix(".kernel")
-        if path not in LINEAR_MAPS.values() or name == path:
+        if path not in BAGEL.linear_maps.values() or name == path:
             return variable
         return variable.replace(variable[...] + 1.5 * values[f"{path}.lora_a"] @ values[f"{path}.lora_b"])
 
@@ -107,14 +108,14 @@ def test_one_map_is_that_of_its_merged_kernel(stack):
 
 def test_the_maps_that_can_be_named_are_those_that_only_generation_uses(base):
     found = {dotted(path) for path, module in nnx.iter_modules(nnx.merge(*base)) if isinstance(module, Linear)}
-    assert set(LINEAR_MAPS.values()) == {path for path in found if ".und." not in path and path != "llm.lm_head"}
+    assert set(BAGEL.linear_maps.values()) == {path for path in found if ".und." not in path and path != "llm.lm_head"}
 
 
 def test_factors_start_from_the_seed_whatever_the_mesh_and_the_other_targets(base):
     def start(config, seed, *mesh):
-        _, factors = attach_factors(*base, config)
+        _, factors = attach_factors(*base, config, BAGEL)
         return {dotted(path): variable[...] for path, variable in
-                nnx.to_flat_state(initial_factors(factors, seed, mesh_of(*mesh)))}
+                nnx.to_flat_state(initial_factors(factors, seed, mesh_of(*mesh), BAGEL))}
 
     alone = start(EVERYWHERE, 3, 1, 1, 1, 1)
     fewer = dataclasses.replace(EVERYWHERE, targets=("up",))
@@ -141,7 +142,7 @@ def alone():
 def test_only_factors_are_trained_and_have_moments(alone):
     run, metrics, before, frozen = alone
     names = set(shapes_by_name(run.state.parameters))
-    assert names == {f"{path}.{factor}" for path in LINEAR_MAPS.values() for factor in ("lora_a", "lora_b")}
+    assert names == {f"{path}.{factor}" for path in BAGEL.linear_maps.values() for factor in ("lora_a", "lora_b")}
     for field in ("mu", "nu"):
         [(_, moments)] = optax.tree_utils.tree_get_all_with_path(run.state.optimizer, field)
         assert set(shapes_by_name(moments)) == names
@@ -179,13 +180,13 @@ def test_loaded_weights_stay_in_the_compute_dtype_and_factors_are_float32(tiny_b
 
 def test_the_released_model_has_the_documented_number_of_factors_and_fixed_values():
     graphdef, state = abstract_bagel(RELEASED, with_vit=False)
-    _, factors = attach_factors(graphdef, state, LoraConfig(rank=32))
+    _, factors = attach_factors(graphdef, state, LoraConfig(rank=32), BAGEL)
     count = [sum(map(math.prod, shapes_by_name(part).values())) for part in (factors, state)]
     assert count == [32 * 2_523_136, 14_253_984_483]
 
 
 def test_factors_can_be_attached_to_a_model_of_shapes_alone():
-    _, factors = attach_factors(*abstract_bagel(small_config()), LoraConfig(rank=2, targets=("gate",)))
+    _, factors = attach_factors(*abstract_bagel(small_config()), LoraConfig(rank=2, targets=("gate",)), BAGEL)
     assert shapes_by_name(factors) == {"llm.layers.gen.gate.lora_a": (3, 64, 2),
                                        "llm.layers.gen.gate.lora_b": (3, 2, 128)}
 
@@ -201,9 +202,9 @@ def test_factors_can_be_attached_to_a_model_of_shapes_alone():
 ])
 def test_settings_that_name_nothing_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        LoraConfig(**fields)
+        LoraConfig(**fields).maps(BAGEL)
 
 
 def test_patterns_select_maps():
-    assert LoraConfig(targets=("time_embedder.*", "o*")).maps == ("llm.layers.gen.out", "time_embedder.fc1",
-                                                                  "time_embedder.fc2")
+    assert LoraConfig(targets=("time_embedder.*", "o*")).maps(BAGEL) == ("llm.layers.gen.out", "time_embedder.fc1",
+                                                                         "time_embedder.fc2")

@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 
 from srum_jax.experiment import load_recipe
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
@@ -13,8 +14,6 @@ from srum_jax.training.config import OptimizerConfig
 from srum_jax.training.lora import LoraConfig
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import (
-    GENERATION,
-    GENERATION_EXPERT_ONLY,
     ModelError,
     ModelSource,
     abstract_train_state,
@@ -35,7 +34,7 @@ def abstract():
 
 
 def test_the_paper_trains_the_language_model_and_the_latent_projections_and_nothing_else(abstract):
-    trained, frozen = (names(part) for part in split_trainable(abstract, GENERATION))
+    trained, frozen = (names(part) for part in split_trainable(abstract, ("default",), BAGEL))
     assert trained | frozen == names(abstract) and not trained & frozen
     assert {name.split(".")[0] for name in trained} == {"llm", "time_embedder", "vae2llm", "llm2vae"}
     assert {name.split(".")[0] for name in frozen} == {
@@ -44,27 +43,27 @@ def test_the_paper_trains_the_language_model_and_the_latent_projections_and_noth
 
 
 def test_the_understanding_expert_can_be_left_out(abstract):
-    trained = names(split_trainable(abstract, GENERATION_EXPERT_ONLY)[0])
+    trained = names(split_trainable(abstract, ("generation_expert",), BAGEL)[0])
     assert "llm.layers.gen.query.kernel" in trained and "llm.gen_norm.scale" in trained
     assert not any(".und" in name or "embed." in name or "lm_head" in name for name in trained)
 
 
 def test_autoencoder_vision_tower_and_position_tables_stay_whatever_the_patterns(abstract):
-    trained = names(split_trainable(abstract, ("*",))[0])
+    trained = names(split_trainable(abstract, ("*",), BAGEL)[0])
     assert {name.split(".")[0] for name in trained} == {"llm", "time_embedder", "vae2llm", "llm2vae", "connector"}
 
 
 @pytest.mark.parametrize("patterns", [("llm.*", "lmm.*"), ("vae.*",), ("vit.*",), ("latent_pos_embed.*",), ()])
 def test_a_pattern_that_selects_nothing_is_an_error(abstract, patterns):
     with pytest.raises(ModelError, match=r"model\.trainable: .* selects no parameter"):
-        split_trainable(abstract, patterns)
+        split_trainable(abstract, patterns, BAGEL)
 
 
 def test_moments_exist_for_trained_parameters_only_and_lie_with_them():
     mesh = mesh_of(2, 2, 1, 2)
     model = nnx.split(Bagel(small_config(), rngs=nnx.Rngs(0)))[1]
     placed = jax.device_put(model, named_shardings(model, mesh, RULES))
-    trained, _ = split_trainable(placed, GENERATION_EXPERT_ONLY)
+    trained, _ = split_trainable(placed, ("generation_expert",), BAGEL)
     optimizer = make_optimizer(OptimizerConfig())
     state = new_train_state(trained, optimizer, mesh)
     for field in ("mu", "nu"):
@@ -79,7 +78,7 @@ def test_moments_exist_for_trained_parameters_only_and_lie_with_them():
 def test_the_abstract_state_is_that_of_the_real_one():
     mesh = mesh_of(2, 4, 1, 1)
     model = nnx.split(Bagel(small_config(), rngs=nnx.Rngs(0)))[1]
-    trained, _ = split_trainable(jax.device_put(model, named_shardings(model, mesh, RULES)), GENERATION)
+    trained, _ = split_trainable(jax.device_put(model, named_shardings(model, mesh, RULES)), ("default",), BAGEL)
     optimizer = make_optimizer(OptimizerConfig())
     real, like = new_train_state(trained, optimizer, mesh), abstract_train_state(trained, optimizer, mesh)
     assert jax.tree.structure(real) == jax.tree.structure(like)

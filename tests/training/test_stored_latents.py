@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import batch_shardings
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.training.loss import draw_noise, encode, latents, loss_weights, training_loss
-from srum_jax.training.state import GENERATION, split_trainable
+from srum_jax.training.state import split_trainable
 from tests.models.packs import random_batch, small_config
 from tests.training.runs import small_run
 
@@ -58,7 +59,7 @@ def test_both_samples_of_the_posterior_agree_up_to_rounding_and_differ_from_each
 
 def test_loss_and_gradients_agree_with_those_of_images(model, pair):
     graphdef, variables = nnx.split(model)
-    trained, frozen = split_trainable(variables, GENERATION)
+    trained, frozen = split_trainable(variables, ("default",), BAGEL)
     noise = draw_noise(jax.random.key(3), pair[0], CONFIG)
     objective = ObjectiveConfig()
 

@@ -11,14 +11,15 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.storage.ranges import RangeReader
 from srum_jax.weights import safetensors_read
+from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.load import load_bagel
-from srum_jax.weights.model_kind import BAGEL
 from tests.golden import model_cases
+from tests.loading import load_bagel
 from tests.weights import tiny_checkpoint
 from tools.convert_weights.import_ import import_weights
 
@@ -30,7 +31,7 @@ def published(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def converted(published):
-    import_weights(BAGEL, published, published.parent / "converted")
+    import_weights(open_checkpoint(published, BAGEL), published.parent / "converted")
     return published.parent / "converted"
 
 
@@ -111,7 +112,7 @@ def test_dtype_may_be_chosen_for_each_array(published):
 
 def test_parts_may_be_left_out(published, converted):
     for source in (published, converted):
-        paths = flat(load_bagel(source, with_vit=False, with_vae=False)[2])
+        paths = flat(load_bagel(source, ())[2])
         assert {path.split(".")[0] for path in paths} == {
             "llm", "time_embedder", "vae2llm", "llm2vae", "latent_pos_embed"}
 
@@ -132,10 +133,10 @@ def test_a_training_save_without_vision_tower_loads_from_the_file_itself(tmp_pat
     (directory / "ema.safetensors").rename(directory / "model.safetensors")
     (directory / "model.safetensors.index.json").unlink()
     (directory / "ae.safetensors").unlink()
-    paths = flat(load_bagel(directory / "model.safetensors", with_vit=False, with_vae=False)[2])
+    paths = flat(load_bagel(directory / "model.safetensors", ())[2])
     assert "llm.embed.embedding" in paths
     with pytest.raises(WeightsError, match=r"'connector\.fc1\.weight' is missing"):
-        load_bagel(directory, with_vae=False)
+        load_bagel(directory, {"vit"})
 
 
 def test_a_sharded_load_of_converted_weights_reads_each_byte_once(converted, monkeypatch):
@@ -277,7 +278,7 @@ def test_damaged_converted_weights_are_refused_with_the_reason(converted, tmp_pa
 
 
 def test_weights_converted_without_a_part_say_so(published, tmp_path):
-    import_weights(BAGEL, published, tmp_path / "out", parts={"vit": False})
-    load_bagel(tmp_path / "out", with_vit=False)
+    import_weights(open_checkpoint(published, BAGEL, {"vae"}), tmp_path / "out")
+    load_bagel(tmp_path / "out", {"vae"})
     with pytest.raises(WeightsError, match="converted without its vision tower"):
         load_bagel(tmp_path / "out")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.weights import TABLE
 from srum_jax.models.key_table import Ignored, Rule, Table
 from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.model_kind import BAGEL
 from srum_jax.weights.table import SourceTensor, make_plan, published_tensors
 
 F32 = np.dtype(np.float32)
@@ -139,7 +139,7 @@ def released():
            "num_attention_heads": 28, "num_key_value_heads": 4}
     vit = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16,
            "image_size": 980, "patch_size": 14}
-    shapes = BAGEL.shapes(BagelConfig.from_json(llm=llm, vit=vit), {"vit": True, "vae": True})
+    shapes = BAGEL.shapes(BagelConfig.from_json(llm=llm, vit=vit), BAGEL.parts)
     return published_tensors(TABLE, shapes)
 
 

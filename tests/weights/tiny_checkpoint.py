@@ -7,8 +7,8 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.weights.model_kind import BAGEL
 from srum_jax.weights.table import published_tensors
 
 LLM = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3,
@@ -30,7 +30,7 @@ MODEL = {"max_latent_size": 4, "vit_max_num_patch_per_side": 2,
 def tensors(seed: int = 0) -> dict[str, np.ndarray]:
     """Random bfloat16 model weights and float32 autoencoder weights under the published names."""
     config = BagelConfig.from_json(llm=LLM, vit=VIT, vae=VAE, model=MODEL)
-    shapes = published_tensors(BAGEL.table, BAGEL.shapes(config, {"vit": True, "vae": True}))
+    shapes = published_tensors(BAGEL.table, BAGEL.shapes(config, BAGEL.parts))
     rng = np.random.default_rng(seed)
     return {
         name: rng.standard_normal(shape).astype(

@@ -8,9 +8,9 @@ from etils import epath
 from flax import nnx
 
 from srum_jax.errors import BadInput
-from srum_jax.weights.arrays import open_arrays
-from srum_jax.weights.load import load_bagel
-from srum_jax.weights.model_kind import BAGEL
+from srum_jax.models.bagel.architecture import BAGEL
+from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.load import load
 from tools.check_parity import adamw_case, autoencoder_case, inference_case, rewards, training_case, units
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import read_tensors
@@ -59,13 +59,18 @@ def _reading(path: epath.Path) -> Iterator[None]:
         raise CaseError(f"{path}: not a case of the documented format ({type(error).__name__}: {error}).") from error
 
 
+def _parts(sees: bool) -> set[str]:
+    return {"vit", "vae"} if sees else {"vae"}
+
+
 def _check_model(directory: epath.Path, names: list[str]) -> list[GroupResult | Unchecked]:
     results: list[GroupResult | Unchecked] = []
     seen = {*_WEIGHTS, *_DESCRIPTIONS}
     with tempfile.TemporaryDirectory() as scratch:
         converted = epath.Path(scratch) / "converted"
-        import_weights(BAGEL, directory, converted)
-        models = {sees: load_bagel(converted, with_vit=sees) for sees in (True, False)}
+        import_weights(open_checkpoint(directory, BAGEL), converted)
+        opened = {sees: open_checkpoint(converted, BAGEL, _parts(sees)) for sees in (True, False)}
+        models = {sees: (checkpoint.config, *load(checkpoint)) for sees, checkpoint in opened.items()}
     if "vae.safetensors" in names:
         seen.add("vae.safetensors")
         config, graphdef, state = models[True]
@@ -81,8 +86,8 @@ def _check_model(directory: epath.Path, names: list[str]) -> list[GroupResult | 
             # Text-to-image cases were made with a model that was built without its vision tower.
             sees = "in.packed_vit_tokens" in tensors
             config, graphdef, state = models[sees]
-            _, arrays = open_arrays(directory, BAGEL, {"vit": sees, "vae": True})
-            case = training_case.load_case(directory, name, tensors, config, graphdef, state, arrays.plan)
+            plan = open_checkpoint(directory, BAGEL, _parts(sees)).published.plan
+            case = training_case.load_case(directory, name, tensors, config, graphdef, state, plan)
             results += training_case.check(case)
             seen |= {file, f"{name}_reward01.json", f"{name}_param_names.json"}
             adamw = f"{name}_adamw.safetensors"

@@ -7,19 +7,23 @@ from collections import Counter
 from collections.abc import Sequence
 
 import jax
+from etils import epath
 
 from srum_jax.errors import BadInput, tell
+from srum_jax.families.registry import NAMES, family, recognise
 from srum_jax.stages.interruption import ends_in_time
-from srum_jax.weights.model_kind import KINDS
+from srum_jax.weights.checkpoint import Checkpoint, open_checkpoint
+from srum_jax.weights.errors import WeightsError
 from tools.convert_weights.adapter import export_adapter
-from tools.convert_weights.checkpoint import FORMS
 from tools.convert_weights.export import REPORT, export_weights
+from tools.convert_weights.export_source import FORMS
 from tools.convert_weights.import_ import import_weights
+from tools.convert_weights.output_directory import check_name
 
 _EPILOG = """\
 examples:
-  python -m tools.convert_weights import --model bagel --source BAGEL-7B-MoT --out converted
-  python -m tools.convert_weights import --model bagel --source BAGEL-7B-MoT --out converted_f32 --dtype float32
+  python -m tools.convert_weights import --source BAGEL-7B-MoT --out converted
+  python -m tools.convert_weights import --source BAGEL-7B-MoT --out converted_f32 --dtype float32
   python -m tools.convert_weights export --checkpoint workdir --template BAGEL-7B-MoT --out exported
   python -m tools.convert_weights export --adapter --checkpoint lora_run --template BAGEL-7B-MoT --out adapter
 
@@ -37,19 +41,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="import|export")
     from_published = commands.add_parser("import", help="from a published checkpoint to converted weights")
-    from_published.add_argument("--model", required=True, choices=sorted(KINDS), help="kind of model")
+    from_published.add_argument("--model", choices=NAMES, help="family of the model (default: what the source is)")
     from_published.add_argument("--source", required=True, metavar="HF_DIR",
                                 help="published checkpoint: a directory, or one safetensors file of it")
     from_published.add_argument("--out", required=True, metavar="CKPT_DIR", help="directory to be made")
     from_published.add_argument("--dtype", choices=("bfloat16", "float32"),
                                 help="of all arrays (default: each as the source has it)")
-    from_published.add_argument("--without-vit", action="store_true",
-                                help="leave the vision tower out, or do not expect one")
-    from_published.add_argument("--without-vae", action="store_true",
-                                help="leave the autoencoder out, or do not expect one")
+    from_published.add_argument("--without", action="append", default=[], metavar="PART",
+                                help="leave an optional part out, or do not expect it; of BAGEL: vit (the vision "
+                                     "tower), vae (the autoencoder)")
     to_published = commands.add_parser("export", help="from converted weights or a training run to that "
                                                       "layout")
-    to_published.add_argument("--model", default="bagel", choices=sorted(KINDS), help="kind of model")
+    to_published.add_argument("--model", choices=NAMES, help="family of the model (default: what the template is)")
     to_published.add_argument("--checkpoint", required=True, metavar="CKPT_DIR",
                               help="converted weights, a training run's directory, or one step of it")
     to_published.add_argument("--template", required=True, metavar="HF_DIR",
@@ -86,11 +89,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _open(arguments: argparse.Namespace, path: str, without: Sequence[str] = ()) -> Checkpoint:
+    architecture = family(arguments.model or recognise(path)).architecture
+    if unknown := [part for part in without if part not in architecture.parts]:
+        raise WeightsError(f"--without {unknown[0]}: expected an optional part of {architecture.name}: "
+                           f"{', '.join(architecture.parts)}.")
+    return open_checkpoint(path, architecture, [part for part in architecture.parts if part not in without])
+
+
 def _import(arguments: argparse.Namespace) -> None:
-    summary = import_weights(
-        KINDS[arguments.model], arguments.source, arguments.out, dtype=arguments.dtype,
-        parts={"vit": not arguments.without_vit, "vae": not arguments.without_vae},
-    )
+    check_name(epath.Path(arguments.out))
+    source = _open(arguments, arguments.source, arguments.without)
+    summary = import_weights(source, arguments.out, dtype=arguments.dtype)
     for reason, count in Counter(summary.ignored.values()).items():
         names = [name for name, why in summary.ignored.items() if why == reason]
         print(f"ignored {count} tensors ({names[0]}{', ...' if count > 1 else ''}): {reason}")
@@ -103,13 +113,13 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    check_name(epath.Path(arguments.out))
+    template = _open(arguments, arguments.template)
     if arguments.adapter:
-        opened = export_adapter(KINDS[arguments.model], arguments.checkpoint, arguments.template, arguments.out,
-                                form=arguments.weights)
+        opened = export_adapter(arguments.checkpoint, template, arguments.out, form=arguments.weights)
         print(f"{arguments.out}: low-rank factors of rank {opened.lora.rank} from {opened.path} ({opened.form})")
         return
-    summary = export_weights(KINDS[arguments.model], arguments.checkpoint, arguments.template, arguments.out,
-                             form=arguments.weights)
+    summary = export_weights(arguments.checkpoint, template, arguments.out, form=arguments.weights)
     if summary.form == "ema":
         print("averaged weights (ema); --weights raw exports those of the last update")
     if summary.merged:

@@ -13,15 +13,15 @@ import numpy as np
 from etils import epath
 
 from srum_jax.models.layers.low_rank import FACTOR_A, FACTOR_B
-from srum_jax.weights.arrays import ArrayReader, PublishedArrays, open_published
+from srum_jax.weights.arrays import ArrayReader, PublishedArrays
+from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.huggingface import ADAPTER_FILE
 from srum_jax.weights.merged import factored_maps
-from srum_jax.weights.model_kind import ModelKind
+from srum_jax.weights.run_folder import ADAPTER_FILE
 from srum_jax.weights.safetensors_write import SafetensorsWriter
-from tools.convert_weights.checkpoint import Checkpoint, open_checkpoint
 from tools.convert_weights.export import check_belongs
-from tools.convert_weights.output_directory import check_name, check_output, output_directory, write_text
+from tools.convert_weights.export_source import ExportSource, open_source
+from tools.convert_weights.output_directory import check_output, output_directory, write_text
 
 CONFIG_FILE = "adapter_config.json"
 _PREFIX = "base_model.model."
@@ -29,15 +29,13 @@ _ENDINGS = {FACTOR_A: ".lora_A.weight", FACTOR_B: ".lora_B.weight"}
 
 
 def export_adapter(
-    kind: ModelKind, checkpoint: epath.PathLike, template: epath.PathLike, out: epath.PathLike, *,
-    form: str | None = None,
-) -> Checkpoint:
+    checkpoint: epath.PathLike, template: Checkpoint, out: epath.PathLike, *, form: str | None = None
+) -> ExportSource:
     """Writes the factors of a LoRA run in PEFT's format, in float32.
 
     Args:
-      kind: of the model.
       checkpoint: a training run's directory, its `checkpoints`, or one step of it.
-      template: published checkpoint that gives the names of the modules.
+      template: published checkpoint with all its parts, which gives the names of the modules.
       out: directory to be made; must not exist.
       form: "raw" or "ema"; None takes the average of the factors if there is one.
 
@@ -49,12 +47,11 @@ def export_adapter(
       OSError: if writing fails. In all cases nothing is left behind.
     """
     out = epath.Path(out)
-    check_name(out)
-    opened = open_checkpoint(kind, checkpoint, form)
+    opened = open_source(template.architecture, checkpoint, form)
     if opened.lora is None:
         raise WeightsError(f"--checkpoint {opened.path}: expected low-rank factors of a run with model.lora, found "
                            "whole weights; export them without --adapter.")
-    _, published, _ = open_published(template, kind, dict.fromkeys(kind.parts, True))
+    published = template.published
     check_belongs(opened.path, opened.weights(published), published)
     tensors = dict(_tensors(opened.arrays, published))
     forms = {name: (np.dtype(np.float32), values.shape) for name, values in tensors.items()}
@@ -62,7 +59,7 @@ def export_adapter(
     settings = {
         "peft_type": "LORA", "r": opened.lora.rank, "lora_alpha": opened.lora.alpha, "lora_dropout": 0.0,
         "bias": "none", "fan_in_fan_out": False, "inference_mode": True, "task_type": None,
-        "base_model_name_or_path": epath.Path(template).name,
+        "base_model_name_or_path": template.directory.name,
         "target_modules": sorted({_module(name) for name in tensors}),
     }
     with output_directory(out) as directory:

@@ -13,15 +13,14 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.weights.arrays import ArrayReader, PublishedArrays, for_each_block, open_published
+from srum_jax.weights.arrays import ArrayReader, PublishedArrays, for_each_block
+from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.errors import raise_together
-from srum_jax.weights.huggingface import AUTOENCODER_FILE, INDEX, MODEL_FILES
-from srum_jax.weights.model_kind import ModelKind
+from srum_jax.weights.huggingface import INDEX
 from srum_jax.weights.safetensors_write import SafetensorsWriter
 from srum_jax.weights.table import Piece
-from tools.convert_weights.checkpoint import open_checkpoint
+from tools.convert_weights.export_source import open_source
 from tools.convert_weights.output_directory import (
-    check_name,
     check_output,
     copy_files,
     output_directory,
@@ -57,12 +56,7 @@ class ExportSummary:
 
 
 def export_weights(
-    kind: ModelKind,
-    checkpoint: epath.PathLike,
-    template: epath.PathLike,
-    out: epath.PathLike,
-    *,
-    form: str | None = None,
+    checkpoint: epath.PathLike, template: Checkpoint, out: epath.PathLike, *, form: str | None = None
 ) -> ExportSummary:
     """Writes a checkpoint in the published layout.
 
@@ -71,9 +65,8 @@ def export_weights(
     one tensor (of a training checkpoint: some chunks; at a merge three matrices) and a block of 64 MiB.
 
     Args:
-      kind: of the model.
       checkpoint: converted weights, a training run's directory, its `checkpoints`, or one step of it.
-      template: published checkpoint that the weights once came from.
+      template: published checkpoint with all its parts that the weights once came from.
       out: directory to be made; must not exist.
       form: "raw" or "ema"; None takes the average of the weights if the checkpoint has one.
 
@@ -83,12 +76,11 @@ def export_weights(
     """
     start = time.monotonic()
     out = epath.Path(out)
-    check_name(out)
-    opened = open_checkpoint(kind, checkpoint, form)
-    _, published, _ = open_published(template, kind, dict.fromkeys(kind.parts, True))
+    opened = open_source(template.architecture, checkpoint, form)
+    published = template.published
     trained = opened.weights(published)
     check_belongs(opened.path, trained, published)
-    files = _files(kind, published)
+    files = _files(template)
     source = published.source
     forms = {
         name: (source.tensors[name].dtype, source.tensors[name].shape)
@@ -131,7 +123,7 @@ def export_weights(
         write_text(directory / INDEX, json.dumps(index, indent=2) + "\n")
         write_text(directory / REPORT, json.dumps(
             {"checkpoint": summary.checkpoint, "weights": summary.form, "lora_merged": summary.merged,
-             "template": str(template), "tensors_from_checkpoint": len(own),
+             "template": str(published.source.path), "tensors_from_checkpoint": len(own),
              "tensors_from_template": summary.from_template}, indent=1) + "\n")
     return summary
 
@@ -155,13 +147,12 @@ def check_belongs(opened: epath.Path, trained: ArrayReader, published: Published
                    "checkpoint that the training started from", problems)
 
 
-def _files(kind: ModelKind, published: PublishedArrays) -> dict[str, list[str]]:
+def _files(template: Checkpoint) -> dict[str, list[str]]:
     """Which tensors go into which file, in the template's order."""
-    files: dict[str, list[str]] = {MODEL_FILES[0]: []}
-    for file in published.source.files.values():
+    files: dict[str, list[str]] = {}
+    for file in template.published.source.files.values():
         for name, _ in sorted(file.tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-            target = AUTOENCODER_FILE if kind.part_of(name) == "vae" else MODEL_FILES[0]
-            files.setdefault(target, []).append(name)
+            files.setdefault(template.architecture.home_of(name).glob, []).append(name)
     return files
 
 

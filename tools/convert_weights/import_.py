@@ -10,13 +10,12 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.weights.arrays import PublishedArrays, for_each_block, open_published
+from srum_jax.weights.arrays import PublishedArrays, for_each_block
+from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.converted import MANIFEST, Manifest
 from srum_jax.weights.dtypes import weight_dtype
-from srum_jax.weights.model_kind import ModelKind
 from srum_jax.weights.safetensors_write import SafetensorsWriter
 from tools.convert_weights.output_directory import (
-    check_name,
     check_output,
     copy_files,
     output_directory,
@@ -42,34 +41,23 @@ class ImportSummary:
     computed: tuple[str, ...]
 
 
-def import_weights(
-    kind: ModelKind,
-    source: epath.PathLike,
-    out: epath.PathLike,
-    *,
-    dtype: str | None = None,
-    parts: Mapping[str, bool] | None = None,
-) -> ImportSummary:
-    """Converts a published checkpoint. Everything is checked before the first byte is written.
+def import_weights(source: Checkpoint, out: epath.PathLike, *, dtype: str | None = None) -> ImportSummary:
+    """Converts a published checkpoint with the parts that it was opened with.
 
-    Memory holds one source tensor and a block of 64 MiB.
+    Everything is checked before the first byte is written. Memory holds one source tensor and a block of 64 MiB.
 
     Args:
-      kind: of the model.
-      source: directory in the published layout, or a safetensors file in it.
+      source: published checkpoint.
       out: directory to be made; must not exist.
       dtype: "float32" or "bfloat16" for all arrays; None keeps what the source has.
-      parts: optional part -> whether to convert it; None for all.
 
     Raises:
-      WeightsError, ConfigError: if the source is not usable; nothing is left behind.
+      WeightsError: if `out` or the source cannot be used; nothing is left behind.
       OSError: if writing fails; nothing is left behind.
     """
     start = time.monotonic()
     out = epath.Path(out)
-    check_name(out)
-    wanted = dict.fromkeys(kind.parts, True) | dict(parts or {})
-    _, arrays, present = open_published(source, kind, wanted)
+    arrays = source.published
     dtypes = {path: weight_dtype(dtype) if dtype else arrays.dtype(path) for path in arrays.shapes}
     layout = _layout(arrays.shapes, dtypes)
     num_bytes = sum(_size(*form) for forms in layout.values() for form in forms.values())
@@ -85,9 +73,9 @@ def import_weights(
                         _write_array(writer, arrays, path, array_dtype, bar)
         num_copied = copy_files(companions, directory)
         manifest = Manifest(
-            model=kind.name,
+            model=source.architecture.name,
             dtype=dtype or "source",
-            parts=present,
+            parts={part: part in source.parts for part in source.architecture.parts},
             files={name: (directory / name).stat().length for name in layout},
             tensors={path: name for name, forms in layout.items() for path in forms},
             ignored=dict(arrays.plan.ignored),

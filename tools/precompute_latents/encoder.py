@@ -15,32 +15,35 @@ from jax.sharding import NamedSharding, PartitionSpec
 from srum_jax.data.errors import CapacityError
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS
 from srum_jax.training.loss import encode
-from srum_jax.weights.autoencoder import encoder_sha256, load_autoencoder
+from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.encoder import encoder_sha256
+from srum_jax.weights.load import load
 
 
 class PosteriorEncoder:
     """Encodes batches of images on all devices of this process, each image on one of them.
 
     Args:
-      checkpoint: see `load_autoencoder`.
+      checkpoint: a published checkpoint, or converted weights.
       canvas: height and width in pixels.
       dtype: "float32" or "bfloat16", of weights and activations.
       images_per_device: of a batch.
 
     Raises:
-      WeightsError, ConfigError: see `load_autoencoder`.
+      WeightsError, ConfigError: see `open_checkpoint`.
     """
 
     def __init__(self, checkpoint: epath.PathLike, canvas: tuple[int, int], dtype: str, images_per_device: int):
         self.canvas = canvas
         self._mesh = build_mesh(MeshConfig(), jax.local_devices())
-        self.config, vae = load_autoencoder(checkpoint, mesh=self._mesh, dtype=dtype)
-        self.sha256 = encoder_sha256(checkpoint)
+        opened = open_checkpoint(checkpoint, BAGEL, {"vae"})
+        self.config, self.sha256 = opened.config, encoder_sha256(opened)
+        graphdef, self._state = load(opened, mesh=self._mesh, dtype=dtype, only="vae")
         self._batch = (self._mesh.size, images_per_device)
-        graphdef, self._state = nnx.split(vae)
         compute = ComputeConfig(dtype=dtype)
 
         def moments(state: nnx.State, images: jax.Array, size: jax.Array) -> jax.Array:

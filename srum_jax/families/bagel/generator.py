@@ -44,9 +44,11 @@ from srum_jax.inference.templates import Templates, split_thought
 from srum_jax.inference.text_decoding import DecodedText
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig, MeshError
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.weights.load import load_bagel
+from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.load import load
 from srum_jax.weights.tokenizer import Tokenizer, load_tokenizer
 
 DEFAULT_MAX_PROMPT_TOKENS = 2048
@@ -116,10 +118,9 @@ class Pipeline:
                             f"{arranged.shape['seq']}; use fsdp or tensor.")
         compute = ComputeConfig(dtype=dtype, attention=_attention(attention, devices), remat="none")
         tokenizer = load_tokenizer(checkpoint)
-        _, graphdef, state = load_bagel(
-            checkpoint, mesh=arranged, dtype=lambda path: "float32" if path.startswith("vae.") else dtype,
-            with_vit=understanding,
-        )
+        opened = open_checkpoint(checkpoint, BAGEL, BAGEL.parts_for({"draw", "read"} if understanding else {"draw"}))
+        graphdef, state = load(opened, mesh=arranged,
+                               dtype=lambda name: "float32" if name.startswith("vae.") else dtype)
         return cls(Programs(graphdef, state, arranged, compute), tokenizer, templates=templates or Templates.read(),
                    max_prompt_tokens=max_prompt_tokens)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from srum_jax.families.bagel.step_flops import PackCounts, count_pack, step_flops
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.layers.attention_mask import allowed
@@ -77,7 +78,7 @@ def test_weights_that_are_not_trained_take_no_gradient_and_factors_come_on_top()
     expert = {name: shape for name, shape in everything.items() if name.startswith("llm.layers.gen.")}
     saved = 10 * 3 * layer + 100 * 2 * config.latent_values * llm.hidden_size + 3 * llm.hidden_size * llm.vocab_size
     assert step_flops(config, counts) - step_flops(config, counts, expert) == 2 * saved
-    factors = shapes_by_name(attach_factors(graphdef, state, LoraConfig(rank=4, targets=("gate", "llm2vae")))[1])
+    factors = shapes_by_name(attach_factors(graphdef, state, LoraConfig(rank=4, targets=("gate", "llm2vae")), BAGEL)[1])
     added = 100 * 4 * (3 * (llm.hidden_size + llm.intermediate_size) + llm.hidden_size + config.latent_values)
     expected = step_flops(config, counts) - 2 * (saved + 100 * 3 * layer) + 6 * added
     assert step_flops(config, counts, factors) == expected

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.training.state import GENERATION_EXPERT_ONLY, split_trainable
+from srum_jax.training.state import split_trainable
 from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
 from srum_jax.worlds.shapes.pretraining.joint import flat_model, flow_matching_loss, optimizer_of
 
@@ -52,7 +53,7 @@ def make_generator_step(
       (state, latents of the pictures float32 [B, C, P], batch) -> (state, losses).
     """
     graphdef = nnx.split(flat_model(dataclasses.replace(config, timestep_shift=settings.timestep_shift), seed))[0]
-    parameters, rest = split_trainable(model, GENERATION_EXPERT_ONLY)
+    parameters, rest = split_trainable(model, ("generation_expert",), BAGEL)
     optimizer = optimizer_of(settings.steps, settings.learning_rate, settings.weight_decay)
 
     def loss_of(parameters: nnx.State, rest: nnx.State, latent: jax.Array, batch: PackedBatch, key: jax.Array):

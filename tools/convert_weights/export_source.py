@@ -4,21 +4,22 @@ import dataclasses
 
 from etils import epath
 
+from srum_jax.models.architecture import Architecture
 from srum_jax.overrides import OverrideError, from_json
 from srum_jax.training.lora import LoraConfig
-from srum_jax.weights.arrays import ArrayReader, ConvertedArrays
+from srum_jax.weights.arrays import ArrayReader, ConvertedArrays, PublishedArrays
 from srum_jax.weights.converted import ConvertedSource, is_converted
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.merged import MergedArrays, has_factors
-from srum_jax.weights.model_kind import ModelKind
-from srum_jax.weights.orbax_params import EMA, PARAMS, OrbaxArrays, find_step, run_settings
+from srum_jax.weights.orbax_params import OrbaxArrays
+from srum_jax.weights.run_folder import EMA, PARAMS, find_step, run_settings
 
 # What `--weights` takes, and where a step has it.
 FORMS = {"raw": PARAMS, "ema": EMA}
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class ExportSource:
     """Weights to be exported.
 
     Attributes:
@@ -33,16 +34,18 @@ class Checkpoint:
     arrays: ArrayReader
     lora: LoraConfig | None = None
 
-    def weights(self, base: ArrayReader) -> ArrayReader:
+    def weights(self, base: PublishedArrays) -> ArrayReader:
         """The weights themselves: factors are merged into those of `base`."""
-        return self.arrays if self.lora is None else MergedArrays(base, self.arrays, self.lora.scale)
+        if self.lora is None:
+            return self.arrays
+        return MergedArrays(base, self.arrays, self.lora.scale, base.plan.table)
 
 
-def open_checkpoint(kind: ModelKind, path: epath.PathLike, form: str | None = None) -> Checkpoint:
+def open_source(architecture: Architecture, path: epath.PathLike, form: str | None = None) -> ExportSource:
     """Opens what `--checkpoint` names.
 
     Args:
-      kind: of the model.
+      architecture: of the model.
       path: converted weights, a training run's directory, its `checkpoints`, or one step of it.
       form: "raw" or "ema"; None takes the average if there is one.
 
@@ -56,8 +59,8 @@ def open_checkpoint(kind: ModelKind, path: epath.PathLike, form: str | None = No
         if form == "ema":
             raise WeightsError(f"--weights ema: {path} holds converted weights, which have no average beside them; "
                                "leave --weights away.")
-        source = ConvertedSource(path, kind.name)
-        return Checkpoint(path, "raw", ConvertedArrays(source, source.shapes))
+        source = ConvertedSource(path, architecture.name)
+        return ExportSource(path, "raw", ConvertedArrays(source, source.shapes, architecture.table))
     step = find_step(path)
     if step is None:
         raise WeightsError(
@@ -71,7 +74,7 @@ def open_checkpoint(kind: ModelKind, path: epath.PathLike, form: str | None = No
                            "Export with --weights raw.")
     form = form or ("ema" if averaged else "raw")
     arrays = OrbaxArrays(step, FORMS[form])
-    return Checkpoint(step, form, arrays, _lora(step) if has_factors(arrays) else None)
+    return ExportSource(step, form, arrays, _lora(step) if has_factors(arrays) else None)
 
 
 def _lora(step: epath.Path) -> LoraConfig:

@@ -1,0 +1,68 @@
+"""Where a training run keeps its steps, and what a directory is that somebody takes for a checkpoint."""
+
+import json
+from typing import Any
+
+from etils import epath
+
+from srum_jax.storage.object_store import is_local
+from srum_jax.weights.errors import WeightsError
+
+PARAMS = "params"
+EMA = "ema"  # average of the parameters; not every run keeps one
+# In a bucket a step has its final name from the first byte on, and this file from the last. On a disk it is renamed.
+_COMPLETE = "commit_success.txt"
+ADAPTER_FILE = "adapter_model.safetensors"  # of PEFT: low-rank factors
+
+
+def find_step(path: epath.PathLike) -> epath.Path | None:
+    """The finished step that a path means: itself, or the latest one of a `checkpoints` directory or of a
+    workdir.
+
+    Returns:
+      None if the path holds no training checkpoint.
+    """
+    path = epath.Path(path)
+    if _is_step(path):
+        return path
+    for directory in (path / "checkpoints", path):
+        if directory.is_dir():
+            steps = [child for child in directory.iterdir() if child.name.isdecimal() and _is_step(child)]
+            if steps:
+                return max(steps, key=lambda step: int(step.name))
+    return None
+
+
+def run_settings(step: epath.Path) -> tuple[epath.Path, dict[str, Any]]:
+    """The settings that a step was trained with, and the file that holds them.
+
+    Raises:
+      WeightsError: they are absent or damaged.
+    """
+    path = step / "meta" / "_strings.json"
+    try:
+        settings = json.loads(json.loads(path.read_text())["experiment"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path}: expected the settings of the run, found none ({error}); use another "
+                           "step.") from error
+    if not isinstance(settings, dict):
+        raise WeightsError(f"{path}: field 'experiment': expected an object, found {settings!r}; use another step.")
+    return path, settings
+
+
+def hint(directory: epath.Path) -> str:
+    """What to do about a directory that was given for a published checkpoint and is none."""
+    if find_step(directory) is not None:
+        return ("It belongs to a training run: export that first (python -m tools.convert_weights export --checkpoint "
+                f"{directory} --template HF_DIR --out DIR), and give the result.")
+    if (directory / ADAPTER_FILE).exists():
+        return "It is a LoRA adapter without its model: export the run without --adapter, and give the result."
+    snapshots = directory / "snapshots"
+    if snapshots.is_dir() and (found := sorted(path.name for path in snapshots.iterdir())):
+        return f"It is the root of a download cache: give {snapshots / found[-1]}."
+    return ("Take the whole directory of the published checkpoint. Only safetensors and JSON files are read; .bin and "
+            ".pt files are never opened.")
+
+
+def _is_step(path: epath.Path) -> bool:
+    return (path / PARAMS / "_METADATA").exists() and (is_local(path) or (path / _COMPLETE).exists())
