@@ -1,44 +1,26 @@
 """Compiles programs for TPUs that are not at hand: does it fit, and what does it amount to."""
 
 import argparse
-import dataclasses
 import importlib.util
 import json
-import math
-import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from etils import epath
 
-from srum_jax.aot.compiling import CompileRequest, CompileResult, compile_program
-from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
-from srum_jax.aot.largest_batch import largest_batch
-from srum_jax.aot.roofline import ASSUMPTIONS
-from srum_jax.aot.step_roofline import ASSUMPTIONS as STEP_ASSUMPTIONS
-from srum_jax.aot.topology import GIB, Topology, TopologyError, parse_mesh, parse_topology
-from srum_jax.aot.training_command import add_arguments, run_training
-from srum_jax.aot.training_report import as_text as training_text
-from srum_jax.errors import ANTICIPATED, tell
-from srum_jax.experiment import experiment_names
-from srum_jax.families.bagel.generation_programs import PROGRAM_NAMES, GenerationShape
-from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
-from srum_jax.mesh_config import MeshError
-from srum_jax.models.bagel.config import RELEASED, BagelConfig
+from srum_jax import command_line
+from srum_jax.errors import ANTICIPATED, BadInput, tell
+from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.models.compute import MESH_AXES
+from srum_jax.overrides import apply_overrides
 from srum_jax.storage.atomic_file import write_text
 
 DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 
-# Those that need most memory first.
-_SEARCH_ORDER = ("denoise", "decode", "prefill", "pixels")
 # What only one of the two kinds of program takes.
 _GENERATION_ONLY = ("height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "without_understanding",
                     "programs")
 _TRAINING_ONLY = ("set", "slices", "compiler_option", "hlo")
-_PROMPT_TOKENS = 254
-_MOST_IMAGES = 1024
 
 _EPILOG = """
 examples:
@@ -69,91 +51,25 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _arguments(argv)
-    if importlib.util.find_spec("libtpu") is None:
-        print("error: TPUs' compiler is absent; pip install libtpu, or the extra 'tpu' or 'dev'", file=sys.stderr)
-        return 2
     try:
-        reports = run_generation(args) if args.generation else run_training(args)
+        if args.experiment:
+            apply_overrides(load_recipe(args.experiment).experiment, args.set)  # refuses what it must, at once
+        if importlib.util.find_spec("libtpu") is None:
+            raise BadInput("TPUs' compiler is absent; pip install libtpu, or the extra 'tpu' or 'dev'")
+        # These import JAX, which takes seconds.
+        from srum_jax.aot import generation_command, training_command
+
+        command = generation_command if args.generation else training_command
+        report = command.run(args)
     except (*ANTICIPATED, ValueError) as error:  # also settings that their dataclass refuses
         return tell(error, 2 if isinstance(error, ValueError) else None)
     except KeyboardInterrupt:
         print("interrupted; what was compiled so far is kept", file=sys.stderr)
         return 130
-    print(as_text(reports) if args.generation else training_text(reports))
-    if reports.get("largest_limited_by"):
-        print(f"The largest batch; {reports['largest_limited_by']} sets the limit.")
-    print(ASSUMPTIONS if args.generation else f"\n{STEP_ASSUMPTIONS}")
+    print(command.text_of(report))
     if args.json:
-        write_text(args.json, json.dumps(reports, indent=1) + "\n")
-    return 0 if reports["fits"] else 1
-
-
-def run_generation(args: argparse.Namespace) -> dict[str, Any]:
-    """Compiles the programs of generation; see `--help` for the arguments."""
-    topology, mesh = parse_topology(args.topology), parse_mesh(args.mesh or "fsdp=-1")
-    if mesh.seq != 1:
-        raise TopologyError(f"--mesh: generation does not split the tokens of a row: expected seq=1, found {mesh.seq}.")
-    config = _config(args)
-    axes = dict(zip(MESH_AXES, mesh.shape(topology.num_chips), strict=True))
-    step = axes["data"] * axes["fsdp"]
-    shape = GenerationShape(
-        rows=args.batch or step, prompt_tokens=args.prompt_tokens or _PROMPT_TOKENS, height=args.height,
-        width=args.width, sampler=_sampler(args), text=TextSampler(args.max_tokens),
-    )
-    shape.check(config)
-    if shape.rows % step:
-        raise MeshError(f"--batch: expected a multiple of {step} (data x fsdp of the mesh), found {shape.rows}.")
-    asking = _Compiler(topology, CompileRequest(topology.name, mesh, config, "", shape, args.dtype,
-                                                understanding=not args.without_understanding), args)
-    limited_by = None
-    if args.largest:
-        rows, limited_by = largest_batch(
-            [name for name in _SEARCH_ORDER if name in args.programs], asking.needed_bytes,
-            topology.chip.hbm_bytes, step, args.most or _MOST_IMAGES, args.start,
-        )
-        shape = dataclasses.replace(shape, rows=rows or step)  # if nothing fits, the report says by how much
-    entries = []
-    for name in args.programs:
-        request, result = asking(name, shape.rows)
-        entries.append(program_entry(request, topology, axes, result))
-    report = whole_entry(dataclasses.replace(asking.request, shape=shape), topology, axes, entries)
-    return report | {"largest_limited_by": limited_by}
-
-
-class _Compiler:
-    """Compiles one program after the other, and says so."""
-
-    def __init__(self, topology: Topology, request: CompileRequest, args: argparse.Namespace):
-        self.topology, self.request = topology, request
-        self._cache = None if args.cache == "none" else epath.Path(os.path.expanduser(args.cache))
-        self._nice = args.nice
-
-    def __call__(self, program: str, rows: int) -> tuple[CompileRequest, CompileResult]:
-        request = dataclasses.replace(self.request, program=program,
-                                      shape=dataclasses.replace(self.request.shape, rows=rows))
-        print(f"{self.topology.name} {program:8} {rows:5} rows ...", end=" ", file=sys.stderr, flush=True)
-        result = compile_program(request, self._cache, nice=self._nice)
-        needed = "more than there is" if result.refusal else f"{result.needed_bytes / GIB:.2f} GiB per chip"
-        origin = "as before" if result.from_cache else f"compiled in {result.compile_seconds:.0f} s"
-        verdict = "" if result.fits(self.topology.chip.hbm_bytes) else ", does not fit"
-        print(f"{needed}{verdict} ({origin})", file=sys.stderr, flush=True)
-        return request, result
-
-    def needed_bytes(self, program: str, rows: int) -> float:
-        result = self(program, rows)[1]
-        return math.inf if result.refusal else result.needed_bytes
-
-
-def _config(args: argparse.Namespace) -> BagelConfig:
-    config = BagelConfig.from_directory(args.checkpoint) if args.checkpoint else RELEASED
-    if args.layers is not None:
-        config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=args.layers))
-    return config
-
-
-def _sampler(args: argparse.Namespace) -> FlowSampler:
-    published = EDITING if args.editing else TEXT_TO_IMAGE
-    return dataclasses.replace(published, num_timesteps=args.num_timesteps)
+        write_text(args.json, json.dumps(report, indent=1) + "\n")
+    return 0 if report["fits"] else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,17 +99,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-timesteps", type=_positive, default=50, help="of sampling; one step less (default: 50)")
     parser.add_argument("--editing", action="store_true", help="sample with the settings of editing: three branches")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="default: bfloat16")
-    parser.add_argument("--checkpoint", metavar="DIR", help="whose JSON files say the sizes (default: that of the "
-                                                            "experiment, if it names one; else BAGEL-7B-MoT)")
+    parser.add_argument("--checkpoint", type=command_line.path, metavar="DIR",
+                        help="whose JSON files say the sizes (default: that of the experiment, if it names one; else "
+                             "BAGEL-7B-MoT)")
     parser.add_argument("--layers", type=_positive, help="another number of decoder layers")
     parser.add_argument("--without-understanding", action="store_true", help="leave the vision tower out")
-    parser.add_argument("--programs", type=_programs, default=PROGRAM_NAMES, metavar="NAME,...",
-                        help=f"some of {', '.join(PROGRAM_NAMES)} (default: all)")
-    parser.add_argument("--cache", default=DEFAULT_CACHE, metavar="DIR",
+    parser.add_argument("--programs", metavar="NAME,...",
+                        help="some of those that generation has, for BAGEL prefill, decode, denoise and pixels "
+                             "(default: all)")
+    parser.add_argument("--cache", type=command_line.path, default=DEFAULT_CACHE, metavar="DIR",
                         help=f"results of earlier compilations; 'none' keeps none (default: {DEFAULT_CACHE})")
     parser.add_argument("--nice", type=int, default=0, help="by how much compilation gives way to other processes")
-    parser.add_argument("--json", metavar="FILE", help="also write the report to this file")
-    add_arguments(parser)
+    parser.add_argument("--json", type=command_line.path, metavar="FILE", help="also write the report to this file")
+    group = parser.add_argument_group("with --experiment")
+    group.add_argument("--set", action="append", default=[], metavar="a.b=c",
+                       help="override one setting of the experiment; repeatable")
+    group.add_argument("--slices", type=int, default=1, metavar="N",
+                       help="so many slices of this topology, joined by the data center's network (default: 1)")
+    group.add_argument("--compiler-option", action="append", default=[], metavar="NAME=VALUE",
+                       help="of XLA's TPU compiler, for instance xla_tpu_scoped_vmem_limit_kib=98304; repeatable")
+    group.add_argument("--hlo", type=command_line.path, metavar="FILE",
+                       help="also write the compiled program's text to this file")
     return parser
 
 
@@ -218,14 +144,6 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a positive integer, found {text!r}")
     return int(text)
-
-
-def _programs(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    unknown = [name for name in names if name not in PROGRAM_NAMES]
-    if unknown or len(set(names)) != len(names):
-        raise argparse.ArgumentTypeError(f"expected some of {', '.join(PROGRAM_NAMES)}, found {text!r}")
-    return names
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import re
 import sys
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 from etils import epath
 
 from srum_jax.aot.largest_batch import largest_batch
+from srum_jax.aot.step_roofline import ASSUMPTIONS
 from srum_jax.aot.topology import GIB, Topology, TopologyError, parse_mesh, parse_topology
 from srum_jax.aot.training import TrainRequest, TrainResult, compile_training, complete, mesh_sizes, needed_bytes
-from srum_jax.aot.training_report import training_entry
+from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.experiment import load_recipe
 from srum_jax.families.bagel.step_costs import PROMPT_TOKENS
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
@@ -23,19 +23,7 @@ _PROGRAM = "step"
 _MOST_STEPS = 64  # of the smallest batch; --largest tries no larger ones
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what only a train step needs."""
-    group = parser.add_argument_group("with --experiment")
-    group.add_argument("--set", action="append", default=[], metavar="a.b=c",
-                       help="override one setting of the experiment; repeatable")
-    group.add_argument("--slices", type=int, default=1, metavar="N",
-                       help="so many slices of this topology, joined by the data center's network (default: 1)")
-    group.add_argument("--compiler-option", action="append", default=[], metavar="NAME=VALUE",
-                       help="of XLA's TPU compiler, for instance xla_tpu_scoped_vmem_limit_kib=98304; repeatable")
-    group.add_argument("--hlo", metavar="FILE", help="also write the compiled program's text to this file")
-
-
-def run_training(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compiles an experiment's train step; see `--help` for the arguments.
 
     Raises:
@@ -53,6 +41,11 @@ def run_training(args: argparse.Namespace) -> dict[str, Any]:
     shown = rows or step  # if nothing fits, the report says by how much
     entry = training_entry(compiling.with_rows(shown), topology, mesh, compiling(shown))
     return entry | {"largest": {"rows": rows, "step": step, "limited_by_memory": limited_by is not None}}
+
+
+def text_of(report: dict[str, Any]) -> str:
+    """What the command prints."""
+    return f"{as_text(report)}\n\n{ASSUMPTIONS}"
 
 
 def _request(args: argparse.Namespace, topology: Topology) -> tuple[TrainRequest, dict[str, int]]:
@@ -87,7 +80,7 @@ class _Compiler:
 
     def __init__(self, topology: Topology, request: TrainRequest, mesh: dict[str, int], args: argparse.Namespace):
         self._topology, self._request, self._mesh = topology, request, mesh
-        self._cache = None if args.cache == "none" else epath.Path(os.path.expanduser(args.cache))
+        self._cache = None if args.cache == "none" else epath.Path(args.cache)
         self._nice = args.nice
         self._found: dict[int, TrainResult] = {}
 

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from srum_jax import compile as compile_command
+from srum_jax.aot import generation_command
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiling import CompileRequest, CompileResult
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
@@ -173,7 +174,7 @@ def test_the_command_reports_what_the_compiler_said(monkeypatch, tmp_path, capsy
         asked.append((request.program, request.shape.rows))
         return CompileResult(state_bytes=1, compile_seconds=1, peak_bytes=(3 + request.shape.rows // 4) * GIB)
 
-    monkeypatch.setattr(compile_command, "compile_program", compile_program)
+    monkeypatch.setattr(generation_command, "compile_program", compile_program)
     report = tmp_path / "report.json"
     assert compile_command.main(["--generation", "--topology", "v6e:2x2", "--largest", "--json", str(report)]) == 0
     found = json.loads(report.read_text())
