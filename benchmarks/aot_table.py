@@ -274,24 +274,24 @@ def _targets(reports: Reports) -> str:
 
 def _exchange_share(report: dict[str, Any]) -> float:
     seconds = report["estimate"]["seconds"]
-    return max((value for name, value in seconds.items() if name not in ("compute", "memory")), default=0.0) / max(
+    return max((value for name, value in seconds.items() if name != "compute"), default=0.0) / max(
         seconds["compute"], 1e-9)
 
 
 def _times(runs: Sequence[Run], reports: Reports) -> str:
     kinds = ("all-gather", "reduce-scatter", "all-reduce", "between slices")
     lines = [
-        f"| slice | compute | memory | {' | '.join(kinds)} | other | longest | not hidden | at least s | MFU at most | "
+        f"| slice | compute | {' | '.join(kinds)} | other | longest | not hidden | at least s | MFU at most | "
         "exposed s | MFU |",
-        "|---" * (len(kinds) + 10) + "|",
+        "|---" * (len(kinds) + 9) + "|",
     ]
     for run in runs:
         report = reports.get(run.name)
         if report is None or report["refusal"]:
             continue
         time, seconds = report["estimate"], report["estimate"]["seconds"]
-        other = sum(value for name, value in seconds.items() if name not in ("compute", "memory", *kinds))
-        values = [seconds["compute"], seconds["memory"], *(seconds.get(kind, 0.0) for kind in kinds), other]
+        other = sum(value for name, value in seconds.items() if name not in ("compute", *kinds))
+        values = [seconds["compute"], *(seconds.get(kind, 0.0) for kind in kinds), other]
         cells = [run.name, *(f"{value:.3f}" for value in values), time["bound"], f"{time['waiting_seconds']:.3f}",
                  f"{time['at_least_seconds']:.3f}", f"{time['mfu_at_most']:.0%}", f"{time['exposed_seconds']:.3f}",
                  f"{time['mfu_exposed']:.0%}"]

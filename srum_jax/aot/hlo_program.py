@@ -18,6 +18,9 @@ _KNOWN_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _INDEX = re.compile(r"index=(\d+)")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4,
           "s64": 8, "u64": 8, "f64": 8}
+_MAY_CALL_HOST = ("custom-call", "infeed", "outfeed", "send", "recv")
+_HOST = ("callback", "infeed", "outfeed", "SendToHost", "RecvFromHost", "host_transfer", "is_host_transfer=true")
+_SHOWN = 200  # characters of such an instruction
 _SMALL_INTEGERS = ("s32", "u32", "s64", "u64")
 
 
@@ -209,6 +212,13 @@ class Program:
             return None
         steps = [self._source(where, name, outer) for name in op.operands]
         return next((step for step in steps if isinstance(step, int)), None)
+
+
+def host_calls(program: Program) -> list[str]:
+    """Instructions by which the running program would wait for, or talk to, the host."""
+    return [f"{op.operation} {op.name}{op.attributes}"[:_SHOWN] for ops in program.computations.values() for op in ops
+            if op.operation in _MAY_CALL_HOST
+            and any(word in op.operation + op.attributes.split("metadata=")[0] for word in _HOST)]
 
 
 def _split_arguments(text: str) -> tuple[str, str]:

@@ -7,12 +7,10 @@ from srum_jax.aot.topology import Chip
 
 ASSUMPTIONS = (
     "Estimates, not measurements, from published rates: matrix products and attention kernels at the full bfloat16 "
-    "peak; every instruction of the compiled program reads its operands from memory and writes its results there once, "
-    "which is more than really happens, since parts of a large result can stay on the chip; an exchange brings its "
-    "bytes over all links of a chip at once, or between slices over the chip's share of its host's network. "
-    "\"At least\" overlaps all of it perfectly, and leaves memory out, whose count is too high; \"exposed\" adds, to "
-    "compute or memory, whichever is longer, the exchanges that nothing hides, and takes those that something hides as "
-    "free. Real programs are slower: kernels do not reach the peak."
+    "peak; an exchange brings its bytes over all links of a chip at once, or between slices over the chip's share of "
+    "its host's network. Traffic with the chip's memory is left out. \"At least\" overlaps all of it perfectly; "
+    "\"exposed\" adds to compute the exchanges that nothing hides, and takes those that something hides as free. Real "
+    "programs are slower: kernels do not reach the peak."
 )
 
 
@@ -21,7 +19,6 @@ class StepRoofline:
     """Seconds of one step on one chip."""
 
     compute: float
-    memory: float
     exchanges: dict[str, float]  # by kind, within a slice
     between_slices: float
     waiting: float  # for exchanges that nothing hides; part of the two above
@@ -29,8 +26,7 @@ class StepRoofline:
     @property
     def terms(self) -> dict[str, float]:
         """All of them by name."""
-        return {"compute": self.compute, "memory": self.memory} | self.exchanges | {
-            "between slices": self.between_slices}
+        return {"compute": self.compute} | self.exchanges | {"between slices": self.between_slices}
 
     @property
     def at_least(self) -> float:
@@ -45,16 +41,14 @@ class StepRoofline:
     @property
     def exposed(self) -> float:
         """If the program waits wherever its schedule says so."""
-        return max(self.compute, self.memory) + self.waiting
+        return self.compute + self.waiting
 
 
-def step_roofline(
-    compiled_flops: float, hbm_bytes: float, collectives: list[dict[str, Any]], chip: Chip
-) -> StepRoofline:
+def step_roofline(compiled_flops: float, collectives: list[dict[str, Any]], chip: Chip) -> StepRoofline:
     """Of one compiled step.
 
     Args:
-      compiled_flops, hbm_bytes: of one chip.
+      compiled_flops: of one chip.
       collectives: rows of `hlo_collectives.summary`.
       chip: that the step was compiled for.
     """
@@ -68,4 +62,4 @@ def step_roofline(
             between += seconds
         else:
             exchanges[row["kind"]] = exchanges.get(row["kind"], 0.0) + seconds
-    return StepRoofline(compiled_flops / chip.peak_flops, hbm_bytes / chip.hbm_bandwidth, exchanges, between, waiting)
+    return StepRoofline(compiled_flops / chip.peak_flops, exchanges, between, waiting)

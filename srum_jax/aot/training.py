@@ -55,7 +55,6 @@ class TrainResult:
     # Of the compiled program; nothing where there was no memory for it.
     product_flops: float = 0.0  # dots and convolutions
     attention_flops: float = 0.0  # kernels
-    hbm_bytes: float = 0.0
     collectives: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     flops_by_origin: dict[str, float] = dataclasses.field(default_factory=dict)
     unknown_loops: list[str] = dataclasses.field(default_factory=list)

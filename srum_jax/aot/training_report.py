@@ -7,7 +7,7 @@ from srum_jax.aot.step_roofline import ASSUMPTIONS, step_roofline
 from srum_jax.aot.topology import GIB, Topology
 from srum_jax.aot.training import TrainRequest, TrainResult
 
-_READING = 2  # of compiled programs; reports of another number are not comparable
+_READING = 3  # of compiled programs; reports of another number are not comparable
 _SHOWN = 12  # lines of exchanges; --json has all
 
 
@@ -59,14 +59,13 @@ def training_entry(
 
 
 def _program(topology: Topology, chips: int, result: TrainResult) -> dict[str, Any]:
-    time = step_roofline(result.compiled_flops, result.hbm_bytes, result.collectives, topology.chip)
+    time = step_roofline(result.compiled_flops, result.collectives, topology.chip)
     peak = chips * topology.chip.peak_flops
     return {
         "compiled_flops": result.compiled_flops * chips,
         "flops_ratio": result.compiled_flops * chips / result.model_flops,
         "compiled_flops_per_chip": {"attention": result.attention_flops} | result.flops_by_origin,
         "xla_flops_per_chip": result.memory.xla_flops,
-        "hbm_bytes_per_chip": result.hbm_bytes,
         "collectives": result.collectives,
         "unknown_loops": result.unknown_loops,
         "unknown_kernels": result.unknown_kernels,

@@ -25,7 +25,6 @@ from srum_jax.aot.devices import described_devices
 from srum_jax.aot.hlo_collectives import MeshOfChips, collectives, summary
 from srum_jax.aot.hlo_costs import kernels, products
 from srum_jax.aot.hlo_program import Program
-from srum_jax.aot.hlo_traffic import hbm_bytes
 from srum_jax.aot.training import TrainRequest, TrainResult
 from srum_jax.data.errors import CapacityError
 from srum_jax.families.bagel.step_costs import RowStatistics, attention_flops, full_row, row_statistics, scaled
@@ -102,7 +101,6 @@ def _with_program(result: TrainResult, text: str, request: TrainRequest, run: Ab
         result,
         product_flops=sum(product.flops for product in found),
         attention_flops=attention,
-        hbm_bytes=hbm_bytes(program),
         collectives=summary(collectives(program, chips)),
         flops_by_origin=dict(by_origin.most_common()),
         unknown_loops=program.unknown_loops,

@@ -6,6 +6,7 @@ The request and the answer are those of `srum_jax.aot.compiling`. The TPU compil
 loaded, and takes down the process when it fails badly; neither should happen to the command that the user gave.
 """
 
+import collections
 import dataclasses
 import json
 import logging
@@ -14,11 +15,14 @@ import sys
 
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
 
+from jax.sharding import Mesh
+
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiled import compile_lowered
 from srum_jax.aot.compiling import CompileRequest, CompileRequestError, CompileResult
 from srum_jax.aot.devices import described_devices
-from srum_jax.aot.hlo import collectives, host_calls
+from srum_jax.aot.hlo_collectives import MeshOfChips, collectives
+from srum_jax.aot.hlo_program import Program, host_calls
 from srum_jax.families.bagel.generation_programs import abstract_programs, lower_program, program_arguments, state_bytes
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshError
@@ -42,18 +46,21 @@ def main(request: CompileRequest, cache: CompileCache) -> CompileResult:
     lowered = lower_program(programs, request.program, request.shape)
     arguments = program_arguments(programs, request.program, request.shape)
     memory, text = compile_lowered(lowered, (state, arguments), cache, request.topology, {})
-    exchanges = collectives(text)
     if request.hlo_file:
         with open(request.hlo_file, "w") as file:
             file.write(text)
+    result = dataclasses.replace(memory, state_bytes=sum(state_bytes(state).values()))
+    return result if memory.refusal else _with_program(result, Program(text), mesh)
+
+
+def _with_program(result: CompileResult, program: Program, mesh: Mesh) -> CompileResult:
+    exchanges = collectives(program, MeshOfChips(dict(mesh.shape)))
+    kinds = collections.Counter(found.kind for found in exchanges)
     return dataclasses.replace(
-        memory,
-        state_bytes=sum(state_bytes(state).values()),
-        collectives={kind: sum(found.operation == kind for found in exchanges)
-                     for kind in sorted({found.operation for found in exchanges})},
-        largest_gather_bytes=max((found.num_bytes for found in exchanges if found.operation == "all-gather"),
-                                 default=0),
-        host_calls=host_calls(text),
+        result,
+        collectives=dict(sorted(kinds.items())),
+        largest_gather_bytes=max((found.num_bytes for found in exchanges if found.kind == "all-gather"), default=0),
+        host_calls=host_calls(program),
     )
 
 

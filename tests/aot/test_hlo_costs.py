@@ -8,7 +8,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 from srum_jax.aot.hlo_collectives import MeshOfChips, collectives, summary
 from srum_jax.aot.hlo_costs import kernels, products
 from srum_jax.aot.hlo_program import Program, ProgramError
-from srum_jax.aot.hlo_traffic import hbm_bytes
 from tests.models.packs import mesh_of
 
 # As the TPU compiler writes it: trips of loops are not said, matrix products are convolutions.
@@ -175,7 +174,6 @@ def test_an_exchange_that_is_spread_over_fusions_counts_where_it_starts(beside):
     text = TPU.replace("ENTRY", f"{computations}ENTRY").replace("  %sent = ", f"{calls}  %sent = ")
     found = {one.name: one.hidden for one in collectives(Program(text), MeshOfChips({"data": 2, "fsdp": 4}))}
     assert found["begin"] is beside and "step" not in found and "end" not in found
-    assert hbm_bytes(Program(text)) - hbm_bytes(Program(TPU)) == 32 + 128, "arrays in flight count where it starts"
 
 
 def test_slices_are_the_outer_part_of_the_mesh(tpu):
@@ -233,13 +231,6 @@ def test_equal_exchanges_are_added_up(tpu):
     assert [(row["kind"], row["executions"], row["instructions"]) for row in rows][-1] == ("all-reduce", 1, 1)
     assert {row["executions"] for row in rows[:-1]} == {5}
     assert sum(row["received_bytes"] for row in rows) == 5 * 96 + 5 * 96 + 32
-
-
-def test_only_the_slice_of_a_stack_that_is_read_counts_as_traffic(tpu):
-    fusion = 8 * 4 * 2 + 8 * 16 * 2 + 16 * 4 * 2 + 4  # result, images, one layer's weights, the counter
-    gather, scatter, counter, test = 128 + 64, 32 + 128, 4 + 4, 1 + 4 + 4
-    outside = 2 * 32 + (28 * 512 * 128 * 2 + 256 + 640)  # the exchange reads and writes once, and the kernel
-    assert hbm_bytes(tpu) == 5 * (fusion + gather + scatter + counter + test) + outside
 
 
 def compiled(function, *shapes):

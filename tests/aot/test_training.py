@@ -36,7 +36,7 @@ def request(**changes):
 def result(**changes):
     memory = CompileResult(state_bytes=5 * GIB, compile_seconds=60, argument_bytes=5 * GIB, peak_bytes=11 * GIB)
     fields = dict(memory=memory, model_flops=64 * 300e12, parameters=14 * 10**9, padding=0.01, real_tokens=64 * 8000,
-                  product_flops=300e12, attention_flops=100e12, hbm_bytes=1e12, collectives=[GATHER, BETWEEN],
+                  product_flops=300e12, attention_flops=100e12, collectives=[GATHER, BETWEEN],
                   flops_by_origin={"layers, forward": 300e12})
     return TrainResult(**fields | changes)
 
@@ -124,11 +124,11 @@ def test_a_batch_counts_as_its_rows_do():
 def test_the_estimate_is_the_longest_term_and_waits_for_what_is_not_hidden():
     chip = dataclasses.replace(CHIPS["v5p"], peak_flops=100.0, hbm_bandwidth=10.0, ici_bandwidth=30e9,
                                dcn_bandwidth=1e9)
-    time = step_roofline(300.0, 10.0, [GATHER, BETWEEN], chip)
-    assert (time.compute, time.memory, time.exchanges, time.between_slices) == (3.0, 1.0, {"all-gather": 2.0}, 1.0)
+    time = step_roofline(300.0, [GATHER, BETWEEN], chip)
+    assert (time.compute, time.exchanges, time.between_slices) == (3.0, {"all-gather": 2.0}, 1.0)
     assert time.at_least == 3.0 and time.bound == "compute"
     assert time.exposed == 5.0, "what is exchanged between slices is hidden, what is gathered is not"
-    assert step_roofline(100.0, 10.0, [GATHER], chip).bound == "all-gather"
+    assert step_roofline(100.0, [GATHER], chip).bound == "all-gather"
 
 
 def test_the_report_has_every_figure():
