@@ -30,7 +30,7 @@ from etils import epath
 from flax import nnx
 
 from benchmarks.doc_section import command_line, replace_section
-from srum_jax.aot.hlo_program import Program, host_calls
+from srum_jax.aot import hlo_program
 from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
 from srum_jax.families.bagel.generation_costs import generation_costs
@@ -189,7 +189,7 @@ def _checks(pipeline: Pipeline, sampler: FlowSampler, side: int) -> dict[str, bo
             calls[2] == calls[sampler.num_timesteps]
             and calls[2][PREFILL_TEXT] == calls[2][SAMPLE_LATENTS] == 1,
         "sampling runs under a transfer guard that allows no transfer": silent,
-        "the sampling program calls no host": not host_calls(Program(compiled.as_text())),
+        "the sampling program calls no host": not hlo_program.host_calls(hlo_program.Program(compiled.as_text())),
     }
 
 
