@@ -35,6 +35,8 @@ _share_compiled_programs()
 import hypothesis  # noqa: E402
 import jax  # noqa: E402 - after the environment that it reads
 
+pytest_plugins = ["tests.gcs", "tests.faulty_bucket", "tests.fixtures"]
+
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -11,7 +11,7 @@ from benchmarks.doc_section import command_line
 from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.topology import GIB, parse_topology
 from srum_jax.aot.training_report import training_entry
-from tests.aot.test_training import BETWEEN, GATHER, MESH, request, result
+from tests.aot.made_up_step import BETWEEN, GATHER, MESH, request, result
 
 
 def report(**changes):

@@ -11,7 +11,7 @@ from tests import commands
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed on this platform")
 def test_the_command_compiles_the_step_of_the_released_size_for_64_v5p_chips_and_it_fits(tmp_path):
-    code, out, err = commands.run_afresh(
+    code, _, err = commands.run_afresh(
         "srum_jax.compile", "--experiment=bagel_cot", "--topology", "v5p:4x4x4", "--mesh", "data=2,fsdp=32",
         "--cache", tmp_path / "cache", "--json", tmp_path / "report.json")
     assert code == 0, err

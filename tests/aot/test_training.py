@@ -14,32 +14,13 @@ from srum_jax.aot.compiling import CompileError, CompileRequestError, CompileRes
 from srum_jax.aot.hlo_costs import Kernel
 from srum_jax.aot.step_roofline import step_roofline
 from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_topology
-from srum_jax.aot.training import TrainRequest, TrainResult, complete, mesh_sizes
+from srum_jax.aot.training import TrainRequest, complete, mesh_sizes
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.data.errors import CapacityError
 from srum_jax.families.bagel.step_costs import attention_flops, full_row, row_statistics, scaled
 from srum_jax.mesh_config import MeshConfig, MeshError
 from srum_jax.models.bagel.config import RELEASED
-
-MESH = {"data": 2, "fsdp": 32, "seq": 1, "tensor": 1}
-GATHER = {"kind": "all-gather", "bytes": 2**20, "instructions": 1, "executions": 28, "group": 32, "over": ["fsdp"],
-          "crosses_slices": False, "in_loop": True, "hidden": False, "received_bytes": 60e9, "where": "a/dot"}
-BETWEEN = GATHER | {"kind": "all-reduce", "over": ["data"], "crosses_slices": True, "hidden": True,
-                    "received_bytes": 1e9}
-
-
-def request(**changes):
-    return TrainRequest(**dict(topology="v5p:4x4x4", experiment=complete(bagel_cot(), MESH, None), config=RELEASED)
-                        | changes)
-
-
-def result(**changes):
-    memory = CompileResult(state_bytes=5 * GIB, compile_seconds=60, argument_bytes=5 * GIB, peak_bytes=11 * GIB)
-    fields = dict(memory=memory, model_flops=64 * 300e12, parameters=14 * 10**9, padding=0.01, real_tokens=64 * 8000,
-                  product_flops=300e12, attention_flops=100e12, collectives=[GATHER, BETWEEN],
-                  flops_by_origin={"layers, forward": 300e12})
-    return TrainResult(**fields | changes)
-
+from tests.aot.made_up_step import BETWEEN, GATHER, MESH, request, result
 
 # -- what is asked ---------------------------------------------------------------------------------------------------
 

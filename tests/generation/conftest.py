@@ -5,17 +5,11 @@ import json
 import pytest
 
 from srum_jax import generate
-from srum_jax.worlds.shapes.base import write_base
 from tests.generation.fakes import FakePipeline
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory):
-    return write_base(tmp_path_factory.mktemp("base") / "base")
-
-
 @pytest.fixture
-def command(base, tmp_path, capsys, monkeypatch):
+def command(tiny_base, tmp_path, capsys, monkeypatch):
     """Calls the command with a fake in place of the model; returns exit code, output and errors."""
     pipelines = []
 
@@ -25,7 +19,7 @@ def command(base, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(generate, "load_pipeline", load)
 
-    def call(*arguments, checkpoint=base, out=tmp_path / "out"):
+    def call(*arguments, checkpoint=tiny_base, out=tmp_path / "out"):
         code = generate.main(["--checkpoint", str(checkpoint), "--out", str(out), "--size", "32x32", *arguments])
         return code, *capsys.readouterr()
 

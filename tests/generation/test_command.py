@@ -107,8 +107,10 @@ def test_wrong_usage_ends_with_code_2(command, arguments):
         ("ema.safetensors", "{}", "ema.safetensors"),
     ],
 )
-def test_checkpoints_that_cannot_be_used_are_errors_with_exit_code_2(command, base, tmp_path, file, content, message):
-    broken = shutil.copytree(base, tmp_path / "broken")
+def test_checkpoints_that_cannot_be_used_are_errors_with_exit_code_2(
+    command, tiny_base, tmp_path, file, content, message
+):
+    broken = shutil.copytree(tiny_base, tmp_path / "broken")
     if content is None:
         for path in [broken / file, *(broken.glob("tokenizer*") if file.startswith("tokenizer") else ())]:
             path.unlink(missing_ok=True)

@@ -3,35 +3,12 @@ import math
 import time
 
 import pytest
-from tensorboardX.proto import event_pb2
-from tensorboardX.record_writer import masked_crc32c
 
 from srum_jax.observability import report as report_module
 from srum_jax.observability.report import METRICS_FILE, Report
 from srum_jax.storage import object_store
 from tests.faulty_bucket import ROOT
-
-
-def lines(directory):
-    return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
-
-
-def events_of(path):
-    """The events of a file, read as TFRecords."""
-    data, place = path.read_bytes(), 0
-    while place < len(data):
-        length = int.from_bytes(data[place : place + 8], "little")
-        payload = data[place + 12 : place + 12 + length]
-        assert int.from_bytes(data[place + 12 + length : place + 16 + length], "little") == masked_crc32c(payload)
-        yield event_pb2.Event.FromString(payload)
-        place += 16 + length
-
-
-def events(directory):
-    """Every scalar of the event files in the order of their names."""
-    return [(event.step, value.tag, value.simple_value)
-            for path in sorted((directory / "tensorboard").iterdir(), key=str)
-            for event in events_of(path) for value in event.summary.value]
+from tests.observability.logged import events, events_of, lines
 
 
 def test_floats_keep_all_their_digits_and_the_console_gets_one_line(tmp_path, capsys):

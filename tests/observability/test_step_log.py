@@ -16,7 +16,7 @@ from srum_jax.observability.step_log import StepLog, TrainingError
 from srum_jax.overrides import apply_overrides
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.step import StepMetrics
-from tests.observability.test_report import events, lines
+from tests.observability.logged import events, lines
 
 _PARTS = ("compute", "data_wait", "checkpoint", "other")
 

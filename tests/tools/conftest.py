@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.faulty_bucket import faulty  # noqa: F401
-from tests.gcs import emulator, gcs_bucket  # noqa: F401
+from tests.tools.fake_cloud import FakeCloud
 from tests.tools.fakes import all_stages, generated, scores_for
 from tests.tools.official_files import Folder
+from tests.tools.pretended_pod import put_project
 
 
 @pytest.fixture
@@ -20,3 +20,13 @@ def whole(tmp_path):
 def folder(tmp_path):
     """Three pictures, and a way to import what is said of them."""
     return Folder(tmp_path)
+
+
+@pytest.fixture
+def pod(tmp_path):
+    """A pod on which the project is installed."""
+    cloud = FakeCloud(tmp_path)
+    cloud.states("ACTIVE")
+    put_project(cloud.worker)
+    yield cloud
+    cloud.run("stop.sh", PLACE=str(cloud.worker))

@@ -1,9 +1,6 @@
 """run.sh, the one command that keeps a run on a pretended pod going."""
 
-from tests.tools import test_tpu_vm_runs
-from tests.tools.test_tpu_vm_runs import TRAIN, do, plan, read, state, wait_for
-
-pod = test_tpu_vm_runs.pod  # the fixture
+from tests.tools.pretended_pod import TRAIN, do, plan, read, state, wait_for
 
 
 def test_one_command_keeps_a_run_going_through_a_preemption_until_it_has_finished(pod):

@@ -7,38 +7,11 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
-from tests.tools.fake_cloud import SCRIPTS, FakeCloud
-
-# A command that writes down each of its starts, and ends in the way that the first line left in `plan` says.
-_COMMAND = r"""
-echo "$@" >>"$PLACE/starts"
-step=$(head -n 1 "$PLACE/plan"); sed -i 1d "$PLACE/plan"
-case $step in
-  done) echo "done after step 4" ;;
-  asked) echo "stopped as asked after step 2" ;;
-  kill) kill -KILL $$ ;;
-  wait) trap 'sleep 0.2; echo "stopped as asked after step 3"; exit 0' TERM
-    echo waiting
-    while :; do sleep 0.05; done ;;
-  *) echo "error: planned"; exit "$step" ;;
-esac
-"""
-TRAIN = ("--", "--experiment=bagel_cot", "--workdir", "gs://b/cot")
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def read(path: pathlib.Path) -> str:
-    return path.read_text() if path.exists() else ""
+from tests.tools.fake_cloud import SCRIPTS
+from tests.tools.pretended_pod import COMMAND, TRAIN, do, plan, read, state, wait_for
 
 
 class Supervised:
@@ -46,7 +19,7 @@ class Supervised:
 
     def __init__(self, place: pathlib.Path):
         self.place, self.folder, self.started = place, place / "runs" / "train", []
-        (place / "command.sh").write_text(_COMMAND)
+        (place / "command.sh").write_text(COMMAND)
 
     def start(self, *plan: str, options: tuple[str, ...] = ()) -> subprocess.Popen:
         (self.place / "plan").write_text("".join(f"{step}\n" for step in plan))
@@ -190,36 +163,6 @@ def test_a_sigterm_to_the_shell_around_a_container_command_reaches_it(supervised
     wait_for(lambda: "waiting" in supervised.log)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 143 and "stopped as asked after step 3" in supervised.log
-
-
-@pytest.fixture
-def pod(tmp_path):
-    """A pod on which the project is installed, with the command above as its Python."""
-    cloud = FakeCloud(tmp_path)
-    cloud.states("ACTIVE")
-    put_project(cloud.worker)
-    yield cloud
-    cloud.run("stop.sh", PLACE=str(cloud.worker))
-
-
-def put_project(home: pathlib.Path):
-    shutil.copytree(SCRIPTS, home / "srum_jax" / "tools" / "tpu_vm")
-    python = home / "srum_jax_venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text("#!/usr/bin/env bash\n" + _COMMAND)
-    python.chmod(0o755)
-
-
-def plan(pod, *steps):
-    (pod.worker / "plan").write_text("".join(f"{step}\n" for step in steps))
-
-
-def do(pod, script, *args, **environment):
-    return pod.run(script, *args, PLACE=str(pod.worker), **environment)
-
-
-def state(pod, run="train"):
-    return read(pod.worker / "srum_jax_runs" / run / "state").strip()
 
 
 def test_launch_watch_stop_and_launch_again(pod):

@@ -1,4 +1,4 @@
-"""What several tests of training share."""
+"""Fixtures of tests in several folders."""
 
 import os
 
@@ -8,7 +8,6 @@ from etils import epath
 from etils.epath import backend
 
 from srum_jax.worlds.shapes.base import write_base
-from tests.faulty_bucket import faulty  # noqa: F401
 
 
 @pytest.fixture(scope="session")
