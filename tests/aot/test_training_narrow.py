@@ -1,4 +1,4 @@
-"""The train step at a narrow width, compiled for eight chips that are not at hand: how it is spread over them."""
+"""The train step at a narrow width, compiled for 64 chips that are not at hand: how it is spread over them."""
 
 import dataclasses
 import importlib.util
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed on this platform"),
 ]
 
-DATA, FSDP, LAYERS, WIDTH, HIDDEN, VOCABULARY = 2, 4, 4, 1024, 4096, 4096
+DATA, FSDP, LAYERS, WIDTH, HIDDEN, VOCABULARY = 2, 32, 4, 1024, 4096, 4096
 LLM = LanguageConfig(VOCABULARY, WIDTH, HIDDEN, LAYERS, 8, 2, 1e-6, 1e6, 4096)
 CONFIG = BagelConfig(llm=LLM, vit=None, vae=AutoencoderConfig(ch=32, ch_mult=(1, 2), num_res_blocks=1, downsample=2),
                      special_tokens=SpecialTokens(4092, 4093, 4094, 4095))
@@ -36,7 +36,7 @@ def compiled(tmp_path_factory):
         recipe.data, rows_per_batch=DATA * FSDP, image_height=SIDE, image_width=SIDE, max_size=SIDE, min_size=SIDE,
         stride=CONFIG.latent_stride, latent_capacity=2 * LATENTS)
     experiment = dataclasses.replace(recipe, data=data, mesh=MeshConfig(data=DATA, fsdp=FSDP))
-    found = compile_training(TrainRequest("v5p:2x2x2", experiment, CONFIG, hlo_file=str(path)), None)
+    found = compile_training(TrainRequest("v5p:4x4x4", experiment, CONFIG, hlo_file=str(path)), None)
     return found, Program(path.read_text())
 
 
