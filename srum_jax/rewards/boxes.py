@@ -78,10 +78,15 @@ def official_regions(regions: Sequence[Mapping[str, Any]]) -> list[tuple[Box, fl
       regions: entries with `object`, `bbox` and `score`; the global entry is left out, a missing score is 0.
 
     Raises:
-      TypeError: a score is null or text; the authors' loader drops such a record.
+      TypeError: there is no list, a region is no object, or a score is null or text; the authors' loader drops such a
+        record.
     """
+    if not isinstance(regions, Sequence):
+        raise TypeError(f"regions: expected a list, found {regions!r}")
     usable = []
     for number, region in enumerate(regions):
+        if not isinstance(region, Mapping):
+            raise TypeError(f"region {number}: expected an object, found {region!r}")
         if region.get("object") == GLOBAL_OBJECT:
             continue
         corners = parse_coordinates(region.get("bbox"))

@@ -7,6 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.golden import HERE
 from tools.check_parity import rewards, units
+from tools.check_parity.__main__ import main
 from tools.check_parity.result import GroupResult, Unchecked
 
 
@@ -37,6 +38,28 @@ def test_every_reward_map_of_the_reference_is_reproduced():
     assert failed(results) == set()
     assert not_checked(results) == set()
     assert {"judge_replies.json", "detailed_prompt.json"} <= {r.name for r in results if isinstance(r, GroupResult)}
+
+
+@pytest.mark.parametrize(("file", "change", "code", "message"), [
+    # What the authors' loader and formatter make of these: a record is dropped, a region without a box is passed over.
+    ("training_records.json", lambda cases: cases[0].update(record={"image_file": "a.png", "vlm_rewards": None},
+                                                            result=None), 0, ""),
+    ("training_records.json", lambda cases: cases[0].update(record=None, result=None), 0, ""),
+    ("reward_maps.json", lambda cases: cases[0].update(regions=[{"object": "x", "bbox": None, "score": 1.0}]), 0, ""),
+    ("reward_maps.json", lambda cases: cases[-3].update(regions=[None]), 0, ""),
+    ("reward_maps.json", lambda cases: cases[-3].update(regions=None), 0, ""),
+    ("reward_maps.json", lambda cases: cases[0].update(regions=None), 2, "regions: expected a list, found None"),
+    ("reward_maps.json", lambda cases: cases[0].update(image_size_wh=None), 2, "not a case of the documented format"),
+    ("judge_replies.json", lambda cases: cases[0].update(reply=None), 2, "not a case of the documented format"),
+])
+def test_null_where_a_list_or_an_object_belongs_is_no_traceback(tmp_path, capsys, file, change, code, message):
+    shutil.copytree(HERE / "bagel" / "rewards", tmp_path / "rewards")
+    cases = json.loads((tmp_path / "rewards" / file).read_text())
+    change(cases)
+    (tmp_path / "rewards" / file).chmod(0o644)
+    (tmp_path / "rewards" / file).write_text(json.dumps(cases))
+    assert main(["bagel", str(tmp_path / "rewards")]) == code
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("key, group", [

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,24 @@ def test_training_records_are_those_of_the_authors_formatter():
     assert len(cases) == 10
     for case in cases:
         assert official_training_entry(case["record"], case["prompt_of_image"]) == case["result"], case
+
+
+@pytest.mark.parametrize("change", [
+    {"vlm_rewards": None}, {"vlm_rewards": [None]}, {"vlm_rewards": 3}, {"vlm_rewards": [3]},
+    {"global_layout_reward": 3}, {"image_file": None}, {"image_file": ["a.png"]},
+])
+def test_null_or_a_number_where_a_list_or_an_object_belongs_drops_the_record_as_the_formatter_does(change):
+    entry = {"image_file": "a.png", "vlm_rewards": [{"identified_object": "cup", "score": 0.5, "bbox": [1, 2, 3, 4]}]}
+    assert official_training_entry(entry, {"a.png": "a cup"}) is not None
+    assert official_training_entry(entry | change, {"a.png": "a cup"}) is None
+    assert official_training_entry(None, {"a.png": "a cup"}) is None
+
+
+def test_a_null_score_of_the_layout_is_none_and_a_null_box_is_taken_as_it_stands():
+    region = {"identified_object": "cup", "score": 0.5, "bbox": None}
+    entry = {"image_file": "a.png", "vlm_rewards": [region], "global_layout_reward": {"global_layout_score": None}}
+    assert official_training_entry(entry, {"a.png": "a cup"})["vlm_rewards"] == [
+        {"object": "cup", "bbox": None, "score": 0.5}]
 
 
 def test_both_forms_of_a_golden_record_are_read_as_the_same_scores():

@@ -55,7 +55,7 @@ def _reading(path: epath.Path) -> Iterator[None]:
     """Says of which file it was that something the format promises is absent or of another shape."""
     try:
         yield
-    except (KeyError, IndexError, ValueError, OSError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OSError) as error:
         raise CaseError(f"{path}: not a case of the documented format ({type(error).__name__}: {error}).") from error
 
 

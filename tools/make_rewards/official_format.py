@@ -142,30 +142,34 @@ def official_entry(record: RewardRecord, image_file: str) -> dict[str, Any]:
             "vlm_rewards": rewards}
 
 
-def official_training_entry(entry: Mapping[str, Any], prompts: Mapping[str, str]) -> dict[str, Any] | None:
+def official_training_entry(entry: Any, prompts: Mapping[str, str]) -> dict[str, Any] | None:
     """A line of the intermediate form in the training form, as the authors' formatter makes it; None where it drops it.
 
-    It drops what has no image, no prompt or nothing scored, and every global score of 0; regions without a name or a
-    score are left out. Values are taken as they stand.
+    It drops what has no image, no prompt or nothing scored, every global score of 0, and what has null or a number in
+    the place of a list or an object; regions without a name or a score are left out. Values are taken as they stand.
 
     Args:
       entry: of the intermediate form.
       prompts: the original prompts by image file; the prompt of the entry is not used.
     """
+    if not isinstance(entry, dict):
+        return None
     image = entry.get("image_file")
-    prompt = prompts.get(image) if image else None
-    if not prompt:
+    prompt = prompts.get(image) if isinstance(image, str) else None
+    layout, regions = entry.get("global_layout_reward") or {}, entry.get("vlm_rewards", [])
+    if not prompt or not isinstance(layout, dict) or not isinstance(regions, list):
+        return None
+    if not all(isinstance(region, dict) for region in regions):
         return None
     rewards = []
-    layout = entry.get("global_layout_reward") or {}
-    if "global_layout_score" in layout:
+    if layout.get("global_layout_score") is not None:
         if layout["global_layout_score"] == 0:
             return None
         rewards.append({"object": GLOBAL_OBJECT, "bbox": layout.get("bbox", [0, 0, 0, 0]),
                         "score": layout["global_layout_score"], "reason": layout.get("reason", "")})
     rewards += [
         {"object": region["identified_object"], "bbox": region["bbox"], "score": region["score"]}
-        for region in entry.get("vlm_rewards", [])
+        for region in regions
         if region.get("identified_object") and "score" in region and "bbox" in region
     ]
     if not rewards:

@@ -28,12 +28,12 @@ _RANGE = re.compile(rf"\s*(?:(?:to|through)\s+|(?:[-\u2010-\u2015\u2212~\u301c\u
 _OTHER_SCALE = re.compile(rf"[\s{_EMPHASIS}(]*(?:[%\u2030\u066a\ufe6a]|per\s*cent|(?:/|\u2044|\u2215|out\s+of|of|over)"
                           rf"[\s{_EMPHASIS}(]*{_SIGN}?{_FIGURES})", re.IGNORECASE)
 _REMARK = re.compile(r"(?:\s*[(,;:.!\u3002\u3001]|\s+[-\u2010-\u2015]+\s)\s*(.*)", re.DOTALL)
-_REMARK_MARKS = frozenset(" \t'\u2019\"\u201c\u201d-\u2010\u2011\u2013\u2014,.;:()!\u3002\u3001*_`")
+_REMARK_MARKS = frozenset(" \t'\u2019\"\u201c\u201d-\u2010\u2011\u2013\u2014,.;:()!\u3002\u3001")
 _UNITS = frozenset("\u5206\u70b9\u9ede\u661f\u5236\u7ea7\u7d1a\u6210")  # points, stars, grades, tenths
 _CHANGES_MEANING = re.compile(r"""\b(?:
     zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|
-    (?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|dozen|half|halves|quarters?|thirds?|
-    (?:four|fif|six|seven|eigh|nin|ten|hundred)ths?|out|per|per\s?cent\w*|pct|percentiles?|points?|pts?|stars?|
+    (?:twen|thir|for|fif|six|seven|eigh|nine)ty|tens|hundreds?|thousands?|millions?|dozen|half|halves|quarters?|thirds?|
+    (?:four|fif|six|seven|eigh|nin|ten|hundred|thousand|million)ths?|out|per|per\s?cent\w*|pct|percentiles?|points?|pts?|stars?|
     marks?|grades?|scaled?|scales|scoring|max|maximum|min|minimum|rat(?:ed|ing|ings)|rank\w*|range|times|minus|
     negative|plus|divided|or|at\s+least|at\s+most|worst|lowest|instead|rather|actually|wait|sorry|correction|corrected|
     (?<!['\u2019])[b-hj-z]
@@ -93,8 +93,8 @@ def parse_score(text: str, low: float = -1.0, high: float = 1.0) -> ParsedNumber
 
 def _without_scale(rest: str, low: float, high: float) -> tuple[str, bool]:
     """What follows the asked range's own end or ends, and whether they stood there."""
-    end = rf"{high:g}(?:\.0*)?(?![\d.,]*\d)"
-    start = rf"{_SIGN if low < 0 else ''}{abs(low):g}(?:\.0*)?"
+    end = rf"{high:g}(?:\.0+)?(?![\d.,]*\d)"
+    start = rf"{_SIGN if low < 0 else ''}{abs(low):g}(?:\.0+)?"
     ends = rf"{start}\s*(?:to|and|,|\.\.\.?|~|[-\u2010-\u2015])\s*\+?{end}"
     alone = rf"(?:/|out\s+of|of|\u6ee1\u5206(?:\u4e3a|\u662f|:)?)\s*{end}\u5206?"
     both = (rf"(?:(?:on|in)\s+)?(?:(?:a|the)\s+)?(?:scale|range|interval)?\s*(?:of|from|between|in|:)?\s*"
@@ -128,7 +128,7 @@ def _says_nothing(rest: str, bare: float | None, low: float) -> bool:
     remark = _REMARK.fullmatch(rest.lstrip(_EMPHASIS).rstrip())
     if remark is None:
         return False
-    said = remark[1]
+    said = re.sub(rf"[{_EMPHASIS}]", " ", remark[1])
     if not all(character in _REMARK_MARKS or (unicodedata.category(character)[0] in "LM" and character not in _UNITS
                and unicodedata.numeric(character, None) is None) for character in said):
         return False
