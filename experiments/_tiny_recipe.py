@@ -8,9 +8,8 @@ from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import ObjectiveConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
-from srum_jax.training.config import EmaConfig, OptimizerConfig, TrainingConfig
+from srum_jax.training.config import EmaConfig, ModelSource, OptimizerConfig, TrainingConfig
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.state import ModelSource
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 

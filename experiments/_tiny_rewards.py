@@ -5,13 +5,6 @@ from typing import Any
 
 from etils import epath
 
-from experiments._tiny_sam.generator import SAM_ARGUMENTS, TINY_WORLD
-from srum_jax.worlds.shapes.base import trained_base, trained_sam
-from srum_jax.worlds.shapes.measure import SAMPLER
-from srum_jax.worlds.shapes.plans import PLAN_TOKEN_LIMIT, THINK_TEMPLATES
-from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_files
-from srum_jax.worlds.shapes.questions import JUDGE_TEMPLATES
-
 _PROMPTS_PER_CATEGORY = 24
 _LARGEST = 0.4  # share of the picture; larger is the ground, about which the judge has learned nothing
 _POINTS_PER_SIDE = 8  # in half the time of 12; these still find every object that lies apart
@@ -24,6 +17,13 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
     The judge answers about one region at a time, names it, and does not think. Its question about the whole picture is
     about everything that the prompt asks for, so its score is not held to a neutral band.
     """
+    # An experiment's settings are looked at long before its rewards are made, and need none of this.
+    from experiments._tiny_sam.generator import SAM_ARGUMENTS, TINY_WORLD
+    from srum_jax.worlds.shapes.base import trained_base, trained_sam
+    from srum_jax.worlds.shapes.measure import SAMPLER
+    from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_files
+    from srum_jax.worlds.shapes.questions import JUDGE_TEMPLATES
+
     chosen = balanced_prompts(_PROMPTS_PER_CATEGORY, SEED, held_out=False)
     prompts, keywords = write_prompt_files(epath.Path(folder) / "inputs", chosen)
     base = os.fspath(trained_base())
@@ -50,4 +50,6 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
 
 def planned_first() -> dict[str, Any]:
     """More arguments of `generate`, for a model that has learned to plan (`experiments.tiny_think`)."""
+    from srum_jax.worlds.shapes.plans import PLAN_TOKEN_LIMIT, THINK_TEMPLATES
+
     return {"think": "true", "templates": os.fspath(THINK_TEMPLATES), "max_plan_tokens": PLAN_TOKEN_LIMIT}

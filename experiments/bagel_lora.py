@@ -10,8 +10,8 @@ Hardware, time and score: not measured yet.
 """
 
 from experiments._bagel_recipe import changed, paper_recipe
+from srum_jax.training.config import LoraConfig
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.lora import LoraConfig
 
 
 def experiment() -> Experiment:

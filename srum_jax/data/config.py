@@ -6,11 +6,11 @@ import numbers
 from typing import TYPE_CHECKING, Any
 
 from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform
-from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.rewards.reward_map import RewardMapConfig
 
 if TYPE_CHECKING:
     from srum_jax.data.packing import RowCapacity
+    from srum_jax.models.bagel.config import BagelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class DataConfig:
         """How images are resized."""
         return ImageTransform(self.max_size, self.min_size, self.stride, self.max_pixels)
 
-    def row_capacity(self, model: BagelConfig) -> "RowCapacity":
+    def row_capacity(self, model: "BagelConfig") -> "RowCapacity":
         """Buffers of a row.
 
         Raises:

@@ -14,15 +14,9 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.sharding import batch_shardings
 from srum_jax.models.layers.logical_axes import Rules, named_shardings
 from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.training.config import ModelSource
 from srum_jax.training.lora import attach_factors
-from srum_jax.training.state import (
-    ModelSource,
-    TrainState,
-    abstract_train_state,
-    architecture_of,
-    parts_of,
-    split_trainable,
-)
+from srum_jax.training.state import TrainState, abstract_train_state, architecture_of, parts_of, split_trainable
 
 
 @dataclasses.dataclass(frozen=True)

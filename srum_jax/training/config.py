@@ -1,6 +1,40 @@
-"""How a run goes. Imports no array library: `--set` is answered before one is loaded."""
+"""What is trained, and how a run goes. Imports no array library: `--set` is answered before one is loaded."""
 
 import dataclasses
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank training of some linear maps."""
+
+    rank: int = 16
+    alpha: float = 32.0  # the difference is scaled by alpha / rank
+    # Patterns, as in a shell, over the linear maps that the model's architecture lets LoRA name.
+    targets: tuple[str, ...] = ("query", "key", "value", "out", "gate", "up", "down")
+
+    def __post_init__(self):
+        if self.rank < 1:
+            raise ValueError(f"model.lora.rank: expected a positive number, found {self.rank}.")
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"model.lora.alpha: expected a positive number, found {self.alpha}.")
+
+    @property
+    def scale(self) -> float:
+        """Of the difference."""
+        return self.alpha / self.rank
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """Where the weights come from, and which of them are trained."""
+
+    checkpoint: str = ""  # a published checkpoint's directory, or converted weights
+    family: str = ""  # of the model; empty: what the checkpoint is
+    parts: tuple[str, ...] = ()  # optional parts to load beside those that training needs
+    trainable: tuple[str, ...] = ("default",)  # presets of the family, and patterns over parameter names as in a shell
+    timestep_shift: float | None = None  # of the training times; None: what the model's config.json says
+    lora: LoraConfig | None = None  # train low-rank factors alone, whatever `trainable` says
 
 
 @dataclasses.dataclass(frozen=True)

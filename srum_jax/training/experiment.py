@@ -6,8 +6,7 @@ from srum_jax.data.config import DataConfig
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import ObjectiveConfig
-from srum_jax.training.config import EmaConfig, OptimizerConfig, TrainingConfig
-from srum_jax.training.state import ModelSource
+from srum_jax.training.config import EmaConfig, ModelSource, OptimizerConfig, TrainingConfig
 
 _MAX_SEED = 1 << 32  # JAX keys drop the bits above: seeds that differ only there would share their noise
 

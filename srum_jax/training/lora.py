@@ -4,11 +4,9 @@ Only the factors are trained and have optimizer state; all loaded weights stay a
 `LowRankLinear` has the forward pass, `srum_jax.weights.merged` the merge.
 """
 
-import dataclasses
 import difflib
 import fnmatch
 import functools
-import math
 import zlib
 
 import jax
@@ -20,6 +18,7 @@ from srum_jax.errors import BadInput
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
 from srum_jax.models.layers.low_rank import FACTOR_A, LowRankLinear
+from srum_jax.training.config import LoraConfig
 
 _STREAM = 0x6C6F7261  # of random numbers; the noise of the steps has the numbers from 0 up
 
@@ -28,41 +27,21 @@ class ModelError(BadInput):
     """The model cannot be trained as asked."""
 
 
-@dataclasses.dataclass(frozen=True)
-class LoraConfig:
-    """Low-rank training of some linear maps."""
+def mapped(config: LoraConfig, architecture: Architecture) -> tuple[str, ...]:
+    """Paths of the linear maps that get factors.
 
-    rank: int = 16
-    alpha: float = 32.0  # the difference is scaled by alpha / rank
-    # Patterns, as in a shell, over the linear maps that the model's architecture lets LoRA name.
-    targets: tuple[str, ...] = ("query", "key", "value", "out", "gate", "up", "down")
-
-    def __post_init__(self):
-        if self.rank < 1:
-            raise ValueError(f"model.lora.rank: expected a positive number, found {self.rank}.")
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"model.lora.alpha: expected a positive number, found {self.alpha}.")
-
-    @property
-    def scale(self) -> float:
-        """Of the difference."""
-        return self.alpha / self.rank
-
-    def maps(self, architecture: Architecture) -> tuple[str, ...]:
-        """Paths of the linear maps that get factors.
-
-        Raises:
-          ModelError: a pattern names no linear map of the architecture.
-        """
-        named = architecture.linear_maps
-        idle = [pattern for pattern in self.targets if not fnmatch.filter(named, pattern)]
-        if idle or not self.targets:
-            near = {name for pattern in idle for name in difflib.get_close_matches(pattern, named, n=2)}
-            hint = f"; the nearest are {', '.join(sorted(near))}" if near else ""
-            raise ModelError(f"model.lora.targets: {', '.join(map(repr, idle)) or 'an empty list'} names no linear map "
-                             f"of {architecture.name} that can have factors{hint}. There are: {', '.join(named)}.")
-        return tuple(path for name, path in named.items()
-                     if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.targets))
+    Raises:
+      ModelError: a pattern names no linear map of the architecture.
+    """
+    named = architecture.linear_maps
+    idle = [pattern for pattern in config.targets if not fnmatch.filter(named, pattern)]
+    if idle or not config.targets:
+        near = {name for pattern in idle for name in difflib.get_close_matches(pattern, named, n=2)}
+        hint = f"; the nearest are {', '.join(sorted(near))}" if near else ""
+        raise ModelError(f"model.lora.targets: {', '.join(map(repr, idle)) or 'an empty list'} names no linear map "
+                         f"of {architecture.name} that can have factors{hint}. There are: {', '.join(named)}.")
+    return tuple(path for name, path in named.items()
+                 if any(fnmatch.fnmatchcase(name, pattern) for pattern in config.targets))
 
 
 def attach_factors(
@@ -82,7 +61,7 @@ def attach_factors(
       ModelError: a pattern of the targets names no linear map.
     """
     model = nnx.merge(graphdef, state)
-    for path in config.maps(architecture):
+    for path in mapped(config, architecture):
         *parents, name = path.split(".")
         parent = functools.reduce(getattr, parents, model)
         setattr(parent, name, LowRankLinear(getattr(parent, name), config.rank, config.scale))

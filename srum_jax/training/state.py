@@ -13,21 +13,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from srum_jax.families.registry import family, family_of
 from srum_jax.models.architecture import Architecture, shapes_of
 from srum_jax.models.layers.logical_axes import dotted
-from srum_jax.training.lora import LoraConfig, ModelError, attach_factors, initial_factors
+from srum_jax.training.config import ModelSource
+from srum_jax.training.lora import ModelError, attach_factors, initial_factors
 from srum_jax.weights.checkpoint import Checkpoint, open_checkpoint
 from srum_jax.weights.load import load
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelSource:
-    """Where the weights come from, and which of them are trained."""
-
-    checkpoint: str = ""  # a published checkpoint's directory, or converted weights
-    family: str = ""  # of the model; empty: what the checkpoint is
-    parts: tuple[str, ...] = ()  # optional parts to load beside those that training needs
-    trainable: tuple[str, ...] = ("default",)  # presets of the family, and patterns over parameter names as in a shell
-    timestep_shift: float | None = None  # of the training times; None: what the model's config.json says
-    lora: LoraConfig | None = None  # train low-rank factors alone, whatever `trainable` says
 
 
 @jax.tree_util.register_dataclass

@@ -15,9 +15,9 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.overrides import to_json
 from srum_jax.training.checkpoint import Checkpoints
+from srum_jax.training.config import LoraConfig, ModelSource
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.lora import LoraConfig
-from srum_jax.training.state import ModelSource, TrainState, load_model
+from srum_jax.training.state import TrainState, load_model
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.merged import MergedArrays, has_factors

@@ -13,8 +13,8 @@ from srum_jax.models.bagel.sharding import RULES, batch_shardings
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
 from srum_jax.objectives.config import ObjectiveConfig
-from srum_jax.training.config import EmaConfig, OptimizerConfig
-from srum_jax.training.lora import LoraConfig, attach_factors, initial_factors
+from srum_jax.training.config import EmaConfig, LoraConfig, OptimizerConfig
+from srum_jax.training.lora import attach_factors, initial_factors
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import TrainState, new_train_state, split_trainable
 from srum_jax.training.step import compile_step, make_step

@@ -17,8 +17,7 @@ from flax import nnx
 
 from srum_jax.training import checkpoint as checkpoint_module
 from srum_jax.training.checkpoint import CheckpointError, Checkpoints, DirectoryError, _absolute
-from srum_jax.training.config import EmaConfig
-from srum_jax.training.lora import LoraConfig
+from srum_jax.training.config import EmaConfig, LoraConfig
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import OrbaxArrays
 from srum_jax.weights.run_folder import find_step

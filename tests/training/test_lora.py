@@ -15,8 +15,9 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.linear import Linear
 from srum_jax.models.layers.logical_axes import dotted, shapes_by_name
 from srum_jax.models.layers.low_rank import LowRankLinear
-from srum_jax.training.lora import LoraConfig, attach_factors, initial_factors
-from srum_jax.training.state import ModelSource, load_model
+from srum_jax.training.config import LoraConfig, ModelSource
+from srum_jax.training.lora import attach_factors, initial_factors, mapped
+from srum_jax.training.state import load_model
 from tests.models.packs import mesh_of, random_batch, small_config
 from tests.training.runs import batches, small_run
 
@@ -202,9 +203,9 @@ def test_factors_can_be_attached_to_a_model_of_shapes_alone():
 ])
 def test_settings_that_name_nothing_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        LoraConfig(**fields).maps(BAGEL)
+        mapped(LoraConfig(**fields), BAGEL)
 
 
 def test_patterns_select_maps():
-    assert LoraConfig(targets=("time_embedder.*", "o*")).maps(BAGEL) == ("llm.layers.gen.out", "time_embedder.fc1",
+    assert mapped(LoraConfig(targets=("time_embedder.*", "o*")), BAGEL) == ("llm.layers.gen.out", "time_embedder.fc1",
                                                                          "time_embedder.fc2")

@@ -10,17 +10,9 @@ from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
 from srum_jax.training.abstract_run import abstract_run
-from srum_jax.training.config import OptimizerConfig
-from srum_jax.training.lora import LoraConfig
+from srum_jax.training.config import LoraConfig, ModelSource, OptimizerConfig
 from srum_jax.training.optimizer import make_optimizer
-from srum_jax.training.state import (
-    ModelError,
-    ModelSource,
-    abstract_train_state,
-    load_model,
-    new_train_state,
-    split_trainable,
-)
+from srum_jax.training.state import ModelError, abstract_train_state, load_model, new_train_state, split_trainable
 from tests.models.packs import mesh_of, small_config
 
 

@@ -6,7 +6,7 @@ from etils import epath
 
 from srum_jax.models.architecture import Architecture
 from srum_jax.overrides import OverrideError, from_json
-from srum_jax.training.lora import LoraConfig
+from srum_jax.training.config import LoraConfig
 from srum_jax.weights.arrays import ArrayReader, ConvertedArrays, PublishedArrays
 from srum_jax.weights.converted import ConvertedSource, is_converted
 from srum_jax.weights.errors import WeightsError

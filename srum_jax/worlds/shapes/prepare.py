@@ -10,8 +10,6 @@ from etils import epath
 from srum_jax.data.errors import DataError
 from srum_jax.data.manifest import MANIFEST
 from srum_jax.storage.atomic_directory import is_complete
-from srum_jax.worlds.shapes.base import write_base
-from srum_jax.worlds.shapes.records import world_settings, write_records
 
 NUM_RECORDS = 2048
 WRONG_SHARE = 0.4
@@ -36,6 +34,9 @@ def prepare(experiment: Any, workdir: epath.PathLike) -> Any:
     model, data = experiment.model, experiment.data
     if not model.checkpoint:
         if not is_complete(folder / "base"):
+            # Here and below: an experiment's settings are looked at long before this is needed, and takes seconds.
+            from srum_jax.worlds.shapes.base import write_base
+
             write_base(folder / "base", experiment.seed)
         model = dataclasses.replace(model, checkpoint=os.fspath(folder / "base"))
     if not (data.records or data.mixture):
@@ -45,6 +46,8 @@ def prepare(experiment: Any, workdir: epath.PathLike) -> Any:
 
 
 def _draw_records(records: epath.Path, seed: int) -> None:
+    from srum_jax.worlds.shapes.records import world_settings, write_records
+
     settings = world_settings(num_records=NUM_RECORDS, seed=seed, wrong_share=WRONG_SHARE)
     manifest = records / MANIFEST
     if not manifest.exists():

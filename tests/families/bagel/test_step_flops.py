@@ -12,7 +12,8 @@ from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.models.layers.token_stream import TokenStream
 from srum_jax.observability.peak_flops import peak_flops
-from srum_jax.training.lora import LoraConfig, attach_factors
+from srum_jax.training.config import LoraConfig
+from srum_jax.training.lora import attach_factors
 from tests.models.packs import random_batch, random_stream, small_config
 
 
