@@ -7,13 +7,14 @@ _NUMBER = rf"((?<![\d.])[+\-\u2212\u2013]?(?:\d{{1,6}}(?:\.\d{{1,9}})?|\.\d{{1,9
 _TO = r"\s*(?:to|and|through|-|\u2013|\u2014|~|\.\.\.?|\u81f3|\u5230|,)\s*"
 _SCALE = re.compile(
     rf"\b(?:(?:scales?|ranges?)\s*(?:is|goes|runs)?\s*(?:of|from|between|:|=)?|"
-    rf"(?:scores?|ratings?|rated)\s*(?:are|is|go|goes|run|runs|range|ranges)?\s*(?:of|from|between))"
+    rf"(?:scores?|scored|rat(?:e|ed|ings?))\s*(?:it|them|this|each)?\s*(?:are|is|go|goes|run|runs|range|ranges)?\s*(?:of|from|between))"
     rf"\s*[(\[]?\s*{_NUMBER}{_TO}{_NUMBER}|(?<!\w){_NUMBER}{_TO}{_NUMBER}\s+scale\b", re.IGNORECASE)
 _OUT_OF = re.compile(
     rf"\b(?:scor\w*|scales?|rat(?:ed|ings?)|marks?|graded?)\b[^.:\n]{{0,40}}?\bout\s+of\s+{_NUMBER}|"
     rf"\b(?:max|maximum|highest|best|full|top)\s+(?:possible\s+)?(?:scores?|marks?|ratings?)"
     rf"\s*(?:is|of|=|:)?\s*{_NUMBER}|"
-    rf"\b(?:out\s+of|scale|max|maximum|denominator)\s*[:=]\s*{_NUMBER}(?!{_TO}{_NUMBER})|"
+    rf"\b(?:out\s+of|scale|(?:max|maximum)(?:\s+\w+)?|denominator)\s*[:=]\s*{_NUMBER}(?!{_TO}{_NUMBER})|"
+    rf"{_NUMBER}\s*(?:=|means|being)\s*(?:the\s+)?(?:best|perfect|flawless|excellent|highest)\b|"
     rf"\u6ee1\u5206\s*(?:\u4e3a|\u662f|:|\uff1a)?\s*{_NUMBER}", re.IGNORECASE)
 _SYSTEM = re.compile(rf"\b(?:\d{{1,6}}|{_WORDS})[\s-]*(?:points?|stars?)[\s-]*(?:scale|system|rating)\b|"
                      rf"\b(?:scores?|ratings?)\s+(?:are\s+|is\s+)?(?:given\s+)?(?:in|as)\s+(?:an?\s+)?(?:%|per\s?cent)|"

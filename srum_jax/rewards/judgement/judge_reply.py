@@ -83,7 +83,7 @@ def parse_region_reply(reply: str, num_regions: int, *, wanted: str = "score", s
         return RegionReply(ReplyStatus.TRUNCATED, {}, {})
     structured, rest = _structured(content)
     blocks = structured + region_blocks(rest)
-    foreign = names_foreign_scale(content)
+    foreign = names_foreign_scale(f"{content}\n{rest}")
     problems: collections.Counter[str] = collections.Counter()
     regions: dict[int, ParsedFields] = {}
     seen: set[int] = set()
@@ -119,7 +119,7 @@ def parse_image_reply(reply: str) -> ImageReply:
         return ImageReply(ReplyStatus.TRUNCATED, ParsedFields(), {})
     structured, rest = _structured(content)
     values = [value for block in (*structured, image_block(rest)) for value in block.values]
-    fields = _fields(values, names_foreign_scale(content))
+    fields = _fields(values, names_foreign_scale(f"{content}\n{rest}"))
     if fields.score.value is None:
         return ImageReply(ReplyStatus.UNPARSED, fields, {fields.score.problem: 1})
     return ImageReply(ReplyStatus.OK, fields, {})

@@ -40,8 +40,13 @@ def label_of(name: str) -> str | None:
 def number_of(values: Sequence[tuple[str, str]]) -> int | None:
     """The number of the region that names and values speak of, by "Region" before "id" or "#"; None if not plain."""
     regions = {region_number(value) for name, value in values if _REGION.fullmatch(name.strip())}
-    regions = regions or {region_number(value) for name, value in values if name.strip().lower() in _NUMBERS}
+    regions = regions or {region_number(value) for name, value in values if is_number_label(name)}
     return regions.pop() if len(regions) == 1 else None
+
+
+def is_number_label(name: str) -> bool:
+    """Whether a name announces the number of a region."""
+    return _REGION.fullmatch(name.strip()) is not None or name.strip().lower() in _NUMBERS
 
 
 def region_number(text: str) -> int | None:

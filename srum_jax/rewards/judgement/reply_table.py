@@ -2,7 +2,7 @@
 
 import re
 
-from srum_jax.rewards.judgement.reply_blocks import Block, label_of, number_of
+from srum_jax.rewards.judgement.reply_blocks import Block, is_number_label, label_of, number_of
 
 _MARKS = re.compile(r"[*_`]")
 _RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$")
@@ -10,7 +10,8 @@ _BAR = re.compile(r"(?<!\\)\|")
 
 
 def table_blocks(content: str) -> tuple[list[Block], str]:
-    """The rows of all tables whose heads hold asked labels, and the text without these tables.
+    """The rows of all tables whose heads hold asked labels, and the text without them: of their other columns, a line
+    for each cell, as what "Max" says of scores holds for a table as for anything else.
 
     A row with another number of cells than its table has heads is no row, and has a block without number or values.
     """
@@ -27,6 +28,8 @@ def table_blocks(content: str) -> tuple[list[Block], str]:
         place += 2
         while place < len(lines) and (cells := _cells(lines[place])):
             blocks.append(_row(heads, labels, cells))
+            rest += [f"{head}: {cell}" for head, label, cell in zip(heads, labels, cells, strict=False)
+                     if label is None and not is_number_label(head)]
             place += 1
     return blocks, "\n".join(rest)
 

@@ -11,7 +11,7 @@ from srum_jax.rewards.judgement.judge_reply import parse_image_reply, parse_regi
 from srum_jax.rewards.judgement.official_reply import official_layout, official_regions, official_sample
 from tools.make_rewards.report.collect import JUDGE, Candidate, CommittedRun
 
-_IMAGE_KINDS = ("global", "sample")
+_IMAGE_KINDS = ("global", "sample", "region")  # replies with one score
 _MAX_NUMBER = 1000  # of a region in a reply; the calls do not say how many there were
 
 
