@@ -51,7 +51,7 @@ from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
-from srum_jax.worlds.shapes.base import write_base
+from srum_jax.worlds.shapes.bases.bagel import write_base
 
 _PROMPT = "a red circle left of a blue square"
 _REAL_TEXT = TextSampler()

@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 from etils.epath import backend
 
-from srum_jax.worlds.shapes.base import write_base
+from srum_jax.worlds.shapes.bases.bagel import write_base
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.merged import MergedArrays, has_factors
 from srum_jax.weights.orbax_params import OrbaxArrays
 from srum_jax.weights.run_folder import find_step
-from srum_jax.worlds.shapes.base import write_base
+from srum_jax.worlds.shapes.bases.bagel import write_base
 from tests.loading import load_bagel
 from tests.models.packs import mesh_of, random_batch
 from tests.weights import tiny_checkpoint

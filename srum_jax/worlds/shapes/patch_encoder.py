@@ -13,7 +13,7 @@ and swish(x) - swish(-x) = x. The decoder starts at random: images of this autoe
 Names and layouts are those of `ae.safetensors`: convolutions (out, in, height, width).
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -80,20 +80,22 @@ def expected_latents(pixels: np.ndarray) -> np.ndarray:
     return values * latent_gains()
 
 
-def autoencoder_tensors(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """All tensors of `ae.safetensors` in float32: the encoder above, and a random decoder."""
+def autoencoder_tensors(rng: np.random.Generator, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The encoder above, and a random decoder.
+
+    Args:
+      rng: of the decoder.
+      shapes: of all tensors of `ae.safetensors`.
+    """
     tensors = {}
-    for name, shape in _shapes():
-        if name.endswith(".bias"):
+    for name, shape in shapes.items():
+        if name.endswith((".bias", ".conv2.weight", ".proj_out.weight")):  # so each block starts as the identity
             tensors[name] = np.zeros(shape)
         elif len(shape) == 1:
             tensors[name] = np.ones(shape)  # the scale of a normalisation
         else:
             tensors[name] = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
-        if name.endswith((".conv2.weight", ".proj_out.weight")):
-            tensors[name] = np.zeros(shape)  # the block starts as the identity
-    tensors |= _patch_transform({name: np.zeros_like(tensors[name]) for name in tensors})
-    return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in tensors.items()}
+    return tensors | _patch_transform({name: np.zeros_like(values) for name, values in tensors.items()})
 
 
 def _patch_transform(zeros: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -101,9 +103,7 @@ def _patch_transform(zeros: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     copy = zeros["encoder.conv_in.weight"]
     for color in range(3):
         copy[color, color, 1, 1] = 1
-    gather = zeros[
-        "encoder.down.0.downsample.conv.weight"
-    ]  # 2 x 2 pixels beside each other become 12 channels
+    gather = zeros["encoder.down.0.downsample.conv.weight"]  # 2 x 2 pixels beside each other become 12 channels
     for row, column, color in np.ndindex(2, 2, 3):
         gather[(2 * row + column) * 3 + color, color, row, column] = 1
     project = zeros["encoder.down.1.downsample.conv.weight"]  # 2 x 2 of those become the 16 values
@@ -134,58 +134,3 @@ def _patch_transform(zeros: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "encoder.conv_out.weight": collect,
         "encoder.conv_out.bias": collect_bias,
     }
-
-
-def _shapes() -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of all tensors, in the order in which random ones are drawn."""
-    widths = [CONFIG.ch * multiple for multiple in CONFIG.ch_mult]
-    last = len(widths) - 1
-    yield from _conv("encoder.conv_in", CONFIG.in_channels, CONFIG.ch)
-    for level, (before, width) in enumerate(zip([CONFIG.ch, *widths[:-1]], widths, strict=True)):
-        yield from _blocks(f"encoder.down.{level}", before, width, CONFIG.num_res_blocks)
-        if level < last:
-            yield from _conv(f"encoder.down.{level}.downsample.conv", width, width)
-    yield from _middle("encoder", widths[-1])
-    yield from _norm("encoder.norm_out", widths[-1])
-    yield from _conv("encoder.conv_out", widths[-1], 2 * CONFIG.z_channels)
-    yield from _conv("decoder.conv_in", CONFIG.z_channels, widths[-1])
-    yield from _middle("decoder", widths[-1])
-    for level, (before, width) in reversed(
-        list(enumerate(zip([*widths[1:], widths[-1]], widths, strict=True)))
-    ):
-        yield from _blocks(f"decoder.up.{level}", before, width, CONFIG.num_res_blocks + 1)
-        if level > 0:
-            yield from _conv(f"decoder.up.{level}.upsample.conv", width, width)
-    yield from _norm("decoder.norm_out", widths[0])
-    yield from _conv("decoder.conv_out", widths[0], CONFIG.out_ch)
-
-
-def _conv(name: str, before: int, after: int, side: int = 3) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield f"{name}.weight", (after, before, side, side)
-    yield f"{name}.bias", (after,)
-
-
-def _norm(name: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield f"{name}.weight", (width,)
-    yield f"{name}.bias", (width,)
-
-
-def _block(name: str, before: int, after: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for number, width in ((1, before), (2, after)):
-        yield from _norm(f"{name}.norm{number}", width)
-        yield from _conv(f"{name}.conv{number}", width, after)
-    if before != after:
-        yield from _conv(f"{name}.nin_shortcut", before, after, 1)
-
-
-def _blocks(name: str, before: int, width: int, count: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for number in range(count):
-        yield from _block(f"{name}.block.{number}", before if number == 0 else width, width)
-
-
-def _middle(half: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield from _block(f"{half}.mid.block_1", width, width)
-    yield from _norm(f"{half}.mid.attn_1.norm", width)
-    for part in ("q", "k", "v", "proj_out"):
-        yield from _conv(f"{half}.mid.attn_1.{part}", width, width, 1)
-    yield from _block(f"{half}.mid.block_2", width, width)

@@ -35,7 +35,7 @@ def prepare(experiment: Any, workdir: epath.PathLike) -> Any:
     if not model.checkpoint:
         if not is_complete(folder / "base"):
             # Here and below: an experiment's settings are looked at long before this is needed, and takes seconds.
-            from srum_jax.worlds.shapes.base import write_base
+            from srum_jax.worlds.shapes.bases.bagel import write_base
 
             write_base(folder / "base", experiment.seed)
         model = dataclasses.replace(model, checkpoint=os.fspath(folder / "base"))

@@ -9,18 +9,15 @@ from etils import epath
 from flax import nnx
 from safetensors.numpy import save
 
-from srum_jax.models.bagel.model import abstract_bagel
-from srum_jax.models.bagel.weights import TABLE
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.storage.atomic_directory import atomic_directory
 from srum_jax.storage.atomic_file import file_sha256
-from srum_jax.weights.huggingface import AUTOENCODER_FILE, INDEX, MODEL_FILES
+from srum_jax.weights.huggingface import INDEX
 from srum_jax.weights.table import SourceTensor, make_plan, published_tensors
 from srum_jax.worlds.shapes.base import RECIPE
 from srum_jax.worlds.shapes.base_files import trained_base_config, trained_base_files
 from srum_jax.worlds.shapes.tokenizer import tokenizer_files
-
-_STORED = {MODEL_FILES[0]: np.dtype(np.float16), AUTOENCODER_FILE: np.dtype(np.float32)}
 
 
 def write_trained_base(
@@ -56,18 +53,18 @@ def write_trained_base(
 
 def _tensors_by_file(state: nnx.State) -> dict[str, dict[str, np.ndarray]]:
     """Published names and values: the key table read backwards."""
-    _, abstract = abstract_bagel(trained_base_config())
-    shapes = {dotted(path): variable.get_value().shape for path, variable in nnx.to_flat_state(abstract)}
+    shapes = BAGEL.shapes(trained_base_config(), BAGEL.parts)
     values = {dotted(path): np.asarray(jax.device_get(variable.get_value()))
               for path, variable in nnx.to_flat_state(state)}
     sources = {
         name: SourceTensor(np.dtype(np.float32), shape, "shapes") for name, shape in
-        published_tensors(TABLE, shapes).items()
+        published_tensors(BAGEL.table, shapes).items()
     }
-    files: dict[str, dict[str, np.ndarray]] = {file: {} for file in _STORED}
-    for target, pieces in make_plan(TABLE, sources, shapes, "shapes").pieces.items():
-        file = AUTOENCODER_FILE if target.startswith("vae.") else MODEL_FILES[0]
+    files: dict[str, dict[str, np.ndarray]] = {}
+    for target, pieces in make_plan(BAGEL.table, sources, shapes, "shapes").pieces.items():
         for piece in pieces:
+            home = BAGEL.home_of(piece.source)
             value = values[target] if piece.layer is None else values[target][piece.layer]
-            files[file][piece.source] = np.ascontiguousarray(piece.to_source(value), dtype=_STORED[file])
+            dtype = np.float32 if home.part == "vae" else np.float16
+            files.setdefault(home.glob, {})[piece.source] = np.ascontiguousarray(piece.to_source(value), dtype)
     return files

@@ -1,0 +1,108 @@
+"""A random start of a tiny BAGEL for the shapes world, in the layout of the released checkpoint.
+
+The language model, the vision tower and the rest start at random; `llm2vae` starts at zero and the generation expert as
+a copy of the understanding expert, as in a new BAGEL (SRUM starts from a trained one, for which this is no substitute).
+Its autoencoder is described in `patch_encoder`: four pixels a latent cell, so one latent token covers 8 x 8 pixels.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from etils import epath
+from safetensors.numpy import save
+
+from srum_jax.models.bagel.architecture import BAGEL
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.models.layers.sincos_table import sincos_table
+from srum_jax.storage.atomic_directory import atomic_directory
+from srum_jax.weights.table import published_tensors
+from srum_jax.worlds.shapes.model_files import LLM, MODEL, VIT
+from srum_jax.worlds.shapes.patch_encoder import CONFIG as AUTOENCODER
+from srum_jax.worlds.shapes.patch_encoder import autoencoder_tensors
+from srum_jax.worlds.shapes.tokenizer import tokenizer_files
+
+_LLM = LLM | {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6}
+_VIT = VIT | {"image_size": 140, "patch_size": 14}
+_VAE = {
+    "in_channels": AUTOENCODER.in_channels,
+    "out_ch": AUTOENCODER.out_ch,
+    "ch": AUTOENCODER.ch,
+    "ch_mult": list(AUTOENCODER.ch_mult),
+    "num_res_blocks": AUTOENCODER.num_res_blocks,
+    "z_channels": AUTOENCODER.z_channels,
+    "downsample": AUTOENCODER.downsample,
+    "scale_factor": AUTOENCODER.scale_factor,
+    "shift_factor": AUTOENCODER.shift_factor,
+}
+_MODEL = MODEL | {"latent_patch_size": 2, "max_latent_size": 16, "vit_max_num_patch_per_side": 10}
+_TWIN = "_moe_gen"  # in the name of what the generation expert has of its own
+
+
+def base_config() -> BagelConfig:
+    """The configuration that `write_base` writes."""
+    return BagelConfig.from_json(llm=_LLM, vit=_VIT, vae=_VAE, model=_MODEL, source="shapes")
+
+
+def write_base(directory: epath.PathLike, seed: int = 0) -> epath.Path:
+    """Writes the tiny model; equal seeds give equal bytes. The directory appears complete or not at all.
+
+    Args:
+      directory: a local path that does not exist yet.
+      seed: of the random start.
+
+    Returns:
+      The directory.
+
+    Raises:
+      FileExistsError: the directory exists.
+    """
+    directory = epath.Path(directory)
+    files: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in published_tensors(BAGEL.table, BAGEL.shapes(base_config(), BAGEL.parts)).items():
+        files.setdefault(BAGEL.home_of(name).glob, {})[name] = shape
+    with atomic_directory(directory) as temporary:
+        weight_map, size = {}, 0
+        for stream, (file, shapes) in enumerate(files.items()):
+            rng = np.random.Generator(np.random.Philox(key=[seed, stream]))
+            tensors = autoencoder_tensors(rng, shapes) if stream else _model_tensors(rng, shapes)
+            tensors = {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}
+            (temporary / file).write_bytes(save(tensors))
+            weight_map |= dict.fromkeys(tensors, file)
+            size += sum(values.nbytes for values in tensors.values())
+        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
+        for file, values in (
+            ("llm_config.json", _LLM),
+            ("vit_config.json", _VIT),
+            ("vae_config.json", _VAE),
+            ("config.json", _MODEL),
+            ("model.safetensors.index.json", index),
+        ):
+            (temporary / file).write_text(json.dumps(values, indent=2) + "\n")
+        for file, text in tokenizer_files().items():
+            (temporary / file).write_text(text)
+    return directory
+
+
+def _model_tensors(rng: np.random.Generator, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """All tensors of the model's own file, linear weights (out, in)."""
+    tensors = {name: _start(rng, name, shape) for name, shape in shapes.items() if _TWIN not in name}
+    return {name: tensors[name.replace(_TWIN, "")] for name in shapes}
+
+
+def _start(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if name.endswith("pos_embed.pos_embed"):
+        return sincos_table(shape[1], math.isqrt(shape[0]))
+    if name.endswith(".bias") or name.startswith("llm2vae."):
+        return np.zeros(shape)
+    if len(shape) == 1:
+        return np.ones(shape)  # the scale of a normalisation
+    scale = 1 / np.sqrt(shape[1])
+    if name.endswith("embed_tokens.weight"):
+        scale = 1.0
+    elif name.endswith("position_embedding.weight"):
+        scale = 0.1
+    elif name.endswith(("o_proj.weight", "down_proj.weight")):
+        scale /= np.sqrt(2 * _LLM["num_hidden_layers"])  # so that the sum over all layers keeps about unit scale
+    return scale * rng.standard_normal(shape)
