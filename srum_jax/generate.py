@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from srum_jax.errors import BadInput, Failure, Incomplete
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
-from srum_jax.generation.checkpoint_fingerprint import autoencoder_fingerprint, checkpoint_fingerprint
 from srum_jax.generation.image_store import FORMATS
 from srum_jax.generation.keyword_file import with_keywords
 from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
@@ -40,6 +39,7 @@ from srum_jax.inference.templates import Templates
 from srum_jax.stages.folder import OutputFolder
 from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import Processes, find_processes
+from srum_jax.weights.fingerprint import autoencoder_fingerprint, checkpoint_fingerprint
 
 SUMMARY = "draw candidate images for a list of prompts"
 _EPILOG = """

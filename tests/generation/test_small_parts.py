@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from srum_jax.generation.arguments import add_generation_arguments, parse_size, settings_of
-from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
 from srum_jax.generation.image_store import FORMATS, crop_black_border, encode_image
 from srum_jax.generation.model_arguments import parse_mesh
 from srum_jax.generation.prompts import Prompt, record_seed
@@ -25,6 +24,7 @@ from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.stages.ahead import is_computing, one_ahead
 from srum_jax.stages.processes import ProcessError, Processes, find_processes
+from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from tests.generation.fakes import made_up_prompts
 from tests.golden import golden_json
 from tests.weights.tiny_checkpoint import tensors, write

@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from srum_jax.data.schema import is_unicode
 from srum_jax.errors import BadInput, Failure
-from srum_jax.generation.checkpoint_fingerprint import checkpoint_fingerprint
 from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
 from srum_jax.inference.templates import Templates
 from srum_jax.judges.dialogue import run_dialogues
@@ -35,6 +34,7 @@ from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode
 from srum_jax.rewards.proposals import Proposal
+from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from tools.make_rewards.errors import ArgumentError, Reject
 from tools.make_rewards.processes import add_process_arguments, processes_of
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
