@@ -37,6 +37,7 @@ from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.data.writer import record_of_image, write_records
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.observability.peak_flops import PEAK_FLOPS
 from srum_jax.rewards.boxes import Box
 
@@ -119,7 +120,8 @@ def measure(records: str, size: int, num_workers: int, num_threads: int, rows_pe
                       image_height=size, image_width=size, max_size=size, min_size=min(512, size),
                       latent_capacity=_SAMPLES_PER_ROW * (size // 16) ** 2, num_workers=num_workers,
                       num_threads=num_threads, latents=latents)
-    batches = make_iterator(data, _MODEL, _LetterTokenizer(), seed=0, process_index=0, process_count=1)
+    batches = make_iterator(data, _MODEL, _LetterTokenizer(), RewardWeighted(), seed=0, process_index=0,
+                            process_count=1)
     try:
         for _ in range(2):
             first = next(batches)

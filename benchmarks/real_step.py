@@ -22,22 +22,21 @@ from srum_jax.data.packing import RowCapacity, pack_row, stack_rows
 from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.errors import Failure
+from srum_jax.families.bagel.family import FAMILY
 from srum_jax.families.bagel.step_costs import PROMPT_TOKENS
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
-from srum_jax.mesh import build_mesh
+from srum_jax.mesh import build_mesh, on_mesh
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import RELEASED, AutoencoderConfig, BagelConfig, SpecialTokens
-from srum_jax.models.bagel.sharding import batch_shardings
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.observability.peak_flops import peak_flops
-from srum_jax.rewards.reward_map import RewardMap
 from srum_jax.training.abstract_run import abstract_run
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import TrainState, new_train_state
-from srum_jax.training.step import compile_step, make_step
+from srum_jax.training.step import compile_step
 
 _WARM_UP_STEPS = 2
 _PROFILED_STEPS = 3
@@ -60,17 +59,15 @@ def measure_real(args: argparse.Namespace) -> dict[str, Any]:
     device = _device(any_kind=args.width_divisor > 1)
     config, experiment = _model(args), _experiment(args)
     mesh = build_mesh(MeshConfig(data=1, fsdp=1), [device])
-    optimizer = make_optimizer(experiment.optimizer)
-    shapes = abstract_run(config, experiment.model, experiment.data, optimizer, mesh, experiment.compute.dtype)
+    shapes = abstract_run(experiment, config, mesh)
     began = time.perf_counter()
-    step = compile_step(
-        make_step(shapes.graphdef, config, optimizer, objective=experiment.objective, compute=experiment.compute,
-                  reward_limits=experiment.data.reward_map.limits, seed=experiment.seed),
-        shapes.state, shapes.frozen, shapes.batch, mesh)
+    step = compile_step(shapes.step, shapes.state, shapes.frozen, shapes.batch, mesh)
     compile_seconds = time.perf_counter() - began
-    host = _batch(experiment.data, config, without_autoencoder=args.without_autoencoder)
-    batch = jax.device_put(host, batch_shardings(mesh, host))
-    state, frozen = new_train_state(_random(shapes.state.parameters), optimizer, mesh), _random(shapes.frozen)
+    host = _batch(experiment, config, without_autoencoder=args.without_autoencoder)
+    layout = FAMILY.forward(config, experiment.compute).layout(host)
+    batch = jax.device_put(host, on_mesh(mesh, layout))
+    state = new_train_state(_random(shapes.state.parameters), make_optimizer(experiment.optimizer), mesh)
+    frozen = _random(shapes.frozen)
     seconds, loss = _time(step, state, frozen, batch, args)
 
     trained, counts = shapes_by_name(shapes.state.parameters), count_pack(host)
@@ -133,9 +130,10 @@ def _experiment(args: argparse.Namespace) -> Experiment:
                                                  attention_block=args.attention_block)))
 
 
-def _batch(data: DataConfig, config: BagelConfig, *, without_autoencoder: bool) -> PackedBatch:
+def _batch(experiment: Experiment, config: BagelConfig, *, without_autoencoder: bool) -> PackedBatch:
     """Full rows, made by the pipeline's own packing."""
-    capacity, draws = data.row_capacity(config), np.random.default_rng(0)
+    data, draws = experiment.data, np.random.default_rng(0)
+    capacity = data.row_capacity(config, experiment.objective.columns)
     rows = [pack_row([_sample(capacity, data, config, draws) for _ in range(data.samples_per_row)], capacity)
             for _ in range(data.rows_per_batch)]
     batch = stack_rows(rows)
@@ -153,7 +151,7 @@ def _sample(capacity: RowCapacity, data: DataConfig, config: BagelConfig, draws:
         TextItem(ids=draws.integers(0, config.special_tokens.bos, PROMPT_TOKENS).tolist()),
         LatentItem(pixels=draws.integers(0, 256, (data.image_height, data.image_width, 3), dtype=np.uint8),
                    grid=tokens, position_ids=position_ids(*tokens, config.max_latent_size), loss=True,
-                   reward=RewardMap(values, alpha=1.0)),
+                   columns={"alpha": np.ones(tokens, np.float32), "reward_map": values}),
     )
     return pack_sample(plan, config.special_tokens, Dropout(text=0.0), draws)
 

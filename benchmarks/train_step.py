@@ -112,25 +112,27 @@ def measure(threads: int, steps: int) -> dict[str, float]:
     import optax
     from flax import nnx
 
+    from srum_jax.families.bagel.forward import BagelForward
     from srum_jax.families.bagel.step_flops import count_pack, step_flops
     from srum_jax.models.bagel.model import Bagel
     from srum_jax.models.compute import ComputeConfig
-    from srum_jax.objectives.config import ObjectiveConfig
+    from srum_jax.objectives.config import RewardWeighted
     from srum_jax.training.config import OptimizerConfig
-    from srum_jax.training.loss import loss_of_latents, loss_weights
     from srum_jax.training.optimizer import make_optimizer
+    from srum_jax.training.step import columns_of
 
     config, batch, noise, latent, reference = _inputs()
     model = Bagel(config, rngs=nnx.Rngs(0), with_vae=False)
     graphdef, trained, frozen = nnx.split(model, nnx.Param, ...)
     optimizer = make_optimizer(OptimizerConfig(learning_rate=2.5e-5, warmup_steps=0))
-    objective = ObjectiveConfig(reference_coefficient=0.5)
-    compute = ComputeConfig(dtype="float32", attention="dense", remat="none")
+    objective = RewardWeighted(reference_coefficient=0.5)
+    forward = BagelForward(config, ComputeConfig(dtype="float32", attention="dense", remat="none"))
 
     def step(trained, moments, batch, noise, latent, reference):
         def loss(trained):
-            return loss_of_latents(nnx.merge(graphdef, trained, frozen), batch, noise, latent, reference,
-                                   objective=objective, compute=compute, weights=loss_weights(batch, objective))[0]
+            model, masks, columns = nnx.merge(graphdef, trained, frozen), forward.masks(batch), columns_of(batch)
+            scores = forward.scores_of_latents(model, batch, noise, latent, reference)
+            return objective(scores, masks, columns, objective.totals(masks, columns))[0]
 
         value, gradient = jax.value_and_grad(loss)(trained)
         updates, moments = optimizer.update(gradient, moments, trained)
@@ -200,9 +202,9 @@ def _inputs():
         vit_position_ids=none, latent=latent, latent_position_ids=grid,
         latent_index=np.arange(latents, dtype=np.int32)[None], timestep_logit=np.full((1, latents), 0.3, np.float32),
         images=np.zeros((1, 1, 16, 16, 3), np.uint8), image_size=np.zeros((1, 1, 2), np.int32), reference_images=None,
-        reward_alpha=np.ones((1, latents), np.float32),
-        reward_map=draws.uniform(0, 1, (1, latents)).astype(np.float32),
-        ce_index=none, ce_labels=none, ce_weights=np.zeros((1, 0), np.float32),
+        image_columns={"alpha": np.ones((1, latents), np.float32),
+                       "reward_map": draws.uniform(0, 1, (1, latents)).astype(np.float32)},
+        ce_index=none, ce_labels=none, ce_weights=np.zeros((1, 0), np.float32), text_columns={},
     )
     normal = jax.random.normal(jax.random.key(0), (3, 1, latents, config.latent_values))
     noise = StepNoise(normal[0], normal[0, :, :1], normal[0, :, :1])

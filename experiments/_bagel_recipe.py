@@ -6,7 +6,7 @@ from typing import Any
 from srum_jax.data.config import DataConfig
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import ModelSource, OptimizerConfig, TrainingConfig
 from srum_jax.training.experiment import Experiment
@@ -25,9 +25,11 @@ def paper_recipe(name: str) -> Experiment:
             samples_per_row=2, rows_per_batch=8, images_per_row=2,
             # Ample for prompts of about 20 words: four markers each, and every token that is left is padding.
             text_capacity=128, latent_capacity=2 * 64 * 64, image_height=1024, image_width=1024,
-            text_dropout=0.1, reward_map=RewardMapConfig.paper(), num_workers=4,
+            text_dropout=0.1, num_workers=4,
         ),
-        objective=ObjectiveConfig(reward_coefficient=1.0, reference_coefficient=0.5),
+        objective=RewardWeighted(
+            reward_coefficient=1.0, reference_coefficient=0.5, reward_map=RewardMapConfig.paper()
+        ),
         optimizer=OptimizerConfig(
             learning_rate=2.5e-5, warmup_steps=500, beta1=0.9, beta2=0.95, eps=1e-15, weight_decay=0.0, clip_norm=1.0
         ),
@@ -44,7 +46,8 @@ def official_recipe(name: str) -> Experiment:
     return changed(
         paper,
         model={"timestep_shift": 1.0},
-        data={"reward_map": RewardMapConfig.official(box_space="unscaled"), "stride": 256},
+        data={"stride": 256},
+        objective={"reward_map": RewardMapConfig.official(box_space="unscaled")},
         optimizer={"learning_rate": 2e-5, "warmup_steps": 100},
         training={"steps": 309, "save_every": 308},
     )
@@ -73,4 +76,4 @@ def changed(experiment: Experiment, **groups: dict[str, Any]) -> Experiment:
 
 def with_reward_map(experiment: Experiment, **fields: Any) -> Experiment:
     """The same experiment with some settings of its reward map replaced."""
-    return changed(experiment, data={"reward_map": dataclasses.replace(experiment.data.reward_map, **fields)})
+    return changed(experiment, objective={"reward_map": dataclasses.replace(experiment.objective.reward_map, **fields)})

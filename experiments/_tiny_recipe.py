@@ -6,7 +6,7 @@ from experiments._bagel_recipe import changed
 from srum_jax.data.config import DataConfig
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import EmaConfig, ModelSource, OptimizerConfig, TrainingConfig
 from srum_jax.training.experiment import Experiment
@@ -18,11 +18,11 @@ _LATENT_TOKENS = (PICTURE_SIZE // 8) ** 2  # of a picture
 # What each variant changes. All read the same records.
 VARIANTS = {
     "sft": {"objective": {"reward_coefficient": 0.0, "reference_coefficient": 1.0}},
-    "official": {"data": {"reward_map": RewardMapConfig.official()}},
+    "official": {"objective": {"reward_map": RewardMapConfig.official()}},
     "paper": {},
-    "no_global": {"data": {"reward_map": RewardMapConfig.paper(use_global=False)}},
+    "no_global": {"objective": {"reward_map": RewardMapConfig.paper(use_global=False)}},
     "no_reference": {"objective": {"reference_coefficient": 0.0}},
-    "sparse": {"data": {"reward_map": RewardMapConfig.paper(binarize="region")}},
+    "sparse": {"objective": {"reward_map": RewardMapConfig.paper(binarize="region")}},
     "lambda_0.25": {"objective": {"reference_coefficient": 0.25}},
     "lambda_1": {"objective": {"reference_coefficient": 1.0}},
 }
@@ -43,9 +43,11 @@ def tiny_recipe(variant: str) -> Experiment:
             samples_per_row=2, rows_per_batch=16, images_per_row=2, text_capacity=80,
             latent_capacity=2 * _LATENT_TOKENS, image_height=PICTURE_SIZE, image_width=PICTURE_SIZE,
             max_size=PICTURE_SIZE, min_size=PICTURE_SIZE, stride=8, text_dropout=0.1,
-            reward_map=RewardMapConfig.paper(), num_workers=0, num_threads=2,
+            num_workers=0, num_threads=2,
         ),
-        objective=ObjectiveConfig(reward_coefficient=1.0, reference_coefficient=0.5),
+        objective=RewardWeighted(
+            reward_coefficient=1.0, reference_coefficient=0.5, reward_map=RewardMapConfig.paper()
+        ),
         optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=20),
         ema=EmaConfig(decay=0.98),  # what is exported: a constant rate leaves noise in the weights themselves
         compute=ComputeConfig(dtype="float32", attention="dense", remat="none"),

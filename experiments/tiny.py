@@ -10,7 +10,7 @@ from experiments._tiny_rewards import rewards
 from srum_jax.data.config import DataConfig
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import OptimizerConfig, TrainingConfig
 from srum_jax.training.experiment import Experiment
@@ -26,9 +26,11 @@ def experiment() -> Experiment:
         data=DataConfig(
             samples_per_row=2, rows_per_batch=8, images_per_row=2, text_capacity=96, latent_capacity=2 * 8 * 8,
             image_height=64, image_width=64, max_size=64, min_size=64, stride=8, text_dropout=0.1,
-            reward_map=RewardMapConfig.paper(), num_workers=0, num_threads=2,
+            num_workers=0, num_threads=2,
         ),
-        objective=ObjectiveConfig(reward_coefficient=1.0, reference_coefficient=0.5),
+        objective=RewardWeighted(
+            reward_coefficient=1.0, reference_coefficient=0.5, reward_map=RewardMapConfig.paper()
+        ),
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=20),
         compute=ComputeConfig(dtype="float32", attention="dense", remat="none"),
         mesh=MeshConfig(),

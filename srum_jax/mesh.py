@@ -93,3 +93,8 @@ class ProcessRows:
             return local[(slice(start, start + last - first), *index[1:])]
 
         return jax.make_array_from_callback((self.num_rows, *local.shape[1:]), sharding, shard)
+
+
+def on_mesh(mesh: Mesh, layout: Any) -> Any:
+    """A NamedSharding for every PartitionSpec of a tree."""
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), layout)

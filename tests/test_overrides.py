@@ -170,9 +170,10 @@ def test_every_list_of_texts_is_read_back(value):
     binarize=st.sampled_from(BINARIZATIONS), box_space=st.sampled_from(BOX_SPACES),
 ))
 def test_every_reward_map_can_be_set_by_name_and_survives_json(value):
-    settings = [f"data.reward_map.{field.name}={getattr(value, field.name)}" for field in dataclasses.fields(value)]
+    fields = dataclasses.fields(value)
+    settings = [f"objective.reward_map.{field.name}={getattr(value, field.name)}" for field in fields]
     changed = apply_overrides(Experiment("x"), settings)
-    assert changed.data.reward_map == value
+    assert changed.objective.reward_map == value
     assert from_json(Experiment, json.loads(json.dumps(to_json(changed)))) == changed
 
 
@@ -281,7 +282,8 @@ def test_help_lists_every_setting_once(config):
 
 @pytest.mark.parametrize("config", [Settings("x y", patterns=()), Choices(), Experiment("x")])
 def test_help_shows_values_as_they_are_typed(config):
-    lines = [line.strip() for line in describe(config, width=10**6).splitlines() if line.startswith("  ")]
+    lines = [line.strip() for line in describe(config, width=10**6).splitlines()
+             if line.startswith("  ") and not line.startswith("   ")]  # further right, a comment
     texts = [line.split("  ")[0] for line in lines if "=" in line]
     absent = {name for name, value in dataclasses.asdict(config).items() if value is None}
     texts = [text for text in texts if not text.startswith(tuple(f"{name}." for name in absent | {"model.lora"}))]

@@ -31,12 +31,10 @@ from srum_jax.families.bagel.step_costs import RowStatistics, attention_flops, f
 from srum_jax.families.bagel.step_flops import step_flops
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshError
-from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.layers.logical_axes import ShardingError, check_layout, shapes_by_name
 from srum_jax.training.abstract_run import AbstractRun, abstract_run
-from srum_jax.training.optimizer import make_optimizer
-from srum_jax.training.state import ModelError
-from srum_jax.training.step import lower_step, make_step
+from srum_jax.training.state import ModelError, family_of_source
+from srum_jax.training.step import lower_step
 
 _BAD_REQUEST = (MeshError, ShardingError, ModelError, CapacityError, CompileRequestError)
 
@@ -53,20 +51,13 @@ def main(request: TrainRequest, cache: CompileCache) -> TrainResult:
     config, source = request.config, experiment.model
     if source.timestep_shift is not None:
         config = dataclasses.replace(config, timestep_shift=source.timestep_shift)
-    optimizer = make_optimizer(experiment.optimizer)
-    run = abstract_run(config, source, experiment.data, optimizer, mesh, experiment.compute.dtype,
-                       with_ema=experiment.ema is not None)
+    run = abstract_run(experiment, config, mesh)
     if experiment.mesh.check_layout:
-        check_layout(run.state.parameters, mesh, RULES)
+        check_layout(run.state.parameters, mesh, family_of_source(source).architecture.rules)
     row = row_statistics(full_row(experiment.data, config, request.prompt_tokens),
                          experiment.compute.attention_block if experiment.compute.attention == "splash" else 0,
                          mesh.shape["seq"])
-    step = make_step(
-        run.graphdef, config, optimizer, objective=experiment.objective, compute=experiment.compute,
-        accumulation_steps=experiment.training.accumulation_steps, reward_limits=experiment.data.reward_map.limits,
-        seed=experiment.seed, ema=experiment.ema,
-    )
-    lowered = lower_step(step, run.state, run.frozen, run.batch, mesh)
+    lowered = lower_step(run.step, run.state, run.frozen, run.batch, mesh)
     options = dict(option.split("=", 1) for option in request.compiler_options)
     name = request.topology if request.num_slices == 1 else f"{request.num_slices} x {request.topology}"
     memory, text = compile_lowered(lowered, (run.state, run.frozen, run.batch), cache, name, options)

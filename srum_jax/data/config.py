@@ -6,7 +6,7 @@ import numbers
 from typing import TYPE_CHECKING, Any
 
 from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform
-from srum_jax.rewards.reward_map import RewardMapConfig
+from srum_jax.objectives.columns import NO_COLUMNS, ColumnNames
 
 if TYPE_CHECKING:
     from srum_jax.data.packing import RowCapacity
@@ -35,7 +35,6 @@ class DataConfig:
     latents: str = "images"  # encoded in every step; "stored": those in the records (tools.precompute_latents)
     text_dropout: float = 0.1  # probability of training without the prompt
     shuffle: bool = True
-    reward_map: RewardMapConfig = dataclasses.field(default_factory=RewardMapConfig)
     on_bad_record: str = "stop"  # "skip" leaves its place empty, and the batch says so
     num_workers: int = 0  # processes that prepare batches; 0: threads of this one
     num_threads: int = 4  # threads of each of these processes
@@ -69,7 +68,7 @@ class DataConfig:
         """How images are resized."""
         return ImageTransform(self.max_size, self.min_size, self.stride, self.max_pixels)
 
-    def row_capacity(self, model: "BagelConfig") -> "RowCapacity":
+    def row_capacity(self, model: "BagelConfig", columns: ColumnNames = NO_COLUMNS) -> "RowCapacity":
         """Buffers of a row.
 
         Raises:
@@ -92,7 +91,7 @@ class DataConfig:
             images=self.images_per_row, image_height=self.image_height, image_width=self.image_width,
             latent_stride=model.latent_stride, patch_values=model.vit.patch_values if model.vit else 0,
             moment_channels=2 * model.vae.z_channels if self.latents == "stored" else 0,
-            moment_stride=model.vae.downsample)
+            moment_stride=model.vae.downsample, samples=self.samples_per_row, columns=columns)
 
 
 def _is_weighted_set(entry: Any) -> bool:

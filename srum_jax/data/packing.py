@@ -12,6 +12,7 @@ import numpy as np
 from srum_jax.data.errors import CapacityError
 from srum_jax.data.sample_plan import LatentItem, PackedSample
 from srum_jax.models.bagel.batch import PackedBatch, TokenStream
+from srum_jax.objectives.columns import NO_COLUMNS, ColumnNames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,8 @@ class RowCapacity:
     references: bool = False  # images have references of their own
     moment_channels: int = 0  # of stored posteriors, which come instead of pixels; 0: pixels
     moment_stride: int = 0  # pixels of a latent cell, along each side
+    samples: int = 1  # slots
+    columns: ColumnNames = NO_COLUMNS  # that the objective wants beside the tokens
 
     def __post_init__(self):
         if self.references and self.moment_channels:
@@ -70,11 +73,11 @@ class RowBuilder:
             "images": np.zeros(capacity.canvases, pixels),
             "image_size": np.zeros((capacity.images, 2), np.int32),
             "reference_images": np.zeros(capacity.canvases, pixels) if capacity.references else None,
-            "reward_alpha": np.zeros(capacity.latent, np.float32),
-            "reward_map": np.zeros(capacity.latent, np.float32),
+            "image_columns": {name: np.zeros(capacity.latent, np.float32) for name in capacity.columns.image},
             "ce_index": np.zeros(capacity.ce, np.int32),
             "ce_labels": np.zeros(capacity.ce, np.int32),
             "ce_weights": np.zeros(capacity.ce, np.float32),
+            "text_columns": {name: np.zeros(capacity.ce, np.float32) for name in capacity.columns.text},
             "posterior_moments": None if capacity.moments is None else np.zeros(capacity.moments, np.float16),
         }
 
@@ -107,8 +110,8 @@ class RowBuilder:
         arrays["vit_position_ids"][spans["vit"]] = sample.vit_position_ids
         arrays["latent_position_ids"][spans["latent"]] = sample.latent_position_ids
         arrays["timestep_logit"][spans["latent"]] = sample.timestep_logit
-        arrays["reward_alpha"][spans["latent"]] = sample.reward_alpha
-        arrays["reward_map"][spans["latent"]] = sample.reward_map
+        for name, values in sample.image_columns.items():
+            arrays["image_columns"][name][spans["latent"]] = values
         rows = self.capacity.image_height // self.capacity.latent_stride
         columns = self.capacity.image_width // self.capacity.latent_stride
         image, cell = used["images"] + sample.latent_image, sample.latent_cell
@@ -169,7 +172,7 @@ class RowBuilder:
     def finish(self) -> PackedBatch:
         """The row, without a leading batch axis."""
         streams = {name: TokenStream(**fields) for name, fields in self._streams.items()}
-        return PackedBatch(**streams, **self._arrays)
+        return PackedBatch(**streams, **self._arrays, num_samples=self.capacity.samples)
 
 
 def _empty_stream(capacity: int) -> dict[str, np.ndarray]:

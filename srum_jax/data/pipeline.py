@@ -22,6 +22,7 @@ from srum_jax.data.record_reader import RECORD_ERRORS, RecordReader, Tokenizer
 from srum_jax.data.stored_latents import StoredLatents
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.objectives.objective import Objective
 
 _ENDLESS = 1 << 48  # rows; Grain wants a length
 _MAX_SEED = 1 << 64
@@ -42,17 +43,18 @@ class RowSource:
     """Rows of the endless stream by number. Can be sent to another process."""
 
     def __init__(
-        self, data: DataConfig, model: BagelConfig, tokenizer: Tokenizer, seed: int, encoder_sha256: bytes | None = None
+        self, data: DataConfig, model: BagelConfig, tokenizer: Tokenizer, objective: Objective, seed: int,
+        encoder_sha256: bytes | None = None,
     ):
         check("seed", 0 <= seed < _MAX_SEED, "a 64-bit number that is not negative", seed)
         check("data.records", bool(data.record_sets), "a directory of reward records (or data.mixture)", data.records)
         self.data, self.seed = data, seed
-        self.capacity = data.row_capacity(model)
+        self.capacity = data.row_capacity(model, objective.columns)
         stored = None
         if data.latents == "stored":
             canvas = (data.image_height, data.image_width)
             stored = StoredLatents(data.transform, canvas, model.vae, encoder_sha256)
-        self.reader = RecordReader(model, tokenizer, data.transform, data.reward_map, data.text_dropout, stored)
+        self.reader = RecordReader(model, tokenizer, data.transform, objective, data.text_dropout, stored)
         self.records = RecordMixture(data.record_sets, seed, data.shuffle)
         if stored is not None:
             for source in self.records.sources:
@@ -205,6 +207,7 @@ def make_iterator(
     data: DataConfig,
     model: BagelConfig,
     tokenizer: Tokenizer,
+    objective: Objective,
     *,
     seed: int,
     process_index: int,
@@ -223,5 +226,5 @@ def make_iterator(
       DataError: the records are absent, incomplete or truncated, or their latents are not those of this run.
       ValueError: a setting is out of range or does not go with the model.
     """
-    rows = RowSource(data, model, tokenizer, seed, encoder_sha256)
+    rows = RowSource(data, model, tokenizer, objective, seed, encoder_sha256)
     return HostBatchIterator(rows, process_index, process_count)

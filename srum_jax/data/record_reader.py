@@ -15,7 +15,10 @@ from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, RandomD
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.stored_latents import StoredLatents
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.rewards.reward_map import RewardMap, RewardMapConfig, RewardMapError, reward_map
+from srum_jax.objectives.objective import Objective
+from srum_jax.rewards.boxes import Box
+from srum_jax.rewards.reward_map import RewardMapError
+from srum_jax.rewards.token_grid import Grid
 
 # What a record can be wrong in; everything else is an error of the program and is not caught.
 RECORD_ERRORS = (SchemaError, ImageError, RewardMapError, CapacityError)
@@ -49,7 +52,7 @@ class RecordReader:
       model: sizes of the latent grid and the special tokens.
       tokenizer: see Tokenizer.
       transform: how images are resized.
-      reward: how scores become weights.
+      objective: which columns stand beside the latent tokens.
       text_dropout: probability that the prompt is left out.
       stored: takes the latents that records have; None: images are decoded and resized.
     """
@@ -59,12 +62,12 @@ class RecordReader:
         model: BagelConfig,
         tokenizer: Tokenizer,
         transform: ImageTransform,
-        reward: RewardMapConfig,
+        objective: Objective,
         text_dropout: float,
         stored: StoredLatents | None = None,
     ):
         self.model, self.tokenizer = model, tokenizer
-        self.transform, self.reward = transform, reward
+        self.transform, self.objective = transform, objective
         self.dropout = Dropout(text=text_dropout)
         self.stored = stored
 
@@ -83,6 +86,7 @@ class RecordReader:
         if max(grid) > side and not self.model.interpolate_pos:
             raise CapacityError(f"its image has {grid[0]} x {grid[1]} latent tokens after the transform, the model's "
                                 f"position table {side} x {side}; lower max_size")
+        whole = Box(0, 0, record.image_width, record.image_height)
         ids = self.tokenizer.encode(record.prompt)
         if ids and not 0 <= min(ids) <= max(ids) < self.model.llm.vocab_size:
             raise CapacityError(f"its prompt has token id {max(ids)}, the model {self.model.llm.vocab_size} "
@@ -95,28 +99,8 @@ class RecordReader:
                 grid=grid,
                 position_ids=position_ids(*grid, side, self.model.interpolate_pos),
                 loss=True,
-                reward=self.reward_map(record, grid, (width, height)),
+                columns=self.objective.columns_of(record, Grid(*grid, whole, width, height)),
                 moments=moments,
             ),
         )
         return record, pack_sample(plan, self.model.special_tokens, self.dropout, draws)
-
-    def reward_map(self, record: RewardRecord, grid: tuple[int, int], transformed: tuple[int, int]) -> RewardMap:
-        """The reward map of a record.
-
-        Args:
-          record: as stored.
-          grid: rows and columns of the latent tokens.
-          transformed: width and height in pixels after the transform; only `box_space="unscaled"` looks at it.
-        """
-        stored = (record.image_width, record.image_height)
-        width, height = transformed if self.reward.box_space == "unscaled" else stored
-        return reward_map(
-            [(region.box, region.score) for region in record.regions],
-            record.global_score,
-            width=width,
-            height=height,
-            grid=grid,
-            config=self.reward,
-            provider=record.provider,
-        )

@@ -11,13 +11,12 @@ Frames of a video share one split; ids advance by the frame distance after each 
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from srum_jax.models.bagel.config import SpecialTokens
-from srum_jax.rewards.reward_map import RewardMap
 
 
 class RandomDraws(Protocol):
@@ -69,7 +68,7 @@ class LatentItem:
     loss: bool = False
     droppable: bool = False
     closing_label: int | None = None
-    reward: RewardMap | None = None
+    columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # float32 [rows, columns] each
     reference_pixels: np.ndarray | None = None  # None: the image itself
     split_start: bool = True  # False: continues the split of the frame before
     split_end: bool = True
@@ -94,8 +93,7 @@ class PackedSample:
     latent_image: np.ndarray  # int32 [G] which of `images`
     latent_cell: np.ndarray  # int32 [G, 2] row and column in its image
     timestep_logit: np.ndarray  # float32 [G]; -inf for clean images
-    reward_alpha: np.ndarray  # float32 [G]; 0 where there is no reward
-    reward_map: np.ndarray  # float32 [G]
+    image_columns: dict[str, np.ndarray]  # float32 [G] each; 0 for images without that column
     images: tuple[LatentItem, ...]
     ce_places: np.ndarray  # int32 [C] places whose next token is predicted
     ce_labels: np.ndarray  # int32 [C]
@@ -202,11 +200,7 @@ class _Builder:
         patch_values = self.vits[0][0].patches.shape[1] if self.vits else 0
         cells = [np.stack(np.unravel_index(np.arange(size), item.grid), axis=1)
                  for size, (item, _, _) in zip(sizes, self.latents, strict=True)]
-        rewards = [
-            (np.full(size, item.reward.alpha), item.reward.R.reshape(-1)) if item.reward is not None
-            else (np.zeros(size), np.zeros(size))
-            for size, (item, _, _) in zip(sizes, self.latents, strict=True)
-        ]
+        names = dict.fromkeys(name for item, _, _ in self.latents for name in item.columns)
         return PackedSample(
             split_lens=tuple(self.split_lens),
             split_modes=tuple(self.split_modes),
@@ -222,8 +216,11 @@ class _Builder:
             latent_image=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
             latent_cell=_join(cells, np.int32, (0, 2)),
             timestep_logit=np.repeat(np.asarray([logit for _, _, logit in self.latents], np.float32), sizes),
-            reward_alpha=_join([alpha for alpha, _ in rewards], np.float32),
-            reward_map=_join([values for _, values in rewards], np.float32),
+            image_columns={
+                name: _join([np.reshape(item.columns[name], -1) if name in item.columns else np.zeros(size)
+                             for size, (item, _, _) in zip(sizes, self.latents, strict=True)], np.float32)
+                for name in names
+            },
             images=tuple(item for item, _, _ in self.latents),
             ce_places=np.asarray([place for place, _, _ in self.ce], np.int32),
             ce_labels=np.asarray([label for _, label, _ in self.ce], np.int32),

@@ -1,8 +1,40 @@
 """What a family of models provides, so that loop, generation and stages need not know which one they serve."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
 
+import jax
+from flax import nnx
+
+from srum_jax.data.example import Batch
 from srum_jax.models.architecture import Architecture
+from srum_jax.models.compute import ComputeConfig
+from srum_jax.objectives.token_scores import TokenMasks, TokenScores
+
+
+class Forward(Protocol):
+    """From a model and a batch to token scores.
+
+    Attributes:
+      image_error: what `TokenScores.image_error` is: the squared error of a flow's velocity, or minus the log
+        probability of a code.
+    """
+
+    image_error: Literal["flow", "log_prob"]
+
+    def layout(self, batch: Batch) -> Any:
+        """How each array of a batch lies on the mesh: a tree of `PartitionSpec` in the shape of the batch."""
+
+    def masks(self, batch: Batch) -> TokenMasks:
+        """Which tokens count; a function of the batch alone."""
+
+    def draws(self, key: jax.Array, batch: Batch) -> Any:
+        """Every random number of a step, alike on any mesh; a tree of arrays [B, ...]."""
+
+    def scores(self, model: nnx.Module, batch: Batch, draws: Any, *, tap: Callable[[str, Any], None] | None = None
+               ) -> TokenScores:
+        """Runs the model; `tap` is called with names and values of intermediates."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,6 +43,8 @@ class Family:
 
     Attributes:
       architecture: how its models are stored, built and laid out.
+      forward: (configuration, compute) -> how its batches are scored.
     """
 
     architecture: Architecture
+    forward: Callable[[Any, ComputeConfig], Forward]

@@ -40,3 +40,13 @@ def interpolate(latent: jax.Array, noise: jax.Array, timestep: jax.Array) -> jax
 def velocity_target(latent: jax.Array, noise: jax.Array) -> jax.Array:
     """`eps - x0`, in float32: what the model's velocity is regressed on."""
     return noise.astype(jnp.float32) - latent.astype(jnp.float32)
+
+
+def velocity_error(velocity: jax.Array, latent: jax.Array, noise: jax.Array) -> jax.Array:
+    """Squared error of the velocity, averaged over the values of each token, float32 [...].
+
+    Args:
+      velocity: of the model [..., P].
+      latent, noise: ends of the path [..., P].
+    """
+    return jnp.mean(jnp.square(velocity.astype(jnp.float32) - velocity_target(latent, noise)), axis=-1)

@@ -21,7 +21,6 @@ from srum_jax.training.optimizer import learning_rate_schedule
 from srum_jax.training.step import StepMetrics
 
 _LOG = logging.getLogger(__name__)
-_TOKENS = ("tokens/text", "tokens/vit", "tokens/latent")
 
 
 class TrainingError(Failure):
@@ -116,7 +115,9 @@ class StepLog:
         self._split, self._num_steps = self._split + split, self._num_steps + 1
         self._window.add(metrics)
         self._flops += self._flops_of(batch)
-        self._tokens += sum(float(metrics.sums[name].total) for name in _TOKENS)
+        self._tokens += sum(
+            float(count.total) for name, count in metrics.sums.items()
+            if name.startswith("tokens/") and name != "tokens/padding")
         self._report.advance(step)
         self._profiler.finished(step)
         if step % self._every == 0:

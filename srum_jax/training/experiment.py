@@ -5,7 +5,7 @@ import dataclasses
 from srum_jax.data.config import DataConfig
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.training.config import EmaConfig, ModelSource, OptimizerConfig, TrainingConfig
 
 _MAX_SEED = 1 << 32  # JAX keys drop the bits above: seeds that differ only there would share their noise
@@ -18,7 +18,7 @@ class Experiment:
     name: str
     model: ModelSource = dataclasses.field(default_factory=ModelSource)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
+    objective: RewardWeighted = dataclasses.field(default_factory=RewardWeighted)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     ema: EmaConfig | None = None  # keep an average of the trained parameters
     compute: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)

@@ -18,12 +18,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from srum_jax.data.errors import BadRecord, DataError
+from srum_jax.data.example import Batch
 from srum_jax.data.pipeline import HostBatch, HostBatchIterator, make_iterator
 from srum_jax.errors import BadInput
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
-from srum_jax.mesh import ProcessRows, build_mesh
-from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.sharding import RULES, batch_shardings
+from srum_jax.families.family import Forward
+from srum_jax.mesh import ProcessRows, build_mesh, on_mesh
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, check_layout, shapes_by_name
 from srum_jax.observability.device_memory import memory_of_step
 from srum_jax.observability.goodput import COMPILE, RESTORE, Goodput
@@ -89,8 +89,10 @@ def train(experiment: Experiment, workdir: epath.Path, began: float | None = Non
     # -- model ---------------------------------------------------------------------------------------------------
     model = load_model(experiment.model, mesh, experiment.compute.dtype, experiment.seed)
     if experiment.mesh.check_layout and devices[0].platform == "tpu":
-        check_layout(model.trained, mesh, RULES)
+        check_layout(model.trained, mesh, model.family.architecture.rules)
     optimizer = make_optimizer(experiment.optimizer)
+    forward = model.family.forward(model.config, experiment.compute)
+    _check_objective(experiment, forward)
 
     # -- data ----------------------------------------------------------------------------------------------------
     batches = _open_records(experiment, model, rows)
@@ -124,16 +126,16 @@ def train(experiment: Experiment, workdir: epath.Path, began: float | None = Non
             batches.start_prefetch()
             with goodput.phase(COMPILE):
                 step = compile_step(
-                    make_step(model.graphdef, model.config, optimizer, objective=experiment.objective,
-                              compute=experiment.compute, accumulation_steps=settings.accumulation_steps,
-                              reward_limits=experiment.data.reward_map.limits, seed=experiment.seed,
+                    make_step(model.graphdef, forward, experiment.objective, optimizer,
+                              accumulation_steps=settings.accumulation_steps, seed=experiment.seed,
                               ema=experiment.ema),
-                    state, model.frozen, abstract_batch(experiment.data, model.config, mesh), mesh,
+                    state, model.frozen,
+                    abstract_batch(experiment, model.config, forward, mesh), mesh,
                 )
             report.say(memory_of_step(step))
 
             # -- loop --------------------------------------------------------------------------------------------
-            source = _Batches(batches, mesh, rows)
+            source = _Batches(batches, mesh, rows, forward)
             trained = shapes_by_name(model.trained)
 
             def flops_of(host: HostBatch) -> float:
@@ -171,8 +173,8 @@ def _open_records(experiment: Experiment, model: LoadedModel, rows: ProcessRows)
     tokenizer = load_tokenizer(model.checkpoint.directory)
     encoder = encoder_sha256(model.checkpoint) if experiment.data.latents == "stored" else None
     try:
-        return make_iterator(experiment.data, model.config, tokenizer, seed=experiment.seed, process_index=rows.group,
-                             process_count=rows.num_groups, encoder_sha256=encoder)
+        return make_iterator(experiment.data, model.config, tokenizer, experiment.objective, seed=experiment.seed,
+                             process_index=rows.group, process_count=rows.num_groups, encoder_sha256=encoder)
     except ValueError as error:  # records that are absent, or settings that do not go with the model
         raise SettingsError(str(error)) from error
 
@@ -188,15 +190,15 @@ def _go_on_from(batches: HostBatchIterator, place: dict[str, Any]) -> None:
 class _Drawn:
     """A batch on the devices, with what the host keeps of it."""
 
-    batch: PackedBatch
+    batch: Batch
     host: HostBatch
 
 
 class _Batches:
     """Draws batches, puts them on the mesh, and counts what could not be used."""
 
-    def __init__(self, batches: HostBatchIterator, mesh: Mesh, rows: ProcessRows):
-        self._batches, self._mesh, self._rows = batches, mesh, rows
+    def __init__(self, batches: HostBatchIterator, mesh: Mesh, rows: ProcessRows, forward: Forward):
+        self._batches, self._mesh, self._rows, self._forward = batches, mesh, rows, forward
         self.bad_records: collections.Counter[str] = collections.Counter()
         self._named: set[BadRecord] = set()
 
@@ -210,7 +212,7 @@ class _Batches:
             if record not in self._named:  # each once, however often it comes again
                 self._named.add(record)
                 _LOG.warning("left out %s", record)
-        shardings = batch_shardings(self._mesh, host.batch)
+        shardings = on_mesh(self._mesh, self._forward.layout(host.batch))
         return _Drawn(jax.tree.map(self._rows.place, host.batch, shardings), host)
 
 
@@ -254,6 +256,13 @@ def _check_shapes(experiment: Experiment, mesh: Mesh) -> None:
         if getattr(data, name) % mesh.shape[TOKENS]:
             raise SettingsError(f"data.{name}: expected a multiple of mesh.seq = {mesh.shape[TOKENS]}, found "
                                 f"{getattr(data, name)}.")
+
+
+def _check_objective(experiment: Experiment, forward: Forward) -> None:
+    try:
+        experiment.objective.check(forward.image_error)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _kind(record: BadRecord) -> str:

@@ -10,7 +10,8 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from srum_jax.families.registry import family, family_of
+from srum_jax.families import registry
+from srum_jax.families.family import Family
 from srum_jax.models.architecture import Architecture, shapes_of
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.training.config import ModelSource
@@ -34,6 +35,7 @@ class TrainState:
 class LoadedModel:
     """A model's fixed structure and its two kinds of variable."""
 
+    family: Family  # that it belongs to
     checkpoint: Checkpoint  # that was loaded
     config: Any  # the checkpoint's, with what the source changes
     graphdef: nnx.GraphDef
@@ -41,19 +43,19 @@ class LoadedModel:
     frozen: nnx.State
 
 
-def architecture_of(source: ModelSource) -> Architecture:
-    """The architecture that a source names, or else that of its checkpoint.
+def family_of_source(source: ModelSource) -> Family:
+    """The family that a source names, or else that of its checkpoint.
 
     Raises:
       ModelError: it names neither.
       WeightsError: there is no such family, or the checkpoint shows no sign of any.
     """
     if source.family:
-        return family(source.family).architecture
+        return registry.family(source.family)
     if not source.checkpoint:
         raise ModelError("model.checkpoint: expected the directory of a checkpoint, found nothing; set it with "
                          "--set model.checkpoint=DIR.")
-    return family_of(source.checkpoint).architecture
+    return registry.family_of(source.checkpoint)
 
 
 def parts_of(source: ModelSource, architecture: Architecture) -> frozenset[str]:
@@ -84,7 +86,8 @@ def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 
     if not source.checkpoint:
         raise ModelError("model.checkpoint: expected the directory of a checkpoint, found nothing; set it with "
                          "--set model.checkpoint=DIR.")
-    architecture = architecture_of(source)
+    family = family_of_source(source)
+    architecture = family.architecture
     checkpoint = open_checkpoint(source.checkpoint, architecture, parts_of(source, architecture))
     config, graphdef = checkpoint.config, checkpoint.graphdef
     if source.timestep_shift is not None:
@@ -93,10 +96,11 @@ def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 
     if source.lora is not None:
         graphdef, factors = attach_factors(graphdef, checkpoint.abstract, source.lora, architecture)
         _, frozen = load(checkpoint, mesh=mesh, dtype=compute_dtype)
-        return LoadedModel(checkpoint, config, graphdef, initial_factors(factors, seed, mesh, architecture), frozen)
+        factors = initial_factors(factors, seed, mesh, architecture)
+        return LoadedModel(family, checkpoint, config, graphdef, factors, frozen)
     trained = shapes_of(split_trainable(checkpoint.abstract, source.trainable, architecture)[0])
     _, state = load(checkpoint, mesh=mesh, dtype=lambda name: "float32" if name in trained else compute_dtype)
-    return LoadedModel(checkpoint, config, graphdef, *split_trainable(state, source.trainable, architecture))
+    return LoadedModel(family, checkpoint, config, graphdef, *split_trainable(state, source.trainable, architecture))
 
 
 def split_trainable(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +10,13 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.data.example import Batch
+from srum_jax.families.family import Forward
+from srum_jax.objectives.objective import Objective
+from srum_jax.objectives.token_scores import Columns, error_by_time, token_counts
 from srum_jax.objectives.weighted_sum import WeightedSum
 from srum_jax.training.config import EmaConfig
 from srum_jax.training.ema import averaged
-from srum_jax.training.loss import draw_noise, loss_weights, training_loss
 from srum_jax.training.state import TrainState, state_shardings
 
 
@@ -32,18 +32,16 @@ class StepMetrics:
     sums: dict[str, WeightedSum]
 
 
-Step = Callable[[TrainState, nnx.State, PackedBatch], tuple[TrainState, StepMetrics]]
+Step = Callable[[TrainState, nnx.State, Batch], tuple[TrainState, StepMetrics]]
 
 
 def make_step(
     graphdef: nnx.GraphDef,
-    config: BagelConfig,
+    forward: Forward,
+    objective: Objective,
     optimizer: optax.GradientTransformation,
     *,
-    objective: ObjectiveConfig,
-    compute: ComputeConfig,
     accumulation_steps: int = 1,
-    reward_limits: tuple[float, float] = (-1.0, 1.0),
     seed: int = 0,
     ema: EmaConfig | None = None,
 ) -> Step:
@@ -54,34 +52,31 @@ def make_step(
 
     Args:
       graphdef: of the model.
-      config: of the model.
+      forward: from a model and a batch to token scores.
+      objective: from token scores to the loss.
       optimizer: see `make_optimizer`.
-      objective: coefficients of the loss.
-      compute: precision, attention route, remat.
       accumulation_steps: micro-batches per step; must divide the rows of the batch.
-      reward_limits: ends of the range of R, for logging.
-      seed: of the noise, which is a function of seed and step alone.
+      seed: of the random draws, which are a function of seed and step alone.
       ema: how the state's average of the parameters follows them; None if it has none.
     """
 
-    def step(state: TrainState, frozen: nnx.State, batch: PackedBatch) -> tuple[TrainState, StepMetrics]:
-        noise = draw_noise(jax.random.fold_in(jax.random.key(seed), state.step), batch, config)
-        weights = loss_weights(batch, objective)
+    def step(state: TrainState, frozen: nnx.State, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        draws = forward.draws(jax.random.fold_in(jax.random.key(seed), state.step), batch)
+        totals = objective.totals(forward.masks(batch), columns_of(batch))
 
-        def loss(parameters: nnx.State, micro_batch: PackedBatch, micro_noise):
+        def loss(parameters: nnx.State, micro_batch: Batch, micro_draws):
             model = nnx.merge(graphdef, parameters, frozen)
-            return training_loss(model, micro_batch, micro_noise, objective=objective, compute=compute,
-                                 weights=weights, reward_limits=reward_limits)
+            return share_of_loss(model, forward, objective, micro_batch, micro_draws, totals)
 
         value_and_grad = jax.value_and_grad(loss, has_aux=True)
         if accumulation_steps == 1:
-            (value, sums), gradient = value_and_grad(state.parameters, batch, noise)
+            (value, sums), gradient = value_and_grad(state.parameters, batch, draws)
         else:
             def accumulate(total, micro):
                 part = value_and_grad(state.parameters, *micro)
                 return jax.tree.map(jnp.add, total, part), None
 
-            parts = jax.tree.map(lambda x: _micro_batches(x, accumulation_steps), (batch, noise))
+            parts = jax.tree.map(lambda x: _micro_batches(x, accumulation_steps), (batch, draws))
             first = jax.tree.map(lambda x: x[0], parts)
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype),
                                  jax.eval_shape(value_and_grad, state.parameters, *first))
@@ -102,8 +97,29 @@ def make_step(
     return step
 
 
+def share_of_loss(
+    model: nnx.Module, forward: Forward, objective: Objective, batch: Batch, draws: Any, totals: Any = None, *,
+    tap: Callable[[str, Any], None] | None = None,
+) -> tuple[jax.Array, dict[str, WeightedSum]]:
+    """A batch's share of the step's loss, float32 [], and what is worth logging.
+
+    Args:
+      model: whose loss is meant.
+      forward, objective: see `make_step`.
+      batch: one batch, or one of the micro-batches of a step.
+      draws: of this batch, see `Forward.draws`.
+      totals: denominators of the whole step; None: this batch is all of it.
+      tap: see `Forward.scores`.
+    """
+    masks, columns = forward.masks(batch), columns_of(batch)
+    scores = forward.scores(model, batch, draws, tap=tap)
+    totals = objective.totals(masks, columns) if totals is None else totals
+    loss, sums = objective(scores, masks, columns, totals)
+    return loss, sums | error_by_time(scores, masks) | token_counts(masks)
+
+
 def lower_step(
-    step: Step, state: TrainState, frozen: nnx.State, batch: PackedBatch, mesh: Mesh
+    step: Step, state: TrainState, frozen: nnx.State, batch: Batch, mesh: Mesh
 ) -> jax.stages.Lowered:
     """The step for the compiler; the state is donated and keeps its layout.
 
@@ -119,12 +135,17 @@ def lower_step(
 
 
 def compile_step(
-    step: Step, state: TrainState, frozen: nnx.State, batch: PackedBatch, mesh: Mesh
+    step: Step, state: TrainState, frozen: nnx.State, batch: Batch, mesh: Mesh
 ) -> jax.stages.Compiled:
     """Compiles the step ahead of its first batch; arguments as for `lower_step`."""
     lowered = lower_step(step, state, frozen, batch, mesh)
     with jax.set_mesh(mesh):
         return lowered.compile()
+
+
+def columns_of(batch: Batch) -> Columns:
+    """What a batch carries for the objective."""
+    return Columns(batch.image_columns, batch.text_columns)
 
 
 def _micro_batches(x: jax.Array, count: int) -> jax.Array:

@@ -6,9 +6,12 @@ import numpy as np
 from PIL import Image
 
 from srum_jax.data.config import DataConfig
+from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.data.writer import record_of_image, write_records
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.objectives.config import RewardWeighted
+from srum_jax.objectives.objective import Objective
 from srum_jax.rewards.boxes import Box
 
 MODEL = BagelConfig(
@@ -20,6 +23,9 @@ MODEL = BagelConfig(
     latent_patch_size=2,
     max_latent_size=16,
 )
+
+
+OBJECTIVE = RewardWeighted()
 
 
 class LetterTokenizer:
@@ -59,3 +65,10 @@ def data_config(directory, **changes) -> DataConfig:
         records=str(directory), samples_per_row=2, rows_per_batch=2, text_capacity=40, latent_capacity=64,
         images_per_row=2, image_height=24, image_width=24, max_size=24, min_size=8, stride=4) | changes
     return DataConfig(**fields)
+
+
+def host_batches(data: DataConfig, model: BagelConfig = MODEL, *, seed: int = 5, process_index: int = 0,
+                 process_count: int = 1, objective: Objective = OBJECTIVE, encoder_sha256: bytes | None = None):
+    """Batches of one process of a run on made-up records."""
+    return make_iterator(data, model, LetterTokenizer(), objective, seed=seed, process_index=process_index,
+                         process_count=process_count, encoder_sha256=encoder_sha256)

@@ -11,7 +11,6 @@ import pytest
 from etils import epath
 
 from srum_jax.data.errors import DataError, SchemaError
-from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.sidecars import restore_sidecars
 from srum_jax.data.tfrecord import FRAME_BYTES
@@ -22,7 +21,7 @@ from srum_jax.storage.atomic_file import atomic_write, file_sha256, write_bytes,
 from srum_jax.storage.errors import DriverError, WriteError
 from srum_jax.weights.tokenizer import load_tokenizer
 from srum_jax.worlds.shapes import base
-from tests.data.made_up import MODEL, LetterTokenizer, data_config, made_up_record, write_made_up
+from tests.data.made_up import data_config, host_batches, made_up_record, write_made_up
 
 
 def names_in(folder: epath.Path) -> list[str]:
@@ -39,8 +38,7 @@ def spool(tmp_path, monkeypatch):
 
 
 def iterator(folder, **changes):
-    return make_iterator(data_config(folder, **changes), MODEL, LetterTokenizer(), seed=5, process_index=0,
-                         process_count=1)
+    return host_batches(data_config(folder, **changes))
 
 
 def test_records_in_a_bucket_are_those_on_a_disk(gcs_bucket, tmp_path, spool):

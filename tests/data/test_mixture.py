@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import DataError
 from srum_jax.data.mixture import Interleaving, SampleOrder
-from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.shuffle import shuffled_index
 from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
 from srum_jax.training.experiment import Experiment
-from tests.data.made_up import MODEL, LetterTokenizer, data_config, made_up_record, write_made_up, write_records
+from tests.data.made_up import data_config, host_batches, made_up_record, write_made_up, write_records
 
 WEIGHT = st.one_of(st.integers(1, 1000), st.integers(1, 10**6).map(lambda thousandths: thousandths / 1000))
 WEIGHTS = st.lists(WEIGHT, min_size=1, max_size=9)
@@ -103,8 +102,7 @@ def mixture_of(folder, **weights):
 
 def iterator(mixture, *, process_index=0, process_count=1, seed=5, **changes):
     data = data_config("", mixture=mixture, prefetch=1, num_threads=1, **changes)
-    return make_iterator(data, MODEL, LetterTokenizer(), seed=seed, process_index=process_index,
-                         process_count=process_count)
+    return host_batches(data, seed=seed, process_index=process_index, process_count=process_count)
 
 
 def names_of(mixture, readers, num_steps, state=None, **changes):
@@ -172,7 +170,7 @@ def test_a_state_of_another_mixture_is_refused(sets):
 
 
 def test_a_mixture_of_one_set_is_the_set(sets):
-    plain = make_iterator(data_config(sets / "a"), MODEL, LetterTokenizer(), seed=5, process_index=0, process_count=1)
+    plain = host_batches(data_config(sets / "a"))
     mixed = iterator(mixture_of(sets, a=0.5))
     assert plain.get_state() == mixed.get_state()
     for _ in range(8):

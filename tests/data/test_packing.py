@@ -11,17 +11,18 @@ from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, TextItem, VitItem, pack_sample
 from srum_jax.data.shuffle import shuffled_index
 from srum_jax.models.bagel.config import SpecialTokens
-from srum_jax.rewards.reward_map import RewardMap
+from srum_jax.objectives.config import RewardWeighted
 
 SPECIAL = SpecialTokens(150, 151, 152, 153)
 CAPACITY = RowCapacity(text=64, vit=16, latent=32, ce=16, images=4, image_height=16, image_width=12, latent_stride=4,
-                       patch_values=12)
+                       patch_values=12, columns=RewardWeighted.columns)
 
 
 def latent(rows=2, columns=3, **changes):
-    reward = RewardMap(np.arange(rows * columns, dtype=np.float32).reshape(rows, columns), 0.5)
+    reward_map = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)
     fields = dict(pixels=np.full((4 * rows, 4 * columns, 3), 7, np.uint8), grid=(rows, columns),
-                  position_ids=position_ids(rows, columns, 8), loss=True, reward=reward) | changes
+                  position_ids=position_ids(rows, columns, 8), loss=True,
+                  columns={"alpha": np.full_like(reward_map, 0.5), "reward_map": reward_map}) | changes
     return LatentItem(**fields)
 
 
@@ -60,8 +61,8 @@ def test_clean_images_have_no_time_and_only_noise_images_enter_the_loss():
 
 def test_rewards_lie_beside_their_tokens():
     row = pack_row([sample(latent()), sample(latent(1, 2))], CAPACITY)
-    assert row.reward_map[:8].tolist() == [0, 1, 2, 3, 4, 5, 0, 1]
-    assert row.reward_alpha[:8].tolist() == [0.5] * 8 and (row.reward_alpha[8:] == 0).all()
+    assert row.image_columns["reward_map"][:8].tolist() == [0, 1, 2, 3, 4, 5, 0, 1]
+    assert row.image_columns["alpha"][:8].tolist() == [0.5] * 8 and (row.image_columns["alpha"][8:] == 0).all()
 
 
 @pytest.mark.parametrize("plan, message", [

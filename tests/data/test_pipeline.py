@@ -12,13 +12,13 @@ from tensorflow_datasets.proto import tf_example_pb2
 from srum_jax.data.errors import DataError
 from srum_jax.data.example_proto import encode_record
 from srum_jax.data.manifest import shard_name
-from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.schema import GlobalStatus, Region
 from srum_jax.data.tfrecord import frame
 from srum_jax.data.writer import write_records
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.reward_map import RewardMapConfig
-from tests.data.made_up import MODEL, LetterTokenizer, data_config, image_bytes, made_up_record, write_made_up
+from tests.data.made_up import MODEL, OBJECTIVE, data_config, host_batches, image_bytes, made_up_record, write_made_up
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def records(tmp_path_factory):
     return folder
 
 
-def iterator(folder, seed=5, process_index=0, process_count=1, **changes):
-    return make_iterator(data_config(folder, **changes), MODEL, LetterTokenizer(), seed=seed,
-                         process_index=process_index, process_count=process_count)
+def iterator(folder, seed=5, process_index=0, process_count=1, objective=OBJECTIVE, **changes):
+    return host_batches(data_config(folder, **changes), seed=seed, process_index=process_index,
+                        process_count=process_count, objective=objective)
 
 
 def take(batches, count):
@@ -93,8 +93,8 @@ def test_a_sample_is_the_prompt_and_then_its_image(records):
 def test_reward_maps_come_from_the_boxes_of_the_stored_image(tmp_path):
     write_made_up(tmp_path / "records", num_records=3)
     (first,) = take(iterator(tmp_path / "records", shuffle=False, rows_per_batch=1), 1)
-    values = first.batch.reward_map[0, 30:60].reshape(5, 6)
-    assert first.batch.reward_alpha[0, 30] == 0.75
+    values = first.batch.image_columns["reward_map"][0, 30:60].reshape(5, 6)
+    assert first.batch.image_columns["alpha"][0, 30] == 0.75
     np.testing.assert_allclose(values[:2, :3], 0.5)
     assert (values[3:] == 0).all() and (values[:, 3:] == 0).all()
     assert first.num_without_regions == 1
@@ -106,10 +106,10 @@ def test_boxes_follow_the_image_when_it_is_resized_and_stay_behind_on_request(tm
 
     def right_most_column(**reward):
         batches = iterator(tmp_path / "records", samples_per_row=1, rows_per_batch=1,
-                           reward_map=RewardMapConfig(**reward))
+                           objective=RewardWeighted(reward_map=RewardMapConfig(**reward)))
         (first,) = take(batches, 1)
         assert first.batch.image_size[0, 0].tolist() == [20, 24]
-        return np.flatnonzero(first.batch.reward_map[0, :30].reshape(5, 6)[0]).max()
+        return np.flatnonzero(first.batch.image_columns["reward_map"][0, :30].reshape(5, 6)[0]).max()
 
     assert right_most_column() == 2  # half of the image
     assert right_most_column(box_space="unscaled") == 5  # the stored coordinates cover all of the smaller canvas
@@ -299,7 +299,7 @@ def test_a_bad_record_stops_training_or_is_skipped_and_named(tmp_path, make, rea
     (dataclasses.replace(MODEL, llm=dataclasses.replace(MODEL.llm, vocab_size=90)), "token id 117, the model 90"),
 ])
 def test_records_that_do_not_fit_the_model_are_named(records, model, reason):
-    batches = make_iterator(data_config(records), model, LetterTokenizer(), seed=5, process_index=0, process_count=1)
+    batches = host_batches(data_config(records), model)
     with pytest.raises(DataError, match=reason):
         next(batches)
 

@@ -8,12 +8,13 @@ from srum_jax.data import record_reader
 from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import CapacityError, DataError
 from srum_jax.data.packing import RowBuilder, RowCapacity
-from srum_jax.data.pipeline import make_iterator
 from srum_jax.data.position_ids import position_ids
 from srum_jax.data.sample_plan import Dropout, LatentItem, pack_sample
 from srum_jax.data.writer import write_records
+from srum_jax.experiment import Experiment
+from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.training.abstract_run import abstract_batch
-from tests.data.made_up import MODEL, LetterTokenizer, data_config, made_up_record
+from tests.data.made_up import MODEL, data_config, host_batches, made_up_record
 from tests.data.posteriors import ENCODER, with_posterior, write_with_posteriors
 from tests.models.packs import mesh_of
 
@@ -27,8 +28,7 @@ def records(tmp_path_factory):
 
 def batches(folder, count=3, encoder=ENCODER, **changes):
     data = data_config(folder, **({"latents": "stored"} | changes))
-    iterator = make_iterator(data, MODEL, LetterTokenizer(), seed=5, process_index=0, process_count=1,
-                             encoder_sha256=encoder)
+    iterator = host_batches(data, encoder_sha256=encoder)
     try:
         return [jax.tree.map(np.array, next(iterator)) for _ in range(count)]
     finally:
@@ -65,7 +65,8 @@ def test_moments_lie_at_the_top_left_of_their_canvas(records):
 
 def test_the_abstract_batch_is_that_of_the_pipeline(records):
     (real,) = batches(records, 1)
-    abstract = abstract_batch(data_config(records, latents="stored"), MODEL, mesh_of(2, 1, 1, 1))
+    experiment = Experiment("stored", data=data_config(records, latents="stored"))
+    abstract = abstract_batch(experiment, MODEL, BagelForward(MODEL, experiment.compute), mesh_of(2, 1, 1, 1))
     assert jax.tree.structure(real.batch) == jax.tree.structure(abstract)
     for a, b in zip(jax.tree.leaves(real.batch), jax.tree.leaves(abstract), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)

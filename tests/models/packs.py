@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from srum_jax.families.bagel.forward import BagelForward
+from srum_jax.mesh import on_mesh
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
-from srum_jax.models.compute import MESH_AXES
+from srum_jax.models.compute import MESH_AXES, ComputeConfig
 from srum_jax.models.layers.token_stream import TokenStream
 
 CAUSAL, FULL, NOISE = 0, 1, 2
@@ -75,11 +77,16 @@ def random_batch(config: BagelConfig, rows: int = 8, seed: int = 0, text: int = 
         timestep_logit=np.repeat(rng.normal(size=(rows, 1)), num_latents, 1).astype(np.float32),
         images=rng.integers(0, 256, (rows, 1, pixels, pixels, 3)).astype(np.uint8),
         image_size=np.full((rows, 1, 2), pixels, np.int32), reference_images=None,
-        reward_alpha=np.repeat(rng.uniform(size=(rows, 1)), num_latents, 1).astype(np.float32),
-        reward_map=rng.uniform(-1, 1, (rows, num_latents)).astype(np.float32),
-        ce_index=empty, ce_labels=empty, ce_weights=np.zeros((rows, 0), np.float32),
+        image_columns={"alpha": np.repeat(rng.uniform(size=(rows, 1)), num_latents, 1).astype(np.float32),
+                       "reward_map": rng.uniform(-1, 1, (rows, num_latents)).astype(np.float32)},
+        ce_index=empty, ce_labels=empty, ce_weights=np.zeros((rows, 0), np.float32), text_columns={},
     )
     return batch
+
+
+def on_devices(batch: PackedBatch, mesh: jax.sharding.Mesh) -> PackedBatch:
+    """A batch of the small model where a step wants it."""
+    return jax.device_put(batch, on_mesh(mesh, BagelForward(small_config(), ComputeConfig()).layout(batch)))
 
 
 def mesh_of(*shape: int) -> jax.sharding.Mesh:

@@ -10,9 +10,10 @@ from flax import nnx
 from srum_jax.models.bagel.config import VisionConfig
 from srum_jax.models.bagel.vision import VisionTower
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.decoder_config import DecoderConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.autoencoder_blocks import Level, PixelAttention, ResidualBlock
-from srum_jax.models.layers.decoder import Decoder, DecoderConfig, DecoderLayer
+from srum_jax.models.layers.decoder import Decoder, DecoderLayer
 from srum_jax.models.layers.norm import GroupNorm, LayerNorm, RMSNorm
 from srum_jax.models.layers.rope import RotaryAngles, rotary_angles, rotate
 from tests.models.packs import CAUSAL, FULL, stream

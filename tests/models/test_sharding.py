@@ -7,14 +7,15 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
-from srum_jax.models.bagel.sharding import RULES, batch_shardings
+from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ShardingError, check_layout, named_shardings, partition_spec
-from srum_jax.objectives.config import ObjectiveConfig
-from srum_jax.training.loss import draw_noise, loss_weights, training_loss
-from tests.models.packs import mesh_of, random_batch, small_config
+from srum_jax.objectives.config import RewardWeighted
+from srum_jax.training.step import share_of_loss
+from tests.models.packs import mesh_of, on_devices, random_batch, small_config
 
 REAL = BagelConfig(
     llm=LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768),
@@ -94,13 +95,11 @@ def test_loss_and_gradients_on_eight_devices_equal_those_on_one(shape):
     model.llm2vae.kernel.set_value(0.1 * jax.random.normal(jax.random.key(1), model.llm2vae.kernel[...].shape))
     graphdef, state = nnx.split(model)
     batch = random_batch(config)
-    objective = ObjectiveConfig()
+    forward = BagelForward(config, ComputeConfig())
 
     def loss(state, batch, key):
-        return training_loss(
-            nnx.merge(graphdef, state), batch, draw_noise(key, batch, config), objective=objective,
-            compute=ComputeConfig(), weights=loss_weights(batch, objective),
-        )[0]
+        return share_of_loss(
+            nnx.merge(graphdef, state), forward, RewardWeighted(), batch, forward.draws(key, batch))[0]
 
     key = jax.random.key(7)
     alone = jax.jit(jax.value_and_grad(loss))(state, batch, key)
@@ -108,7 +107,7 @@ def test_loss_and_gradients_on_eight_devices_equal_those_on_one(shape):
     shardings = named_shardings(state, mesh, RULES)
     with jax.set_mesh(mesh):
         spread = jax.jit(jax.value_and_grad(loss), out_shardings=(None, shardings))(
-            jax.device_put(state, shardings), jax.device_put(batch, batch_shardings(mesh, batch)), key
+            jax.device_put(state, shardings), on_devices(batch, mesh), key
         )
     split = [v for v in jax.tree.leaves(spread[1]) if not v.sharding.is_fully_replicated]
     assert len(split) > 10, "the gradients ought to be sharded"

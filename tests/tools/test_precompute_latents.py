@@ -20,13 +20,14 @@ from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.writer import RecordWriter, write_records
 from srum_jax.experiment import load_recipe
+from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.stages.noted import RunChangedError
 from srum_jax.storage import object_store
 from srum_jax.storage.errors import WriteError
-from srum_jax.training.loss import draw_noise, latents
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.encoder import encoder_sha256
 from srum_jax.weights.load import load
@@ -77,8 +78,8 @@ def batch_of(records, kind, **changes):
     data = dataclasses.replace(load_recipe("tiny_srum").experiment.data, records=str(records), rows_per_batch=4,
                                latents=kind, **changes)
     tokenizer, config = load_tokenizer(trained_base()), BagelConfig.from_directory(trained_base())
-    with contextlib.closing(make_iterator(data, config, tokenizer, seed=1, process_index=0, process_count=1,
-                                          encoder_sha256=checksum(trained_base()))) as batches:
+    with contextlib.closing(make_iterator(data, config, tokenizer, RewardWeighted(), seed=1, process_index=0,
+                                          process_count=1, encoder_sha256=checksum(trained_base()))) as batches:
         return jax.tree.map(np.array, next(batches)).batch
 
 
@@ -127,8 +128,9 @@ def test_training_samples_the_same_latents_as_from_images(folder, tmp_path, size
     np.testing.assert_array_equal(images.image_size, stored.image_size)
     if sizes == "mixed":
         assert len(np.unique(images.image_size.reshape(-1, 2), axis=0)) == 4
-    noise = draw_noise(jax.random.key(0), images, config)
-    sampled = jax.jit(lambda batch: latents(vae, batch, noise, config, ComputeConfig()))
+    forward = BagelForward(config, ComputeConfig())
+    noise = forward.draws(jax.random.key(0), images)
+    sampled = jax.jit(lambda batch: forward.latents(vae, batch, noise))
     real = images.latent.sample >= 0
     for one, other in zip(sampled(images), sampled(stored), strict=True):
         np.testing.assert_allclose(other[real], one[real], rtol=2e-3, atol=2e-3)

@@ -7,18 +7,19 @@ from collections.abc import Callable
 import jax
 from flax import nnx
 
+from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel
-from srum_jax.models.bagel.sharding import RULES, batch_shardings
+from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
-from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.training.config import EmaConfig, LoraConfig, OptimizerConfig
 from srum_jax.training.lora import attach_factors, initial_factors
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import TrainState, new_train_state, split_trainable
 from srum_jax.training.step import compile_step, make_step
-from tests.models.packs import mesh_of, random_batch, small_config
+from tests.models.packs import mesh_of, on_devices, random_batch, small_config
 
 # The third update is the first that has moved everything; a large eps keeps rounding from deciding signs.
 OPTIMIZER = OptimizerConfig(learning_rate=1e-2, warmup_steps=1, eps=1e-4)
@@ -37,7 +38,7 @@ class Run:
     def step(self) -> jax.stages.Compiled:
         """Compiled when it is first wanted."""
         batch = random_batch(small_config(vit=None))
-        batch = jax.device_put(batch, batch_shardings(self.mesh, batch))
+        batch = on_devices(batch, self.mesh)
         return compile_step(self.step_function, self.state, self.frozen, batch, self.mesh)
 
     def of(self, state: TrainState) -> "Run":
@@ -50,8 +51,7 @@ class Run:
         """Takes one step per batch; returns their metrics."""
         metrics = []
         for batch in batches:
-            placed = jax.device_put(batch, batch_shardings(self.mesh, batch))
-            self.state, found = self.step(self.state, self.frozen, placed)
+            self.state, found = self.step(self.state, self.frozen, on_devices(batch, self.mesh))
             metrics.append(jax.device_get(found))
         return metrics
 
@@ -71,8 +71,9 @@ def small_run(*shape: int, accumulation_steps: int = 1, seed: int = 3, lora: Lor
         trained, frozen = initial_factors(factors, seed, mesh, BAGEL), placed
     optimizer = make_optimizer(OPTIMIZER)
     state = new_train_state(trained, optimizer, mesh, with_ema=ema is not None)
-    step = make_step(graphdef, config, optimizer, objective=ObjectiveConfig(), compute=ComputeConfig(remat="none"),
-                     accumulation_steps=accumulation_steps, seed=seed, ema=ema)
+    forward = BagelForward(config, ComputeConfig(remat="none"))
+    step = make_step(graphdef, forward, RewardWeighted(), optimizer, accumulation_steps=accumulation_steps, seed=seed,
+                     ema=ema)
     return Run(state, frozen, step, mesh)
 
 

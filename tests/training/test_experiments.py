@@ -40,7 +40,7 @@ def test_the_paper_recipe_is_the_papers():
     )
     assert cot.model.timestep_shift == 4.0
     assert (cot.objective.reward_coefficient, cot.objective.reference_coefficient) == (1.0, 0.5)
-    assert cot.data.reward_map.limits == (-1.0, 1.0)
+    assert cot.objective.reward_map.limits == (-1.0, 1.0)
     assert (cot.compute.dtype, cot.compute.attention) == ("bfloat16", "splash")
 
 
@@ -50,7 +50,7 @@ def test_the_official_recipe_is_that_of_the_released_script():
     assert official.training.steps == 309
     assert official.model.timestep_shift == 1.0
     assert official.data.text_dropout == 0.1 and official.data.stride == 256
-    assert official.data.reward_map.limits == (0.0, 1.0) and official.data.reward_map.box_space == "unscaled"
+    assert official.objective.reward_map.limits == (0.0, 1.0) and official.objective.reward_map.box_space == "unscaled"
     assert official.seed == 4396
 
 
@@ -59,9 +59,9 @@ def test_ablations_differ_from_the_main_run_in_one_thing_only():
     expected = {
         "bagel": {},
         "bagel_sft": {"objective": {"reward_coefficient": 0.0, "reference_coefficient": 1.0}},
-        "bagel_no_global": {"data": {"reward_map": main["data"]["reward_map"] | {"use_global": False}}},
+        "bagel_no_global": {"objective": {"reward_map": main["objective"]["reward_map"] | {"use_global": False}}},
         "bagel_no_reference": {"objective": {"reference_coefficient": 0.0}},
-        "bagel_sparse": {"data": {"reward_map": main["data"]["reward_map"] | {"binarize": "region"}}},
+        "bagel_sparse": {"objective": {"reward_map": main["objective"]["reward_map"] | {"binarize": "region"}}},
         "bagel_lambda_sweep:0.25": {"objective": {"reference_coefficient": 0.25}},
     }
     for name, groups in expected.items():

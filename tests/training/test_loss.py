@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import ObjectiveConfig
-from srum_jax.training.loss import draw_noise, loss_weights, training_loss
+from srum_jax.objectives.config import RewardWeighted
+from srum_jax.training.step import share_of_loss
 from tests.models.packs import random_batch, small_config
 
 CONFIG = small_config()
-COMPUTE = ComputeConfig(remat="none")
+FORWARD = BagelForward(CONFIG, ComputeConfig(remat="none"))
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +28,7 @@ def model() -> Bagel:
 def compute_loss(model):
     @jax.jit
     def run(batch, noise):
-        objective = ObjectiveConfig()
-        return training_loss(model, batch, noise, objective=objective, compute=COMPUTE,
-                             weights=loss_weights(batch, objective))
+        return share_of_loss(model, FORWARD, RewardWeighted(), batch, noise)
 
     return run
 
@@ -51,15 +50,16 @@ def padded(batch, noise, text: int, latent: int):
         batch, text=grow(batch.text, text), text_ids=fill(batch.text_ids, text, 7), latent=grow(batch.latent, latent),
         latent_position_ids=fill(batch.latent_position_ids, latent, 3),
         latent_index=fill(batch.latent_index, latent, 1),
-        timestep_logit=fill(batch.timestep_logit, latent, -np.inf), reward_alpha=fill(batch.reward_alpha, latent, 9.0),
-        reward_map=fill(batch.reward_map, latent, -9.0),
+        timestep_logit=fill(batch.timestep_logit, latent, -np.inf),
+        image_columns={name: fill(batch.image_columns[name], latent, value)
+                       for name, value in (("alpha", 9.0), ("reward_map", -9.0))},
     )
     return grown, dataclasses.replace(noise, flow=jnp.asarray(fill(np.asarray(noise.flow), latent, 2.0)))
 
 
 def test_padding_changes_neither_the_loss_nor_any_metric_but_its_own_share(compute_loss):
     batch = random_batch(CONFIG, rows=2)
-    noise = draw_noise(jax.random.key(3), batch, CONFIG)
+    noise = FORWARD.draws(jax.random.key(3), batch)
     loss, sums = compute_loss(batch, noise)
     loss_padded, sums_padded = compute_loss(*padded(batch, noise, text=5, latent=6))
     np.testing.assert_allclose(loss_padded, loss, rtol=1e-6)
@@ -71,7 +71,7 @@ def test_padding_changes_neither_the_loss_nor_any_metric_but_its_own_share(compu
 
 def test_the_loss_of_a_batch_is_the_token_mean_over_its_rows(compute_loss):
     batch = random_batch(CONFIG, rows=4)
-    noise = draw_noise(jax.random.key(3), batch, CONFIG)
+    noise = FORWARD.draws(jax.random.key(3), batch)
     whole, _ = compute_loss(batch, noise)
     rows = [compute_loss(*jax.tree.map(lambda x, i=i: x[i:i + 1], (batch, noise)))[0] for i in range(4)]
     np.testing.assert_allclose(whole, np.mean(rows), rtol=1e-5)
@@ -79,14 +79,14 @@ def test_the_loss_of_a_batch_is_the_token_mean_over_its_rows(compute_loss):
 
 def test_bytes_and_normalised_pixels_give_the_same_latents(compute_loss):
     batch = random_batch(CONFIG, rows=2)
-    noise = draw_noise(jax.random.key(3), batch, CONFIG)
+    noise = FORWARD.draws(jax.random.key(3), batch)
     normalised = dataclasses.replace(batch, images=(batch.images.astype(np.float32) / 255 - 0.5) / 0.5)
     np.testing.assert_allclose(compute_loss(batch, noise)[0], compute_loss(normalised, noise)[0], rtol=1e-6)
 
 
 def test_padding_pixels_are_zero_after_normalisation_whatever_their_bytes(compute_loss):
     batch = random_batch(CONFIG, rows=2)
-    noise = draw_noise(jax.random.key(3), batch, CONFIG)
+    noise = FORWARD.draws(jax.random.key(3), batch)
     smaller = dataclasses.replace(batch, image_size=batch.image_size - np.array([4, 0], np.int32))
     scribbled = smaller.images.copy()
     scribbled[:, :, -4:] = 255
@@ -97,7 +97,7 @@ def test_padding_pixels_are_zero_after_normalisation_whatever_their_bytes(comput
 
 def test_a_reference_image_of_its_own_changes_only_the_reference_term(compute_loss):
     batch = random_batch(CONFIG, rows=2)
-    noise = draw_noise(jax.random.key(3), batch, CONFIG)
+    noise = FORWARD.draws(jax.random.key(3), batch)
     other = dataclasses.replace(batch, reference_images=255 - batch.images)
     own, another = compute_loss(batch, noise)[1], compute_loss(other, noise)[1]
     assert own["loss/reward"].total == another["loss/reward"].total
@@ -107,12 +107,10 @@ def test_a_reference_image_of_its_own_changes_only_the_reference_term(compute_lo
 @pytest.mark.slow
 def test_the_autoencoder_gets_no_gradient_and_the_und_expert_gets_one(model):
     batch = random_batch(CONFIG, rows=2)
-    noise = draw_noise(jax.random.key(3), batch, CONFIG)
+    noise = FORWARD.draws(jax.random.key(3), batch)
     graphdef, state = nnx.split(model)
-    objective = ObjectiveConfig()
-    gradient = jax.jit(jax.grad(lambda s: training_loss(
-        nnx.merge(graphdef, s), batch, noise, objective=objective, compute=COMPUTE,
-        weights=loss_weights(batch, objective))[0]))(state)
+    gradient = jax.jit(jax.grad(lambda s: share_of_loss(
+        nnx.merge(graphdef, s), FORWARD, RewardWeighted(), batch, noise)[0]))(state)
     norms = {".".join(map(str, path)): float(jnp.linalg.norm(v.get_value().reshape(-1)))
              for path, v in nnx.to_flat_state(gradient)}
     assert all(norm == 0 for name, norm in norms.items() if name.startswith(("vae.", "vit.", "llm.lm_head")))
@@ -122,7 +120,7 @@ def test_the_autoencoder_gets_no_gradient_and_the_und_expert_gets_one(model):
 
 def test_noise_depends_on_the_key_alone_and_streams_differ():
     batch = random_batch(CONFIG, rows=2)
-    a, b = (draw_noise(jax.random.key(5), batch, CONFIG) for _ in range(2))
+    a, b = (FORWARD.draws(jax.random.key(5), batch) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert not np.array_equal(a.posterior, a.reference_posterior)
     assert abs(float(jnp.std(a.flow)) - 1) < 0.1

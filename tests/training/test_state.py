@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -8,9 +10,10 @@ from srum_jax.experiment import load_recipe
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
+from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
 from srum_jax.training.abstract_run import abstract_run
-from srum_jax.training.config import LoraConfig, ModelSource, OptimizerConfig
+from srum_jax.training.config import EmaConfig, LoraConfig, ModelSource, OptimizerConfig
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import ModelError, abstract_train_state, load_model, new_train_state, split_trainable
 from tests.models.packs import mesh_of, small_config
@@ -84,8 +87,9 @@ def test_a_run_without_values_has_the_state_of_a_real_one(tiny_base, lora):
     source = ModelSource(str(tiny_base), trainable=("llm.layers.gen.*",), lora=lora)
     model = load_model(source, mesh, "bfloat16")
     real = new_train_state(model.trained, optimizer, mesh, with_ema=True)
-    like = abstract_run(model.config, source, load_recipe("tiny").experiment.data, optimizer, mesh, "bfloat16",
-                        with_ema=True)
+    experiment = dataclasses.replace(load_recipe("tiny").experiment, model=source, ema=EmaConfig(),
+                                     compute=ComputeConfig(dtype="bfloat16"))
+    like = abstract_run(experiment, model.config, mesh)
     assert like.graphdef == model.graphdef
     for mine, its in ((real, like.state), (model.frozen, like.frozen)):
         assert jax.tree.structure(mine) == jax.tree.structure(its)

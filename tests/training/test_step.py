@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from srum_jax.data.pipeline import make_iterator
+from srum_jax.experiment import Experiment
+from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.training.abstract_run import abstract_batch
-from tests.data.made_up import MODEL, LetterTokenizer, data_config, write_made_up
+from tests.data.made_up import MODEL, data_config, host_batches, write_made_up
 from tests.models.packs import mesh_of
 from tests.training.runs import batches, small_run
 
@@ -114,10 +115,11 @@ def test_a_batch_that_comes_again_gets_other_noise(alone):
 def test_the_abstract_batch_is_that_of_the_pipeline(tmp_path):
     write_made_up(tmp_path)
     data = data_config(tmp_path)
-    iterator = make_iterator(data, MODEL, LetterTokenizer(), seed=0, process_index=0, process_count=1)
+    iterator = host_batches(data)
     real = next(iterator).batch
     iterator.close()
-    abstract = abstract_batch(data, MODEL, mesh_of(1, 1, 1, 1))
+    experiment = Experiment("made_up", data=data)
+    abstract = abstract_batch(experiment, MODEL, BagelForward(MODEL, experiment.compute), mesh_of(1, 1, 1, 1))
     assert jax.tree.structure(real) == jax.tree.structure(abstract)
     for a, b in zip(jax.tree.leaves(real), jax.tree.leaves(abstract), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)

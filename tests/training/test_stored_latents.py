@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from srum_jax.families.bagel.forward import BagelForward, encode
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel
-from srum_jax.models.bagel.sharding import batch_shardings
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import ObjectiveConfig
-from srum_jax.training.loss import draw_noise, encode, latents, loss_weights, training_loss
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.training.state import split_trainable
-from tests.models.packs import random_batch, small_config
+from srum_jax.training.step import share_of_loss
+from tests.models.packs import on_devices, random_batch, small_config
 from tests.training.runs import small_run
 
 CONFIG = small_config(vit=None)
-COMPUTE = ComputeConfig(remat="none")
+FORWARD = BagelForward(CONFIG, ComputeConfig(remat="none"))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def model() -> Bagel:
 
 def precomputed(vae, batch):
     """The same batch with posteriors instead of images, rounded as they are stored."""
-    posterior = jax.jit(lambda images, size: encode(vae, images, size, COMPUTE))(batch.images, batch.image_size)
+    posterior = jax.jit(lambda images, size: encode(vae, images, size, FORWARD.compute))(batch.images, batch.image_size)
     moments = np.concatenate([posterior.mean, posterior.logvar], axis=-1).astype(np.float16)
     rows, images = batch.images.shape[:2]
     return dataclasses.replace(batch, images=np.zeros((rows, images, 0, 0, 3), np.uint8), posterior_moments=moments)
@@ -44,13 +44,13 @@ def pair(model):
 
 
 def test_the_noise_is_that_of_images(pair):
-    one, other = (draw_noise(jax.random.key(3), batch, CONFIG) for batch in pair)
+    one, other = (FORWARD.draws(jax.random.key(3), batch) for batch in pair)
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_both_samples_of_the_posterior_agree_up_to_rounding_and_differ_from_each_other(model, pair):
-    noise = draw_noise(jax.random.key(3), pair[0], CONFIG)
-    encoded, stored = (jax.jit(lambda b: latents(model.vae, b, noise, CONFIG, COMPUTE))(batch) for batch in pair)
+    noise = FORWARD.draws(jax.random.key(3), pair[0])
+    encoded, stored = (jax.jit(lambda b: FORWARD.latents(model.vae, b, noise))(batch) for batch in pair)
     for one, other in zip(encoded, stored, strict=True):
         assert one.dtype == other.dtype == jnp.float32
         np.testing.assert_allclose(other, one, rtol=2e-3, atol=2e-3)
@@ -60,14 +60,12 @@ def test_both_samples_of_the_posterior_agree_up_to_rounding_and_differ_from_each
 def test_loss_and_gradients_agree_with_those_of_images(model, pair):
     graphdef, variables = nnx.split(model)
     trained, frozen = split_trainable(variables, ("default",), BAGEL)
-    noise = draw_noise(jax.random.key(3), pair[0], CONFIG)
-    objective = ObjectiveConfig()
+    noise = FORWARD.draws(jax.random.key(3), pair[0])
 
     @jax.jit
     def value_and_grad(batch):
         def loss(parameters):
-            return training_loss(nnx.merge(graphdef, parameters, frozen), batch, noise, objective=objective,
-                                 compute=COMPUTE, weights=loss_weights(batch, objective))[0]
+            return share_of_loss(nnx.merge(graphdef, parameters, frozen), FORWARD, RewardWeighted(), batch, noise)[0]
 
         return jax.value_and_grad(loss)(trained)
 
@@ -83,8 +81,7 @@ def test_an_accumulated_step_on_several_devices_takes_stored_posteriors(model):
     losses = []
     for chosen in (batch, precomputed(model.vae, batch)):
         run = small_run(2, 2, 1, 1, accumulation_steps=2)
-        placed = jax.device_put(chosen, batch_shardings(run.mesh, chosen))
         with jax.set_mesh(run.mesh):
-            _, metrics = jax.jit(run.step_function)(run.state, run.frozen, placed)
+            _, metrics = jax.jit(run.step_function)(run.state, run.frozen, on_devices(chosen, run.mesh))
         losses.append(metrics.loss)
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.training.config import OptimizerConfig
 from srum_jax.training.optimizer import make_optimizer
 from tools.check_parity.published_names import published
@@ -69,7 +69,7 @@ def _recompute(case: TrainingCase, tensors: Tensors) -> Tensors:
     for step, flow in ((1, case.tensors["in.noise"]), (2, second_noise)):
         noise = dataclasses.replace(case.golden.noise, flow=jnp.asarray(flow)[None])
         current = dataclasses.replace(case, state=nnx.merge_state(parameters, rest))
-        loss, gradient = gradients(current, case.rewarded("reward01"), ObjectiveConfig(), noise)
+        loss, gradient = gradients(current, case.rewarded("reward01"), RewardWeighted(), noise)
         by_name = published(gradient, case.plan)
         total = np.sqrt(sum(norm(value) ** 2 for value in by_name.values()))
         clip = min(1.0, settings["clip"] / (total + 1e-6))

@@ -75,11 +75,12 @@ def golden_batch(inputs: Tensors, latent_patch_size: int, downsample: int) -> Go
         images=images,
         image_size=(rows_and_columns * latent_patch_size * downsample)[None].astype(np.int32),
         reference_images=None if references is None else np.moveaxis(references, 1, -1)[None],
-        reward_alpha=np.ones((1, num_latents), np.float32),
-        reward_map=np.zeros((1, num_latents), np.float32),
+        image_columns={"alpha": np.ones((1, num_latents), np.float32),
+                       "reward_map": np.zeros((1, num_latents), np.float32)},
         ce_index=np.array([[text_slot[place] for place in ce_places]], np.int32).reshape(1, -1),
         ce_labels=inputs.get("packed_label_ids", np.zeros(0, np.int32))[None],
         ce_weights=inputs.get("ce_loss_weights", np.ones(len(ce_places), np.float32))[None],
+        text_columns={},
     )
     noise = StepNoise(
         flow=jnp.asarray(inputs["noise"])[None],

@@ -11,15 +11,16 @@ import numpy as np
 from etils import epath
 from flax import nnx
 
+from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.batch import PackedBatch, StepNoise
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import concatenate
-from srum_jax.objectives.config import ObjectiveConfig
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.rewards.boxes import Box, official_regions
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, resize_bilinear, reward_map
-from srum_jax.training.loss import loss_weights, training_loss
+from srum_jax.training.step import share_of_loss
 from srum_jax.weights.table import Plan
 from tools.check_parity.golden_batch import GoldenBatch, golden_batch
 from tools.check_parity.published_names import published
@@ -78,7 +79,7 @@ class TrainingCase:
     def rewarded(self, kind: str) -> PackedBatch:
         """The case's batch under one kind of reward."""
         alpha, values = self.rewards(kind)
-        return dataclasses.replace(self.golden.batch, reward_alpha=alpha, reward_map=values)
+        return dataclasses.replace(self.golden.batch, image_columns={"alpha": alpha, "reward_map": values})
 
 
 def load_case(directory: epath.Path, name: str, tensors: Tensors, config, graphdef, state, plan) -> TrainingCase:
@@ -200,10 +201,9 @@ def _inputs(case: TrainingCase) -> Iterator[tuple[str, np.ndarray]]:
 def _forward(case: TrainingCase) -> Tensors:
     golden = case.golden
     taps: dict[str, list] = {}
-    batch, objective = case.rewarded("reward01"), ObjectiveConfig()
-    training_loss(
-        nnx.merge(case.graphdef, case.state), batch, golden.noise, objective=objective, compute=_TAPPED,
-        weights=loss_weights(batch, objective), tap=lambda name, value: taps.setdefault(name, []).append(value),
+    scores = BagelForward(case.config, _TAPPED).scores(
+        nnx.merge(case.graphdef, case.state), golden.batch, golden.noise,
+        tap=lambda name, value: taps.setdefault(name, []).append(value),
     )
     mask = np.asarray(golden.batch.loss_mask[0])
 
@@ -224,7 +224,7 @@ def _forward(case: TrainingCase) -> Tensors:
         "mid.layer0.attn": in_order(taps["attention_branch"][0]),
         "mid.last_hidden": in_order(taps["last_hidden"][0]),
         "mid.v_theta": first("velocity")[mask],
-        "out.ce": first("text_loss"),
+        "out.ce": -np.asarray(scores.text_log_prob[0]),
     }
     found |= {f"mid.layer.{i}": in_order(x) for i, x in enumerate(taps["layer"])}
     if "vit_tower" in taps:
@@ -235,14 +235,14 @@ def _forward(case: TrainingCase) -> Tensors:
 
 def _losses(case: TrainingCase) -> Tensors:
     @functools.partial(jax.jit, static_argnums=1)
-    def run(batch: PackedBatch, objective: ObjectiveConfig):
+    def run(batch: PackedBatch, objective: RewardWeighted):
         model = nnx.merge(case.graphdef, case.state)
-        return training_loss(model, batch, case.golden.noise, objective=objective, compute=_SCANNED,
-                             weights=loss_weights(batch, objective))
+        return share_of_loss(model, forward, objective, batch, case.golden.noise)
 
-    ones = np.ones_like(case.golden.batch.reward_alpha)
-    unrewarded = dataclasses.replace(case.golden.batch, reward_alpha=ones, reward_map=ones)
-    objective = ObjectiveConfig()
+    forward = BagelForward(case.config, _SCANNED)
+    ones = np.ones_like(case.golden.batch.image_columns["alpha"])
+    unrewarded = dataclasses.replace(case.golden.batch, image_columns={"alpha": ones, "reward_map": ones})
+    objective = RewardWeighted()
     _, plain = run(unrewarded, objective)
     found = {
         "out.mse_plain_bad": plain["loss/reward"].mean(),
@@ -263,18 +263,18 @@ def _losses(case: TrainingCase) -> Tensors:
     return {key: np.asarray(value) for key, value in found.items()}
 
 
-def gradients(case: TrainingCase, batch: PackedBatch, objective: ObjectiveConfig, noise=None):
+def gradients(case: TrainingCase, batch: PackedBatch, objective: RewardWeighted, noise=None):
     """The loss, float32 [], and its gradient with respect to every parameter, an nnx.State."""
     noise = case.golden.noise if noise is None else noise
-    return _value_and_grad(case.graphdef, objective)(*nnx.split_state(case.state, trained, ...), batch, noise)
+    value_and_grad = _value_and_grad(case.graphdef, BagelForward(case.config, _SCANNED), objective)
+    return value_and_grad(*nnx.split_state(case.state, trained, ...), batch, noise)
 
 
 @functools.cache
-def _value_and_grad(graphdef: nnx.GraphDef, objective: ObjectiveConfig):
+def _value_and_grad(graphdef: nnx.GraphDef, forward: BagelForward, objective: RewardWeighted):
     def loss(parameters: nnx.State, rest: nnx.State, batch: PackedBatch, noise: StepNoise) -> jax.Array:
         model = nnx.merge(graphdef, parameters, rest)
-        return training_loss(model, batch, noise, objective=objective, compute=_SCANNED,
-                             weights=loss_weights(batch, objective))[0]
+        return share_of_loss(model, forward, objective, batch, noise)[0]
 
     return jax.jit(jax.value_and_grad(loss))
 
@@ -292,8 +292,8 @@ def norm(values: np.ndarray) -> float:
 def _gradients(case: TrainingCase) -> Tensors:
     found: Tensors = {}
     runs = {
-        "total": (case.rewarded("reward01"), ObjectiveConfig()),
-        "srum11": (case.rewarded("reward11"), ObjectiveConfig(text_coefficient=0.0)),
+        "total": (case.rewarded("reward01"), RewardWeighted()),
+        "srum11": (case.rewarded("reward11"), RewardWeighted(text_coefficient=0.0)),
     }
     runs = {run: settings for run, settings in runs.items() if f"grad.{run}.global_norm" in case.tensors}
     for run, (batch, objective) in runs.items():

@@ -13,12 +13,12 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from srum_jax.data.errors import CapacityError
+from srum_jax.families.bagel.forward import encode
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS
-from srum_jax.training.loss import encode
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.encoder import encoder_sha256
 from srum_jax.weights.load import load

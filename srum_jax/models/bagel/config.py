@@ -7,7 +7,7 @@ from typing import Any
 from etils import epath
 
 from srum_jax.models.config_fields import ConfigError, Fields, read_json, read_optional
-from srum_jax.models.layers.decoder import DecoderConfig
+from srum_jax.models.decoder_config import DecoderConfig
 
 logger = logging.getLogger(__name__)
 

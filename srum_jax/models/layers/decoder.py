@@ -3,7 +3,6 @@
 B rows · S tokens · D width · N query heads · K key/value heads · H head width
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -12,34 +11,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.decoder_config import DecoderConfig
 from srum_jax.models.layers.attention import Attention
 from srum_jax.models.layers.layer_stack import run_layers
 from srum_jax.models.layers.linear import Embedding, Linear
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, constrain
 from srum_jax.models.layers.norm import RMSNorm
 from srum_jax.models.layers.rope import RotaryAngles, rotate
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-    """Sizes of a decoder. The defaults of the switches are those of Qwen2."""
-
-    vocab_size: int  # rows of the embedding and of the output head
-    hidden_size: int
-    intermediate_size: int  # width of the gated MLP
-    num_layers: int
-    num_heads: int  # query heads
-    num_kv_heads: int
-    rms_norm_eps: float
-    rope_theta: float
-    max_position_embeddings: int  # largest rotary position that the model was trained for
-    qkv_bias: bool = True  # of the maps to queries, keys and values; Llama has none
-    qk_norm: bool = False  # RMS norm of each head of queries and keys
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.num_heads
 
 
 class DecoderLayer(nnx.Module):

@@ -11,19 +11,17 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.linear import Linear
-from srum_jax.objectives.config import ObjectiveConfig
-from srum_jax.training.loss import draw_noise, loss_of_latents, loss_weights
+from srum_jax.objectives.weighted_sum import WeightedSum
 from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
 from srum_jax.worlds.shapes.pretraining.samples import TwoBatches
 
 COMPUTE = ComputeConfig(dtype="float32", attention="dense", remat="none", scan_layers=False)
-# The reference is the picture itself, and there is no reward: plain flow matching.
-_OBJECTIVE = ObjectiveConfig(reward_coefficient=0.0, reference_coefficient=1.0, text_coefficient=1.0)
 _USUAL_DEVIATION = 0.02  # of `Bagel`'s initial values
 
 
@@ -109,11 +107,12 @@ def loss_and_parts(
     model: Bagel, batch: PackedBatch, latent: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`flow_matching_loss`, and its two parts by name."""
-    loss, sums = loss_of_latents(
-        model, batch, draw_noise(key, batch, model.config), latent, latent, objective=_OBJECTIVE, compute=COMPUTE,
-        weights=loss_weights(batch, _OBJECTIVE),
-    )
-    return loss, {"flow": sums["loss/reference"].mean(), "text": sums["loss/text"].mean()}
+    forward = BagelForward(model.config, COMPUTE)
+    masks = forward.masks(batch)
+    scores = forward.scores_of_latents(model, batch, forward.draws(key, batch), latent, latent)
+    flow = WeightedSum.of(scores.image_error, masks.image).mean()
+    text = WeightedSum.of(-scores.text_log_prob, masks.text > 0).mean()
+    return flow + text, {"flow": flow, "text": text}
 
 
 def optimizer_of(steps: int, learning_rate: float, weight_decay: float) -> optax.GradientTransformation:
