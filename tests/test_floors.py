@@ -48,8 +48,6 @@ STILL_NAMING_A_FAMILY = {
     "srum_jax.judges.own_model",
     "srum_jax.training.abstract_run",
     "srum_jax.training.loop",
-    "srum_jax.training.loss",
-    "srum_jax.training.step",
 }
 
 FAMILIES = sorted({path.parent.name for room in ("models", "families")
