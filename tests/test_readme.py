@@ -5,14 +5,13 @@ import functools
 import importlib
 import importlib.util
 import io
-import os
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
+
+from tests import commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,18 +40,12 @@ COMMANDS = _module_commands()
 def _help(module, *subcommand):
     """Output of `python -m module subcommand --help`; what is ours and importable answers in this process."""
     if module.startswith("benchmarks."):
-        return _help_of_process(module, *subcommand)
+        return commands.run(module, *subcommand, "--help")
     name = module if importlib.util.find_spec(module).submodule_search_locations is None else f"{module}.__main__"
     output = io.StringIO()
     with contextlib.redirect_stdout(output), pytest.raises(SystemExit) as exit_:
         importlib.import_module(name).main([*subcommand, "--help"])
-    return subprocess.CompletedProcess([module, *subcommand], exit_.value.code, output.getvalue(), "")
-
-
-def _help_of_process(*command):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    return subprocess.run([sys.executable, "-m", *command, "--help"], cwd=ROOT, env=environment, capture_output=True,
-                          text=True, timeout=300)
+    return commands.Finished(exit_.value.code, output.getvalue(), "")
 
 
 _OURS = ("srum_jax.", "tools.", "benchmarks.", "experiments.")
@@ -89,9 +82,8 @@ _HELP = sorted(
 
 @pytest.mark.parametrize("command", _HELP, ids=" ".join)
 def test_every_documented_command_answers_help(command):
-    answer = _help(*command)
-    assert answer.returncode == 0, answer.stderr
-    assert "usage:" in answer.stdout
+    code, out, err = _help(*command)
+    assert code == 0 and "usage:" in out, err
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS), ids=" ".join)
@@ -99,9 +91,9 @@ def test_every_documented_option_exists(command):
     module, *rest = command
     if module.startswith(_OURS):
         subcommand = [word for word in rest[:1] if not word.startswith("-")]
-        text = _help(module).stdout
+        text = _help(module).out
         if subcommand and module != "tools.check_parity":
-            text += _help(module, *subcommand).stdout
+            text += _help(module, *subcommand).out
         options = {word.split("=")[0] for word in rest if word.startswith("--")}
         assert not {option for option in options if not re.search(rf"{re.escape(option)}\b", text)}
     else:

@@ -7,7 +7,6 @@ work on the same unit, is tested below.
 
 import errno
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from srum_jax.data import example_proto
 from srum_jax.data.tfrecord import scan_offsets
 from srum_jax.storage import atomic_file
+from tests import commands
 from tests.generation.fakes import contents
 from tests.tools.fakes import (
     PROMPTS,
@@ -35,31 +35,6 @@ from tests.tools.fakes import (
     summary,
 )
 from tools.make_rewards.__main__ import main
-
-SLOW = """
-import sys, time
-from tools.make_rewards.__main__ import main
-from srum_jax.judges.given_scores import GivenScores
-from srum_jax.regions.components import Components
-for kind, name in ((Components, "propose"), (GivenScores, "judge")):
-    def slow(self, *arguments, original=getattr(kind, name)):
-        time.sleep(float(sys.argv[1]))
-        return original(self, *arguments)
-    setattr(kind, name, slow)
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-def start(*arguments, seconds=None, file_bytes=None):
-    """A command in a process of its own; `seconds` for each image, `file_bytes` at most for each file."""
-    def prepare():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored where the tests run in the background
-        if file_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-
-    command = ["-m", "tools.make_rewards"] if seconds is None else ["-c", SLOW, str(seconds)]
-    return subprocess.Popen([sys.executable, *command, *arguments], env=os.environ | {"JAX_PLATFORMS": "cpu"},
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepare)
 
 
 @pytest.mark.parametrize("stage", ["segment", "judge"])
@@ -100,9 +75,13 @@ def test_disk_full_in_export_names_path_and_bytes_and_the_same_command_goes_on(
     out = generated(tmp_path / "full")
     assert segment(out) == 0 and judge(out, tmp_path) == 0
     before = contents(out)
-    process = start("export", "--out", str(out), "--num-record-shards", "2", file_bytes=file_bytes)
-    _, err = process.communicate(timeout=400)
-    assert process.returncode == 1 and "Traceback" not in err, err
+    # A true process, whose standard error is no file.
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.make_rewards", "export", "--out", str(out), "--num-record-shards", "2"],
+        cwd=commands.ROOT, capture_output=True, text=True, timeout=400,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes)))
+    err = done.stderr
+    assert done.returncode == 1 and "Traceback" not in err, err
     assert "cannot be written" in err and "bytes (File too large)" in err and str(out / "export") in err
     left = contents(out)
     assert {name: left[name] for name in before} == before and not (out / "export" / "manifest.json").exists()
@@ -143,16 +122,13 @@ def test_interrupted_a_stage_ends_within_30_s_with_130_and_loses_only_the_open_c
     out = generated(tmp_path / "run")
     assert stage == "segment" or segment(out) == 0
     words = {"segment": ["--provider", "components"], "judge": ["--judge", scores_for(tmp_path / "scores.jsonl")]}
-    process = start(stage, "--out", str(out), *words[stage], seconds=1.0)
-    deadline = time.monotonic() + 400
-    while not list((out / stage).rglob("*.jsonl")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.02)
+    process = commands.start("tests.tools.slow_stages", 1.0, stage, "--out", out, *words[stage])
+    process.wait_for(lambda: list((out / stage).rglob("*.jsonl")))
     committed = {path: path.stat().st_mtime_ns for path in (out / stage).rglob("0*.jsonl")}
     asked = time.monotonic()
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and time.monotonic() - asked < 30 and "what was finished is kept" in err
+    code, _, err = process.finish(within=30)
+    assert code == 130 and time.monotonic() - asked < 30 and "what was finished is kept" in err
     assert segment(out) == 0 and judge(out, tmp_path) == 0 and export(out, "--verify") == 0
     assert all(path.stat().st_mtime_ns == before for path, before in committed.items())
     assert contents(out) == contents(whole)
@@ -179,10 +155,8 @@ def test_two_workers_on_one_shard_write_no_duplicate_records(whole, tmp_path):
     scores = scores_for(tmp_path / "scores.jsonl")
     for words in (["segment", "--provider", "components"], ["judge", "--judge", scores],
                   ["export", "--num-record-shards", "2"]):
-        both = [start(*words, "--out", str(out), seconds=0.2) for _ in range(2)]
-        for process in both:
-            process.communicate(timeout=400)
-        codes = [process.returncode for process in both]
+        both = [commands.start("tests.tools.slow_stages", 0.2, *words, "--out", out) for _ in range(2)]
+        codes = [process.finish().code for process in both]
         assert 0 in codes and set(codes) <= {0, 1}, codes  # of two exports, the later one may find the other's files
     assert export(out, "--verify") == 0
     assert len(lines(out, "judge")) == len(exported(out)) == 5

@@ -3,8 +3,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from srum_jax.data.example_proto import encode_record
 from srum_jax.data.manifest import shard_name
 from srum_jax.data.schema import GlobalStatus
 from srum_jax.data.tfrecord import frame
+from tests import commands
 from tests.data.made_up import image_bytes, made_up_record, write_made_up
 from tests.tools.official_files import region, training_form
 from tools.make_rewards.__main__ import main
@@ -175,12 +174,9 @@ def test_an_interrupted_import_leaves_nothing_that_loads(folder):
         (folder.images / entry["bad_image_file"]).write_bytes(image_bytes(1, 48, 40))
     (folder.path / "in.jsonl").write_text("\n".join(json.dumps(entry) for entry in entries))
     out = folder.path / "out"
-    process = subprocess.Popen([sys.executable, "-m", "tools.make_rewards", "import-jsonl", "--jsonl",
-                                str(folder.path / "in.jsonl"), "--images", str(folder.images), "--out", str(out)])
-    while process.poll() is None and not any(out.glob(".*partial*")):
-        pass
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 130
+    process = commands.start("tools.make_rewards", "import-jsonl", "--jsonl", folder.path / "in.jsonl",
+                             "--images", folder.images, "--out", out)
+    assert process.signal_when(lambda: any(out.glob(".*partial*")), signal.SIGTERM).code == 130
     assert list(out.iterdir()) == []
 
 

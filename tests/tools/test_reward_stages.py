@@ -1,10 +1,6 @@
 """segment, judge and export through the command line, over a folder that a fake model has generated."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,6 +12,7 @@ from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import JudgeSettings
+from tests import commands
 from tests.generation.fakes import contents
 from tests.tools.fakes import PROMPTS, all_stages, exported, generated, scores_for
 from tools.make_rewards.__main__ import main
@@ -211,12 +208,9 @@ def test_stages_killed_at_random_moments_end_with_the_bytes_of_an_uninterrupted_
     for command in (["segment", "--provider", "components"], ["judge", "--judge", scores],
                     ["export", "--num-record-shards", "2"]):
         for _ in range(7):
-            process = subprocess.Popen([sys.executable, "-m", "tools.make_rewards", *command, "--out", str(out)],
-                                       env=os.environ | {"JAX_PLATFORMS": "cpu"}, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL)
-            time.sleep(float(rng.uniform(0.5, 6.0)))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process = commands.start("tools.make_rewards", *command, "--out", out)
+            time.sleep(float(rng.uniform(0.0, 3.0)))
+            process.kill()
         assert main([*command, "--out", str(out)]) == 0
     found = {name: data for name, data in contents(out).items() if "partial" not in name}
     assert found == contents(whole)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from srum_jax.rewards.mask_rle import decode_mask  # noqa: E402
 from srum_jax.stages.folder import OutputFolder  # noqa: E402
 from srum_jax.worlds.shapes.base import RECIPE, check_trained_base, trained_sam  # noqa: E402
 from srum_jax.worlds.shapes.truth_masks import mask_box, truth_masks  # noqa: E402
+from tests import commands  # noqa: E402
 from tests.generation.fakes import run  # noqa: E402
 from tests.tools.fakes import PROMPTS, SETTINGS  # noqa: E402
 from tools.make_rewards.__main__ import main  # noqa: E402
@@ -167,16 +167,12 @@ def test_arguments_out_of_range_are_refused(capsys):
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_with_the_same_weights(tmp_path):
-    command = ("-m", "experiments.tiny_sam", *_SMALL, "--steps", "12", "--out")
-    assert start(*command, str(tmp_path / "whole")).wait() == 0
-    process = start(*command, str(tmp_path / "killed"))
-    while not (tmp_path / "killed" / "state.safetensors").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = ("experiments.tiny_sam", *_SMALL, "--steps", "12", "--out")
+    assert commands.run_afresh(*command, tmp_path / "whole").code == 0
+    process = commands.start(*command, tmp_path / "killed")
+    process.signal_when((tmp_path / "killed" / "state.safetensors").exists, signal.SIGKILL)
     assert not (tmp_path / "killed" / "sam").exists()
-    assert start(*command, str(tmp_path / "killed")).wait() == 0
+    assert commands.run(*command, tmp_path / "killed").code == 0
     whole, killed = ((tmp_path / name / "sam" / "model.safetensors").read_bytes() for name in ("whole", "killed"))
     assert whole == killed
 
