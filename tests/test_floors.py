@@ -46,7 +46,6 @@ STILL_NAMING_A_FAMILY = {
     "srum_jax.generation.model_arguments",
     "srum_jax.generation.row_checks",
     "srum_jax.judges.own_model",
-    "srum_jax.training.abstract_run",
     "srum_jax.training.loop",
 }
 
