@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from srum_jax.data.position_ids import position_ids
 from srum_jax.families.bagel.conversation import Conversation, text_slots
 from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.programs import DECODE_IMAGES, SAMPLE_LATENTS, finite_pixels
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest

@@ -9,7 +9,7 @@ from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform
 from srum_jax.objectives.columns import NO_COLUMNS, ColumnNames
 
 if TYPE_CHECKING:
-    from srum_jax.data.packing import RowCapacity
+    from srum_jax.families.bagel.packing import RowCapacity
     from srum_jax.models.bagel.config import BagelConfig
 
 
@@ -84,7 +84,7 @@ class DataConfig:
         check("data.text_capacity", positions <= model.llm.max_position_embeddings,
                f"at most the {model.llm.max_position_embeddings} rotary positions of the model, images included",
                self.text_capacity)
-        from srum_jax.data.packing import RowCapacity  # and with it JAX
+        from srum_jax.families.bagel.packing import RowCapacity  # and with it JAX
 
         return RowCapacity(
             text=self.text_capacity, vit=self.vit_capacity, latent=self.latent_capacity, ce=self.ce_capacity,

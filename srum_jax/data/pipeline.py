@@ -17,9 +17,9 @@ from absl import flags
 from srum_jax.data.config import DataConfig, check
 from srum_jax.data.errors import BadRecord, DataError
 from srum_jax.data.mixture import RecordMixture
-from srum_jax.data.packing import RowBuilder, stack_rows
 from srum_jax.data.record_reader import RECORD_ERRORS, RecordReader, Tokenizer
-from srum_jax.data.stored_latents import StoredLatents
+from srum_jax.families.bagel.packing import RowBuilder, stack_rows
+from srum_jax.families.bagel.stored_latents import StoredLatents
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.objectives.objective import Objective

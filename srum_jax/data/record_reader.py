@@ -10,10 +10,10 @@ import numpy as np
 from srum_jax.data.errors import CapacityError, ImageError, SchemaError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.image_transform import ImageTransform, decode_image
-from srum_jax.data.position_ids import position_ids
-from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, RandomDraws, TextItem, pack_sample
 from srum_jax.data.schema import RewardRecord
-from srum_jax.data.stored_latents import StoredLatents
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, RandomDraws, TextItem, pack_sample
+from srum_jax.families.bagel.stored_latents import StoredLatents
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.objectives.objective import Objective
 from srum_jax.rewards.boxes import Box

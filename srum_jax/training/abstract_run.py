@@ -9,7 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from srum_jax.data.example import Batch
-from srum_jax.data.packing import RowBuilder
+from srum_jax.families.bagel.packing import RowBuilder
 from srum_jax.families.family import Forward
 from srum_jax.mesh import on_mesh
 from srum_jax.models.layers.logical_axes import Rules, named_shardings

@@ -7,12 +7,12 @@ import pytest
 from srum_jax.data import record_reader
 from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import CapacityError, DataError
-from srum_jax.data.packing import RowBuilder, RowCapacity
-from srum_jax.data.position_ids import position_ids
-from srum_jax.data.sample_plan import Dropout, LatentItem, pack_sample
 from srum_jax.data.writer import write_records
 from srum_jax.experiment import Experiment
 from srum_jax.families.bagel.forward import BagelForward
+from srum_jax.families.bagel.packing import RowBuilder, RowCapacity
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, pack_sample
 from srum_jax.training.abstract_run import abstract_batch
 from tests.data.made_up import MODEL, data_config, host_batches, made_up_record
 from tests.data.posteriors import ENCODER, with_posterior, write_with_posteriors

@@ -6,12 +6,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from srum_jax.data.official_packing import OfficialPackingConfig, SampleSize, official_packs
-from srum_jax.data.position_ids import position_ids
-from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, TextItem, VitItem, pack_sample
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, VitItem, pack_sample
 from srum_jax.models.bagel.config import SpecialTokens
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import TokenStream
+from tools.check_parity.official_packing import OfficialPackingConfig, SampleSize, official_packs
 from tools.check_parity.result import GroupResult, Pair, compare_exact, compare_floats
 from tools.check_parity.tensors import Tensors
 

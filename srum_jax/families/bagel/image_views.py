@@ -8,7 +8,7 @@ from PIL import Image
 
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import ImageTransform, to_unit_range, with_pixels
-from srum_jax.data.position_ids import position_ids
+from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.inference.requests import Picture, RequestError
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.patchify import patchify

@@ -11,9 +11,9 @@ import numpy as np
 
 from srum_jax.aot.hlo_costs import Kernel
 from srum_jax.data.config import DataConfig
-from srum_jax.data.packing import RowBuilder, stack_rows
-from srum_jax.data.position_ids import position_ids
-from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
+from srum_jax.families.bagel.packing import RowBuilder, stack_rows
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
 from srum_jax.families.bagel.step_flops import PackCounts, count_pack
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig

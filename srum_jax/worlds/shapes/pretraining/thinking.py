@@ -21,9 +21,9 @@ import numpy as np
 import optax
 from flax import nnx
 
-from srum_jax.data.packing import RowCapacity, pack_row, stack_rows
-from srum_jax.data.position_ids import position_ids
-from srum_jax.data.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
+from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
 from srum_jax.inference.templates import Templates
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from srum_jax.data.errors import CapacityError
-from srum_jax.data.sample_plan import LatentItem, PackedSample
+from srum_jax.families.bagel.sample_plan import LatentItem, PackedSample
 from srum_jax.models.bagel.batch import PackedBatch, TokenStream
 from srum_jax.objectives.columns import NO_COLUMNS, ColumnNames
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srum_jax.data.errors import CapacityError
-from srum_jax.data.packing import RowBuilder, RowCapacity, pack_row
-from srum_jax.data.position_ids import position_ids
-from srum_jax.data.sample_plan import Dropout, LatentItem, TextItem, VitItem, pack_sample
 from srum_jax.data.shuffle import shuffled_index
+from srum_jax.families.bagel.packing import RowBuilder, RowCapacity, pack_row
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, TextItem, VitItem, pack_sample
 from srum_jax.models.bagel.config import SpecialTokens
 from srum_jax.objectives.config import RewardWeighted
 
