@@ -29,14 +29,15 @@ from srum_jax.generation.prompt_file import (
 )
 from srum_jax.generation.prompt_formats import find_format
 from srum_jax.generation.prompts import IdError, record_id
-from srum_jax.generation.resume import units_to_do
+from srum_jax.generation.resume import missing_units
 from srum_jax.generation.row_checks import check_rows, checker_without_weights, raise_bad_rows
 from srum_jax.generation.run_file import Run, begin_run, compare_run
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.runner import finish_shards, generate_units, write_rejects
 from srum_jax.generation.work_units import Unit, WorkPlan, plan_work
 from srum_jax.inference.templates import Templates
-from srum_jax.stages.folder import OutputFolder
+from srum_jax.stages import GENERATE
+from srum_jax.stages.folder import StageFolder
 from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import Processes, find_processes
 from srum_jax.weights.fingerprint import autoencoder_fingerprint, checkpoint_fingerprint
@@ -96,8 +97,8 @@ def _run(args: argparse.Namespace) -> int:
     templates = Templates.read(args.templates)
     prompts, source_folder = _checked_prompts(args, settings)
     plan = plan_work([row.prompt for row in prompts.rows], settings)
-    share = plan.share(processes.index, processes.count)
-    folder = OutputFolder(args.out, settings.num_shards, processes.index, processes.count)
+    share = processes.share(plan.units)
+    folder = StageFolder(args.out, GENERATE, settings.num_shards, processes)
     this_run = Run(
         settings, [row.prompt for row in prompts.rows], checkpoint_fingerprint(args.checkpoint),
         {"think_generation": templates.checksums()["think_generation"]} if settings.think else {},
@@ -109,7 +110,6 @@ def _run(args: argparse.Namespace) -> int:
         _check_reject_rate(prompts, args.max_reject_rate)
         return 0
     _make_folder(folder)
-    folder.sweep()
     missing = _missing(share, folder, settings, args.repair) if begun else list(share)
     # Of the whole run, so that every process and every resumed run computes with the same programs.
     edits = any(job.edit for unit in plan.units for job in unit.jobs)
@@ -176,7 +176,7 @@ def _checked_prompts(args: argparse.Namespace, settings: GenerationSettings) -> 
     return prompts, folder
 
 
-def _make_folder(folder: OutputFolder) -> None:
+def _make_folder(folder: StageFolder) -> None:
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -184,14 +184,14 @@ def _make_folder(folder: OutputFolder) -> None:
 
 
 def _missing(
-    share: Sequence[Unit], folder: OutputFolder, settings: GenerationSettings, repair: bool
+    share: Sequence[Unit], folder: StageFolder, settings: GenerationSettings, repair: bool
 ) -> list[Unit]:
     with _progress(len(share), "units checked") as bar:
-        return units_to_do(share, folder, settings, repair=repair, on_checked=lambda unit: bar.update())
+        return missing_units(share, folder, settings, repair=repair, on_checked=lambda unit: bar.update())
 
 
 def _forecast(
-    checkpoint: str, plan: WorkPlan, settings: GenerationSettings, folder: OutputFolder, processes: Processes
+    checkpoint: str, plan: WorkPlan, settings: GenerationSettings, folder: StageFolder, processes: Processes
 ) -> list[tuple[str, Any]]:
     """What a run would do."""
     config = checker_without_weights(checkpoint).config
@@ -203,7 +203,7 @@ def _forecast(
     size = pixels * FORMATS[settings.image_format].bytes_per_pixel
     lines = [("units", len(plan.units)), ("already there", _num_images(done)), ("disk", f"about {size / 1e6:,.3g} MB")]
     for process in range(processes.count):
-        share = plan.share(process, processes.count)
+        share = Processes(process, processes.count).share(plan.units)
         lines.append((f"process {process}", f"{len(share)} units, {_num_images(share)} images"))
     return lines
 

@@ -4,9 +4,10 @@ import re
 from typing import Any
 
 from srum_jax.generation.image_store import FORMATS
-from srum_jax.generation.run_settings import STAGE_VERSION, GenerationSettings, sampler_json
+from srum_jax.generation.run_settings import GenerationSettings, sampler_json
 from srum_jax.generation.work_units import Job
 from srum_jax.inference.requests import GeneratedImage
+from srum_jax.stages import STAGE_VERSION
 
 _DETAILED = re.compile(r"detailed prompt:(.*?)(?:\n\n|\Z)", re.DOTALL)
 

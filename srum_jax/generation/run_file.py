@@ -6,9 +6,9 @@ from typing import Any
 
 import srum_jax
 from srum_jax.generation.prompts import Prompt, to_jsonl
-from srum_jax.generation.run_settings import STAGE_VERSION, GenerationSettings
-from srum_jax.stages import noted
-from srum_jax.stages.folder import OutputFolder
+from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.stages import STAGE_VERSION, noted
+from srum_jax.stages.folder import StageFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,20 +41,23 @@ class Run:
         }
 
 
-def compare_run(run: Run, folder: OutputFolder) -> bool:
+PROMPTS = "prompts.jsonl"  # below the folder of a run
+
+
+def compare_run(run: Run, folder: StageFolder) -> bool:
     """Whether the folder was begun before.
 
     Raises:
       RunChangedError: it was, with something else; lists the differences.
     """
-    return noted.compare(folder.run_json, run.to_json())
+    return noted.compare(folder.settings, run.to_json())
 
 
-def begin_run(run: Run, folder: OutputFolder) -> None:
+def begin_run(run: Run, folder: StageFolder) -> None:
     """Writes `prompts.jsonl` and `run.json`, if another process has not done so.
 
     Raises:
       RunChangedError: another process began it with something else just now.
     """
-    folder.create(folder.prompts, to_jsonl(run.prompts))
-    noted.note(folder.run_json, run.to_json())
+    folder.create(folder.root / PROMPTS, to_jsonl(run.prompts))
+    noted.note(folder.settings, run.to_json())

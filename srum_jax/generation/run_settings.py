@@ -7,7 +7,6 @@ from srum_jax.generation.image_store import FORMATS
 from srum_jax.generation.prompts import MAX_BASE_SEED
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, TextSampler
 
-STAGE_VERSION = 1
 _MAX_CANDIDATES = 1000
 
 

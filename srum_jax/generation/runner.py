@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from etils import epath
@@ -20,7 +20,7 @@ from srum_jax.generation.work_units import Job, Unit, WorkPlan
 from srum_jax.inference.requests import GeneratedImage, ImageRequest
 from srum_jax.inference.settings import FlowSampler, TextSampler
 from srum_jax.stages.ahead import one_ahead
-from srum_jax.stages.folder import DamagedError, OutputFolder
+from srum_jax.stages.folder import DamagedError, StageFolder, by_shard
 
 
 class Generator(Protocol):
@@ -43,7 +43,7 @@ class Committed:
 def generate_units(
     units: Sequence[Unit],
     generator: Generator,
-    folder: OutputFolder,
+    folder: StageFolder,
     settings: GenerationSettings,
     source_folder: epath.Path,
 ) -> Iterator[Committed]:
@@ -63,8 +63,7 @@ def generate_units(
     """
     for unit, images in one_ahead(units, lambda unit: _make(unit, generator, settings, source_folder)):
         records = [_store(job, image, folder, settings) for job, image in zip(unit.jobs, images, strict=True)]
-        lines = [json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records]
-        folder.write(folder.chunk(unit), b"".join(lines))
+        folder.commit(unit, records)
         yield Committed(unit, records)
 
 
@@ -93,28 +92,28 @@ def _source(prompt: Prompt, folder: epath.Path) -> Any:
 
 
 def _store(
-    job: Job, image: GeneratedImage, folder: OutputFolder, settings: GenerationSettings
+    job: Job, image: GeneratedImage, folder: StageFolder, settings: GenerationSettings
 ) -> dict[str, Any]:
     pixels = crop_black_border(image.pixels) if settings.crop_black_border else image.pixels
     record = generation_record(job, image, pixels.shape[:2], settings)
     data = encode_image(pixels, settings.image_format, record)
-    folder.write(folder.generate / image_path(job, settings), data)
+    folder.write(folder.folder / image_path(job, settings), data)
     return record | {"image_sha256": hashlib.sha256(data).hexdigest()}
 
 
-def write_rejects(bad: Sequence[BadRow], folder: OutputFolder) -> None:
+def write_rejects(bad: Sequence[BadRow], folder: StageFolder) -> None:
     """Lists the rows that were left out, in the shards that they would belong to."""
-    by_shard: dict[int, list[BadRow]] = {}
+    rows_of: dict[int, list[BadRow]] = {}
     for row in bad:
-        by_shard.setdefault(row.index % folder.num_shards, []).append(row)
-    for shard, rows in by_shard.items():
+        rows_of.setdefault(row.index % folder.num_shards, []).append(row)
+    for shard, rows in rows_of.items():
         lines = [json.dumps(row.to_json(), ensure_ascii=False).encode() + b"\n" for row in rows]
         folder.create(folder.rejects(shard), b"".join(lines))
 
 
 def finish_shards(
-    plan: WorkPlan, bad: Sequence[BadRow], folder: OutputFolder, on_chunk: Callable[[], None] = lambda: None
-) -> dict[str, Any] | None:
+    plan: WorkPlan, bad: Sequence[BadRow], folder: StageFolder, on_chunk: Callable[[], None] = lambda: None
+) -> Mapping[str, Any] | None:
     """Marks the shards that are complete; if all are, writes the summary and returns it.
 
     Args:
@@ -123,35 +122,22 @@ def finish_shards(
       folder: of the run.
       on_chunk: called for each chunk that is read for the summary.
     """
-    committed = folder.committed()
-    units_of: dict[int, list[Unit]] = {shard: [] for shard in range(plan.num_shards)}
-    for unit in plan.units:
-        units_of[unit.shard].append(unit)
-    complete = True
-    for shard, units in units_of.items():
-        if not all(folder.chunk(unit) in committed for unit in units):
-            complete = False
-            continue
+    shards = dict.fromkeys(range(plan.num_shards), ()) | by_shard(plan.units)
+
+    def describe(shard: int) -> dict[str, Any]:
         rejected = Counter(row.reason for row in bad if row.index % plan.num_shards == shard)
-        folder.create_json(folder.done(shard), {
-            "shard": shard,
-            "chunks": [folder.chunk(unit).name for unit in units],
-            "num_records": sum(len(unit.jobs) for unit in units),
-            "num_rejected": dict(sorted(rejected.items())),
-        })
-    if not complete:
-        return None
-    summary = _summary(plan, bad, folder, on_chunk)
-    folder.create_json(folder.summary, summary)
-    return summary
+        return {"num_records": sum(len(unit.jobs) for unit in shards[shard]),
+                "num_rejected": dict(sorted(rejected.items()))}
+
+    return folder.finish(shards, lambda: _summary(plan, bad, folder, on_chunk), describe)
 
 
 def _summary(
-    plan: WorkPlan, bad: Sequence[BadRow], folder: OutputFolder, on_chunk: Callable[[], None]
+    plan: WorkPlan, bad: Sequence[BadRow], folder: StageFolder, on_chunk: Callable[[], None]
 ) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     for unit in plan.units:
-        for record in read_chunk(folder.chunk(unit)):
+        for record in read_chunk(folder, unit):
             counts["images"] += 1
             if record["think"]:
                 counts["plans_empty"] += not (record["think_text"] or "").strip()

@@ -57,14 +57,6 @@ class WorkPlan:
         """Of all units."""
         return sum(len(unit.jobs) for unit in self.units)
 
-    def share(self, process: int, num_processes: int) -> list[Unit]:
-        """The units of one of several processes."""
-        return [unit for unit in self.units if unit.number % num_processes == process]
-
-    def of_shard(self, shard: int) -> list[Unit]:
-        """The units of one shard."""
-        return [unit for unit in self.units if unit.shard == shard]
-
 
 def plan_work(prompts: Sequence[Prompt], settings: GenerationSettings) -> WorkPlan:
     """Assigns every record to a shard (by the index of its prompt) and a unit.

@@ -15,11 +15,11 @@ from typing import Any
 from etils import epath
 
 from srum_jax.data.schema import is_unicode
+from srum_jax.errors import BadInput
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_record import Subject
 from srum_jax.rewards.judgement.score_processing import neutralised
 from srum_jax.rewards.judgement.settings import JudgeSettings, NeutralBand
-from tools.make_rewards.errors import ArgumentError
 
 
 class GivenScores:
@@ -29,11 +29,11 @@ class GivenScores:
         """Reads and checks the file.
 
         Raises:
-          ArgumentError: naming the line, the field, what was expected and what was found.
+          BadInput: naming the line, the field, what was expected and what was found.
         """
         self._path, self._entries = epath.Path(path), {}
         if not self._path.exists():
-            raise ArgumentError(f"--judge jsonl:{path}: no such file.")
+            raise BadInput(f"--judge jsonl:{path}: no such file.")
         for number, line in enumerate(self._path.read_bytes().splitlines(), start=1):
             if not line.strip():
                 continue
@@ -41,10 +41,10 @@ class GivenScores:
             try:
                 entry = json.loads(line)
             except ValueError as error:
-                raise ArgumentError(f"{where}: not valid JSON ({error}).") from error
+                raise BadInput(f"{where}: not valid JSON ({error}).") from error
             record_id = _check(entry, where)
             if record_id in self._entries:
-                raise ArgumentError(f"{where}: field 'record_id': {record_id!r} occurs twice.")
+                raise BadInput(f"{where}: field 'record_id': {record_id!r} occurs twice.")
             self._entries[record_id] = entry
 
     def judge(self, subject: Subject, settings: JudgeSettings) -> dict[str, Any]:
@@ -90,19 +90,19 @@ def _layout(given: Mapping[str, Any] | None, subject: Subject, settings: JudgeSe
 
 def _check(entry: Any, where: str) -> str:
     if not isinstance(entry, dict) or not isinstance(entry.get("record_id"), str):
-        raise ArgumentError(f"{where}: field 'record_id': expected the id of an image, found nothing of the kind.")
+        raise BadInput(f"{where}: field 'record_id': expected the id of an image, found nothing of the kind.")
     regions = entry.get("regions", [])
     if not isinstance(regions, list):
-        raise ArgumentError(f"{where}: field 'regions': expected a list, found {regions!r}.")
+        raise BadInput(f"{where}: field 'regions': expected a list, found {regions!r}.")
     for number, region in enumerate(regions):
         place = f"{where}: field 'regions[{number}]"
         box = region.get("box") if isinstance(region, dict) else None
         if not isinstance(box, list) or len(box) != 4 or not all(type(corner) is int for corner in box):
-            raise ArgumentError(f"{place}.box': expected four integers, found {box!r}.")
+            raise BadInput(f"{place}.box': expected four integers, found {box!r}.")
         _check_scored(region, place + ".")
     if entry.get("global") is not None:
         if not isinstance(entry["global"], dict):
-            raise ArgumentError(f"{where}: field 'global': expected an object or null, found {entry['global']!r}.")
+            raise BadInput(f"{where}: field 'global': expected an object or null, found {entry['global']!r}.")
         _check_scored(entry["global"], f"{where}: field 'global.")
     return entry["record_id"]
 
@@ -110,9 +110,9 @@ def _check(entry: Any, where: str) -> str:
 def _check_scored(fields: Mapping[str, Any], place: str) -> None:
     score = fields.get("score")
     if isinstance(score, bool) or not isinstance(score, int | float) or not -1 <= score <= 1:
-        raise ArgumentError(f"{place}score': expected a number in [-1, 1], found {score!r}.")
+        raise BadInput(f"{place}score': expected a number in [-1, 1], found {score!r}.")
     for name in ("object", "reason"):
         if not isinstance(fields.get(name, ""), str):
-            raise ArgumentError(f"{place}{name}': expected a text, found {fields[name]!r}.")
+            raise BadInput(f"{place}{name}': expected a text, found {fields[name]!r}.")
         if not is_unicode(fields.get(name, "")):
-            raise ArgumentError(f"{place}{name}': expected valid Unicode, found {ascii(fields[name])[:80]}.")
+            raise BadInput(f"{place}{name}': expected valid Unicode, found {ascii(fields[name])[:80]}.")

@@ -6,8 +6,8 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from srum_jax.errors import BadInput
 from srum_jax.rewards.judgement.calls import Call, Reply
-from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.loading_bar import hide_loading_bar
 
 
@@ -23,16 +23,16 @@ class HuggingFaceJudge:
           device: "cpu", "cuda" or "auto".
 
         Raises:
-          ArgumentError: PyTorch is absent, or the checkpoint cannot be loaded.
+          BadInput: PyTorch is absent, or the checkpoint cannot be loaded.
         """
         try:
             import torch
             from transformers import AutoModelForImageTextToText, AutoProcessor
         except ImportError as error:
-            raise ArgumentError(f"--judge hf: needs PyTorch ({error}); pip install 'srum-jax[rewards]'.") from error
+            raise BadInput(f"--judge hf: needs PyTorch ({error}); pip install 'srum-jax[rewards]'.") from error
         directory = epath.Path(checkpoint)
         if not directory.is_dir():
-            raise ArgumentError(f"--judge hf:{directory}: expected a directory with a checkpoint, found none.")
+            raise BadInput(f"--judge hf:{directory}: expected a directory with a checkpoint, found none.")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         options = {"local_files_only": True, "trust_remote_code": False}
@@ -42,7 +42,7 @@ class HuggingFaceJudge:
             model = AutoModelForImageTextToText.from_pretrained(str(directory), use_safetensors=True, dtype="auto",
                                                                 **options)
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            raise ArgumentError(f"--judge hf:{directory}: the checkpoint cannot be loaded ({error}).") from error
+            raise BadInput(f"--judge hf:{directory}: the checkpoint cannot be loaded ({error}).") from error
         self._torch, self._think_system = torch, think_system
         self._model = model.to(device)  # from_pretrained has put it into inference mode
 

@@ -7,7 +7,8 @@ from typing import Any
 from etils import epath
 
 from srum_jax.errors import BadInput
-from srum_jax.storage import atomic_file, object_store
+from srum_jax.stages.folder import create_once, readable_json
+from srum_jax.storage import object_store
 
 
 class RunChangedError(BadInput):
@@ -27,9 +28,7 @@ def note(path: epath.Path, settings: Mapping[str, Any], *, option: str = "--out"
       WriteError: the file cannot be written.
     """
     if not compare(path, settings, option=option):
-        if object_store.is_local(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_file.create_bytes(path, (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode())
+        create_once(path, readable_json(settings))
         compare(path, settings, option=option)
 
 

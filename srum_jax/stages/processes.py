@@ -2,9 +2,12 @@
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
+from typing import TypeVar
 
-from srum_jax.distributed import DistributedError, meet_and_part
 from srum_jax.errors import BadInput
+
+Numbered = TypeVar("Numbered")  # something with a `number` among all of its kind
 
 
 class ProcessError(BadInput):
@@ -17,6 +20,13 @@ class Processes:
 
     index: int = 0
     count: int = 1
+
+    def share(self, units: Sequence[Numbered]) -> list[Numbered]:
+        """What of all units is this process's."""
+        return [unit for unit in units if unit.number % self.count == self.index]
+
+
+ALONE = Processes()
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +53,8 @@ def find_processes(index: int | None, count: int | None, distributed: bool) -> P
     if distributed:
         if index is not None or count is not None:
             raise ProcessError("--distributed: expected either it, or --process-index and --num-processes, found both.")
+        from srum_jax.distributed import DistributedError, meet_and_part  # imports JAX
+
         try:
             return Processes(*meet_and_part())
         except DistributedError as error:

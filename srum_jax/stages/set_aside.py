@@ -8,9 +8,9 @@ What only sums up other files (done files, summaries) is removed; it is written 
 
 from etils import epath
 
+from srum_jax.stages import EXPORT, STAGES
+
 OLD = "old"
-STAGES = ("generate", "segment", "judge")  # each reads what those before it wrote
-EXPORT = "export"
 
 
 def set_aside(root: epath.Path, path: epath.Path) -> epath.Path | None:
@@ -39,7 +39,7 @@ def withdraw(root: epath.Path, stage: str, shard_name: str, chunk_name: str) -> 
 
     Args:
       root: of the run.
-      stage: one of `STAGES`.
+      stage: one of `stages.STAGES`.
       shard_name: as in file names, "00003-of-00016".
       chunk_name: file name of the unit's chunk.
     """

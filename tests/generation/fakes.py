@@ -7,12 +7,14 @@ import numpy as np
 from etils import epath
 
 from srum_jax.generation.prompts import Prompt
-from srum_jax.generation.resume import units_to_do
+from srum_jax.generation.resume import missing_units
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.runner import finish_shards, generate_units
 from srum_jax.generation.work_units import plan_work
 from srum_jax.inference.requests import GeneratedImage, RequestError
-from srum_jax.stages.folder import OutputFolder
+from srum_jax.stages import GENERATE
+from srum_jax.stages.folder import StageFolder
+from srum_jax.stages.processes import Processes
 
 SETTINGS = GenerationSettings(height=16, width=16, batch_size=2, num_shards=2)
 
@@ -55,8 +57,8 @@ def run(out, prompts, settings=SETTINGS, pipeline=None, process=0, processes=1, 
     """What the command does for one process; returns the pipeline and the summary."""
     pipeline = pipeline or FakePipeline()
     plan = plan_work(prompts, settings)
-    folder = OutputFolder(out, settings.num_shards, process, processes)
-    missing = units_to_do(plan.share(process, processes), folder, settings, repair=repair)
+    folder = StageFolder(out, GENERATE, settings.num_shards, Processes(process, processes))
+    missing = missing_units(folder.processes.share(plan.units), folder, settings, repair=repair)
     for _ in generate_units(missing, pipeline, folder, settings, epath.Path(sources)):
         pass
     return pipeline, finish_shards(plan, [], folder)

@@ -4,15 +4,16 @@ import json
 
 import pytest
 
-from srum_jax.generation.resume import units_to_do
+from srum_jax.generation.resume import missing_units
 from srum_jax.generation.work_units import plan_work
-from srum_jax.stages.folder import DamagedError, OutputFolder
+from srum_jax.stages import GENERATE
+from srum_jax.stages.folder import DamagedError, StageFolder
 from tests.tools.fakes import PROMPTS, SETTINGS, generated
 
 
 def resumed(out, **options):
-    folder = OutputFolder(out, SETTINGS.num_shards)
-    return units_to_do(plan_work(PROMPTS, SETTINGS).units, folder, SETTINGS, **options)
+    folder = StageFolder(out, GENERATE, SETTINGS.num_shards)
+    return missing_units(plan_work(PROMPTS, SETTINGS).units, folder, SETTINGS, **options)
 
 
 @pytest.mark.parametrize(("field", "value"), [

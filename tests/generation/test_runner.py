@@ -18,8 +18,10 @@ from srum_jax.generation.run_file import Run, begin_run, compare_run
 from srum_jax.generation.runner import finish_shards, write_rejects
 from srum_jax.generation.work_units import plan_work
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
-from srum_jax.stages.folder import DamagedError, OutputFolder
+from srum_jax.stages import GENERATE
+from srum_jax.stages.folder import DamagedError, StageFolder
 from srum_jax.stages.noted import RunChangedError
+from srum_jax.stages.processes import Processes
 from srum_jax.storage.errors import WriteError
 from tests.generation.fakes import SETTINGS, FakePipeline, contents, made_up_prompts, records, run
 
@@ -194,41 +196,39 @@ def test_a_file_that_was_changed_is_named_and_repaired_only_if_asked(tmp_path, w
 def test_what_a_killed_process_left_half_written_is_replaced_or_removed(tmp_path, whole):
     run(tmp_path / "b", PROMPTS, process=1, processes=2)
     leftovers = ["generate/images/00000/.set-100-c00.png.partial", "generate/chunks/00000-of-00002/.000000000-c00.jsonl"
-                 ".partial", ".run.json.partial-3", "generate/done/.00001-of-00002.json.partial-0"]
+                 ".partial", ".summary-generate.json.partial", "generate/done/.00001-of-00002.json.partial"]
     for name in leftovers:
         (tmp_path / "b" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "b" / name).write_text("half")
-    OutputFolder(tmp_path / "b", 2, 1, 2).sweep()
-    assert (tmp_path / "b" / ".run.json.partial-3").exists(), "is left to process 0"
-    OutputFolder(tmp_path / "b", 2, 0, 2).sweep()
     run(tmp_path / "b", PROMPTS)
     assert contents(tmp_path / "b") == contents(whole)
 
 
 def test_a_file_that_several_processes_create_is_written_once_and_compared(tmp_path):
-    first, second = OutputFolder(tmp_path, 1, 0, 2), OutputFolder(tmp_path, 1, 1, 2)
-    first.create(first.run_json, b"a")
-    second.create(second.run_json, b"a")
-    with pytest.raises(DamagedError, match=r"run.json: expected the 1 bytes"):
-        second.create(second.run_json, b"b")
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    first, second = (StageFolder(tmp_path, GENERATE, 1, Processes(number, 2)) for number in range(2))
+    first.create(first.summary, b"a")
+    (tmp_path / ".summary-generate.json.partial").write_bytes(b"a")  # killed when all but this was done
+    second.create(second.summary, b"a")
+    with pytest.raises(DamagedError, match=r"summary-generate.json: expected the 1 bytes"):
+        second.create(second.summary, b"b")
+    assert [path.name for path in tmp_path.iterdir()] == ["summary-generate.json"]
 
 
 @pytest.mark.parametrize("theirs", [b"same", b"other"])
 def test_a_process_that_comes_second_by_a_moment_replaces_nothing(tmp_path, monkeypatch, theirs):
-    folder = OutputFolder(tmp_path, 1, 0, 2)
+    folder = StageFolder(tmp_path, GENERATE, 1, Processes(0, 2))
 
     def sync_after_the_other(file):
         file.flush()
-        folder.run_json.write_bytes(theirs)
+        folder.summary.write_bytes(theirs)
 
     monkeypatch.setattr("srum_jax.storage.atomic_file.sync", sync_after_the_other)
     if theirs == b"same":
-        folder.create(folder.run_json, b"same")
+        folder.create(folder.summary, b"same")
     else:
-        with pytest.raises(DamagedError, match=r"run.json: expected"):
-            folder.create(folder.run_json, b"same")
-    assert contents(tmp_path) == {"run.json": theirs}
+        with pytest.raises(DamagedError, match=r"summary-generate.json: expected"):
+            folder.create(folder.summary, b"same")
+    assert contents(tmp_path) == {"summary-generate.json": theirs}
 
 
 A_RUN = Run(SETTINGS, PROMPTS, "weights", {})
@@ -253,7 +253,7 @@ A_RUN = Run(SETTINGS, PROMPTS, "weights", {})
     ],
 )
 def test_a_folder_that_was_begun_with_something_else_is_refused_with_the_difference(tmp_path, other, difference):
-    folder = OutputFolder(tmp_path, 2)
+    folder = StageFolder(tmp_path, GENERATE, 2)
     assert not compare_run(A_RUN, folder)
     begin_run(A_RUN, folder)
     assert compare_run(A_RUN, folder)
@@ -265,7 +265,7 @@ def test_a_folder_that_was_begun_with_something_else_is_refused_with_the_differe
 def test_a_run_file_that_is_damaged_is_named(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(RunChangedError, match=r"run.json: not valid JSON"):
-        compare_run(A_RUN, OutputFolder(tmp_path, 2))
+        compare_run(A_RUN, StageFolder(tmp_path, GENERATE, 2))
 
 
 def rows_of(*prompts):
@@ -297,7 +297,7 @@ def test_rows_that_were_left_out_are_listed_by_shard_and_counted(tmp_path):
     (tmp_path / "summary-generate.json").unlink()
     for path in (tmp_path / "generate" / "done").iterdir():
         path.unlink()
-    folder = OutputFolder(tmp_path, 2)
+    folder = StageFolder(tmp_path, GENERATE, 2)
     write_rejects(bad, folder)
     summary = finish_shards(plan_work(prompts, SETTINGS), bad, folder)
     assert (summary["prompts"], summary["images"], summary["rejected"]) == (7, 4, {"bad_prompt": 3})
@@ -308,5 +308,5 @@ def test_rows_that_were_left_out_are_listed_by_shard_and_counted(tmp_path):
 
 def test_all_rows_may_be_left_out(tmp_path):
     bad = [BadRow(0, 1, "bad_prompt", "why", None)]
-    summary = finish_shards(plan_work([], SETTINGS), bad, OutputFolder(tmp_path, 2))
+    summary = finish_shards(plan_work([], SETTINGS), bad, StageFolder(tmp_path, GENERATE, 2))
     assert (summary["images"], summary["rejected"]) == (0, {"bad_prompt": 1})

@@ -43,7 +43,8 @@ def test_every_image_is_in_exactly_one_unit_of_exactly_one_process(count, batch,
     prompts = [Prompt(i, "s", str(i), "p", height=[None, 16, 32][i % 3], width=[None, 16, 32][i % 3],
                       image="x.png" if i % 5 == 0 else None) for i in range(count)]
     plan = plan_work(prompts, settings)
-    jobs = [job for process in range(processes) for unit in plan.share(process, processes) for job in unit.jobs]
+    shares = [Processes(process, processes).share(plan.units) for process in range(processes)]
+    jobs = [job for share in shares for unit in share for job in unit.jobs]
     assert sorted((job.prompt.index, job.candidate) for job in jobs) == [
         (i, c) for i in range(count) for c in range(candidates)]
     assert [unit.number for unit in plan.units] == list(range(len(plan.units)))

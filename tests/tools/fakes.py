@@ -16,7 +16,8 @@ from srum_jax.generation.run_file import Run, begin_run
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.inference.requests import GeneratedImage
 from srum_jax.rewards.judgement.calls import Reply
-from srum_jax.stages.folder import OutputFolder
+from srum_jax.stages import GENERATE
+from srum_jax.stages.folder import StageFolder
 from tests.generation.fakes import run
 from tools.make_rewards import judge as judge_stage
 from tools.make_rewards.__main__ import main
@@ -41,7 +42,7 @@ class Painter:
 def generated(out, prompts=PROMPTS):
     """A folder as `generate` leaves it."""
     out.mkdir()
-    folder = OutputFolder(out, SETTINGS.num_shards)
+    folder = StageFolder(out, GENERATE, SETTINGS.num_shards)
     begin_run(Run(SETTINGS, list(prompts), "0" * 64, {}), folder)
     run(out, list(prompts), SETTINGS, Painter())
     return out

@@ -165,10 +165,10 @@ def test_two_workers_on_one_shard_write_no_duplicate_records(whole, tmp_path):
 
 def test_two_workers_on_one_shard_take_turns_with_a_temporary_name(tmp_path, monkeypatch):
     """two workers on one shard | section 17; no duplicate records"""
-    code = ("import sys, time\nfrom srum_jax.stages.folder import OutputFolder\n"
+    code = ("import sys, time\nfrom srum_jax.stages.folder import StageFolder\n"
             "from srum_jax.storage import atomic_file\nplain = atomic_file.sync\n"
             "def slow(file):\n    file.flush(); time.sleep(0.3); plain(file)\natomic_file.sync = slow\n"
-            "f = OutputFolder(sys.argv[1], 1)\nfor _ in range(3): f.write(f.root / 'a', b'0123456789')")
+            "f = StageFolder(sys.argv[1], 'generate', 1)\nfor _ in range(3): f.write(f.root / 'a', b'0123456789')")
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE)
                  for _ in range(3)]
     while any(process.poll() is None for process in processes):

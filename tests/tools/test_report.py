@@ -234,7 +234,7 @@ def test_damaged_files_are_errors_that_name_them_and_leave_the_page_as_it_was(ru
     broken = json.loads(whole.splitlines()[0])
     scored = [broken["regions"][0] | {"score": float("nan")}]
     for damaged, message in (
-        (whole[:-20], f"{chunk.name}:"), (b"", "expected the 2 records of the unit"),
+        (whole[:-20], f"{chunk.name}:"), (b"", "expected the records set-0-c00"),
         (whole.replace(b'"global_status"', b'"other"'), "field 'global_status'"),
         (json.dumps(broken | {"regions": scored}).encode() + b"\n" + whole.partition(b"\n")[2],
          "expected a number in [-1, 1], found nan"),

@@ -10,12 +10,12 @@ import pytest
 from etils import epath
 
 from experiments import _tiny_rewards
+from srum_jax.errors import BadInput
 from tests import commands
 from tests.generation.fakes import contents
 from tests.tools.fakes import PROMPTS, exported, generated, scores_for
 from tools.make_rewards import run
 from tools.make_rewards.__main__ import main
-from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.stage_recipe import StageRecipe, with_settings
 
 
@@ -44,7 +44,7 @@ def test_arguments_become_words_of_the_command_line():
 
 @pytest.mark.parametrize("setting", ["think=true", "generate=1", "train.steps=4", "generate.=1", "generate.think"])
 def test_settings_of_another_form_are_errors(setting):
-    with pytest.raises(ArgumentError, match=r"expected STAGE.ARGUMENT=VALUE"):
+    with pytest.raises(BadInput, match=r"expected STAGE.ARGUMENT=VALUE"):
         with_settings(StageRecipe({}), [setting])
 
 

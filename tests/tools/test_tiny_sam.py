@@ -22,7 +22,8 @@ from srum_jax.inference.requests import GeneratedImage  # noqa: E402
 from srum_jax.regions.sam import Sam, SamConfig  # noqa: E402
 from srum_jax.rewards.boxes import Box  # noqa: E402
 from srum_jax.rewards.mask_rle import decode_mask  # noqa: E402
-from srum_jax.stages.folder import OutputFolder  # noqa: E402
+from srum_jax.stages import GENERATE  # noqa: E402
+from srum_jax.stages.folder import StageFolder  # noqa: E402
 from srum_jax.worlds.shapes.base import RECIPE, check_trained_base, trained_sam  # noqa: E402
 from srum_jax.worlds.shapes.truth_masks import mask_box, truth_masks  # noqa: E402
 from tests import commands  # noqa: E402
@@ -97,7 +98,7 @@ def test_segment_runs_with_it_and_keeps_masks(tmp_path):
     out = tmp_path / "run"
     out.mkdir()
     settings = dataclasses.replace(SETTINGS, height=48, width=48)
-    begin_run(Run(settings, PROMPTS[:3], "0" * 64, {}), OutputFolder(out, settings.num_shards))
+    begin_run(Run(settings, PROMPTS[:3], "0" * 64, {}), StageFolder(out, GENERATE, settings.num_shards))
     run(out, PROMPTS[:3], settings, Drawer())
     arguments = ["segment", "--out", str(out), "--sam-model", str(trained_sam()), "--device", "cpu",
                  "--sam.points-per-side", "12"]

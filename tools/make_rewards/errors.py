@@ -5,15 +5,10 @@ import json
 
 from etils import epath
 
-from srum_jax.errors import BadInput
 from srum_jax.storage.atomic_file import write_text
 
 REASONS = ("bad_prompt", "duplicate_id", "missing_image", "unreadable_image", "bad_image_size", "local_unparsed",
            "no_region", "global_unparsed", "global_zero", "non_finite_score", "schema_error")
-
-
-class ArgumentError(BadInput):
-    """An argument, or the file that it names, cannot be used."""
 
 
 class Reject(Exception):

@@ -22,24 +22,21 @@ from srum_jax.data.records_source import read_manifest
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.sidecars import restore_sidecars
 from srum_jax.data.writer import RecordWriter, num_shards_for
-from srum_jax.stages import noted
-from srum_jax.stages.folder import DamagedError
+from srum_jax.errors import BadInput
+from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT, noted
 from srum_jax.storage.atomic_file import atomic_write, write_json
 from srum_jax.storage.errors import WriteError
-from tools.make_rewards.errors import ArgumentError, Reject, Rejects
-from tools.make_rewards.judge import SEGMENT
-from tools.make_rewards.judge import STAGE as JUDGE
+from tools.make_rewards.errors import Reject, Rejects
 from tools.make_rewards.official_format import official_entry
 from tools.make_rewards.provenance import record_provenance, run_provenance, shared_provenance, stage_settings
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
 from tools.make_rewards.reward_record import OFFICIAL_RULES, PAPER_RULES, ExportRules, reward_record
-from tools.make_rewards.stage_folder import GENERATE, RunFolder
+from tools.make_rewards.run_folder import RunFolder
 from tools.make_rewards.verify import print_problems
 from tools.make_rewards.verify_records import verify_records
 from tools.make_rewards.verify_run import verify_run
 
 SUMMARY = "write reward records from judged images"
-STAGE = "export"
 _PRESETS = {"paper": PAPER_RULES, "official": OFFICIAL_RULES}
 
 
@@ -65,13 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
     check_reject_rate(arguments.max_reject_rate)
     if arguments.official_jsonl is not None and not epath.Path(arguments.official_jsonl).parent.is_dir():
-        raise ArgumentError(f"--official-jsonl {arguments.official_jsonl}: expected a file in a folder that exists.")
+        raise BadInput(f"--official-jsonl {arguments.official_jsonl}: expected a file in a folder that exists.")
     folder = RunFolder(arguments.out)
     preset = _PRESETS[arguments.preset]
     rules = ExportRules(arguments.global_zero or preset.global_zero, arguments.no_region or preset.no_region)
     settings = {"rules": {"global_zero": rules.global_zero, "no_region": rules.no_region},
                 "stages": stage_settings(folder)}
-    out = folder.root / STAGE
+    out = folder.root / EXPORT
     if (out / MANIFEST).exists():
         _check_shape(out, arguments)
         code = _already_there(out, settings, arguments.verify)
@@ -96,10 +93,10 @@ def _export(
         num_shards = num_shards_for(_num_bytes(folder), max(candidates, 1))
     rejects, shared = Rejects(), shared_provenance(settings)
     try:
-        writer = RecordWriter(folder.root / STAGE, name=arguments.name, num_shards=num_shards, settings=settings,
+        writer = RecordWriter(folder.root / EXPORT, name=arguments.name, num_shards=num_shards, settings=settings,
                               provenance=run_provenance(settings))
     except ValueError as error:
-        raise ArgumentError(str(error)) from error
+        raise BadInput(str(error)) from error
     with writer:
         with _official_file(arguments.official_jsonl) as official:
             for generation, segmentation, judgement in _images(folder):
@@ -112,16 +109,16 @@ def _export(
                 except (Reject, SchemaError) as error:
                     reject = error if isinstance(error, Reject) else Reject("schema_error", str(error))
                     writer.reject(generation["index"], reject.reason)
-                    rejects.add(generation["record_id"], STAGE, reject, index=generation["index"],
+                    rejects.add(generation["record_id"], EXPORT, reject, index=generation["index"],
                                 candidate=generation["candidate"])
         # Before the manifest: whoever finds that has the others too.
-        rejects.write(folder.root / "rejects" / f"{STAGE}-00000-of-00001.jsonl")
+        rejects.write(folder.root / "rejects" / f"{EXPORT}-00000-of-00001.jsonl")
         summary = {"prompts": len(folder.prompts), "candidates": candidates, "exported": writer.num_records,
                    "rejected": dict(sorted(rejects.reasons.items())),
                    "reject_rate": rejects.total / candidates if candidates else 0.0,
                    "warnings": dict(sorted(rejects.warnings.items())), "num_shards": num_shards,
                    "num_bytes": writer.num_bytes}
-        write_json(folder.root / f"summary-{STAGE}.json", summary)
+        write_json(folder.root / f"summary-{EXPORT}.json", summary)
         writer.close(num_prompts=len(folder.prompts))
     print(json.dumps(summary, indent=1))
 
@@ -174,12 +171,12 @@ def _count_conversion(record: RewardRecord, rejects: Rejects) -> None:
 
 
 def _check_shape(out: epath.Path, arguments: argparse.Namespace) -> None:
-    """Raises ArgumentError if the records that are there were asked for in other shards, or by another name."""
+    """Raises BadInput if the records that are there were asked for in other shards, or by another name."""
     manifest = read_manifest(out)
     for option, before, now in (("--name", manifest.name, arguments.name),
                                 ("--num-record-shards", manifest.num_shards, arguments.num_record_shards)):
         if now is not None and now != before:
-            raise ArgumentError(f"{option}: expected {before}, as {out} was exported with, found {now}. Move "
+            raise BadInput(f"{option}: expected {before}, as {out} was exported with, found {now}. Move "
                                 f"{out.name}/ away, or use another --out, to export again.")
 
 
@@ -213,19 +210,15 @@ def _images(folder: RunFolder) -> Iterator[tuple[dict, dict | None, dict]]:
               for row, generation in enumerate(folder.lines(GENERATE, unit))]
 
     # Neighbouring prompts lie in different shards: some units of every shard are at hand at any time.
-    @functools.lru_cache(maxsize=4 * folder.files.num_shards)
+    @functools.lru_cache(maxsize=4 * folder.num_shards)
     def lines(number: int) -> list[tuple[dict, dict | None, dict]]:
         unit = folder.units[number]
-        judged = folder.lines(JUDGE, unit)
+        generated = folder.lines(GENERATE, unit)
+        ids = [line["record_id"] for line in generated]
+        judged = folder.lines(JUDGE, unit, ids)
         # Whole images are judged without regions.
         needed = any(line.get("mode") == "region" for line in judged)
-        segmented = folder.lines(SEGMENT, unit) if needed else [None] * len(judged)
-        generated = folder.lines(GENERATE, unit)
-        for stage, found in ((SEGMENT, segmented), (JUDGE, judged)):
-            ids = [None if line is None else line["record_id"] for line in found]
-            if ids[:1] != [None] and ids != [line["record_id"] for line in generated]:
-                raise DamagedError(f"{folder.chunk(stage, unit)}: expected the images of `{GENERATE}`, found others; "
-                                   f"it was changed after it was written. `{stage} --repair` makes it again.")
+        segmented = folder.lines(SEGMENT, unit, ids) if needed else [None] * len(judged)
         return list(zip(generated, segmented, judged, strict=True))
 
     for _, _, number, row in tqdm(sorted(places), unit="image", disable=None):

@@ -21,21 +21,22 @@ import srum_jax
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import ImageHeader, read_header
 from srum_jax.data.schema import IMAGE_FORMATS, is_unicode
+from srum_jax.errors import BadInput
 from srum_jax.generation.prompt_file import BadRow
 from srum_jax.generation.prompts import IdError, Prompt, record_id, to_jsonl
-from srum_jax.generation.run_settings import STAGE_VERSION, GenerationSettings
+from srum_jax.generation.run_file import PROMPTS
+from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.runner import finish_shards, write_rejects
 from srum_jax.generation.work_units import Job, TooManyImagesError, Unit, plan_work
-from srum_jax.stages import noted
-from srum_jax.stages.folder import OutputFolder
+from srum_jax.stages import GENERATE, STAGE_VERSION, noted
+from srum_jax.stages.folder import StageFolder
 from srum_jax.storage.atomic_file import file_sha256
-from tools.make_rewards.errors import ArgumentError, Reject
+from tools.make_rewards.errors import Reject
 from tools.make_rewards.import_jsonl import read_listed_image
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
-from tools.make_rewards.stage_folder import print_outcome
+from tools.make_rewards.run_folder import print_outcome
 
 SUMMARY = "take over images that the authors' code has generated"
-STAGE = "generate"
 _NO_DETAILED_PROMPT = "Failed to extract detailed prompt."  # what the authors store where this project stores null
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
@@ -59,26 +60,26 @@ def run(arguments: argparse.Namespace) -> int:
     jsonl = epath.Path(arguments.jsonl) if arguments.jsonl is not None else images / "output.jsonl"
     for path, there in ((images, images.is_dir()), (jsonl, jsonl.exists() and not jsonl.is_dir())):
         if not there:
-            raise ArgumentError(f"{path}: expected the images of the authors' code and their output.jsonl, found no "
+            raise BadInput(f"{path}: expected the images of the authors' code and their output.jsonl, found no "
                                 "such thing.")
     set_name = arguments.set_name or images.resolve().name
     try:
         record_id(set_name, "0", 0)
         settings = GenerationSettings(num_shards=arguments.num_shards, batch_size=arguments.batch_size)
     except ValueError as error:
-        raise ArgumentError(f"--set-name, --num-shards, --batch-size: {error}") from error
+        raise BadInput(f"--set-name, --num-shards, --batch-size: {error}") from error
     found, bad = _read(jsonl, images, set_name)
     if not found and not bad:
-        raise ArgumentError(f"{jsonl}: holds no lines.")
+        raise BadInput(f"{jsonl}: holds no lines.")
     try:
         plan = plan_work([image.prompt for image in found.values()], settings)
     except TooManyImagesError as error:
-        raise ArgumentError(str(error)) from error
-    folder = OutputFolder(arguments.out, settings.num_shards)
+        raise BadInput(str(error)) from error
+    folder = StageFolder(arguments.out, GENERATE, settings.num_shards)
     folder.root.mkdir(parents=True, exist_ok=True)
     prompts = to_jsonl(image.prompt for image in found.values())
-    noted.note(folder.run_json, _run_json(prompts, len(found), set_name, settings, jsonl))
-    folder.create(folder.prompts, prompts)
+    noted.note(folder.settings, _run_json(prompts, len(found), set_name, settings, jsonl))
+    folder.create(folder.root / PROMPTS, prompts)
     write_rejects(bad, folder)
     started, count = time.monotonic(), 0
     for unit in tqdm(plan.units, unit="unit", disable=None):
@@ -151,20 +152,19 @@ def _parse(index: int, line: bytes, images: epath.Path, set_name: str) -> _Image
                   texts["think_output"], None if detailed == _NO_DETAILED_PROMPT else detailed)
 
 
-def _commit(unit: Unit, found: dict[int, _Image], images: epath.Path, folder: OutputFolder) -> None:
+def _commit(unit: Unit, found: dict[int, _Image], images: epath.Path, folder: StageFolder) -> None:
     records = []
     for job in unit.jobs:
         image = found[job.prompt.index]
         try:
             encoded = read_listed_image(images, image.file)
         except Reject as reject:
-            raise ArgumentError(f"{images / image.file}: {reject.detail}; it was there when the command began."
+            raise BadInput(f"{images / image.file}: {reject.detail}; it was there when the command began."
                                 ) from reject
         record = _record(job, image, encoded)
-        folder.write(folder.generate / record["image"], encoded)
+        folder.write(folder.folder / record["image"], encoded)
         records.append(record)
-    folder.write(folder.chunk(unit), b"".join(
-        json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records))
+    folder.commit(unit, records)
 
 
 def _record(job: Job, image: _Image, encoded: bytes) -> dict[str, Any]:

@@ -20,8 +20,10 @@ from srum_jax.data.errors import ImageError, ImageModeError, SchemaError
 from srum_jax.data.image_transform import decode_image
 from srum_jax.data.schema import IMAGE_FORMATS, GlobalStatus, RewardRecord, validate
 from srum_jax.data.writer import RecordWriter, num_shards_for, record_of_image
+from srum_jax.errors import BadInput
+from srum_jax.stages import STAGE_VERSION
 from srum_jax.storage.atomic_file import file_sha256, is_local, write_json
-from tools.make_rewards.errors import ArgumentError, Reject, Rejects
+from tools.make_rewards.errors import Reject, Rejects
 from tools.make_rewards.official_format import JudgedImage, convert_global, convert_regions, parse_entry
 
 SUMMARY = "turn the authors' SRUM JSON lines and images into records"
@@ -59,15 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
     jsonl, images, out = (epath.Path(path) for path in (arguments.jsonl, arguments.images, arguments.out))
     if not jsonl.exists() or jsonl.is_dir():
-        raise ArgumentError(f"--jsonl {jsonl}: no such file.")
+        raise BadInput(f"--jsonl {jsonl}: no such file.")
     if not images.is_dir():
-        raise ArgumentError(f"--images {images}: no such directory.")
+        raise BadInput(f"--images {images}: no such directory.")
     if not 0 <= arguments.max_reject_rate <= 1:
-        raise ArgumentError(f"--max-reject-rate: expected a share in [0, 1], found {arguments.max_reject_rate}.")
+        raise BadInput(f"--max-reject-rate: expected a share in [0, 1], found {arguments.max_reject_rate}.")
     rules = ImportRules(arguments.global_absent, arguments.global_zero, arguments.no_region)
     num_lines, num_bytes = _measure(jsonl, images)
     if not num_lines:
-        raise ArgumentError(f"--jsonl {jsonl}: holds no records.")
+        raise BadInput(f"--jsonl {jsonl}: holds no records.")
     num_shards = num_shards_for(num_bytes, num_lines) if arguments.num_shards is None else arguments.num_shards
     rejects = Rejects()
     settings = dataclasses.asdict(rules) | {"jsonl_sha256": file_sha256(jsonl)}
@@ -75,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         writer = RecordWriter(out, name=arguments.name, num_shards=num_shards, settings=settings,
                               provenance=_provenance())
     except ValueError as error:  # a bad name or number, or other records in the way
-        raise ArgumentError(str(error)) from error
+        raise BadInput(str(error)) from error
     with writer:
         for index, line_number, line in tqdm(_lines(jsonl), total=num_lines, unit="record", disable=None):
             record_id = f"line {line_number}"
@@ -208,4 +210,4 @@ def _measure(jsonl: epath.Path, images: epath.Path) -> tuple[int, int]:
 
 
 def _provenance() -> dict:
-    return {"imported": True, "package_version": srum_jax.__version__, "stage_version": 1}
+    return {"imported": True, "package_version": srum_jax.__version__, "stage_version": STAGE_VERSION}

@@ -34,16 +34,15 @@ from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode
 from srum_jax.rewards.proposals import Proposal
+from srum_jax.stages import GENERATE, JUDGE, SEGMENT, STAGE_VERSION, noted
+from srum_jax.stages.processes import add_process_arguments, find_processes
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
-from tools.make_rewards.errors import ArgumentError, Reject
-from tools.make_rewards.processes import add_process_arguments, processes_of
+from tools.make_rewards.errors import Reject
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
-from tools.make_rewards.repeats import add_repeat_arguments, units_to_do
-from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, StageUnit, print_outcome, rejected
+from tools.make_rewards.repeats import add_repeat_arguments, shards_of
+from tools.make_rewards.run_folder import RunFolder, StageUnit, print_outcome, rejected
 
 SUMMARY = "score regions and layout of every image"
-STAGE = "judge"
-SEGMENT = "segment"
 _MAX_NON_FINITE = 0.01  # share of calls; above, the weights or the dtype are at fault
 
 JudgeUnit = Callable[[StageUnit], list[dict[str, Any]]]
@@ -81,25 +80,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
     check_reject_rate(arguments.max_reject_rate)
-    folder = RunFolder(arguments.out, *processes_of(arguments))
+    folder = RunFolder(arguments.out, find_processes(arguments.process_index, arguments.num_processes,
+                                                     arguments.distributed))
     if arguments.batch_size < 1:
-        raise ArgumentError(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
+        raise BadInput(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
     settings = _settings(arguments)
     templates = JudgeTemplates.read(arguments.judge_templates)
     think = Templates.read(arguments.templates)
     synonyms = None if arguments.synonyms is None else _read_synonyms(arguments.synonyms)
     kind, _, source = arguments.judge.partition(":")
-    noted = {
-        "judge": _identity(kind, source, arguments), "preset": arguments.preset,
+    begun_with = {
+        "stage_version": STAGE_VERSION, "judge": _identity(kind, source, arguments), "preset": arguments.preset,
         "settings": dataclasses.asdict(settings),
         "templates": templates.checksums() | {"think_understanding": think.checksums()["think_understanding"]},
         "synonyms": synonyms, "batch_size": arguments.batch_size, "keep_raw": arguments.keep_raw,
     }
-    folder.compare(STAGE, noted)
-    missing = units_to_do(folder, STAGE, repair=arguments.repair, redo=arguments.redo)
+    noted.compare(folder.stage(JUDGE).settings, begun_with)
+    missing = folder.units_to_do(JUDGE, repair=arguments.repair, again=shards_of(arguments.redo, folder.num_shards))
     if missing:
         judge_unit = _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms)
-    folder.begin(STAGE, noted)  # a judge that cannot be loaded is none that the folder was begun with
+    # A judge that cannot be loaded is none that the folder was begun with.
+    noted.note(folder.stage(JUDGE).settings, begun_with)
     started, count = time.monotonic(), 0
     if missing:
         tally = collections.Counter()
@@ -114,10 +115,10 @@ def run(arguments: argparse.Namespace) -> int:
                     "expected at most 1 %. The weights are damaged, or do not fit the dtype; try --dtype float32.")
             if not arguments.keep_raw:
                 records = [_without_texts(record) for record in records]
-            folder.commit(STAGE, unit, records)
+            folder.stage(JUDGE).commit(unit, records)
             count += len(records)
-    summary = folder.finish(STAGE, _summary)
-    print_outcome(STAGE, count, time.monotonic() - started, summary)
+    summary = folder.finish(JUDGE, _summary)
+    print_outcome(JUDGE, count, time.monotonic() - started, summary)
     return outcome(summary, arguments.max_reject_rate)
 
 
@@ -131,7 +132,7 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
     else:
         judge = ModelJudge(load_pipeline(arguments, think, understanding=True), arguments.batch_size)
         if not judge.pipeline.sees:
-            raise ArgumentError(f"--checkpoint {arguments.checkpoint}: expected a model with a vision tower, found "
+            raise BadInput(f"--checkpoint {arguments.checkpoint}: expected a model with a vision tower, found "
                                 "none; it can draw, but not judge.")
 
     def judge_unit(unit: StageUnit) -> list[dict[str, Any]]:
@@ -198,28 +199,28 @@ def _settings(arguments: argparse.Namespace) -> JudgeSettings:
     try:
         return dataclasses.replace(PRESETS[arguments.preset], **given)
     except ValueError as error:
-        raise ArgumentError(f"--{error}") from error
+        raise BadInput(f"--{error}") from error
 
 
 def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Who judges, without paths."""
     if kind == "model" and not source:
         if arguments.checkpoint is None:
-            raise ArgumentError("--checkpoint: expected the model that judges, found nothing; or choose --judge hf:DIR "
+            raise BadInput("--checkpoint: expected the model that judges, found nothing; or choose --judge hf:DIR "
                                 "or jsonl:FILE.")
         try:
             return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint),
                     "dtype": arguments.dtype}
         except (BadInput, OSError) as error:
-            raise ArgumentError(f"--checkpoint {arguments.checkpoint}: {error}") from error
+            raise BadInput(f"--checkpoint {arguments.checkpoint}: {error}") from error
     if kind == "hf" and epath.Path(source).is_dir():
         try:
             return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(source)}
         except BadInput as error:
-            raise ArgumentError(f"--judge {arguments.judge}: {error}") from error
+            raise BadInput(f"--judge {arguments.judge}: {error}") from error
     if kind == "jsonl" and epath.Path(source).exists() and not epath.Path(source).is_dir():
         return {"kind": kind, "sha256": hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()}
-    raise ArgumentError(f"--judge {arguments.judge}: expected model, hf:DIR with an existing directory, or jsonl:FILE "
+    raise BadInput(f"--judge {arguments.judge}: expected model, hf:DIR with an existing directory, or jsonl:FILE "
                         "with an existing file.")
 
 
@@ -227,14 +228,14 @@ def _read_synonyms(path: str) -> list[list[str]]:
     try:
         groups = json.loads(epath.Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise ArgumentError(f"--synonyms {path}: cannot be read as JSON ({error}).") from error
+        raise BadInput(f"--synonyms {path}: cannot be read as JSON ({error}).") from error
     if not isinstance(groups, list) or not all(
         isinstance(group, list) and all(isinstance(word, str) for word in group) for group in groups
     ):
-        raise ArgumentError(f"--synonyms {path}: expected a list of lists of words.")
+        raise BadInput(f"--synonyms {path}: expected a list of lists of words.")
     for word in itertools.chain(*groups):
         if not is_unicode(word):
-            raise ArgumentError(f"--synonyms {path}: expected valid Unicode, found {word!a}.")
+            raise BadInput(f"--synonyms {path}: expected valid Unicode, found {word!a}.")
     return groups
 
 

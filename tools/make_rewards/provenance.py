@@ -12,10 +12,9 @@ from etils import epath
 
 import srum_jax
 from srum_jax.data.schema import canonical_json
+from srum_jax.stages import GENERATE, JUDGE, SEGMENT, STAGE_VERSION
 from srum_jax.stages.folder import DamagedError
-from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder
-
-_STAGES = ("segment", "judge")
+from tools.make_rewards.run_folder import RunFolder
 
 
 def stage_settings(folder: RunFolder) -> dict[str, Any]:
@@ -25,8 +24,8 @@ def stage_settings(folder: RunFolder) -> dict[str, Any]:
       DamagedError: a file of settings was changed.
     """
     stages = {GENERATE: dict(folder.settings)}
-    for stage in _STAGES:
-        path = folder.root / f"run-{stage}.json"
+    for stage in (SEGMENT, JUDGE):
+        path = folder.stage(stage).settings
         if path.exists():
             stages[stage] = _settings(path, stage)
     return stages

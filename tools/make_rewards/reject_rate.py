@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tools.make_rewards.errors import ArgumentError
+from srum_jax.errors import BadInput
 
 TOO_MANY = 3  # exit code
 
@@ -17,9 +17,9 @@ def add_reject_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def check_reject_rate(rate: float) -> None:
-    """Raises ArgumentError if it is no share."""
+    """Raises BadInput if it is no share."""
     if not 0 <= rate <= 1:
-        raise ArgumentError(f"--max-reject-rate: expected a share in [0, 1], found {rate}.")
+        raise BadInput(f"--max-reject-rate: expected a share in [0, 1], found {rate}.")
 
 
 def outcome(summary: Mapping[str, Any] | None, max_rate: float) -> int:

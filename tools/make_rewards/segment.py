@@ -15,17 +15,18 @@ from etils import epath
 from tqdm import tqdm
 
 from srum_jax.data.image_transform import read_header
+from srum_jax.errors import BadInput
 from srum_jax.regions.components import Components, ComponentsConfig
 from srum_jax.regions.sam import Sam, SamConfig, SamError
 from srum_jax.rewards.proposals import Proposal, clean_proposals
-from tools.make_rewards.errors import ArgumentError, Reject
-from tools.make_rewards.processes import add_process_arguments, processes_of
+from srum_jax.stages import GENERATE, SEGMENT, STAGE_VERSION, noted
+from srum_jax.stages.processes import add_process_arguments, find_processes
+from tools.make_rewards.errors import Reject
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
-from tools.make_rewards.repeats import add_repeat_arguments, units_to_do
-from tools.make_rewards.stage_folder import GENERATE, STAGE_VERSION, RunFolder, print_outcome, rejected
+from tools.make_rewards.repeats import add_repeat_arguments, shards_of
+from tools.make_rewards.run_folder import RunFolder, print_outcome, rejected
 
 SUMMARY = "propose regions for every image"
-STAGE = "segment"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,23 +59,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
     if arguments.max_candidates < 1 or arguments.min_area < 0:
-        raise ArgumentError("--max-candidates, --min-area: expected at least 1 and at least 0, found "
+        raise BadInput("--max-candidates, --min-area: expected at least 1 and at least 0, found "
                             f"{arguments.max_candidates} and {arguments.min_area}.")
     if not 0 < arguments.max_share <= 1:
-        raise ArgumentError(f"--max-share: expected a share above 0 and up to 1, found {arguments.max_share}.")
+        raise BadInput(f"--max-share: expected a share above 0 and up to 1, found {arguments.max_share}.")
     check_reject_rate(arguments.max_reject_rate)
-    folder = RunFolder(arguments.out, *processes_of(arguments))
+    folder = RunFolder(arguments.out, find_processes(arguments.process_index, arguments.num_processes,
+                                                     arguments.distributed))
     provider, settings = _provider(arguments)
-    folder.begin(STAGE, {**settings, "max_candidates": arguments.max_candidates, "min_area": arguments.min_area,
-                         "max_share": arguments.max_share, "keep_masks": arguments.keep_masks})
-    missing = units_to_do(folder, STAGE, repair=arguments.repair, redo=arguments.redo)
+    noted.note(folder.stage(SEGMENT).settings, {
+        "stage_version": STAGE_VERSION, **settings, "max_candidates": arguments.max_candidates,
+        "min_area": arguments.min_area, "max_share": arguments.max_share, "keep_masks": arguments.keep_masks})
+    missing = folder.units_to_do(SEGMENT, repair=arguments.repair, again=shards_of(arguments.redo, folder.num_shards))
     started, count = time.monotonic(), 0
     for unit in tqdm(missing, unit="unit", disable=None):
         records = [_segment(generation, folder, provider, arguments) for generation in folder.lines(GENERATE, unit)]
-        folder.commit(STAGE, unit, records)
+        folder.stage(SEGMENT).commit(unit, records)
         count += len(records)
-    summary = folder.finish(STAGE, _summary)
-    print_outcome(STAGE, count, time.monotonic() - started, summary)
+    summary = folder.finish(SEGMENT, _summary)
+    print_outcome(SEGMENT, count, time.monotonic() - started, summary)
     return outcome(summary, arguments.max_reject_rate)
 
 
@@ -84,7 +87,7 @@ def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str
             return kind(**{field.name: getattr(arguments, f"{prefix}.{field.name}")
                            for field in dataclasses.fields(kind)})
         except ValueError as error:
-            raise ArgumentError(f"--{error}") from error
+            raise BadInput(f"--{error}") from error
 
     if arguments.provider == "components":
         chosen = config(ComponentsConfig, "components")
@@ -92,12 +95,12 @@ def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str
         return provider, {"provider": "components", "components": dataclasses.asdict(chosen)}
     chosen = config(SamConfig, "sam")
     if arguments.sam_model is None:
-        raise ArgumentError("--sam-model: expected the directory of a SAM checkpoint (config.json, model.safetensors), "
+        raise BadInput("--sam-model: expected the directory of a SAM checkpoint (config.json, model.safetensors), "
                             "for instance a download of facebook/sam-vit-huge; or choose --provider components.")
     try:
         provider = Sam(arguments.sam_model, chosen, arguments.device, arguments.keep_masks)
     except SamError as error:
-        raise ArgumentError(str(error)) from error
+        raise BadInput(str(error)) from error
     digest = hashlib.sha256()
     with (epath.Path(arguments.sam_model) / "model.safetensors").open("rb") as file:
         while block := file.read(1 << 20):

@@ -11,8 +11,8 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.errors import BadInput
 from srum_jax.experiment import load_recipe
-from tools.make_rewards.errors import ArgumentError
 
 STAGES = ("generate", "segment", "judge", "export")
 _SWITCHES = {"true": True, "false": False, "none": None}
@@ -45,16 +45,16 @@ def read_stage_recipe(experiment: str, folder: epath.Path) -> StageRecipe:
 
     Raises:
       ExperimentError: no such experiment.
-      ArgumentError: it says nothing, or nothing that can be understood.
+      BadInput: it says nothing, or nothing that can be understood.
     """
     rewards = load_recipe(experiment).rewards
     if rewards is None:
-        raise ArgumentError(f"--experiment {experiment}: expected a function rewards(folder) with the arguments of the "
+        raise BadInput(f"--experiment {experiment}: expected a function rewards(folder) with the arguments of the "
                             "stages in its file, found none.")
     stages = rewards(folder)
     unknown = set(stages) - set(STAGES)
     if unknown:
-        raise ArgumentError(f"--experiment {experiment}: rewards(): expected stages among {', '.join(STAGES)}, found "
+        raise BadInput(f"--experiment {experiment}: rewards(): expected stages among {', '.join(STAGES)}, found "
                             f"{', '.join(sorted(unknown))}.")
     return StageRecipe({stage: dict(stages.get(stage, {})) for stage in STAGES})
 
@@ -72,7 +72,7 @@ def with_inputs(recipe: StageRecipe, arguments: argparse.Namespace) -> StageReci
     """Fills in what `add_input_arguments` declares, where it was given.
 
     Raises:
-      ArgumentError: a setting that is not of its form.
+      BadInput: a setting that is not of its form.
     """
     for name, stages in (("checkpoint", ("generate", "judge")), ("prompts", ("generate",)),
                          ("sam_model", ("segment",))):
@@ -86,13 +86,13 @@ def with_settings(recipe: StageRecipe, settings: Sequence[str]) -> StageRecipe:
     """Changes a recipe by `STAGE.ARGUMENT=VALUE`; true and false switch, none takes an argument away.
 
     Raises:
-      ArgumentError: a setting that is not of this form.
+      BadInput: a setting that is not of this form.
     """
     for setting in settings:
         name, equals, text = (part.strip() for part in setting.partition("="))
         stage, dot, argument = name.partition(".")
         if not equals or not dot or not argument or stage not in STAGES:
-            raise ArgumentError(f"--set {setting}: expected STAGE.ARGUMENT=VALUE with a stage among "
+            raise BadInput(f"--set {setting}: expected STAGE.ARGUMENT=VALUE with a stage among "
                                 f"{', '.join(STAGES)}, for instance generate.num_candidates=4.")
         recipe = recipe.changed(stage, **{argument.replace("-", "_"): _SWITCHES.get(text, text)})
     return recipe
@@ -107,7 +107,7 @@ def check_command_lines(recipe: StageRecipe, out: str, modules: Mapping[str, Any
       modules: that declare the options, by stage.
 
     Raises:
-      ArgumentError: a stage does not take its arguments.
+      BadInput: a stage does not take its arguments.
     """
     for stage in STAGES:
         parser = argparse.ArgumentParser(prog=stage, exit_on_error=False)
@@ -116,11 +116,11 @@ def check_command_lines(recipe: StageRecipe, out: str, modules: Mapping[str, Any
         try:
             _, unknown = parser.parse_known_args(words)
         except argparse.ArgumentError as error:
-            raise ArgumentError(f"{stage}: {error}") from error
+            raise BadInput(f"{stage}: {error}") from error
         except SystemExit as error:  # argparse has said what is wrong
-            raise ArgumentError(f"{stage}: these arguments cannot be used: {' '.join(words)}") from error
+            raise BadInput(f"{stage}: these arguments cannot be used: {' '.join(words)}") from error
         if unknown:
-            raise ArgumentError(f"{stage}: expected arguments that `{stage} --help` lists, found {' '.join(unknown)}.")
+            raise BadInput(f"{stage}: expected arguments that `{stage} --help` lists, found {' '.join(unknown)}.")
 
 
 def _words(name: str, value: Any) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from etils import epath
 
 from srum_jax.data.records_source import find_records, read_manifest
-from tools.make_rewards.errors import ArgumentError
+from srum_jax.errors import BadInput
 from tools.make_rewards.verify_records import verify_records
 from tools.make_rewards.verify_run import verify_run
 
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
     directory = epath.Path(arguments.directory)
     if not directory.is_dir():
-        raise ArgumentError(f"{directory}: no such directory.")
+        raise BadInput(f"{directory}: no such directory.")
     whole_run = (directory / "run.json").exists()
     if print_problems(verify_run(directory) if whole_run else verify_records(directory), directory):
         return 1

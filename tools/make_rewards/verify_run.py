@@ -16,9 +16,10 @@ from tqdm import tqdm
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import RewardRecord
 from srum_jax.generation.prompts import Prompt
+from srum_jax.stages import GENERATE
 from srum_jax.stages.folder import DamagedError
 from srum_jax.storage.atomic_file import file_sha256
-from tools.make_rewards.stage_folder import GENERATE, RunFolder
+from tools.make_rewards.run_folder import RunFolder
 from tools.make_rewards.verify_records import verify_records
 
 _NO_IMAGE = ("missing_image", "unreadable_image")  # reasons why an image need not be as it was recorded
@@ -31,7 +32,7 @@ def verify_run(root: epath.PathLike) -> Iterator[str]:
       root: the --out of `generate`, exported.
 
     Raises:
-      ArgumentError, DamagedError, DataError: a file that everything else is compared with is absent or unreadable.
+      BadInput, DamagedError, DataError: a file that everything else is compared with is absent or unreadable.
     """
     folder = RunFolder(root)
     directory = find_records(folder.root)
@@ -60,7 +61,7 @@ class _Expected:
 
     def __init__(self, folder: RunFolder):
         self.problems: list[str] = []
-        self._path = folder.files.prompts
+        self._path = folder.prompts_file
         self._per_prompt = _num_candidates(folder)
         indices, ids = [], []
         for prompt in self._prompts(folder):
@@ -108,7 +109,7 @@ class _Expected:
     def see_images(self, folder: RunFolder) -> Iterator[str]:
         """Every image that was recorded, and its checksum."""
         for unit in tqdm(folder.units, unit="unit", disable=None):
-            chunk = folder.chunk(GENERATE, unit)
+            chunk = folder.stage(GENERATE).chunk(unit)
             for line in folder.lines(GENERATE, unit):
                 row = self._row(line.get("index"), line.get("candidate"), line["record_id"])
                 if row is None:

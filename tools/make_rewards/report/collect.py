@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
+from srum_jax.errors import BadInput
+from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT
 from srum_jax.stages.folder import DamagedError
-from tools.make_rewards.errors import ArgumentError
-from tools.make_rewards.stage_folder import GENERATE, RunFolder, StageUnit
-
-SEGMENT, JUDGE, EXPORT = "segment", "judge", "export"
+from tools.make_rewards.run_folder import RunFolder, StageUnit
 
 
 class Place(NamedTuple):
@@ -41,17 +40,17 @@ class CommittedRun(RunFolder):
         """Finds what there is.
 
         Raises:
-          ArgumentError: this is no folder of a run.
+          BadInput: this is no folder of a run.
           DamagedError: a file is not as it was written.
         """
         if not (epath.Path(root) / "run.json").exists():
-            raise ArgumentError(f"{root}: expected the folder of a run (with run.json, as srum_jax.generate makes it), "
+            raise BadInput(f"{root}: expected the folder of a run (with run.json, as srum_jax.generate makes it), "
                                 "found none.")
         super().__init__(root)
         self.exported = (self.root / EXPORT / "manifest.json").exists()
         self._rejects = {line["record_id"]: line for line in self._reject_lines(EXPORT)} if self.exported else {}
         # Neighbouring prompts lie in different shards: some units of every shard are at hand at any time.
-        self._unit = functools.lru_cache(maxsize=4 * self.files.num_shards)(self._read_unit)
+        self._unit = functools.lru_cache(maxsize=4 * self.num_shards)(self._read_unit)
         self.counts: collections.Counter[str] = collections.Counter()  # images that each stage has done
 
     def places(self) -> list[Place]:
@@ -61,7 +60,7 @@ class CommittedRun(RunFolder):
         for unit in self.units:
             lines = self.lines(GENERATE, unit)
             for stage in (GENERATE, SEGMENT, JUDGE):
-                if self.chunk(stage, unit).exists():
+                if self.stage(stage).chunk(unit).exists():
                     self.counts[stage] += len(lines)
             found += [Place(line["index"], line["candidate"], unit.number, row) for row, line in enumerate(lines)]
         return sorted(found)
@@ -92,7 +91,7 @@ class CommittedRun(RunFolder):
         Raises:
           DamagedError: the file holds something else.
         """
-        path = self.root / f"run-{stage}.json"
+        path = self.stage(stage).settings
         if not path.exists():
             return None
         try:
@@ -112,27 +111,20 @@ class CommittedRun(RunFolder):
             raise DamagedError(f"{self.root / 'run.json'}: expected generate.settings.num_candidates, found no such "
                                "field; it was changed.") from error
 
-    def _units(self, stage: str) -> list[StageUnit]:
-        found = []
-        for shard in range(self.files.num_shards):
-            folder = self.root / stage / "chunks" / self.files.shard_name(shard)
-            names = [path.name for path in folder.iterdir()] if folder.exists() else []
-            found += [(shard, name) for name in sorted(names) if name.endswith(".jsonl") and not name.startswith(".")]
+    def _units(self) -> list[StageUnit]:
+        shards = {self._generate.shard_name(shard): shard for shard in range(self.num_shards)}
+        found = sorted((shards[chunk.parent.name], chunk.stem) for chunk in self._generate.committed()
+                       if chunk.parent.name in shards)
         return [StageUnit(number, shard, name) for number, (shard, name) in enumerate(found)]
 
     def _read_unit(self, number: int) -> list[tuple[dict, dict | None, dict | None]]:
         unit = self.units[number]
         generated = self.lines(GENERATE, unit)
         columns = [generated]
+        ids = [line["record_id"] for line in generated]
         for stage in (SEGMENT, JUDGE):
-            path = self.chunk(stage, unit)
-            lines = self.lines(stage, unit) if path.exists() else [None] * len(generated)
-            ids = [line["record_id"] for line in lines if line is not None]
-            if len(lines) != len(generated) or (ids and ids != [line["record_id"] for line in generated]):
-                raise DamagedError(f"{path}: expected the {len(generated)} records of the unit that `{GENERATE}` has "
-                                   f"made, in their order, found {len(ids)} that are not those. Remove the file and "
-                                   "run the stage again.")
-            columns.append(lines)
+            there = self.stage(stage).chunk(unit).exists()
+            columns.append(self.lines(stage, unit, ids) if there else [None] * len(generated))
         return list(zip(*columns, strict=True))
 
     def _reject_lines(self, stage: str) -> Iterator[dict[str, Any]]:

@@ -12,9 +12,10 @@ from etils import epath
 from tqdm import tqdm
 
 from srum_jax.data.errors import DataError
+from srum_jax.errors import BadInput
 from srum_jax.rewards.reward_map import RewardMapError
+from srum_jax.stages import GENERATE
 from srum_jax.storage.atomic_file import atomic_write
-from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.report.agreement import OtherRun, Replies, identity
 from tools.make_rewards.report.collect import EXPORT, JUDGE, SEGMENT, Candidate, CommittedRun, Place
 from tools.make_rewards.report.maps import TokenMap, token_maps
@@ -22,7 +23,6 @@ from tools.make_rewards.report.page import PageWriter
 from tools.make_rewards.report.rows import more, row
 from tools.make_rewards.report.statistics import Statistics
 from tools.make_rewards.report.thumbnails import Thumbnail, image_path, link, thumbnail
-from tools.make_rewards.stage_folder import GENERATE
 
 SUMMARY = "write an HTML page that shows every candidate"
 PAGE = "index.html"
@@ -61,10 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     other = None if arguments.compare is None else OtherRun(CommittedRun(arguments.compare))
     out = epath.Path(arguments.out)
     if out.exists() and not out.is_dir():
-        raise ArgumentError(f"--out {out}: expected a folder, found a file.")
+        raise BadInput(f"--out {out}: expected a folder, found a file.")
     places = folder.places()
     if not places:
-        raise ArgumentError(f"{folder.root}: expected at least one image that `{GENERATE}` has made, found none.")
+        raise BadInput(f"{folder.root}: expected at least one image that `{GENERATE}` has made, found none.")
     shown = _chosen(places, arguments)
     out.mkdir(parents=True, exist_ok=True)
     page = out / PAGE
@@ -82,10 +82,10 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and not least <= value <= (value if most is None else most):
             upper = "" if most is None else f" to {most}"
-            raise ArgumentError(f"--{name.replace('_', '-')}: expected a whole number from {least}{upper}, found "
+            raise BadInput(f"--{name.replace('_', '-')}: expected a whole number from {least}{upper}, found "
                                 f"{value}.")
     if not 0 <= arguments.lambda_c <= 1e6:  # also refuses NaN
-        raise ArgumentError(f"--lambda-c: expected a number of at least 0, found {arguments.lambda_c}.")
+        raise BadInput(f"--lambda-c: expected a number of at least 0, found {arguments.lambda_c}.")
 
 
 def _chosen(places: Sequence[Place], arguments: argparse.Namespace) -> Sequence[Place]:

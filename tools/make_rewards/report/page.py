@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from tools.make_rewards.errors import ArgumentError
+from srum_jax.errors import BadInput
 
 _SCRIPTS = ("data.js", "drawing.js", "summary.js", "selection.js", "cards.js", "detail.js", "main.js")
 _RECORDS, _SUMMARY = "<!-- records -->", "<!-- summary -->"
@@ -44,7 +44,7 @@ class PageWriter:
         """Appends a record.
 
         Raises:
-          ArgumentError: the page grows too large.
+          BadInput: the page grows too large.
         """
         number = self.num_records
         self._write(_element(f"row-{number}", row) + _element(f"more-{number}", more))
@@ -60,7 +60,7 @@ class PageWriter:
         data = text.encode("utf-8")
         self.num_bytes += len(data)
         if self.num_bytes > self._max_bytes:
-            raise ArgumentError(
+            raise BadInput(
                 f"--max-megabytes: the page would be larger than {self._max_bytes // 2**20} MiB after "
                 f"{self.num_records} candidates, and slow to open. Show fewer (--sample N, --limit N), smaller "
                 "pictures (--thumbnail-pixels 128, --thumbnail-quality 50) or shorter replies (--reply-characters "

@@ -15,9 +15,9 @@ from PIL import Image
 
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
+from srum_jax.stages import GENERATE
 from srum_jax.stages.folder import DamagedError
 from srum_jax.storage.atomic_file import is_local
-from tools.make_rewards.stage_folder import GENERATE
 
 _LOSSLESS_PIXELS = 64
 

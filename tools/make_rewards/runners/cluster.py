@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tools.make_rewards.errors import ArgumentError
+from srum_jax.errors import BadInput
 
 _LOST_WORKERS = 5  # replacements of one share
 
@@ -25,7 +25,7 @@ class ClusterConfig:
 
     def __post_init__(self):
         if self.num_workers < 1:
-            raise ArgumentError(f"--num-workers: expected at least 1, found {self.num_workers}.")
+            raise BadInput(f"--num-workers: expected at least 1, found {self.num_workers}.")
 
 
 class Cluster:
@@ -39,19 +39,19 @@ class Cluster:
           run_stage: does a stage with these arguments in the process that calls it; returns the exit code.
 
         Raises:
-          ArgumentError: Ray is not installed, or the cluster is not found.
+          BadInput: Ray is not installed, or the cluster is not found.
         """
         try:
             import ray
         except ImportError as error:
-            raise ArgumentError(f"--runner ray: Ray is not installed ({error}); pip install 'srum-jax[ray]'."
+            raise BadInput(f"--runner ray: Ray is not installed ({error}); pip install 'srum-jax[ray]'."
                                 ) from error
         self._ray, self.config, self._run_stage = ray, config, run_stage
         own = {"include_dashboard": False, "num_cpus": max(1, round(config.num_workers * config.num_cpus))}
         try:
             ray.init(address=config.address or "local", **({} if config.address else own))
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ArgumentError(f"--ray-address {config.address}: no cluster can be reached ({error}).") from error
+            raise BadInput(f"--ray-address {config.address}: no cluster can be reached ({error}).") from error
 
     def __enter__(self) -> "Cluster":
         return self

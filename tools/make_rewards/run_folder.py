@@ -1,0 +1,190 @@
+"""A run whose images are all there, and what the stages after `generate` read and write in its folder."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from srum_jax.data.errors import ImageError, ImageModeError
+from srum_jax.data.image_transform import decode_image, to_rgb
+from srum_jax.errors import BadInput
+from srum_jax.generation.prompts import Prompt, read_jsonl
+from srum_jax.generation.run_file import PROMPTS
+from srum_jax.stages import GENERATE, STAGE_VERSION
+from srum_jax.stages.folder import DamagedError, NotDoneError, StageFolder, by_shard
+from srum_jax.stages.processes import ALONE, Processes
+from srum_jax.stages.units import units_to_do
+from srum_jax.storage.atomic_file import file_sha256
+from tools.make_rewards.errors import Reject
+from tools.make_rewards.line_fields import check_line
+
+MIN_IMAGE_PIXELS = 32  # of the shorter side
+
+
+@dataclasses.dataclass(frozen=True)
+class StageUnit:
+    """Images that `generate` made and committed together; they are judged together."""
+
+    number: int  # among all units of the run
+    shard: int
+    name: str
+
+
+class RunFolder:
+    """A folder that `generate` has completed.
+
+    Attributes:
+      root: of the run.
+      settings: what `generate` was begun with.
+      units: of the run.
+    """
+
+    def __init__(self, root: epath.PathLike, processes: Processes = ALONE):
+        """Finds what there is.
+
+        Args:
+          root: the --out of `generate`.
+          processes: that share the units, and which of them this is.
+
+        Raises:
+          BadInput: it is no such folder.
+          NotDoneError: it is not complete.
+          DamagedError: a file was changed.
+        """
+        self.root = epath.Path(root)
+        run = self.root / "run.json"
+        if not run.exists():
+            raise BadInput(f"--out {root}: expected a folder that `generate` has made (run.json), found none.")
+        try:
+            self.settings: Mapping[str, Any] = json.loads(run.read_bytes())
+            num_shards = operator.index(self.settings["num_shards"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedError(f"{run}: expected the settings of a run ({error}); it was changed.") from error
+        self._generate = StageFolder(self.root, GENERATE, num_shards, processes)
+        self.units = self._units()
+
+    def stage(self, name: str) -> StageFolder:
+        """The folder of a stage."""
+        return self._generate.of(name)
+
+    @property
+    def num_shards(self) -> int:
+        """Of the run."""
+        return self._generate.num_shards
+
+    @property
+    def prompts_file(self) -> epath.Path:
+        """What `generate` was asked for."""
+        return self.root / PROMPTS
+
+    @functools.cached_property
+    def prompts(self) -> dict[int, Prompt]:
+        """By index.
+
+        Raises:
+          DamagedError: the file of prompts was changed.
+        """
+        try:
+            prompts = read_jsonl(self.prompts_file)
+        except (ValueError, OSError) as error:
+            raise DamagedError(f"{error}") from error
+        stated, found = self.settings.get("prompts", {}).get("sha256"), file_sha256(self.prompts_file)
+        if found != stated:
+            raise DamagedError(f"{self.prompts_file}: checksum: expected {stated}, from run.json, found {found}; "
+                               "it was changed after it was written.")
+        return {prompt.index: prompt for prompt in prompts}
+
+    def prompt(self, generation: Mapping[str, Any]) -> Prompt:
+        """That an image was made from.
+
+        Raises:
+          DamagedError: the line of the image names another one.
+        """
+        prompt = self.prompts.get(generation["index"])
+        if prompt is None or prompt.record_id(generation["candidate"]) != generation["record_id"]:
+            raise DamagedError(f"{generation['record_id']}: expected a prompt and candidate of {self.prompts_file}, "
+                               f"found index {generation['index']} and candidate {generation['candidate']}; a chunk "
+                               "was changed after it was written. `generate --repair` makes it again.")
+        return prompt
+
+    def lines(self, stage: str, unit: StageUnit, expected: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """What a stage wrote of a unit; see `StageFolder.lines`."""
+        return self.stage(stage).lines(unit, functools.partial(check_line, stage), expected)
+
+    def units_to_do(self, stage: str, *, repair: bool = False, again: Collection[int] = ()) -> list[StageUnit]:
+        """The units of this process that are not committed. Checks those that are; see `stages.units.units_to_do`.
+
+        Raises:
+          NotDoneError: an earlier stage has not been run.
+          DamagedError: naming a chunk that was changed, and `repair` is false.
+        """
+        # Outside: what an earlier stage wrote is not made again here.
+        share = self._generate.processes.share(self.units)
+        ids = {unit.number: [line["record_id"] for line in self.lines(GENERATE, unit)] for unit in share}
+        return units_to_do(share, self.stage(stage), lambda unit: bool(self.lines(stage, unit, ids[unit.number])),
+                           repair=repair, again=again)
+
+    def finish(
+        self, stage: str, summarise: Callable[[Iterator[dict[str, Any]]], Mapping[str, Any]]
+    ) -> Mapping[str, Any] | None:
+        """Marks complete shards; if all are, writes the summary of all records and returns it."""
+        return self.stage(stage).finish(
+            by_shard(self.units), lambda: summarise(line for unit in self.units for line in self.lines(stage, unit)))
+
+    def read_image(self, generation: Mapping[str, Any]) -> tuple[bytes, np.ndarray]:
+        """The stored file of a generated image, and its pixels uint8 [H, W, 3].
+
+        Raises:
+          Reject: it is absent, unreadable or too small.
+          DamagedError: it is a readable image, but not the one that was recorded.
+        """
+        path = self.root / GENERATE / generation["image"]
+        if not path.exists():
+            raise Reject("missing_image", f"{path.name}: recorded, but not there; run `generate` again")
+        encoded = path.read_bytes()
+        try:
+            image = to_rgb(decode_image(encoded))
+        except ImageModeError as error:
+            raise Reject("bad_image_size", f"{path.name}: {error}") from error
+        except ImageError as error:
+            raise Reject("unreadable_image", f"{path.name}: {error if encoded else 'empty'}") from error
+        if hashlib.sha256(encoded).hexdigest() != generation["image_sha256"]:
+            raise DamagedError(f"{path}: expected the file with SHA-256 {generation['image_sha256'][:12]}..., found "
+                               "another; `generate --repair` sets it aside and makes it again.")
+        if min(image.size) < MIN_IMAGE_PIXELS:
+            raise Reject("bad_image_size", f"{path.name}: expected at least {MIN_IMAGE_PIXELS} pixels a side, found "
+                                           f"{image.width} x {image.height}")
+        return encoded, np.asarray(image)
+
+    def _units(self) -> list[StageUnit]:
+        named = []
+        for shard in range(self.num_shards):
+            path = self._generate.done(shard)
+            if not path.exists():
+                raise NotDoneError(f"{path}: expected all shards of `{GENERATE}` to be complete; run `{GENERATE}` "
+                                    "again, in all its processes.")
+            try:
+                named += [(shard, name.removesuffix(".jsonl")) for name in json.loads(path.read_bytes())["chunks"]]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DamagedError(f"{path}: expected a list of chunks ({error}); it was changed.") from error
+        return [StageUnit(number, shard, name) for number, (shard, name) in enumerate(named)]
+
+
+def rejected(record_id: str, reject: Reject) -> dict[str, Any]:
+    """The line of an image that a stage could not use; later stages pass it on."""
+    return {"record_id": record_id, "rejected": {"reason": reject.reason, "detail": reject.detail},
+            "stage_version": STAGE_VERSION}
+
+
+def print_outcome(stage: str, count: int, seconds: float, summary: Mapping[str, Any] | None) -> None:
+    """Tells how many images a stage has done now, and what it has found once all processes have finished."""
+    rate = f" ({count / seconds:.3g} a second)" if count else ""
+    print(f"{stage}: {count} images now{rate}" + ("; other processes have not finished" if summary is None else ""))
+    for name, value in (summary or {}).items():
+        print(f"  {name}: {value}")
