@@ -24,9 +24,9 @@ import jax
 from etils import epath
 
 from benchmarks.doc_section import command_line, replace_section
+from srum_jax.errors import BadInput
 from srum_jax.storage.atomic_file import write_json
 from tools.make_rewards.__main__ import main as make_rewards
-from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.stage_recipe import STAGES, StageRecipe, add_input_arguments, read_stage_recipe, with_inputs
 
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             _run(args, folder / "first", args.images)  # the same number: the same programs
             seconds = _run(args, folder / "measured", args.images)
-        except ArgumentError as error:
+        except BadInput as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
         images = json.loads((folder / "measured" / "summary-segment.json").read_text())["images"]
@@ -64,7 +64,7 @@ def _run(args: argparse.Namespace, out: epath.Path, images: int) -> dict[str, fl
         with contextlib.redirect_stdout(io.StringIO()) as said:
             code = make_rewards([stage, *recipe.command_line(stage, os.fspath(out))])
         if code not in (0, 3):
-            raise ArgumentError(f"{stage} ended with exit code {code}:\n{said.getvalue()}")
+            raise BadInput(f"{stage} ended with exit code {code}:\n{said.getvalue()}")
         seconds[stage] = time.monotonic() - began
     return seconds
 

@@ -19,12 +19,11 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.errors import Incomplete
+from srum_jax.errors import BadInput, Incomplete
 from srum_jax.rewards.judgement.attempts import Reading
 from srum_jax.rewards.judgement.judge_reply import ImageReply, ParsedFields, RegionReply
 from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings
-from tools.make_rewards.errors import ArgumentError
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate
 
 SUMMARY = "show what is read of saved replies of a judge"
@@ -80,34 +79,34 @@ def _read(path: epath.Path) -> Iterator[SavedReply]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise ArgumentError(f"{path}: cannot be read ({error}).") from error
+        raise BadInput(f"{path}: cannot be read ({error}).") from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             count += 1
             yield _saved(line, number, f"{path}:{number}")
     if not count:
-        raise ArgumentError(f"{path}: expected a JSON object on each line, found no line.")
+        raise BadInput(f"{path}: expected a JSON object on each line, found no line.")
 
 
 def _saved(line: bytes, number: int, where: str) -> SavedReply:
     try:
         entry = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"{where}: not valid JSON ({error}).") from error
+        raise BadInput(f"{where}: not valid JSON ({error}).") from error
     if not isinstance(entry, dict):
-        raise ArgumentError(f"{where}: expected an object, found {type(entry).__name__}.")
+        raise BadInput(f"{where}: expected an object, found {type(entry).__name__}.")
     kind, text, name = entry.get("kind"), entry.get("text"), entry.get("id", f"line {number}")
     if kind not in (*_OF_REGIONS, *_OF_IMAGES):
-        raise ArgumentError(f"{where}: field 'kind': expected one of {', '.join((*_OF_REGIONS, *_OF_IMAGES))}, found "
+        raise BadInput(f"{where}: field 'kind': expected one of {', '.join((*_OF_REGIONS, *_OF_IMAGES))}, found "
                             f"{kind!r}.")
     for field, value in (("text", text), ("id", name)):
         if not isinstance(value, str):
-            raise ArgumentError(f"{where}: field '{field}': expected a text, found {value!r}.")
+            raise BadInput(f"{where}: field '{field}': expected a text, found {value!r}.")
     regions = entry.get("num_regions")
     if kind not in _OF_REGIONS:
         return SavedReply(name, kind, text, 0)
     if type(regions) is not int or regions < 1:
-        raise ArgumentError(f"{where}: field 'num_regions': expected how many rectangles the question listed, found "
+        raise BadInput(f"{where}: field 'num_regions': expected how many rectangles the question listed, found "
                             f"{regions!r}.")
     return SavedReply(name, kind, text, regions)
 
