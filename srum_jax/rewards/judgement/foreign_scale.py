@@ -10,15 +10,17 @@ _SCALE = re.compile(
     rf"(?:scores?|scored|rat(?:e|ed|ings?))\s*(?:it|them|this|each)?\s*(?:are|is|go|goes|run|runs|range|ranges)?\s*(?:of|from|between))"
     rf"\s*[(\[]?\s*{_NUMBER}{_TO}{_NUMBER}|(?<!\w){_NUMBER}{_TO}{_NUMBER}\s+scale\b", re.IGNORECASE)
 _OUT_OF = re.compile(
-    rf"\b(?:scor\w*|scales?|rat(?:ed|ings?)|marks?|graded?)\b[^.:\n]{{0,40}}?\bout\s+of\s+{_NUMBER}|"
+    rf"\b(?:scor\w*|scales?|rat(?:e|ed|ings?)|marks?|graded?|g[ai]ve[ns]?|giving|gets?|deserves?|earns?)\b[^.:\n]{{0,40}}?\bout\s+of\s+{_NUMBER}|"
     rf"\b(?:max|maximum|highest|best|full|top)\s+(?:possible\s+)?(?:scores?|marks?|ratings?)"
     rf"\s*(?:is|of|=|:)?\s*{_NUMBER}|"
-    rf"\b(?:out\s+of|scale|(?:max|maximum)(?:\s+\w+)?|denominator)\s*[:=]\s*{_NUMBER}(?!{_TO}{_NUMBER})|"
+    rf"\b(?:out\s+of|scale|(?:max|maximum)(?:\s+\w+)?|denominator)\s*(?:[:=]|is\b)\s*{_NUMBER}(?!{_TO}{_NUMBER})|"
+    rf"\bscale\s+of\s+{_NUMBER}(?!\d|{_TO}{_NUMBER})|"
     rf"{_NUMBER}\s*(?:=|means|being)\s*(?:the\s+)?(?:best|perfect|flawless|excellent|highest)\b|"
     rf"\u6ee1\u5206\s*(?:\u4e3a|\u662f|:|\uff1a)?\s*{_NUMBER}", re.IGNORECASE)
 _SYSTEM = re.compile(rf"\b(?:\d{{1,6}}|{_WORDS})[\s-]*(?:points?|stars?)[\s-]*(?:scale|system|rating)\b|"
                      rf"\b(?:scores?|ratings?)\s+(?:are\s+|is\s+)?(?:given\s+)?(?:in|as)\s+(?:an?\s+)?(?:%|per\s?cent)|"
                      r"(?:(?<!\d)\d{1,6}|[\u4e94\u5341\u767e])\s*\u5206\u5236", re.IGNORECASE)
+_FRACTION = re.compile(r"(?<![\d/.])\d{1,3}(?:\.\d{1,9})?\s*/\s*(?:5|10|100)(?![\d/])")
 _MARKS = re.compile(r"[*_`\"]")
 _VALUES = {"zero": 0.0, "one": 1.0}
 
@@ -41,6 +43,11 @@ def names_foreign_scale(text: str) -> bool:
         if (low, high) != (-1.0, 1.0) and not ((low, high) == (0.0, 1.0) and "severity" in line):
             return True
     return False
+
+
+def marks_in_words(reason: str) -> bool:
+    """Whether a reason gives a mark of its own on a scale to 5, 10 or 100: "1/10, nothing of it is right"."""
+    return _FRACTION.search(reason) is not None
 
 
 def _value(number: str) -> float | None:

@@ -15,7 +15,7 @@ import enum
 import re
 from collections.abc import Mapping, Sequence
 
-from srum_jax.rewards.judgement.foreign_scale import names_foreign_scale
+from srum_jax.rewards.judgement.foreign_scale import marks_in_words, names_foreign_scale
 from srum_jax.rewards.judgement.reply_blocks import Block
 from srum_jax.rewards.judgement.reply_json import json_blocks
 from srum_jax.rewards.judgement.reply_lines import image_block, region_blocks
@@ -151,6 +151,7 @@ def _fields(values: Sequence[tuple[str, str]], foreign: bool) -> ParsedFields:
     texts: dict[str, str] = {}
     for name, value in values:
         texts.setdefault(name, value)
+        foreign = foreign or (name == "reason" and marks_in_words(value))
     return ParsedFields(
         object=texts.get("object", ""),
         claim=texts.get("keyword"),

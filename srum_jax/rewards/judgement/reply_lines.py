@@ -17,8 +17,9 @@ _HEAD = re.compile(r"^[\s\[(]*region(?![a-z])\s*(?:id|no\.?|number)?\s*[:=\uff1a
 _NUMBERED = re.compile(r"(\d{1,9})(?!\d)[\s\])]*(.*)$")
 _MORE_NUMBERS = re.compile(r"[\s:.,;/&+~\-\u2013\u2014]*(?:and|to|or|through)?[\s#]*\d", re.IGNORECASE)
 _NO_NUMBER = re.compile(r"(?:[-\u2212\u2013]?\d.*|[^\W\d_]+[\s:.\])]*)$")  # "-1", "1.5", "two"
-_CONTINUED = re.compile(
-    r"\s*(?:[(/%\u2044\u2215\uff0f\uff05\[]|(?:out|of|on|in|per|percent|points?|stars?|to|or)\b)", re.IGNORECASE
+_CONTINUED = re.compile(  # a number, on the line below
+    r"\s*(?:[(/%\u2044\u2215\uff0f\uff05\[]|(?:out\s+of|per\s?cent|points?|stars?)\b|on\s+(?:a|the)\s+scale|"
+    r"(?:of|in|to|or)\s+(?:\d|five\b|ten\b|a?\s*hundred\b))", re.IGNORECASE
 )
 _REASON_BEHIND = re.compile(r"[\s.,;|*_`]+(?:reason)[\s*_`]*[:=\uff1a]\s*", re.IGNORECASE)
 
@@ -83,8 +84,9 @@ def _values(lines: list[str], reason_to_end: bool = False) -> tuple[tuple[str, s
             value, *reason = _REASON_BEHIND.split(value, maxsplit=1)
             if not value:
                 value, following = _value_below(following)
-            if following and _CONTINUED.match(following[0]):
-                value = f"{value} {following[0].strip()}"
+            below = next((_BULLET.sub("", rest) for rest in following if not _RULE.match(_MARKS.sub("", rest))), "")
+            if _CONTINUED.match(below):
+                value = f"{value} {below.strip()}"
             values.append((name, value))
             values += [("reason", "\n".join([rest, *following]) if reason_to_end else rest) for rest in reason]
             continue

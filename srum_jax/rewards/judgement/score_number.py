@@ -136,4 +136,5 @@ def _says_nothing(rest: str, bare: float | None, low: float) -> bool:
         return False
     if bare not in _WORDS_OF_ENDS or bare == low == 0.0:
         return True
-    return set(re.findall(r"[^\W\d_]+", said.lower())) <= _COMMON | _WORDS_OF_ENDS[bare]
+    words, meaning = set(re.findall(r"[^\W\d_]+", said.lower())), _WORDS_OF_ENDS[bare]
+    return words <= _COMMON | meaning and bool(words & meaning)

@@ -129,6 +129,12 @@ def test_a_head_names_one_region_or_none(reply, expected, found):
     ("REGION 1\nSCORE: 1\nREASON: \u6ee1\u520610\u5206", "foreign_scale"),
     ("REGION 1\nSCORE: 1\n/10", "out_of_range"),
     ("REGION 1\nSCORE:\n1\nout of 10", "out_of_range"),
+    ("REGION 1\nSCORE: 1\n\n- out of 10", "out_of_range"),
+    ("REGION 1\nSCORE: 1\nNote: the maximum is 10.", "foreign_scale"),
+    ("REGION 1\nSCORE: 1\nREASON: I give it 1 out of 10", "foreign_scale"),
+    ("REGION 1\nSCORE: 1\nREASON: 1 on a scale of ten", "foreign_scale"),
+    ("REGION 1\nSCORE: 1\nREASON: 1/10, nothing fits", "foreign_scale"),
+    ("REGION 1\nSCORE: 1 (A)", "unclear_number"),
 ])
 def test_numbers_that_are_not_plainly_the_asked_score_are_none(reply, problem):
     assert scores(reply, 1) == {} and problems(reply, 1) == {problem: 1}
@@ -143,6 +149,8 @@ def test_numbers_that_are_not_plainly_the_asked_score_are_none(reply, problem):
     "| Region | Score | Comment |\n|---|---|---|\n| 1 | 0.5 | two of ten apples are torn |",
     "REGION 1\nOBJECT: apples\nSCORE: 0.5\nREASON: Region 2 is perfect, 100% of it; 3 to 5 apples, scores of them.",
     "(-1 = worst, 1 = best)\nREGION 1\nSCORE: 0.5",
+    "REGION 1\nSCORE: 0.5\n\nIn short, on the whole, it fits.",
+    "REGION 1\nSCORE: 0.5\n(The apples are sharp.)",
     "REGION 1\nSCORE: 0.5/1\nREASON: two out of ten apples are torn",
 ])
 def test_what_is_plain_stays_plain_in_company(reply):
