@@ -17,13 +17,13 @@ import numpy as np
 from flax import nnx
 
 from experiments._bagel_recipe import changed, paper_recipe
+from srum_jax.aot.training import PROMPT_TOKENS
 from srum_jax.data.config import DataConfig
 from srum_jax.errors import Failure
 from srum_jax.families.bagel.family import FAMILY
 from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, TextItem, pack_sample
-from srum_jax.families.bagel.step_costs import PROMPT_TOKENS
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.mesh import build_mesh, on_mesh
 from srum_jax.mesh_config import MeshConfig

@@ -12,7 +12,7 @@ from etils import epath
 
 from srum_jax.storage.atomic_file import write_bytes
 
-_VERSION = 1  # of what is stored; results of other versions are not read
+_VERSION = 2  # of what is stored; results of other versions are not read
 _FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # variables that change what the compiler does
 
 

@@ -1,18 +1,37 @@
-"""Compiling one lowered program, or finding what the compiler made of the same program before."""
+"""Compiling one lowered program for chips that are only described, or finding what the compiler made of it before."""
 
+import math
 import re
 import time
 
 import jax
+from jax.experimental import topologies
 
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiling import CompileRequestError, CompileResult
-from srum_jax.families.bagel.generation_programs import bytes_per_device
 
 # What a chip's memory runs out with. The same code stands for its small on-chip memory, which no smaller batch helps.
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED.*\bhbm\b", re.DOTALL)
+_NO_SUCH_SLICE = "INVALID_ARGUMENT"
 _NO_SUCH_OPTION = "No such compile option"
+_KEY_BYTES = 8  # of one random key
 _WORDS = 400  # characters of a refusal that are kept
+
+
+def described_devices(topology: str, num_slices: int = 1) -> list[jax.Device]:
+    """All chips of one slice, or of several of the same kind.
+
+    Raises:
+      CompileRequestError: the compiler knows no such slice.
+    """
+    slices = {"num_slices": num_slices} if num_slices > 1 else {}
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=topology, **slices).devices
+    except jax.errors.JaxRuntimeError as error:
+        if _NO_SUCH_SLICE not in str(error):
+            raise
+        said = str(error).splitlines()[0]
+        raise CompileRequestError(f"--topology: expected a slice that exists, found {topology!r} ({said}).") from error
 
 
 def compile_lowered(
@@ -65,3 +84,14 @@ def compile_lowered(
         )
     cache.write(key, result.to_json(), text)
     return result, text
+
+
+def bytes_per_device(tree) -> int:
+    """Of arrays or their descriptions, each with a sharding."""
+    return sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.ShapeDtypeStruct))
+
+
+def _shard_bytes(leaf: jax.ShapeDtypeStruct) -> int:
+    shard = leaf.sharding.shard_shape(leaf.shape)
+    size = _KEY_BYTES if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended) else leaf.dtype.itemsize
+    return size * math.prod(shard)

@@ -1,18 +1,17 @@
-"""Having programs compiled in processes of their own."""
+"""Having programs compiled in processes of their own, one after the other."""
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from etils import epath
-
+from srum_jax.aot.topology import GIB, Topology
 from srum_jax.errors import BadInput, Failure
-from srum_jax.families.bagel.generation_programs import GenerationShape
-from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
-from srum_jax.mesh_config import MeshConfig
-from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
+from srum_jax.families.costs import Costs
+from srum_jax.families.family import Family
+from srum_jax.overrides import to_json
 
 
 class CompileError(Failure):
@@ -22,40 +21,6 @@ class CompileError(Failure):
 class CompileRequestError(BadInput):
     """What is asked for cannot be: the mesh fits neither the slice nor the model, or the compiler knows no such slice
     or option."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CompileRequest:
-    """One program for one slice."""
-
-    topology: str
-    mesh: MeshConfig
-    config: BagelConfig
-    program: str  # of `PROGRAM_NAMES`
-    shape: GenerationShape
-    dtype: str = "bfloat16"
-    attention: str = "splash"
-    understanding: bool = True  # whether the vision tower is in memory too
-    hlo_file: str | None = None  # where the compiled program's text goes
-
-    def to_json(self) -> dict[str, Any]:
-        """For `from_json`."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "CompileRequest":
-        """From what `to_json` gave, after a way through JSON."""
-        config, shape, sampler = values["config"], values["shape"], values["shape"]["sampler"]
-        parts = {
-            "llm": LanguageConfig(**config["llm"]),
-            "vit": None if config["vit"] is None else VisionConfig(**config["vit"]),
-            "vae": AutoencoderConfig(**config["vae"] | {"ch_mult": tuple(config["vae"]["ch_mult"])}),
-            "special_tokens": SpecialTokens(**config["special_tokens"]),
-        }
-        sampler = FlowSampler(**sampler | {"guidance": Guidance(**sampler["guidance"])})
-        shape = GenerationShape(**shape | {"sampler": sampler, "text": TextSampler(**shape["text"])})
-        return cls(**values | {"mesh": MeshConfig(**values["mesh"]), "config": BagelConfig(**config | parts),
-                               "shape": shape})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +37,6 @@ class CompileResult:
     code_bytes: int = 0
     elsewhere_bytes: int = 0  # weights and inputs that it does not read
     xla_flops: float = 0.0  # by the compiler: a loop's body once, Pallas kernels as nothing
-    collectives: dict[str, int] = dataclasses.field(default_factory=dict)
-    largest_gather_bytes: int = 0
-    host_calls: list[str] = dataclasses.field(default_factory=list)
     refusal: str | None = None  # the compiler's words, if the program needs more memory than there is
     from_cache: bool = False
 
@@ -92,7 +54,21 @@ class CompileResult:
         return self.refusal is None and self.needed_bytes <= limit_bytes
 
 
-def compile_program(request: CompileRequest, cache: epath.PathLike | None, *, nice: int = 0) -> CompileResult:
+class Request(Protocol):
+    """A frozen dataclass of plain values: the other process finds by them what the command found.
+
+    Attributes:
+      kind: by which the worker knows it.
+      result: a dataclass with the field `memory`, a `CompileResult`, and others that are plain.
+      topology: for messages.
+    """
+
+    kind: ClassVar[str]
+    result: ClassVar[type]
+    topology: str
+
+
+def compile_apart(request: Request, cache: str | None, *, nice: int = 0) -> Any:
     """Compiles in another process.
 
     Args:
@@ -101,34 +77,56 @@ def compile_program(request: CompileRequest, cache: epath.PathLike | None, *, ni
       nice: by how much the process gives way to others.
 
     Raises:
-      CompileRequestError: the mesh fits neither the slice nor the model.
-      CompileError: the compiler failed.
-    """
-    asked = {"request": request.to_json(), "cache": None if cache is None else str(cache)}
-    answer = run_worker("srum_jax.aot.worker", json.dumps(asked), f"{request.program} for {request.topology}", nice)
-    return CompileResult(**answer)
-
-
-def run_worker(module: str, request: str, what: str, nice: int = 0) -> dict[str, Any]:
-    """Runs a module with a request as its argument, and reads its answer.
-
-    Args:
-      module: prints its answer, one line of JSON, last.
-      request: JSON.
-      what: is compiled, for messages.
-      nice: by how much the process gives way to others.
-
-    Raises:
       CompileRequestError: the answer is that the request cannot be met.
       CompileError: the process ended without an answer.
     """
-    command = [*(["nice", "-n", str(nice)] if nice else []), sys.executable, "-m", module, request]
+    asked = json.dumps({"kind": request.kind, "request": to_json(request), "cache": cache})
+    command = [*(["nice", "-n", str(nice)] if nice else []), sys.executable, "-m", "srum_jax.aot.worker", asked]
     done = subprocess.run(command, capture_output=True, text=True)
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError) as error:
-        raise CompileError(f"{what}: the compiling process ended with code {done.returncode}. Its last words:\n"
-                           f"{done.stderr[-2000:]}") from error
+        raise CompileError(f"{request.kind} for {request.topology}: the compiling process ended with code "
+                           f"{done.returncode}. Its last words:\n{done.stderr[-2000:]}") from error
     if "bad_request" in answer:
         raise CompileRequestError(answer["bad_request"])
-    return answer
+    return request.result(**answer | {"memory": CompileResult(**answer["memory"])})
+
+
+def costs_of(family: Family) -> Costs:
+    """What a family says of its work.
+
+    Raises:
+      CompileRequestError: nothing.
+    """
+    if family.costs is None:
+        raise CompileRequestError(f"{family.architecture.name}: nobody has counted yet what this family's work costs.")
+    return family.costs
+
+
+class Compiling:
+    """Has one request after the other compiled, each once, and says so on standard error."""
+
+    def __init__(self, topology: Topology, cache: str, nice: int):
+        """As the command line has it: `cache` is a directory, or "none"."""
+        self._topology, self._cache, self._nice = topology, None if cache == "none" else cache, nice
+        self._found: dict[Any, Any] = {}
+
+    def __call__(self, request: Request, title: str) -> Any:
+        """The result of a request, whose title is printed."""
+        if request not in self._found:
+            print(f"{title} ...", end=" ", file=sys.stderr, flush=True)
+            self._found[request] = compile_apart(request, self._cache, nice=self._nice)
+            print(self._outcome(self._found[request].memory), file=sys.stderr, flush=True)
+        return self._found[request]
+
+    def needed_bytes(self, request: Request, title: str) -> float:
+        """Memory of one chip; infinite where the compiler refused."""
+        memory = self(request, title).memory
+        return math.inf if memory.refusal else memory.needed_bytes
+
+    def _outcome(self, memory: CompileResult) -> str:
+        needed = "more than there is" if memory.refusal else f"{memory.needed_bytes / GIB:.2f} GiB per chip"
+        verdict = "" if memory.fits(self._topology.chip.hbm_bytes) else ", does not fit"
+        origin = "as before" if memory.from_cache else f"compiled in {memory.compile_seconds:.0f} s"
+        return f"{needed}{verdict} ({origin})"

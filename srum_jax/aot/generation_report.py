@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from srum_jax.aot.compiling import CompileRequest, CompileResult
+from srum_jax.aot.generation import DrawingRequest, DrawingResult
 from srum_jax.aot.roofline import ASSUMPTIONS, Roofline, roofline
 from srum_jax.aot.topology import GIB, Topology
-from srum_jax.families.bagel.generation_costs import generation_costs
+from srum_jax.families.costs import Cost
+from srum_jax.families.registry import family
 
 
-def program_entry(request: CompileRequest, topology: Topology, axes: dict[str, int], result: CompileResult) -> dict:
+def program_entry(request: DrawingRequest, topology: Topology, axes: dict[str, int], result: DrawingResult) -> dict:
     """One program's figures.
 
     Args:
@@ -19,52 +20,52 @@ def program_entry(request: CompileRequest, topology: Topology, axes: dict[str, i
       axes: sizes of the mesh.
       result: what the compiler said.
     """
-    cost = generation_costs(request.config, request.shape)[request.program]
-    rows = request.shape.rows
-    time = _roofline(request, topology, axes, request.program)
+    cost = _costs(request)[request.program]
+    rows, memory = request.drawing.rows, result.memory
+    time = _roofline(cost, rows, topology, axes)
     limit = topology.chip.hbm_bytes
     return {
         "program": request.program,
         "rows": rows,
-        "fits": result.fits(limit),
+        "fits": memory.fits(limit),
         "gib_per_chip": {
             "limit": limit / GIB,
-            "needed": result.needed_bytes / GIB,
-            "arguments": result.argument_bytes / GIB,
-            "outputs": (result.output_bytes - result.alias_bytes) / GIB,
-            "temporaries": result.temporary_bytes / GIB,
-            "peak": result.peak_bytes / GIB,
-            "program": result.code_bytes / GIB,
-            "not_read": result.elsewhere_bytes / GIB,
+            "needed": memory.needed_bytes / GIB,
+            "arguments": memory.argument_bytes / GIB,
+            "outputs": (memory.output_bytes - memory.alias_bytes) / GIB,
+            "temporaries": memory.temporary_bytes / GIB,
+            "peak": memory.peak_bytes / GIB,
+            "program": memory.code_bytes / GIB,
+            "not_read": memory.elsewhere_bytes / GIB,
         },
-        "refusal": result.refusal,
+        "refusal": memory.refusal,
         "collectives": result.collectives,
         "largest_gather_mib": result.largest_gather_bytes / 2**20,
         "host_calls": result.host_calls,
-        "compile_seconds": result.compile_seconds,
-        "xla_tflop_per_chip": result.xla_flops / 1e12,
+        "compile_seconds": memory.compile_seconds,
+        "xla_tflop_per_chip": memory.xla_flops / 1e12,
         "model_tflop_per_row": cost.flops / 1e12,
         "gigabytes_per_row": (cost.activation_bytes + cost.weight_bytes / rows) / 1e9,
         "estimate": {**dataclasses.asdict(time), "seconds": time.seconds, "bound": time.bound},
     }
 
 
-def whole_entry(request: CompileRequest, topology: Topology, axes: dict[str, int], entries: Sequence[dict]) -> dict:
+def whole_entry(request: DrawingRequest, topology: Topology, axes: dict[str, int], entries: Sequence[dict]) -> dict:
     """The figures of one batch on one slice."""
-    times = {name: _roofline(request, topology, axes, name).seconds
-             for name in ("prefill", "decode", "denoise", "pixels")}
-    rows = request.shape.rows
-    image = times["prefill"] + times["denoise"] + times["pixels"]
+    drawing, costs = request.drawing, family(request.family).costs
+    rows = drawing.rows
+    times = {name: _roofline(cost, rows, topology, axes).seconds for name, cost in _costs(request).items()}
+    image = sum(times[name] for name in costs.image_programs)
     return {
         "topology": topology.name,
         "mesh": axes,
         "rows": rows,
-        "height": request.shape.height,
-        "width": request.shape.width,
-        "prompt_slots": request.shape.prompt_slots,
-        "steps": request.shape.sampler.num_timesteps - 1,
-        "plan_tokens": request.shape.text.max_tokens,
-        "layers": request.config.llm.num_layers,
+        "height": drawing.height,
+        "width": drawing.width,
+        "prompt_slots": costs.prompt_slots(drawing),
+        "steps": drawing.num_timesteps - 1,
+        "plan_tokens": drawing.max_tokens,
+        "layers": costs.num_layers(costs.config(request.checkpoint, request.layers)),
         "dtype": request.dtype,
         "fits": all(entry["fits"] for entry in entries),
         "programs": list(entries),
@@ -72,7 +73,7 @@ def whole_entry(request: CompileRequest, topology: Topology, axes: dict[str, int
             "seconds_per_batch": image,
             "seconds_per_image": image / rows,
             "chip_seconds_per_image": image / rows * topology.num_chips,
-            "plan_tokens_per_second": rows * request.shape.text.max_tokens / times["decode"],
+            "plan_tokens_per_second": rows * drawing.max_tokens / times[costs.text_program],
             "assumptions": ASSUMPTIONS,
         },
     }
@@ -113,7 +114,10 @@ def as_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _roofline(request: CompileRequest, topology: Topology, axes: dict[str, int], program: str) -> Roofline:
-    cost = generation_costs(request.config, request.shape)[program]
-    return roofline(cost, topology.chip, request.shape.rows, hidden_size=request.config.llm.hidden_size,
-                    data=axes["data"], fsdp=axes["fsdp"], tensor=axes["tensor"])
+def _costs(request: DrawingRequest) -> dict[str, Cost]:
+    costs = family(request.family).costs
+    return costs.drawing_costs(costs.config(request.checkpoint, request.layers), request.drawing)
+
+
+def _roofline(cost: Cost, rows: int, topology: Topology, axes: dict[str, int]) -> Roofline:
+    return roofline(cost, topology.chip, rows, data=axes["data"], fsdp=axes["fsdp"], tensor=axes["tensor"])

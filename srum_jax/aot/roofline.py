@@ -3,7 +3,7 @@
 import dataclasses
 
 from srum_jax.aot.topology import Chip
-from srum_jax.families.bagel.generation_costs import Cost
+from srum_jax.families.costs import Cost
 
 ASSUMPTIONS = (
     "Estimate, not a measurement: the largest of three times, each at the full published rate of the chips and all "
@@ -32,14 +32,13 @@ class Roofline:
         return max(("compute", "memory", "exchange"), key=lambda name: getattr(self, name))
 
 
-def roofline(cost: Cost, chip: Chip, rows: int, *, hidden_size: int, data: int, fsdp: int, tensor: int) -> Roofline:
+def roofline(cost: Cost, chip: Chip, rows: int, *, data: int, fsdp: int, tensor: int) -> Roofline:
     """Of one program on a batch.
 
     Args:
       cost: of the program.
       chip: of the slice.
       rows: of the batch, a multiple of data x fsdp.
-      hidden_size: of the residual stream, which a tensor axis has to sum twice a layer.
       data, fsdp, tensor: sizes of the mesh.
     """
     rows_of_chip = rows / (data * fsdp)
@@ -48,7 +47,7 @@ def roofline(cost: Cost, chip: Chip, rows: int, *, hidden_size: int, data: int, 
     # Weights that are split over fsdp arrive from the other chips, are written, and are read.
     share = cost.weight_bytes / tensor
     received = share * (fsdp - 1) / fsdp
-    summed = 2 * cost.layer_tokens * rows_of_chip * hidden_size * 2 * 2 * (tensor - 1) / tensor
+    summed = cost.summed_values * rows_of_chip * 2 * 2 * (tensor - 1) / tensor
     return Roofline(
         compute=cost.flops * rows_of_chip / tensor / chip.peak_flops,
         memory=(share + received + cost.activation_bytes * rows_of_chip / tensor) / chip.hbm_bandwidth,

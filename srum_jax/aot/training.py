@@ -1,46 +1,19 @@
 """The train step of an experiment for a slice that is only described: what is asked, and what is found out."""
 
 import dataclasses
-import json
-import math
-from typing import Any
+from typing import Any, ClassVar
 
-from etils import epath
-
-from srum_jax.aot.compiling import CompileResult, run_worker
-from srum_jax.aot.topology import Topology, TopologyError
-from srum_jax.families.bagel.step_costs import PROMPT_TOKENS
-from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.aot.compiling import CompileResult, costs_of
+from srum_jax.aot.topology import Topology, TopologyError, parse_topology
+from srum_jax.experiment import load_recipe
+from srum_jax.families.family import Family
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import MESH_AXES
-from srum_jax.overrides import from_json, to_json
+from srum_jax.overrides import apply_overrides
 from srum_jax.training.experiment import Experiment
+from srum_jax.training.state import family_of_source
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainRequest:
-    """One train step for one slice, or several."""
-
-    topology: str  # of one slice
-    experiment: Experiment  # with the mesh and the rows of a batch that are meant
-    config: BagelConfig
-    num_slices: int = 1
-    prompt_tokens: int = PROMPT_TOKENS  # of every prompt of the row that is counted
-    compiler_options: tuple[str, ...] = ()  # NAME=VALUE
-    hlo_file: str | None = None  # where the compiled program's text goes
-
-    def to_json(self) -> dict[str, Any]:
-        """For `from_json`."""
-        return to_json(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "TrainRequest":
-        """From what `to_json` gave, after a way through JSON."""
-        return from_json(cls, values)
-
-    @property
-    def rows(self) -> int:
-        """Rows of a batch, over all chips."""
-        return self.experiment.data.rows_per_batch
+PROMPT_TOKENS = 18  # of about 14 words, the mean of the paper's training prompts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +37,74 @@ class TrainResult:
     def compiled_flops(self) -> float:
         """Of one chip."""
         return self.product_flops + self.attention_flops
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainRequest:
+    """One train step for one slice, or several; `plan` finds the experiment that is named."""
+
+    kind: ClassVar = "train step"
+    result: ClassVar = TrainResult
+
+    topology: str  # of one slice
+    experiment: str  # name, or path of a .py file
+    settings: tuple[str, ...] = ()  # a.b=c
+    mesh: MeshConfig | None = None  # instead of the experiment's
+    rows: int | None = None  # of a batch, over all chips; None: see `complete`
+    num_slices: int = 1
+    checkpoint: str = ""  # whose JSON files say the sizes; "": the experiment's, else the published model
+    layers: int | None = None  # instead of the checkpoint's
+    prompt_tokens: int = PROMPT_TOKENS  # of every prompt of the row that is counted
+    compiler_options: tuple[str, ...] = ()  # NAME=VALUE
+    hlo_file: str | None = None  # where the compiled program's text goes
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainPlan:
+    """A request, with what it names."""
+
+    request: TrainRequest  # with the rows that are meant
+    experiment: Experiment  # with the mesh and the rows that are meant
+    family: Family
+    config: Any  # of the model
+    mesh: dict[str, int]  # sizes of the axes, over all slices
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch, over all chips."""
+        return self.experiment.data.rows_per_batch
+
+    @property
+    def step(self) -> int:
+        """Batches are multiples of this."""
+        return self.mesh["data"] * self.mesh["fsdp"] * self.experiment.training.accumulation_steps
+
+    def with_rows(self, rows: int) -> "TrainPlan":
+        """The same for another batch."""
+        return dataclasses.replace(self, request=dataclasses.replace(self.request, rows=rows),
+                                   experiment=complete(self.experiment, self.mesh, rows))
+
+
+def plan(request: TrainRequest) -> TrainPlan:
+    """Finds what a request names.
+
+    Raises:
+      BadInput: there is no such experiment, setting or checkpoint, or they do not go together.
+    """
+    experiment = apply_overrides(load_recipe(request.experiment).experiment, request.settings)
+    if request.mesh is not None:
+        meant = dataclasses.replace(request.mesh, check_layout=experiment.mesh.check_layout)
+        experiment = dataclasses.replace(experiment, mesh=meant)
+    mesh = mesh_sizes(experiment, parse_topology(request.topology), request.num_slices)
+    experiment = complete(experiment, mesh, request.rows)
+    source = experiment.model
+    if request.checkpoint:
+        source = dataclasses.replace(source, checkpoint=request.checkpoint)
+    found = family_of_source(source)
+    config = costs_of(found).config(source.checkpoint, request.layers)
+    experiment.data.row_capacity(config)  # sizes that do not go with the model
+    request = dataclasses.replace(request, rows=experiment.data.rows_per_batch)
+    return TrainPlan(request, experiment, found, config, mesh)
 
 
 def complete(experiment: Experiment, mesh: dict[str, int], batch: int | None) -> Experiment:
@@ -104,15 +145,3 @@ def mesh_sizes(experiment: Experiment, topology: Topology, num_slices: int) -> d
         raise TopologyError(f"--mesh: expected data to be a multiple of the {num_slices} slices, found "
                             f"{sizes['data']}; the other axes must fit into one slice.")
     return sizes
-
-
-def compile_training(request: TrainRequest, cache: epath.PathLike | None, *, nice: int = 0) -> TrainResult:
-    """Compiles in another process; arguments and exceptions as of `compile_program`."""
-    asked = {"request": request.to_json(), "cache": None if cache is None else str(cache)}
-    answer = run_worker("srum_jax.aot.training_worker", json.dumps(asked), f"train step for {request.topology}", nice)
-    return TrainResult(**answer | {"memory": CompileResult(**answer["memory"])})
-
-
-def needed_bytes(result: TrainResult) -> float:
-    """Memory of one chip; infinite where the compiler refused."""
-    return math.inf if result.memory.refusal else result.memory.needed_bytes

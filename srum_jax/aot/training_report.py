@@ -5,7 +5,7 @@ from typing import Any
 
 from srum_jax.aot.step_roofline import ASSUMPTIONS, step_roofline
 from srum_jax.aot.topology import GIB, Topology
-from srum_jax.aot.training import TrainRequest, TrainResult
+from srum_jax.aot.training import TrainPlan, TrainResult
 
 _READING = 3  # of compiled programs; reports of another number are not comparable
 _SHOWN = 12  # lines of exchanges; --json has all
@@ -16,30 +16,28 @@ def made_with() -> dict[str, Any]:
     return {"reading": _READING, **{name: importlib.metadata.version(name) for name in ("jax", "libtpu")}}
 
 
-def training_entry(
-    request: TrainRequest, topology: Topology, mesh: dict[str, int], result: TrainResult
-) -> dict[str, Any]:
+def training_entry(asked: TrainPlan, topology: Topology, result: TrainResult) -> dict[str, Any]:
     """All figures.
 
     Args:
-      request: what was compiled.
+      asked: what was compiled.
       topology: of one slice.
-      mesh: sizes of its axes, over all slices.
       result: what was found.
     """
-    memory, chips = result.memory, topology.num_chips * request.num_slices
+    request, memory = asked.request, result.memory
+    chips = topology.num_chips * request.num_slices
     limit = topology.chip.hbm_bytes
-    experiment = request.experiment
+    experiment = asked.experiment
     entry = {
         "experiment": experiment.name,
         "topology": topology.name,
         "slices": request.num_slices,
         "chips": chips,
-        "mesh": mesh,
-        "rows": request.rows,
+        "mesh": asked.mesh,
+        "rows": asked.rows,
         "remat": experiment.compute.remat,
         "accumulation_steps": experiment.training.accumulation_steps,
-        "layers": request.config.llm.num_layers,
+        "layers": asked.family.costs.num_layers(asked.config),
         "trained_parameters": result.parameters,
         "compiler_options": list(request.compiler_options),
         "fits": memory.fits(limit),

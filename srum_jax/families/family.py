@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 
 from srum_jax.data.example import Batch
+from srum_jax.families.costs import Costs
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.token_scores import TokenMasks, TokenScores
@@ -44,7 +45,9 @@ class Family:
     Attributes:
       architecture: how its models are stored, built and laid out.
       forward: (configuration, compute) -> how its batches are scored.
+      costs: what its work amounts to; None: nobody has counted it.
     """
 
     architecture: Architecture
     forward: Callable[[Any, ComputeConfig], Forward]
+    costs: Costs | None = None

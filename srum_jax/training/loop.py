@@ -21,7 +21,6 @@ from srum_jax.data.errors import BadRecord, DataError
 from srum_jax.data.example import Batch
 from srum_jax.data.pipeline import HostBatch, HostBatchIterator, make_iterator
 from srum_jax.errors import BadInput
-from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.families.family import Forward
 from srum_jax.mesh import ProcessRows, build_mesh, on_mesh
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, check_layout, shapes_by_name
@@ -137,9 +136,11 @@ def train(experiment: Experiment, workdir: epath.Path, began: float | None = Non
             # -- loop --------------------------------------------------------------------------------------------
             source = _Batches(batches, mesh, rows, forward)
             trained = shapes_by_name(model.trained)
+            costs = model.family.costs
 
             def flops_of(host: HostBatch) -> float:
-                return rows.num_groups * step_flops(model.config, count_pack(host.batch), trained)
+                per_group = 0.0 if costs is None else costs.step_flops(model.config, host.batch, trained)
+                return rows.num_groups * per_group
 
             with StepLog(experiment, report, goodput, profiler, window, devices, flops_of) as log:
                 while True:

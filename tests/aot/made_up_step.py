@@ -1,10 +1,9 @@
 """A train step for a slice, and what a compiler might have said of it."""
 
-from experiments.bagel_cot import experiment as bagel_cot
 from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.topology import GIB
-from srum_jax.aot.training import TrainRequest, TrainResult, complete
-from srum_jax.models.bagel.config import RELEASED
+from srum_jax.aot.training import TrainRequest, TrainResult
+from srum_jax.mesh_config import MeshConfig
 
 MESH = {"data": 2, "fsdp": 32, "seq": 1, "tensor": 1}
 GATHER = {"kind": "all-gather", "bytes": 2**20, "instructions": 1, "executions": 28, "group": 32, "over": ["fsdp"],
@@ -14,7 +13,7 @@ BETWEEN = GATHER | {"kind": "all-reduce", "over": ["data"], "crosses_slices": Tr
 
 
 def request(**changes):
-    return TrainRequest(**dict(topology="v5p:4x4x4", experiment=complete(bagel_cot(), MESH, None), config=RELEASED)
+    return TrainRequest(**{"topology": "v5p:4x4x4", "experiment": "bagel_cot", "mesh": MeshConfig(data=2, fsdp=32)}
                         | changes)
 
 

@@ -10,12 +10,13 @@ from benchmarks import aot_table
 from benchmarks.doc_section import command_line
 from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.topology import GIB, parse_topology
+from srum_jax.aot.training import plan
 from srum_jax.aot.training_report import training_entry
-from tests.aot.made_up_step import BETWEEN, GATHER, MESH, request, result
+from tests.aot.made_up_step import BETWEEN, GATHER, request, result
 
 
 def report(**changes):
-    return training_entry(request(), parse_topology("v5p:4x4x4"), MESH, result(**changes))
+    return training_entry(plan(request()), parse_topology("v5p:4x4x4"), result(**changes))
 
 
 def tables(**reports):

@@ -11,7 +11,6 @@ from flax import nnx
 from srum_jax.aot.roofline import roofline
 from srum_jax.aot.topology import CHIPS
 from srum_jax.families.bagel.generation_costs import (
-    Cost,
     decode_cost,
     denoise_cost,
     generation_costs,
@@ -27,6 +26,7 @@ from srum_jax.families.bagel.generation_programs import (
     program_arguments,
 )
 from srum_jax.families.bagel.prefill import prefill_text
+from srum_jax.families.costs import Cost
 from srum_jax.inference.programs import Program
 from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Guidance, TextSampler
 from srum_jax.models.bagel.config import RELEASED, LanguageConfig
@@ -131,12 +131,12 @@ def test_branches_of_guidance_share_the_weights_and_nothing_else():
 
 
 def test_the_roofline_names_what_takes_longest():
-    cost = Cost(flops=918e12, activation_bytes=0, weight_bytes=16.4e9, passes=1, layer_tokens=0)
+    cost = Cost(flops=918e12, activation_bytes=0, weight_bytes=16.4e9, passes=1, summed_values=0)
     chip = CHIPS["v6e"]
-    alone = roofline(cost, chip, 4, hidden_size=8, data=1, fsdp=1, tensor=1)
+    alone = roofline(cost, chip, 4, data=1, fsdp=1, tensor=1)
     assert alone.bound == "compute" and alone.seconds == pytest.approx(4)
     assert alone.memory == pytest.approx(0.01) and alone.exchange == 0
-    split = roofline(cost, chip, 4, hidden_size=8, data=1, fsdp=4, tensor=1)
+    split = roofline(cost, chip, 4, data=1, fsdp=4, tensor=1)
     assert split.compute == pytest.approx(1) and split.exchange == pytest.approx(0.75 * 16.4e9 / chip.ici_bandwidth)
     assert split.memory == pytest.approx(0.01 * 1.75), "what arrives from other chips is written first"
     assert dataclasses.replace(split, exchange=9.0).bound == "exchange"

@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from srum_jax.aot.compiling import CompileRequest, compile_program
+from srum_jax.aot.compiling import compile_apart
+from srum_jax.aot.generation import DrawingRequest
 from srum_jax.aot.hlo_collectives import MeshOfChips, collectives
 from srum_jax.aot.hlo_program import Program, arrays, num_bytes
-from srum_jax.families.bagel.generation_programs import GenerationShape
-from srum_jax.inference.settings import FlowSampler, TextSampler
+from srum_jax.families.costs import Drawing
+from srum_jax.families.registry import family
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED
 
@@ -22,8 +23,8 @@ pytestmark = [
 LAYERS, ROWS, CHIPS = 2, 8, 4
 CHIPS_OF_MESH = MeshOfChips({"data": 1, "fsdp": CHIPS, "seq": 1, "tensor": 1})
 LLM = dataclasses.replace(RELEASED.llm, num_layers=LAYERS)
-CONFIG = dataclasses.replace(RELEASED, llm=LLM)
-SHAPE = GenerationShape(ROWS, height=512, width=512, sampler=FlowSampler(50), text=TextSampler(1000))
+DRAWING = Drawing(ROWS, height=512, width=512)
+SLOTS = family("bagel").costs.prompt_slots(DRAWING)
 # Bytes, in bfloat16.
 LARGEST_MATRIX = 2 * LLM.hidden_size * LLM.intermediate_size
 OUTPUT_HEAD = 2 * LLM.hidden_size * LLM.vocab_size
@@ -36,8 +37,9 @@ def compiled(tmp_path_factory):
     found = {}
     for name in ("prefill", "decode", "denoise"):
         path = tmp_path_factory.mktemp("hlo") / name
-        request = CompileRequest("v5e:2x2", MeshConfig(data=1, fsdp=CHIPS), CONFIG, name, SHAPE, hlo_file=str(path))
-        result, text = compile_program(request, None), path.read_text()
+        request = DrawingRequest("v5e:2x2", MeshConfig(data=1, fsdp=CHIPS), "bagel", name, DRAWING, layers=LAYERS,
+                                 hlo_file=str(path))
+        result, text = compile_apart(request, None), path.read_text()
         found[name] = result, Program(text), text
     return found
 
@@ -66,17 +68,17 @@ def test_each_chip_holds_its_share_of_the_weights_only(compiled):
     values = LAYERS * 2 * 233_058_048 + 2 * LLM.hidden_size * LLM.vocab_size
     small = 3 * 2**30  # vision tower and autoencoder lie on every chip
     for result, *_ in compiled.values():
-        assert 2 * values / CHIPS < result.state_bytes < 2 * values / CHIPS + small
-        assert result.refusal is None
+        assert 2 * values / CHIPS < result.memory.state_bytes < 2 * values / CHIPS + small
+        assert result.memory.refusal is None
 
 
 def test_the_cache_is_donated_to_prefill(compiled):
-    cache = 2 * KEYS_OF_A_SLOT * SHAPE.prompt_slots * ROWS / CHIPS
-    assert compiled["prefill"][0].alias_bytes >= cache
+    cache = 2 * KEYS_OF_A_SLOT * SLOTS * ROWS / CHIPS
+    assert compiled["prefill"][0].memory.alias_bytes >= cache
 
 
 def test_decoding_does_not_copy_the_cache_at_every_token(compiled):
-    cache = KEYS_OF_A_SLOT * (SHAPE.prompt_slots + SHAPE.text.max_tokens) * ROWS // CHIPS
+    cache = KEYS_OF_A_SLOT * (SLOTS + DRAWING.max_tokens) * ROWS // CHIPS
     program = compiled["decode"][1]
     assert any(largest(op) >= cache for op in ops(program)), "the loop carries keys of this size"
     # A layer may rearrange its own share; nobody copies that of all layers.
@@ -97,6 +99,6 @@ def test_sampling_talks_to_no_host_and_builds_its_masks_once(compiled):
 def test_reading_the_prompt_is_no_part_of_sampling(compiled):
     # The embedding table is read for the two markers alone: nothing in the program is as wide as the prompt's tokens.
     rows = 2 * ROWS // CHIPS
-    wide = f"[{rows},{SHAPE.prompt_slots},{LLM.hidden_size}]"
-    assert wide not in compiled["denoise"][2] and f"[{rows // 2},{SHAPE.prompt_slots},{LLM.hidden_size}]" not in (
+    wide = f"[{rows},{SLOTS},{LLM.hidden_size}]"
+    assert wide not in compiled["denoise"][2] and f"[{rows // 2},{SLOTS},{LLM.hidden_size}]" not in (
         compiled["denoise"][2])

@@ -6,18 +6,16 @@ import math
 import pytest
 
 from srum_jax import compile as compile_command
-from srum_jax.aot import generation_command
 from srum_jax.aot.cache import CompileCache
-from srum_jax.aot.compiling import CompileRequest, CompileResult
+from srum_jax.aot.compiling import CompileResult
+from srum_jax.aot.generation import DrawingRequest, DrawingResult
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.hlo_program import Program, host_calls
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_mesh, parse_topology
-from srum_jax.families.bagel.generation_programs import GenerationShape
-from srum_jax.inference.settings import EDITING, TextSampler
+from srum_jax.families.costs import Drawing
 from srum_jax.mesh_config import MeshConfig
-from srum_jax.models.bagel.config import RELEASED
-from tests.models.packs import small_config
+from srum_jax.overrides import from_json, to_json
 
 
 @pytest.mark.parametrize("text, chips", [("v5e:4x4", 16), ("v6e:2x2", 4), ("v5p:2x2x1", 4), ("v5e:1x1", 1)])
@@ -83,15 +81,14 @@ def test_a_later_program_can_only_lower_the_limit():
 
 
 def request(**changes):
-    fields = dict(topology="v5e:2x4", mesh=MeshConfig(data=1, fsdp=8), config=RELEASED, program="denoise",
-                  shape=GenerationShape(8, sampler=EDITING, text=TextSampler(7, 0.5)))
-    return CompileRequest(**fields | changes)
+    fields = dict(topology="v5e:2x4", mesh=MeshConfig(data=1, fsdp=8), family="bagel", program="denoise",
+                  drawing=Drawing(8, num_timesteps=20, max_tokens=7, editing=True))
+    return DrawingRequest(**fields | changes)
 
 
-@pytest.mark.parametrize("config", [RELEASED, small_config(vit=None)])
-def test_a_request_survives_its_way_to_the_other_process(config):
-    sent = request(config=config)
-    assert CompileRequest.from_json(json.loads(json.dumps(sent.to_json()))) == sent
+def test_a_request_survives_its_way_to_the_other_process():
+    sent = request(checkpoint="somewhere", layers=2, understanding=False)
+    assert from_json(DrawingRequest, json.loads(json.dumps(to_json(sent)))) == sent
 
 
 def test_memory_that_a_program_does_not_read_counts():
@@ -105,9 +102,9 @@ def test_the_report_says_what_does_not_fit():
     axes = {"data": 1, "fsdp": 8, "seq": 1, "tensor": 1}
     entries = [
         program_entry(request(program="denoise"), topology, axes,
-                      CompileResult(state_bytes=1, compile_seconds=1, peak_bytes=20 * GIB)),
+                      DrawingResult(CompileResult(state_bytes=1, compile_seconds=1, peak_bytes=20 * GIB))),
         program_entry(request(program="pixels"), topology, axes,
-                      CompileResult(state_bytes=1, compile_seconds=1, refusal="Ran out of memory")),
+                      DrawingResult(CompileResult(state_bytes=1, compile_seconds=1, refusal="Ran out of memory"))),
     ]
     report = whole_entry(request(), topology, axes, entries)
     text = as_text(report)
@@ -156,7 +153,7 @@ def test_calls_of_the_host_are_found_and_kernels_are_none():
     (["--topology", "v5e:2x4", "--batch", "3"], "multiple of 8"),
     (["--topology", "v5e:2x4", "--height", "1000"], "multiple of 16"),
     (["--topology", "v5e:2x4", "--width", "2048"], "at most 1024"),
-    (["--topology", "v5e:2x4", "--checkpoint", "nowhere"], "llm_config.json"),
+    (["--topology", "v5e:2x4", "--checkpoint", "nowhere"], "nowhere: no such directory"),
     (["--topology", "v5e:2x4", "--num-timesteps", "1"], "num_timesteps"),
 ])
 def test_the_command_refuses_what_it_cannot_use(arguments, named, capsys):
@@ -167,11 +164,12 @@ def test_the_command_refuses_what_it_cannot_use(arguments, named, capsys):
 def test_the_command_reports_what_the_compiler_said(monkeypatch, tmp_path, capsys):
     asked = []
 
-    def compile_program(request, cache, *, nice):
-        asked.append((request.program, request.shape.rows))
-        return CompileResult(state_bytes=1, compile_seconds=1, peak_bytes=(3 + request.shape.rows // 4) * GIB)
+    def compile_apart(request, cache, *, nice):
+        asked.append((request.program, request.drawing.rows))
+        peak = (3 + request.drawing.rows // 4) * GIB
+        return DrawingResult(CompileResult(state_bytes=1, compile_seconds=1, peak_bytes=peak))
 
-    monkeypatch.setattr(generation_command, "compile_program", compile_program)
+    monkeypatch.setattr("srum_jax.aot.compiling.compile_apart", compile_apart)
     report = tmp_path / "report.json"
     assert compile_command.main(["--generation", "--topology", "v6e:2x2", "--largest", "--json", str(report)]) == 0
     found = json.loads(report.read_text())

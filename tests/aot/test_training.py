@@ -6,28 +6,34 @@ import json
 import pytest
 
 from experiments.bagel_cot import experiment as bagel_cot
-from experiments.bagel_lora import experiment as bagel_lora
 from srum_jax import compile as compile_command
-from srum_jax.aot import training_command
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiling import CompileError, CompileRequestError, CompileResult
-from srum_jax.aot.hlo_costs import Kernel
 from srum_jax.aot.step_roofline import step_roofline
 from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_topology
-from srum_jax.aot.training import TrainRequest, complete, mesh_sizes
+from srum_jax.aot.training import TrainRequest, complete, mesh_sizes, plan
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.data.errors import CapacityError
-from srum_jax.families.bagel.step_costs import attention_flops, full_row, row_statistics, scaled
+from srum_jax.families.bagel.step_costs import full_row, kernel_flops, row_statistics, scaled
 from srum_jax.mesh_config import MeshConfig, MeshError
 from srum_jax.models.bagel.config import RELEASED
+from srum_jax.overrides import from_json, to_json
 from tests.aot.made_up_step import BETWEEN, GATHER, MESH, request, result
 
 # -- what is asked ---------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("experiment", [bagel_cot(), bagel_lora()])
-def test_a_request_survives_its_way_to_the_other_process(experiment):
-    sent = request(experiment=experiment, num_slices=2, compiler_options=("xla_a=1",))
-    assert TrainRequest.from_json(json.loads(json.dumps(sent.to_json()))) == sent
+def test_a_request_survives_its_way_to_the_other_process():
+    sent = request(settings=("data.max_size=512", "seed=3"), rows=64, num_slices=2, compiler_options=("xla_a=1",))
+    assert from_json(TrainRequest, json.loads(json.dumps(to_json(sent)))) == sent
+
+
+def test_a_request_names_what_is_compiled():
+    found = plan(request(experiment="bagel_lora", settings=("compute.remat=dots",), layers=3))
+    assert found.experiment.name == "bagel_lora" and found.experiment.compute.remat == "dots"
+    assert found.mesh == MESH and found.rows == found.request.rows == 64 and found.step == 64
+    assert found.family.costs.num_layers(found.config) == 3 and found.config.llm.hidden_size == RELEASED.llm.hidden_size
+    assert plan(found.request) == found, "the other process finds the same"
+    assert found.with_rows(128).rows == found.with_rows(128).request.rows == 128
 
 
 def test_a_batch_is_that_of_the_experiment_or_the_next_that_the_mesh_can_split():
@@ -86,13 +92,13 @@ def test_with_split_queries_the_fullest_part_counts():
     assert row_statistics(row, 512).visited_blocks / 2 <= halves < row_statistics(row, 512).visited_blocks
 
 
-def test_kernels_are_counted_by_their_products_and_unknown_ones_named():
+def test_kernels_are_counted_by_their_products_and_are_told_from_unknown_ones():
     row = dataclasses.replace(row_statistics(full_row(bagel_cot().data, RELEASED, 26), 512), visited_blocks=10)
     query = (28, 8704, 128)
-    known = [Kernel(f"splash_mha_{name}.3", ((1, 17, 17), query, (4, 8704, 128)), 28)
+    found = [kernel_flops(f"splash_mha_{name}.3", ((1, 17, 17), query, (4, 8704, 128)), RELEASED, row)
              for name in ("fwd_residuals", "dq_no_residuals", "dkv_no_residuals")]
-    flops, unknown = attention_flops([*known, Kernel("other", (query,), 1)], RELEASED, row)
-    assert flops == 28 * (2 + 3 + 4) * 2 * 28 * 10 * 512**2 * 128 and unknown == ["other"]
+    assert found == [products * 2 * 28 * 10 * 512**2 * 128 for products in (2, 3, 4)]
+    assert kernel_flops("other", (query,), RELEASED, row) is kernel_flops("splash_mha_fwd", (), RELEASED, row) is None
 
 
 def test_a_batch_counts_as_its_rows_do():
@@ -114,7 +120,7 @@ def test_the_estimate_is_the_longest_term_and_waits_for_what_is_not_hidden():
 
 def test_the_report_has_every_figure():
     topology = parse_topology("v5p:4x4x4")
-    entry = training_entry(request(), topology, MESH, result())
+    entry = training_entry(plan(request()), topology, result())
     assert entry["fits"] and entry["flops_ratio"] == pytest.approx(4 / 3)
     estimate = entry["estimate"]
     assert estimate["seconds"]["compute"] == pytest.approx(400e12 / 459e12)
@@ -128,14 +134,14 @@ def test_the_report_has_every_figure():
 
 def test_the_report_says_what_does_not_fit():
     refused = result(memory=CompileResult(state_bytes=1, compile_seconds=1, refusal="Ran out of memory"))
-    entry = training_entry(request(), parse_topology("v5p:4x4x4"), MESH, refused)
+    entry = training_entry(plan(request()), parse_topology("v5p:4x4x4"), refused)
     text = as_text(entry | {"largest": {"rows": 0, "step": 64, "limited_by_memory": True}})
     assert not entry["fits"] and "does not fit" in text and "Ran out of memory" in text
     assert "not even the smallest batch fits, of 64 rows" in text
 
 
 def test_loops_and_kernels_that_could_not_be_read_are_named():
-    entry = training_entry(request(), parse_topology("v5p:4x4x4"), MESH,
+    entry = training_entry(plan(request()), parse_topology("v5p:4x4x4"),
                            result(unknown_loops=["while.7"], unknown_kernels=["mystery"]))
     assert "while.7" in as_text(entry) and "mystery" in as_text(entry)
 
@@ -177,12 +183,12 @@ def compiler(monkeypatch):
     """A compiler by which a row takes 4 GiB of a chip beside 5 GiB; what was asked of it is listed."""
     asked = []
 
-    def compile_training(request, cache, *, nice):
+    def compile_apart(request, cache, *, nice):
         asked.append(request)
         peak = (5 + 4 * request.rows // 64) * GIB
         return result(memory=CompileResult(state_bytes=1, compile_seconds=1, peak_bytes=peak))
 
-    monkeypatch.setattr(training_command, "compile_training", compile_training)
+    monkeypatch.setattr("srum_jax.aot.compiling.compile_apart", compile_apart)
     return asked
 
 
@@ -194,7 +200,7 @@ def test_the_command_reports_what_the_compiler_said(compiler, tmp_path, capsys):
     found = json.loads(report.read_text())
     assert found["rows"] == 64 and found["remat"] == "dots" and found["compiler_options"] == ["xla_a=1"]
     assert "estimate" in capsys.readouterr().out.lower()
-    assert compiler[-1].experiment.mesh == MeshConfig(data=2, fsdp=32)
+    assert compiler[-1].mesh == MeshConfig(data=2, fsdp=32)
     assert compile_command.main([*arguments, "--batch", "2048"]) == 1
 
 
@@ -208,10 +214,10 @@ def test_the_command_finds_the_largest_batch(compiler, capsys):
 
 @pytest.mark.parametrize("error, code", [(CompileError("it failed"), 1), (CompileRequestError("silently slow"), 2)])
 def test_failures_of_the_compiler_and_bad_requests_are_told_apart(monkeypatch, capsys, error, code):
-    def compile_training(*_, **__):
+    def compile_apart(*_, **__):
         raise error
 
-    monkeypatch.setattr(training_command, "compile_training", compile_training)
+    monkeypatch.setattr("srum_jax.aot.compiling.compile_apart", compile_apart)
     assert compile_command.main(["--experiment=bagel_cot", "--topology", "v5p:4x4x4"]) == code
     assert str(error) in capsys.readouterr().err
 

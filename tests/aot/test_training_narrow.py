@@ -1,15 +1,14 @@
 """The train step at a narrow width, compiled for 64 chips that are not at hand: how it is spread over them."""
 
-import dataclasses
 import importlib.util
+import json
 
 import pytest
 
-from experiments.bagel_cot import experiment as bagel_cot
+from srum_jax.aot.compiling import compile_apart
 from srum_jax.aot.hlo_program import Program, arrays, num_bytes
-from srum_jax.aot.training import TrainRequest, compile_training
+from srum_jax.aot.training import TrainRequest
 from srum_jax.mesh_config import MeshConfig
-from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 
 pytestmark = [
     pytest.mark.slow,
@@ -17,11 +16,25 @@ pytestmark = [
 ]
 
 DATA, FSDP, LAYERS, WIDTH, HIDDEN, VOCABULARY = 2, 32, 4, 1024, 4096, 4096
-LLM = LanguageConfig(VOCABULARY, WIDTH, HIDDEN, LAYERS, 8, 2, 1e-6, 1e6, 4096)
-CONFIG = BagelConfig(llm=LLM, vit=None, vae=AutoencoderConfig(ch=32, ch_mult=(1, 2), num_res_blocks=1, downsample=2),
-                     special_tokens=SpecialTokens(4092, 4093, 4094, 4095))
+FILES = {
+    "llm_config.json": {
+        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
+        "tie_word_embeddings": False, "vocab_size": VOCABULARY, "hidden_size": WIDTH, "intermediate_size": HIDDEN,
+        "num_hidden_layers": LAYERS, "num_attention_heads": 8, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
+        "rope_theta": 1e6, "max_position_embeddings": 4096,
+    },
+    "vae_config.json": {
+        "in_channels": 3, "out_ch": 3, "ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 16,
+        "downsample": 2, "scale_factor": 0.3611, "shift_factor": 0.1159,
+    },
+    "config.json": {
+        "model_type": "bagel", "special_token_ids": {"bos_token_id": 4092, "eos_token_id": 4093,
+                                                     "start_of_image": 4094, "end_of_image": 4095},
+    },
+}
+STRIDE = 2 * 2  # pixels of a latent token: two cells of two
 SIDE = 64  # pixels
-LATENTS = (SIDE // CONFIG.latent_stride) ** 2  # of an image
+LATENTS = (SIDE // STRIDE) ** 2  # of an image
 MATRIX = 2 * WIDTH * HIDDEN  # bytes of the largest matrix of a layer, in bfloat16
 # Query and output, key and value, gate, up and down; of two experts.
 LAYER_VALUES = 2 * (2 * WIDTH**2 + 2 * WIDTH * WIDTH // 4 + 3 * WIDTH * HIDDEN)
@@ -30,14 +43,15 @@ LAYER_VALUES = 2 * (2 * WIDTH**2 + 2 * WIDTH * WIDTH // 4 + 3 * WIDTH * HIDDEN)
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
     """What was found about the step, and the compiled program."""
-    path = tmp_path_factory.mktemp("hlo") / "step"
-    recipe = bagel_cot()
-    data = dataclasses.replace(
-        recipe.data, rows_per_batch=DATA * FSDP, image_height=SIDE, image_width=SIDE, max_size=SIDE, min_size=SIDE,
-        stride=CONFIG.latent_stride, latent_capacity=2 * LATENTS)
-    experiment = dataclasses.replace(recipe, data=data, mesh=MeshConfig(data=DATA, fsdp=FSDP))
-    found = compile_training(TrainRequest("v5p:4x4x4", experiment, CONFIG, hlo_file=str(path)), None)
-    return found, Program(path.read_text())
+    folder = tmp_path_factory.mktemp("narrow")
+    for name, content in FILES.items():
+        (folder / name).write_text(json.dumps(content))
+    sizes = {name: SIDE for name in ("image_height", "image_width", "max_size", "min_size")}
+    sizes |= {"stride": STRIDE, "latent_capacity": 2 * LATENTS}
+    request = TrainRequest(
+        "v5p:4x4x4", "bagel_cot", tuple(f"data.{name}={size}" for name, size in sizes.items()),
+        MeshConfig(data=DATA, fsdp=FSDP), checkpoint=str(folder), hlo_file=str(folder / "step"))
+    return compile_apart(request, None), Program((folder / "step").read_text())
 
 
 def test_weight_gradients_leave_as_reduce_scatters(compiled):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from srum_jax.families.bagel.step_costs import PROMPT_TOKENS
+from srum_jax.aot.training import PROMPT_TOKENS
 from tests import commands
 
 

@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from srum_jax.families.bagel.generation_programs import GenerationShape
+from srum_jax.families.costs import Cost
 from srum_jax.inference.settings import FlowSampler
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig
 from srum_jax.objectives.flow_path import shift_timestep
@@ -20,23 +21,6 @@ from srum_jax.objectives.flow_path import shift_timestep
 _MARKERS = 2  # around an image
 _TIME_FEATURES = 256
 _SCORES_BYTES = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """Work of one program on one row of the batch, and what a batch shares."""
-
-    flops: float = 0.0  # per row
-    activation_bytes: float = 0.0  # per row: inputs and outputs of matrix products, keys and values of the context
-    weight_bytes: float = 0.0  # per batch: all passes over the weights, before they are split over chips
-    passes: float = 0.0  # over the layers, per batch
-    layer_tokens: float = 0.0  # per row: tokens times layers, over all passes
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
-
-    def __mul__(self, times: float) -> "Cost":
-        return Cost(*(value * times for value in dataclasses.astuple(self)))
 
 
 def layer_weights(llm: LanguageConfig) -> int:
@@ -66,7 +50,7 @@ def layers_cost(
         activation_bytes=llm.num_layers * bytes_per_value * (tokens * token_values + 2 * context * kv_width),
         weight_bytes=llm.num_layers * experts * layer_weights(llm) * bytes_per_value,
         passes=1,
-        layer_tokens=llm.num_layers * tokens,
+        summed_values=2 * llm.num_layers * tokens * llm.hidden_size,  # behind attention, and behind the MLP
     )
 
 

@@ -5,7 +5,6 @@ latents and "pixels" decodes them. Between them the model's weights and the cont
 """
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.models.layers.logical_axes import ROWS, dotted, named_shardings
+from srum_jax.models.layers.logical_axes import ROWS, named_shardings
 
 PROGRAM_NAMES = ("prefill", "decode", "denoise", "pixels")
 _PLAN = TextSampler()
@@ -135,28 +134,7 @@ def program_arguments(programs: Programs, name: str, shape: GenerationShape) -> 
     return [context] * shape.sampler.guidance.branches, keys, layout, shape.sampler
 
 
-def bytes_per_device(tree) -> int:
-    """Of arrays or their descriptions, each with a sharding."""
-    return sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.ShapeDtypeStruct))
-
-
-def state_bytes(state: nnx.State) -> dict[str, int]:
-    """Bytes on one device by first name of the path: "llm", "vae", "vit" and so on."""
-    totals: dict[str, int] = {}
-    for path, variable in nnx.to_flat_state(state):
-        name = dotted(path[:1])
-        totals[name] = totals.get(name, 0) + _shard_bytes(variable.get_value())
-    return totals
-
-
-_KEY_BYTES = 8  # of one random key
 _PROGRAMS = {"prefill": PREFILL_TEXT, "decode": WRITE_TEXT, "denoise": SAMPLE_LATENTS, "pixels": DECODE_IMAGES}
-
-
-def _shard_bytes(leaf: jax.ShapeDtypeStruct) -> int:
-    shard = leaf.sharding.shard_shape(leaf.shape)
-    size = _KEY_BYTES if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended) else leaf.dtype.itemsize
-    return size * math.prod(shard)
 
 
 def _struct(mesh: Mesh, shape: tuple[int, ...], dtype, *axes) -> jax.ShapeDtypeStruct:

@@ -5,11 +5,11 @@ and an image that fills the canvas, none of them dropped.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from srum_jax.aot.hlo_costs import Kernel
 from srum_jax.data.config import DataConfig
 from srum_jax.families.bagel.packing import RowBuilder, stack_rows
 from srum_jax.families.bagel.position_ids import position_ids
@@ -19,8 +19,6 @@ from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import TokenStream
-
-PROMPT_TOKENS = 18  # of about 14 words, the mean of the paper's training prompts
 
 # Matrix products over all visited (query, key) pairs: scores and values forward; backward the scores again, then the
 # gradients of the probabilities and of queries, or of the probabilities, keys and values.
@@ -85,18 +83,16 @@ def visited_blocks(row: PackedBatch, block: int, seq: int) -> int:
     return int(blocks.sum(axis=(1, 2)).max())
 
 
-def attention_flops(kernels: list[Kernel], config: BagelConfig, row: RowStatistics) -> tuple[float, list[str]]:
-    """FLOPs of all calls of the attention kernels on one chip, and the names of kernels that are not known."""
-    total, unknown = 0.0, []
+def kernel_flops(
+    name: str, operands: Sequence[tuple[int, ...]], config: BagelConfig, row: RowStatistics
+) -> float | None:
+    """FLOPs of one call of an attention kernel on one chip; None where its name or its operands are not known."""
+    products = next((count for kernel, count in _KERNEL_PRODUCTS.items() if name.startswith(kernel)), None)
     head_dim = config.llm.head_dim
-    for kernel in kernels:
-        products = next((count for name, count in _KERNEL_PRODUCTS.items() if kernel.name.startswith(name)), None)
-        heads = next((shape[0] for shape in kernel.operands if len(shape) == 3 and shape[2] == head_dim), None)
-        if products is None or heads is None:
-            unknown.append(kernel.name)
-            continue
-        total += kernel.executions * products * 2.0 * heads * row.visited_blocks * row.block**2 * head_dim
-    return total, unknown
+    heads = next((shape[0] for shape in operands if len(shape) == 3 and shape[2] == head_dim), None)
+    if products is None or heads is None:
+        return None
+    return products * 2.0 * heads * row.visited_blocks * row.block**2 * head_dim
 
 
 def scaled(counts: PackCounts, rows: int) -> PackCounts:

@@ -1,0 +1,41 @@
+"""Lowers and compiles a program of generation, in the process that does nothing else."""
+
+import collections
+import dataclasses
+
+from jax.sharding import Mesh
+
+from srum_jax.aot.cache import CompileCache
+from srum_jax.aot.compiled import bytes_per_device, compile_lowered, described_devices
+from srum_jax.aot.compiling import CompileResult
+from srum_jax.aot.generation import DrawingRequest, DrawingResult
+from srum_jax.aot.hlo_collectives import MeshOfChips, collectives
+from srum_jax.aot.hlo_program import Program, host_calls
+from srum_jax.families.registry import family
+from srum_jax.mesh import build_mesh
+
+
+def compile_program(request: DrawingRequest, cache: CompileCache) -> DrawingResult:
+    """Compiles, or finds the same program in the cache.
+
+    Raises:
+      MeshError, ShardingError: the mesh fits neither the slice nor the model.
+      CompileRequestError: there is no such slice.
+    """
+    costs = family(request.family).costs
+    mesh = build_mesh(request.mesh, described_devices(request.topology))
+    program = costs.lower(costs.config(request.checkpoint, request.layers), mesh, request.drawing, request.program,
+                          dtype=request.dtype, attention=request.attention, understanding=request.understanding)
+    memory, text = compile_lowered(program.lowered, (program.state, program.arguments), cache, request.topology, {})
+    memory = dataclasses.replace(memory, state_bytes=bytes_per_device(program.state))
+    if request.hlo_file:
+        with open(request.hlo_file, "w") as file:
+            file.write(text)
+    return DrawingResult(memory) if memory.refusal else _read(memory, Program(text), mesh)
+
+
+def _read(memory: CompileResult, program: Program, mesh: Mesh) -> DrawingResult:
+    exchanges = collectives(program, MeshOfChips(dict(mesh.shape)))
+    kinds = collections.Counter(found.kind for found in exchanges)
+    gathers = (found.num_bytes for found in exchanges if found.kind == "all-gather")
+    return DrawingResult(memory, dict(sorted(kinds.items())), max(gathers, default=0), host_calls(program))

@@ -1,0 +1,105 @@
+"""What BAGEL's work amounts to; see `srum_jax.families.costs.Costs`."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from etils import epath
+from jax.sharding import Mesh
+
+from srum_jax.data.config import DataConfig
+from srum_jax.errors import BadInput
+from srum_jax.families.bagel import generation_programs
+from srum_jax.families.bagel.generation_costs import generation_costs
+from srum_jax.families.bagel.generation_programs import GenerationShape, abstract_programs, program_arguments
+from srum_jax.families.bagel.step_costs import RowStatistics, full_row, kernel_flops, row_statistics, scaled
+from srum_jax.families.bagel.step_flops import count_pack, step_flops
+from srum_jax.families.costs import Cost, Drawing, DrawingProgram
+from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
+from srum_jax.mesh_config import MeshError
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import RELEASED, BagelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A `RowWork`."""
+
+    config: BagelConfig
+    found: RowStatistics
+
+    @property
+    def padding(self) -> float:
+        return self.found.padding
+
+    @property
+    def tokens(self) -> int:
+        return self.found.counts.und_tokens + self.found.counts.gen_tokens
+
+    def step_flops(self, trained: Mapping[str, tuple[int, ...]], rows: int) -> float:
+        return step_flops(self.config, scaled(self.found.counts, rows), trained)
+
+    def kernel_flops(self, name: str, operands: tuple[tuple[int, ...], ...]) -> float | None:
+        return kernel_flops(name, operands, self.config, self.found)
+
+
+class BagelCosts:
+    """The costs of BAGEL."""
+
+    programs = generation_programs.PROGRAM_NAMES
+    search_order = ("denoise", "decode", "prefill", "pixels")
+    image_programs = ("prefill", "denoise", "pixels")
+    text_program = "decode"
+
+    def config(self, checkpoint: epath.PathLike, layers: int | None = None) -> BagelConfig:
+        """That of a directory, or the published one."""
+        config = BagelConfig.from_directory(checkpoint) if checkpoint else RELEASED
+        if layers is not None:
+            config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=layers))
+        return config
+
+    def num_layers(self, config: BagelConfig) -> int:
+        """Of the language model."""
+        return config.llm.num_layers
+
+    def step_flops(self, config: BagelConfig, batch: PackedBatch,
+                   trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
+        """See `step_flops.step_flops`."""
+        return step_flops(config, count_pack(batch), trained)
+
+    def full_row(self, data: DataConfig, config: BagelConfig, prompt_tokens: int, *, block: int, seq: int) -> _Row:
+        """See `step_costs.full_row`."""
+        return _Row(config, row_statistics(full_row(data, config, prompt_tokens), block, seq))
+
+    def check(self, config: BagelConfig, drawing: Drawing) -> None:
+        """Refuses sides that the autoencoder cannot make."""
+        try:
+            _shape(drawing).check(config)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+
+    def prompt_slots(self, drawing: Drawing) -> int:
+        """Of the context."""
+        return _shape(drawing).prompt_slots
+
+    def drawing_costs(self, config: BagelConfig, drawing: Drawing) -> dict[str, Cost]:
+        """See `generation_costs.generation_costs`."""
+        return generation_costs(config, _shape(drawing))
+
+    def lower(self, config: BagelConfig, mesh: Mesh, drawing: Drawing, program: str, *, dtype: str, attention: str,
+              understanding: bool) -> DrawingProgram:
+        """See `generation_programs`."""
+        programs, state = abstract_programs(config, mesh, dtype=dtype, attention=attention,
+                                            understanding=understanding)
+        if drawing.rows % programs.rows_multiple:
+            raise MeshError(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
+                            f"found {drawing.rows}.")
+        shape = _shape(drawing)
+        return DrawingProgram(generation_programs.lower_program(programs, program, shape), state,
+                              program_arguments(programs, program, shape))
+
+
+def _shape(drawing: Drawing) -> GenerationShape:
+    published = EDITING if drawing.editing else TEXT_TO_IMAGE
+    return GenerationShape(drawing.rows, drawing.prompt_tokens, drawing.height, drawing.width,
+                           dataclasses.replace(published, num_timesteps=drawing.num_timesteps),
+                           TextSampler(drawing.max_tokens))
