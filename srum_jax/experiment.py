@@ -5,6 +5,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -45,7 +46,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises:
       ExperimentError: no such experiment (with the nearest name), or a file without `experiment`.
     """
-    name, colon, argument = name_or_path.partition(":")
+    name, colon, argument = os.path.expanduser(name_or_path).partition(":")
     if name.endswith(".py"):
         module = _module_of_file(name)
     else:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import numbers
+import os
 from typing import TYPE_CHECKING, Any
 
 from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform
@@ -41,6 +42,7 @@ class DataConfig:
     prefetch: int = 2  # batches kept ready
 
     def __post_init__(self):
+        object.__setattr__(self, "records", os.path.expanduser(self.records))
         for field in ("samples_per_row", "rows_per_batch", "text_capacity", "latent_capacity", "images_per_row",
                       "image_height", "image_width", "max_size", "min_size", "stride", "max_pixels", "num_threads",
                       "prefetch"):
@@ -57,6 +59,7 @@ class DataConfig:
                    "directories, each with a weight that is positive and finite", entry)
         check("data.records", not (self.records and self.mixture), "nothing, because data.mixture names the records",
                self.records)
+        object.__setattr__(self, "mixture", tuple((os.path.expanduser(path), share) for path, share in self.mixture))
 
     @property
     def record_sets(self) -> tuple[tuple[str, float], ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,9 @@ class ModelSource:
     trainable: tuple[str, ...] = ("default",)  # presets of the family, and patterns over parameter names as in a shell
     timestep_shift: float | None = None  # of the training times; None: what the model's config.json says
     lora: LoraConfig | None = None  # train low-rank factors alone, whatever `trainable` says
+
+    def __post_init__(self):
+        object.__setattr__(self, "checkpoint", os.path.expanduser(self.checkpoint))
 
 
 @dataclasses.dataclass(frozen=True)

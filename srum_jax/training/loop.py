@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -63,13 +63,16 @@ class Outcome:
     bad_records: dict[str, int]  # places that were left empty, by reason
 
 
-def train(experiment: Experiment, workdir: epath.Path, began: float | None = None) -> Outcome:
+def train(
+    experiment: Experiment, workdir: epath.Path, began: float | None = None, on_ready: Callable[[], None] | None = None
+) -> Outcome:
     """Runs an experiment from its newest checkpoint, or from the start.
 
     Args:
       experiment: complete: with a checkpoint to start from and records to read.
       workdir: of this run; holds `checkpoints/`, `metrics.jsonl`, `goodput.jsonl`, `tensorboard/`, `profile/`.
       began: when this process did, by `time.monotonic`, for the account of time; None: now.
+      on_ready: called once model, records and state are there, before anything is written.
 
     Raises:
       SettingsError: settings do not go together.
@@ -115,6 +118,8 @@ def train(experiment: Experiment, workdir: epath.Path, began: float | None = Non
             opening += f", restored from step {done}"
         if done >= settings.steps:
             return Outcome(Ending.FINISHED, done, {})
+        if on_ready is not None:
+            on_ready()
 
         with (Report(workdir, first_step=done, last_step=settings.steps, enabled=is_first) as report,
               Profiler(workdir, settings, report.say) as profiler):

@@ -1,14 +1,16 @@
 """Telling checkpoints apart without reading tens of gigabytes."""
 
+import concurrent.futures
 import hashlib
 import json
 
 from etils import epath
 
 from srum_jax.storage.ranges import RangeReader
-from srum_jax.weights.safetensors_read import SafetensorsFile
+from srum_jax.weights.safetensors_read import SafetensorsFile, TensorEntry
 
 _SAMPLE_BYTES = 4096
+_READING = 32  # threads
 _SMALL_FILES = (".json", ".txt", ".model", ".jinja")  # configurations and tokenizer
 _LARGEST_SMALL_FILE = 64 * 2**20
 _AUTOENCODER_FILE = "ae.safetensors"
@@ -63,10 +65,15 @@ def _weights_sha256(path: epath.Path) -> str:
     file = SafetensorsFile(path)
     digest = hashlib.sha256()
     source = RangeReader(path)
-    for name, entry in sorted(file.tensors.items()):
-        layout = [name, str(entry.dtype), list(entry.shape), entry.begin]
+    tensors = sorted(file.tensors.items())
+
+    def sample(entry: TensorEntry) -> bytes:
         size = min(_SAMPLE_BYTES, entry.num_bytes)
-        sample = source.read(entry.begin + (entry.num_bytes - size) // 2, size)
-        digest.update(json.dumps(layout).encode() + b"\n" + sample)
+        return source.read(entry.begin + (entry.num_bytes - size) // 2, size)
+
+    with concurrent.futures.ThreadPoolExecutor(_READING) as pool:  # a bucket answers each request after a while
+        for (name, entry), found in zip(tensors, pool.map(sample, (entry for _, entry in tensors)), strict=True):
+            layout = [name, str(entry.dtype), list(entry.shape), entry.begin]
+            digest.update(json.dumps(layout).encode() + b"\n" + found)
     source.close()
     return digest.hexdigest()

@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from srum_jax.observability.goodput import GOODPUT_FILE, Start, account
 from tests.e2e.training import lines, parameters, run, start, steps
@@ -110,3 +111,40 @@ def test_a_run_on_eight_devices_repeats_one_on_a_single_device_and_goes_on_there
     for found, expected in zip(lines(many), lines(whole), strict=False):
         assert found["step"] == expected["step"]
         np.testing.assert_allclose(found["loss/total"], expected["loss/total"], rtol=1e-5)
+
+
+def test_a_run_goes_on_when_its_records_and_weights_lie_elsewhere_but_not_with_others(whole, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for part in ("base", "records"):
+        shutil.copytree(whole / "shapes" / part, here / part)
+
+    def settings(folder, end):
+        return (*SETTINGS, f"training.steps={end}", f"model.checkpoint={folder}/base/",
+                f"data.records={folder}/records")
+
+    code, _, err = run(tmp_path / "run", *settings(here, 4))
+    assert code == 0, err
+    here.rename(there)
+    code, out, err = run(tmp_path / "run", *settings(f"{there}/../there", 6))
+    assert code == 0 and "restored from step 4" in out, err
+    assert lines(tmp_path / "run") == lines(whole)[:2]
+
+    path = there / "base" / "ema.safetensors"
+    tensors = load_file(path)
+    name = max(tensors, key=lambda name: tensors[name].size)
+    save_file(tensors | {name: tensors[name] + 1}, path)
+    code, _, err = run(tmp_path / "run", *settings(there, 8))
+    assert code == 2 and "read.checkpoint_sha256" in err and "read.records" not in err
+
+
+def test_two_runs_cannot_share_a_work_directory_and_a_killed_one_does_not_keep_it(whole, tmp_path):
+    workdir = beside(whole, tmp_path / "run")
+    first = start(workdir, *SETTINGS)
+    first.wait_for(lambda: (workdir / "owner.json").exists())
+    code, _, err = run(workdir, *SETTINGS)
+    assert code == 2 and f"process {first.pid} on " in err and err.count("\n") == 1
+    first.wait_for(lambda: steps(workdir))
+    first.kill()
+    code, out, err = run(workdir, *SETTINGS)
+    assert code == 0 and "restored from step" in out, err
+    assert lines(workdir) == lines(whole) and not (workdir / "owner.json").exists()

@@ -16,21 +16,7 @@ import pytest
 from srum_jax.storage import object_store, ownership
 from srum_jax.storage.ownership import OWNER_FILE, OwnedError, Owner, owned
 from tests.faulty_bucket import ROOT
-
-_HOLD = ("import sys, time\nfrom etils import epath\nfrom srum_jax.storage.ownership import owned\n"
-         "with owned(epath.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)")
-
-
-@contextlib.contextmanager
-def holder(directory):
-    """Another process that owns a directory."""
-    process = subprocess.Popen([sys.executable, "-c", _HOLD, str(directory)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+from tests.storage.owners import HOLD, holder
 
 
 @pytest.fixture
@@ -58,7 +44,7 @@ def test_a_killed_owner_on_a_disk_blocks_nobody(tmp_path):
 
 
 def test_a_child_that_outlives_its_killed_parent_does_not_hold_the_lock(tmp_path):
-    code = _HOLD.replace("    print(", "    import os\n    child = os.fork()\n"
+    code = HOLD.replace("    print(", "    import os\n    child = os.fork()\n"
                          "    child or time.sleep(60)\n    print(child, flush=True)\n    print(")
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     child = int(process.stdout.readline())

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from srum_jax.train import _MAY_CHANGE
+from srum_jax.training.run import MAY_CHANGE
 from tests.test_readme import PAGES, _code_lines
 from tests.tools.fake_cloud import SCRIPTS, FakeCloud
 
@@ -211,7 +211,7 @@ def test_documented_runs_of_one_work_directory_have_the_settings_that_may_not_ch
     for line in DOCUMENTED:
         if "--experiment=" in line:
             words = shlex.split(line)
-            given = sorted(word for word in words if re.match(r"[a-z_.]+=", word) and not word.startswith(_MAY_CHANGE))
+            given = sorted(word for word in words if re.match(r"[a-z_.]+=", word) and not word.startswith(MAY_CHANGE))
             settings.setdefault(words[words.index("--workdir") + 1], []).append(given)
     assert max(map(len, settings.values())) >= 3
     for folder, found in settings.items():

@@ -78,11 +78,11 @@ def test_an_older_notice_in_the_log_is_not_taken_for_that_of_this_start(supervis
 
 
 def test_training_says_that_it_was_stopped_in_the_words_that_are_looked_for(capsys):
-    from srum_jax import train
+    from srum_jax.training import run
 
-    train._summarise(train.Outcome(train.Ending.INTERRUPTED, 3, {}))
+    run.summarise(run.Outcome(run.Ending.INTERRUPTED, 3, {}))
     assert capsys.readouterr().out.startswith("stopped as asked")
-    train._summarise(train.Outcome(train.Ending.FINISHED, 3, {}))
+    run.summarise(run.Outcome(run.Ending.FINISHED, 3, {}))
     assert not capsys.readouterr().out.startswith("stopped as asked")
 
 
