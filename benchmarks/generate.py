@@ -31,18 +31,21 @@ from flax import nnx
 
 from benchmarks.doc_section import command_line, replace_section
 from srum_jax.aot import hlo_program
+from srum_jax.families.bagel.answerer import BagelAnswerer
 from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
 from srum_jax.families.bagel.generation_costs import generation_costs
 from srum_jax.families.bagel.generation_programs import GenerationShape
-from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.families.bagel.generator import BagelGenerator
 from srum_jax.families.bagel.image_codec import decode_latents, initial_noise
 from srum_jax.families.bagel.image_views import latent_position_ids
 from srum_jax.families.bagel.programs import DECODE_IMAGES, PREFILL_TEXT, SAMPLE_LATENTS
+from srum_jax.families.bagel.sampler import FlowSampler
+from srum_jax.families.family import Opened
 from srum_jax.inference.context import Context
 from srum_jax.inference.programs import Program, Programs
 from srum_jax.inference.requests import ImageRequest, Question
-from srum_jax.inference.settings import TEXT_TO_IMAGE, FlowSampler, TextSampler
+from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
@@ -51,6 +54,7 @@ from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
+from srum_jax.pipeline import Pipeline, load
 from srum_jax.worlds.shapes.bases.bagel import write_base
 
 _PROMPT = "a red circle left of a blue square"
@@ -65,13 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     jax.monitoring.register_event_duration_secs_listener(_Compilation.add)
     with tempfile.TemporaryDirectory() as directory:
         pipeline = _pipeline(args, epath.Path(directory))
-        sampler = dataclasses.replace(TEXT_TO_IMAGE, num_timesteps=args.num_timesteps)
-        sides = args.sizes or _two_sizes(pipeline.config)
+        sampler = dataclasses.replace(FlowSampler(), num_timesteps=args.num_timesteps)
+        sides = args.sizes or _two_sizes(pipeline.generator.programs.config)
         report: dict[str, Any] = {
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "platform": jax.default_backend(),
             "cores": len(os.sched_getaffinity(0)),
-            "model": _describe(pipeline.config, args),
+            "model": _describe(pipeline.generator.programs.config, args),
             "images": [_measure_images(pipeline, sampler, side, batch, args.repeats)
                        for side in sides for batch in args.batches],
             "texts": [_measure_texts(pipeline, batch, args.tokens, args.repeats) for batch in args.batches],
@@ -131,12 +135,13 @@ class _Stopwatch:
 
 
 def _measure_images(pipeline: Pipeline, sampler: FlowSampler, side: int, batch: int, repeats: int) -> dict[str, Any]:
+    generator = pipeline.generator.with_sampler(sampler)
     requests = [ImageRequest(_PROMPT, seed, height=side, width=side) for seed in range(batch)]
-    _, _, compiling, _ = _timed(lambda: pipeline.generate(requests, sampler=sampler))
+    _, _, compiling, _ = _timed(lambda: generator.generate(requests))
     runs = []
     for _ in range(repeats):
-        with _Stopwatch(pipeline.programs) as watch:
-            runs.append((*_timed(lambda: pipeline.generate(requests, sampler=sampler))[:2], watch.seconds))
+        with _Stopwatch(pipeline.generator.programs) as watch:
+            runs.append((*_timed(lambda: generator.generate(requests))[:2], watch.seconds))
     seconds, cpu, parts = min(runs, key=lambda run: run[0])
     return {
         "pixels": side, "batch": batch, "images/s": batch / seconds, "images/CPU s": batch / cpu, "run s": seconds,
@@ -166,14 +171,15 @@ def _timed(function: Callable) -> tuple[float, float, float, Any]:
 
 def _checks(pipeline: Pipeline, sampler: FlowSampler, side: int) -> dict[str, bool]:
     """What has to be so whatever the speed."""
+    generator = pipeline.generator
     request = [ImageRequest(_PROMPT, 0, height=side, width=side)]
     calls = {}
     for steps in (2, sampler.num_timesteps):
-        with _Stopwatch(pipeline.programs) as watch:
-            pipeline.generate(request, sampler=dataclasses.replace(sampler, num_timesteps=steps))
+        with _Stopwatch(pipeline.generator.programs) as watch:
+            generator.with_sampler(dataclasses.replace(sampler, num_timesteps=steps)).generate(request)
         calls[steps] = watch.calls
     contexts, keys, layout, _ = watch.last[SAMPLE_LATENTS]
-    programs = pipeline.programs
+    programs = pipeline.generator.programs
     layout = jax.tree.map(programs.place, layout)
     arguments = contexts, programs.place(keys), layout
     compiled = programs.lower(SAMPLE_LATENTS, *arguments, sampler).compile()
@@ -244,9 +250,11 @@ def _real_size(side: int) -> dict[str, float]:
 
 def _pipeline(args: argparse.Namespace, directory: epath.Path) -> Pipeline:
     if args.widths == "real":
-        return Pipeline(_random_programs(args, args.dtype), _WordsAsNumbers(), templates=Templates.read())
+        programs = _random_programs(args, args.dtype)
+        opened = Opened(programs.config, _WordsAsNumbers(), Templates.read(), programs=programs)
+        return Pipeline(BagelGenerator(opened, FlowSampler()), BagelAnswerer(opened))
     checkpoint = args.checkpoint or write_base(directory / "base")
-    return Pipeline.load(checkpoint, dtype=args.dtype, attention=args.attention)
+    return load(checkpoint, dtype=args.dtype, attention=args.attention)
 
 
 def _random_programs(args: argparse.Namespace, dtype: str) -> Programs:

@@ -61,7 +61,7 @@ def paper_rewards(*, think: bool) -> dict[str, dict[str, Any]]:
 def official_rewards() -> dict[str, dict[str, Any]]:
     """As the authors' scripts make their records."""
     return {
-        "generate": {"think": True, "prompt_format": "t2i_compbench", "crop_black_border": True},
+        "generate": {"think": True, "prompt_format": "t2i_compbench", "output.crop_black_border": True},
         "segment": {"max_candidates": 10},
         "judge": {"preset": "official"},
         "export": {"preset": "official"},

@@ -32,8 +32,9 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
         "generate": model | {
             "prompts": os.fspath(prompts), "prompt_format": PROMPT_FORMAT, "keywords": os.fspath(keywords),
             "set_name": "shapes", "num_candidates": 2, "batch_size": 64,
-            "num_shards": 2, "num_timesteps": SAMPLER.num_timesteps, "timestep_shift": SAMPLER.shift,
-            "guidance_scale": SAMPLER.guidance.text_scale, "guidance_interval": SAMPLER.guidance.interval,
+            "output.num_shards": 2, "sampler.num_timesteps": SAMPLER.num_timesteps, "sampler.shift": SAMPLER.shift,
+            "sampler.guidance.text_scale": SAMPLER.guidance.text_scale,
+            "sampler.guidance.interval": SAMPLER.guidance.interval,
         },
         "segment": {
             "sam_model": os.fspath(trained_sam()), "max_share": _LARGEST,
@@ -52,4 +53,4 @@ def planned_first() -> dict[str, Any]:
     """More arguments of `generate`, for a model that has learned to plan (`experiments.tiny_think`)."""
     from srum_jax.worlds.shapes.plans import PLAN_TOKEN_LIMIT, THINK_TEMPLATES
 
-    return {"think": "true", "templates": os.fspath(THINK_TEMPLATES), "max_plan_tokens": PLAN_TOKEN_LIMIT}
+    return {"think": "true", "templates": os.fspath(THINK_TEMPLATES), "plan.max_tokens": PLAN_TOKEN_LIMIT}

@@ -20,8 +20,8 @@ from etils import epath
 from flax import nnx
 
 from experiments._argument_types import count
-from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.models.bagel.model import Bagel
+from srum_jax.pipeline import load
 from srum_jax.stages.interruption import run_command
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure
@@ -219,7 +219,7 @@ def measure_base(base: epath.PathLike, images: int, seed: int = 77) -> dict[str,
       images: pictures for each measurement, spread over the categories.
       seed: of prompts and noise.
     """
-    pipeline = Pipeline.load(base, dtype="float32", attention="dense", devices=jax.local_devices()[:1])
+    pipeline = load(base, dtype="float32", attention="dense", devices=jax.local_devices()[:1])
     each = max(1, images // len(CATEGORIES))
     measured: dict[str, Any] = {"reconstruction": measure.reconstruction(pipeline, images)}
     for name, held_out in (("training_prompts", False), ("held_out_prompts", True)):

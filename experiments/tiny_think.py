@@ -55,7 +55,7 @@ examples:
   python -m experiments.tiny_think --out runs/short --steps 200 --prompts-per-category 8 --guidance 1
 
 The models are OUT/thinker and OUT/control. To draw with plans:
-  python -m srum_jax.generate --checkpoint OUT/thinker --think --dtype float32 --guidance-interval 0 1 \\
+  python -m srum_jax.generate --checkpoint OUT/thinker --think --dtype float32 --set sampler.guidance.interval=0,1 \\
       --templates {os.path.relpath(THINK_TEMPLATES)} --prompts FILE --out pictures
 
 exit codes:

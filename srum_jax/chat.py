@@ -6,19 +6,17 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 
-import jax
 from etils import epath
 from PIL import Image
 
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.errors import ANTICIPATED, BadInput, tell
-from srum_jax.families.bagel.generator import Pipeline
-from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
-from srum_jax.generation.row_checks import checker_without_weights
+from srum_jax.inference.protocols import Answerer
 from srum_jax.inference.requests import Answer, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
+from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline
 
 _EPILOG = """
 examples:
@@ -45,11 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return tell(error, 2)
     try:
-        return run(args, sampler)
+        with device_failures():
+            return run(args, sampler)
     except ANTICIPATED as error:
         return tell(error)
-    except jax.errors.JaxRuntimeError as error:
-        return tell(f"the devices failed: {str(error).splitlines()[0]}", 1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -60,7 +57,7 @@ def run(args: argparse.Namespace, sampler: TextSampler) -> int:
     templates = Templates.read(args.templates)
     images = tuple(_read_image(path) for path in args.image)
     # Before the weights are read, which takes long: can these pictures and this question be answered at all?
-    checker_without_weights(args.checkpoint).check(Question(args.question or "?", images, args.seed))
+    checker_of(args, templates).check(Question(args.question or "?", images, args.seed))
     pipeline = load_pipeline(args, templates, understanding=bool(images))
 
     def answer(text: str) -> Answer:
@@ -72,7 +69,7 @@ def run(args: argparse.Namespace, sampler: TextSampler) -> int:
     return _converse(answer, pipeline, images, args)
 
 
-def _converse(answer, pipeline: Pipeline, images: tuple[Image.Image, ...], args: argparse.Namespace) -> int:
+def _converse(answer, pipeline: Answerer, images: tuple[Image.Image, ...], args: argparse.Namespace) -> int:
     """Answers line after line. A person is told what is wrong with a question, and asked again; a file is not."""
     typed = sys.stdin.isatty()
     for line in _lines(typed):

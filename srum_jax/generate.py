@@ -12,15 +12,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.errors import BadInput, Failure, Incomplete
+from srum_jax.errors import BadInput, Incomplete
+from srum_jax.families.registry import recognise, samplers
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
 from srum_jax.generation.image_store import FORMATS
 from srum_jax.generation.keyword_file import with_keywords
-from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
 from srum_jax.generation.prompt_file import (
     DUPLICATE_PROMPT,
     PromptList,
@@ -30,12 +29,14 @@ from srum_jax.generation.prompt_file import (
 from srum_jax.generation.prompt_formats import find_format
 from srum_jax.generation.prompts import IdError, record_id
 from srum_jax.generation.resume import missing_units
-from srum_jax.generation.row_checks import check_rows, checker_without_weights, raise_bad_rows
+from srum_jax.generation.row_checks import check_rows, raise_bad_rows
 from srum_jax.generation.run_file import Run, begin_run, compare_run
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.runner import finish_shards, generate_units, write_rejects
 from srum_jax.generation.work_units import Unit, WorkPlan, plan_work
+from srum_jax.inference.protocols import Checker
 from srum_jax.inference.templates import Templates
+from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline
 from srum_jax.stages import GENERATE
 from srum_jax.stages.folder import StageFolder
 from srum_jax.stages.interruption import run_command
@@ -81,24 +82,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generates the share of one process; see `--help` for the arguments. Returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
+    with device_failures("If memory ran out, use a smaller --batch-size (with a new --out), or more shards of the "
+                         "weights (--mesh)."):
         return _run(args)
-    except jax.errors.JaxRuntimeError as error:
-        raise Failure(f"the devices failed: {str(error).splitlines()[0]} If memory ran out, use a smaller --batch-size "
-                      "(with a new --out), or more shards of the weights (--mesh).") from error
 
 
 def _run(args: argparse.Namespace) -> int:
-    try:
-        settings = settings_of(args)
-    except ValueError as error:
-        raise BadInput(error) from error
+    settings = settings_of(args, samplers()[recognise(args.checkpoint)])
     processes = find_processes(args.process_index, args.num_processes, args.distributed)
     templates = Templates.read(args.templates)
-    prompts, source_folder = _checked_prompts(args, settings)
+    checker = checker_of(args, templates)
+    prompts, source_folder = _checked_prompts(args, settings, checker)
     plan = plan_work([row.prompt for row in prompts.rows], settings)
     share = processes.share(plan.units)
-    folder = StageFolder(args.out, GENERATE, settings.num_shards, processes)
+    folder = StageFolder(args.out, GENERATE, settings.output.num_shards, processes)
     this_run = Run(
         settings, [row.prompt for row in prompts.rows], checkpoint_fingerprint(args.checkpoint),
         {"think_generation": templates.checksums()["think_generation"]} if settings.think else {},
@@ -106,14 +103,16 @@ def _run(args: argparse.Namespace) -> int:
     )
     begun = compare_run(this_run, folder)
     if args.dry_run:
-        _print_table(_counts(prompts, plan) + _forecast(args.checkpoint, plan, settings, folder, processes))
+        _print_table(_counts(prompts, plan) + _forecast(checker.default_size, plan, settings, folder, processes))
         _check_reject_rate(prompts, args.max_reject_rate)
         return 0
-    _make_folder(folder)
     missing = _missing(share, folder, settings, args.repair) if begun else list(share)
     # Of the whole run, so that every process and every resumed run computes with the same programs.
     edits = any(job.edit for unit in plan.units for job in unit.jobs)
-    pipeline = load_pipeline(args, templates, understanding=edits) if missing else None
+    pipeline = None
+    if missing:
+        pipeline = load_pipeline(args, templates, understanding=edits, sampler=settings.sampler)
+    _make_folder(folder)
     begin_run(this_run, folder)
     write_rejects(prompts.bad, folder)
     started, written = time.monotonic(), 0
@@ -144,7 +143,9 @@ def _check_reject_rate(prompts: PromptList, limit: float) -> None:
                          "OUT/rejects has the reasons")
 
 
-def _checked_prompts(args: argparse.Namespace, settings: GenerationSettings) -> tuple[PromptList, epath.Path]:
+def _checked_prompts(
+    args: argparse.Namespace, settings: GenerationSettings, checker: Checker
+) -> tuple[PromptList, epath.Path]:
     """The prompts, and the folder that their pictures are relative to."""
     if args.limit is not None and args.limit < 1:
         raise BadInput(f"--limit: expected a positive number, found {args.limit}.")
@@ -164,7 +165,6 @@ def _checked_prompts(args: argparse.Namespace, settings: GenerationSettings) -> 
     folder = epath.Path(".") if file is None else file.parent
     if args.keywords is not None:  # may name rows that --limit leaves out
         prompts = with_keywords(prompts, args.keywords)
-    checker = checker_without_weights(args.checkpoint)
     prompts = prompts.limited(args.limit)
     with _progress(len(prompts.rows), "rows checked") as bar:
         prompts = check_rows(prompts, checker, folder=folder, height=settings.height, width=settings.width,
@@ -191,16 +191,16 @@ def _missing(
 
 
 def _forecast(
-    checkpoint: str, plan: WorkPlan, settings: GenerationSettings, folder: StageFolder, processes: Processes
+    default_size: tuple[int, int], plan: WorkPlan, settings: GenerationSettings, folder: StageFolder,
+    processes: Processes,
 ) -> list[tuple[str, Any]]:
     """What a run would do."""
-    config = checker_without_weights(checkpoint).config
-    side = config.max_latent_size * config.latent_stride
+    height, width = settings.height or default_size[0], settings.width or default_size[1]
     committed = folder.committed()
     done = [unit for unit in plan.units if folder.chunk(unit) in committed]
-    pixels = sum((job.prompt.height or settings.height or side) * (job.prompt.width or settings.width or side)
+    pixels = sum((job.prompt.height or height) * (job.prompt.width or width)
                  for unit in plan.units for job in unit.jobs)
-    size = pixels * FORMATS[settings.image_format].bytes_per_pixel
+    size = pixels * FORMATS[settings.output.image_format].bytes_per_pixel
     lines = [("units", len(plan.units)), ("already there", _num_images(done)), ("disk", f"about {size / 1e6:,.3g} MB")]
     for process in range(processes.count):
         share = Processes(process, processes.count).share(plan.units)

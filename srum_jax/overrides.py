@@ -2,7 +2,7 @@
 
 A command that has settings besides its everyday flags keeps them in dataclasses, each beside the code that reads it:
 
-    groups = together(sampler=TEXT_TO_IMAGE, plan=TextSampler)
+    groups = together(sampler=FlowSampler(), plan=TextSampler)
     add_set_argument(parser, groups)
     chosen = apply_overrides(groups, args.set)  # chosen.sampler, chosen.plan
 """
@@ -120,9 +120,14 @@ def field_names(config: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def add_set_argument(parser: argparse.ArgumentParser, config: Any) -> None:
-    """Adds `--set`, and to `--help` the list of all that it takes; the parser's formatter has to leave lines alone."""
-    group = parser.add_argument_group("settings", describe(config))
+def add_set_argument(parser: argparse.ArgumentParser, *configs: Any) -> None:
+    """Adds `--set`, and to `--help` the list of all that it takes; the parser's formatter has to leave lines alone.
+
+    Args:
+      parser: of the command.
+      *configs: what can be set; several where other arguments decide which of them it is.
+    """
+    group = parser.add_argument_group("settings", "\n".join(map(describe, configs)))
     group.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                        help="override one of these; repeatable")
 

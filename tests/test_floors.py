@@ -11,7 +11,8 @@ FLOORS = (
     ("families",),  # one folder each, and the record of what a family provides
     ("training", "observability", "stages", "judges", "regions", "generation", "rollouts", "evaluation",
      "families.registry"),
-    ("experiment", "pipeline", "aot", "command_line", "train", "generate", "chat", "compile", "evaluate"),
+    ("experiment", "pipeline", "model_arguments", "command_line", "aot", "train", "generate", "chat", "compile",
+     "evaluate"),
 )
 # All that is not of the package, and the worlds.
 TOP = len(FLOORS)
@@ -26,19 +27,13 @@ STILL_UPWARDS = {
     "srum_jax.data.record_reader -> srum_jax.families.bagel.position_ids",
     "srum_jax.data.record_reader -> srum_jax.families.bagel.sample_plan",
     "srum_jax.data.record_reader -> srum_jax.families.bagel.stored_latents",
-    "srum_jax.judges.given_scores -> tools.make_rewards.errors",
-    "srum_jax.judges.transformers -> tools.make_rewards.errors",
     "srum_jax.judges.transformers -> tools.make_rewards.loading_bar",
     "srum_jax.regions.sam -> tools.make_rewards.loading_bar",
 }
 STILL_NAMING_A_FAMILY = {
-    "srum_jax.chat",
     "srum_jax.data.config",
     "srum_jax.data.pipeline",
     "srum_jax.data.record_reader",
-    "srum_jax.generation.model_arguments",
-    "srum_jax.generation.row_checks",
-    "srum_jax.judges.own_model",
     "srum_jax.training.abstract_run",
 }
 

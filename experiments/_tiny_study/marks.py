@@ -10,8 +10,8 @@ from etils import epath
 
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.planned_drawing import draw_with_own_plans
-from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.templates import Templates
+from srum_jax.pipeline import load
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.oracle import judge_image
@@ -44,7 +44,7 @@ class Examiner:
 
     def __init__(self, checkpoint: epath.PathLike, *, think: bool = False):
         templates = Templates.read(THINK_TEMPLATES) if think else None
-        self.pipeline = Pipeline.load(checkpoint, dtype="float32", attention="dense", devices=jax.local_devices()[:1],
+        self.pipeline = load(checkpoint, dtype="float32", attention="dense", devices=jax.local_devices()[:1],
                                       templates=templates)
 
     def draw(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> list[np.ndarray]:

@@ -7,12 +7,13 @@ import numpy as np
 
 from srum_jax.families.bagel.conversation import Conversation, text_slots
 from srum_jax.families.bagel.flow_sampling import LatentLayout
-from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.programs import DECODE_IMAGES, SAMPLE_LATENTS, finite_pixels
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest
-from srum_jax.inference.settings import FlowSampler, TextSampler
+from srum_jax.inference.settings import TextSampler
+from srum_jax.pipeline import Pipeline
 from srum_jax.worlds.shapes.layout import draft_of, lay_out_tidily
 from srum_jax.worlds.shapes.plans import PLAN_TOKEN_LIMIT, plan_text
 from srum_jax.worlds.shapes.prompts import prompt_text
@@ -34,8 +35,9 @@ def draw_with_own_plans(
       sampler: of the pictures.
       seed: picture k has the seed `seed + k`.
     """
+    generator = pipeline.generator.with_sampler(sampler)
     requests = [ImageRequest(prompt_text(prompt), seed + number) for number, prompt in enumerate(prompts)]
-    images = [image for batch in _batches(requests) for image in pipeline.generate(batch, sampler=sampler, plan=PLAN)]
+    images = [image for batch in _batches(requests) for image in generator.generate(batch, plan=PLAN)]
     return [image.pixels for image in images], [image.plan for image in images]
 
 
@@ -43,18 +45,19 @@ def draw_with_plans(
     pipeline: Pipeline, prompts: Sequence[Prompt], plans: Sequence[str], sampler: FlowSampler, seed: int
 ) -> list[np.ndarray]:
     """The same with given plans: the same order of texts, and the same noise."""
-    pictures, side = [], PICTURE_SIZE // pipeline.stride
+    programs, encode = pipeline.generator.programs, pipeline.generator.opened.tokenizer.encode
+    pictures, side = [], PICTURE_SIZE // programs.config.latent_stride
     rows = list(zip((prompt_text(prompt) for prompt in prompts), plans, range(seed, seed + len(prompts)), strict=True))
     for batch in _batches(rows):
         conversation = _asked(pipeline, [text for text, _, _ in batch])
-        conversation.add_plan([pipeline.tokenizer.encode(plan) for _, plan, _ in batch])
-        places = position_ids(side, side, pipeline.config.max_latent_size)
+        conversation.add_plan([encode(plan) for _, plan, _ in batch])
+        places = position_ids(side, side, programs.config.max_latent_size)
         layout = LatentLayout(np.tile(places, (len(batch), 1)).astype(np.int32), np.full(len(batch), side**2, np.int32))
-        latent = pipeline.programs.call(
+        latent = programs.call(
             SAMPLE_LATENTS, conversation.branches(sampler.guidance.branches),
             random_keys([seed for _, _, seed in batch], Use.NOISE), layout, sampler,
         )
-        pictures += list(np.asarray(finite_pixels(pipeline.programs.call(DECODE_IMAGES, latent, side, side))))
+        pictures += list(np.asarray(finite_pixels(programs.call(DECODE_IMAGES, latent, side, side))))
     return pictures
 
 
@@ -65,7 +68,7 @@ def write_plans(pipeline: Pipeline, prompts: Sequence[Prompt], sampler: TextSamp
         conversation = _asked(pipeline, [prompt_text(prompt) for prompt, _ in batch])
         keys = random_keys([seed for _, seed in batch], Use.TEXT)
         written = jax.device_get(conversation.write(keys, np.ones(len(batch), bool), sampler))
-        plans += [pipeline.tokenizer.decode(ids[1:length].tolist())  # without the starting marker
+        plans += [pipeline.generator.opened.tokenizer.decode(ids[1:length].tolist())  # without the starting marker
                   for ids, length in zip(written.token_ids, written.num_tokens, strict=True)]
     return plans
 
@@ -77,10 +80,11 @@ def true_plans(prompts: Sequence[Prompt], seed: int) -> list[str]:
 
 
 def _asked(pipeline: Pipeline, texts: Sequence[str]) -> Conversation:
-    """Instruction and prompts, as think mode gives them; the rows must be a multiple of `pipeline.rows_multiple`."""
-    instruction = pipeline.tokenizer.encode(pipeline.templates.think_generation)
-    asked = [pipeline.tokenizer.encode(text) for text in texts]
-    conversation = Conversation(pipeline.programs, len(asked), text_slots([instruction]) + text_slots(asked), False)
+    """Instruction and prompts, as think mode gives them; rows must be a multiple of the generator's `rows_multiple`."""
+    opened = pipeline.generator.opened
+    instruction = opened.tokenizer.encode(opened.templates.think_generation)
+    asked = [opened.tokenizer.encode(text) for text in texts]
+    conversation = Conversation(opened.programs, len(asked), text_slots([instruction]) + text_slots(asked), False)
     conversation.add_system([instruction] * len(asked))
     conversation.add_text(asked)
     return conversation

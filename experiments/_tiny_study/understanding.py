@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments._tiny_study.table import markdown
-from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.pipeline import Pipeline
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.measure import judge_metrics
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE

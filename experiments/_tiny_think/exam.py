@@ -14,8 +14,8 @@ from experiments._tiny_study.marks import Marks, load_marks, sampler, save_marks
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import markdown
-from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.templates import Templates
+from srum_jax.pipeline import Pipeline, load
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.plans import THINK_TEMPLATES, PlanError, plan_fits
@@ -83,7 +83,7 @@ class LazyPipeline:
 
     @functools.cached_property
     def _loaded(self) -> Pipeline:
-        return Pipeline.load(self.checkpoint, dtype="float32", attention="dense", devices=jax.local_devices()[:1],
+        return load(self.checkpoint, dtype="float32", attention="dense", devices=jax.local_devices()[:1],
                              templates=Templates.read(THINK_TEMPLATES))
 
 

@@ -9,6 +9,8 @@ from flax import nnx
 
 from srum_jax.data.example import Batch
 from srum_jax.families.costs import Costs
+from srum_jax.inference.opened import Opened, SmallFiles
+from srum_jax.inference.protocols import Answerer, Checker, Generator
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.token_scores import TokenMasks, TokenScores
@@ -45,9 +47,19 @@ class Family:
     Attributes:
       architecture: how its models are stored, built and laid out.
       forward: (configuration, compute) -> how its batches are scored.
+      sampler: frozen dataclass of how images are sampled; its defaults are the published settings.
+      checker: says what the generator and the answerer would say, from the small files alone.
+      generator: makes images, sampled as an instance of `sampler` says.
+      answerer: answers questions; None where a family cannot be asked.
+      float32: how the names of parameters begin that generation keeps in float32 whatever the dtype.
       costs: what its work amounts to; None: nobody has counted it.
     """
 
     architecture: Architecture
     forward: Callable[[Any, ComputeConfig], Forward]
+    sampler: type
+    checker: Callable[[SmallFiles], Checker]
+    generator: Callable[[Opened, Any], Generator]
+    answerer: Callable[[Opened], Answerer] | None
+    float32: tuple[str, ...] = ()
     costs: Costs | None = None

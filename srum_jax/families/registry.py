@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from srum_jax.families.family import Family
 
 _MODULES = {"bagel": "srum_jax.families.bagel.family"}  # each with its FAMILY
+# Of images; in files that import no array library.
+_SAMPLERS = {"bagel": ("srum_jax.families.bagel.sampler", "FlowSampler")}
 NAMES = tuple(_MODULES)
 
 
@@ -62,6 +64,11 @@ def family(name: str) -> "Family":
     if name not in _MODULES:
         raise WeightsError(f"family {name!r}: expected one of {', '.join(NAMES)}.")
     return importlib.import_module(_MODULES[name]).FAMILY
+
+
+def samplers() -> dict[str, Any]:
+    """The published settings of sampling images, by the name of their family. Imports no array library."""
+    return {name: getattr(importlib.import_module(module), kind)() for name, (module, kind) in _SAMPLERS.items()}
 
 
 def family_of(checkpoint: epath.PathLike) -> "Family":

@@ -1,21 +1,21 @@
 """The command-line arguments of generation, and the settings that they stand for."""
 
 import argparse
-import dataclasses
 import re
+from typing import Any
 
-from srum_jax.generation.image_store import FORMATS as IMAGE_FORMATS
+from srum_jax.errors import BadInput
+from srum_jax.families.registry import samplers
 from srum_jax.generation.prompt_formats import AUTO
 from srum_jax.generation.prompt_formats import FORMATS as PROMPT_FORMATS
-from srum_jax.generation.run_settings import GenerationSettings
-from srum_jax.inference.settings import EDITING, RENORM_NAMES, TEXT_TO_IMAGE, FlowSampler, TextSampler
+from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
+from srum_jax.inference.settings import TextSampler
+from srum_jax.overrides import add_set_argument, apply_overrides, together
 from srum_jax.stages.processes import add_process_arguments
-
-_FLAG = argparse.BooleanOptionalAction
 
 
 def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the groups "prompts", "images", "sampling", "output" and "processes"."""
+    """Adds the groups "prompts", "images", "output", "processes" and "settings"."""
     group = parser.add_argument_group("prompts")
     source = group.add_mutually_exclusive_group(required=True)
     source.add_argument("--prompts", metavar="FILE", help="JSON lines, a JSON array, or plain text")
@@ -41,38 +41,19 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--base-seed", type=int, default=42, help="every image's seed follows from this and its id "
                                                                  "(default: 42)")
     group.add_argument("--size", type=parse_size, metavar="HxW", help="height and width in pixels (default: the "
-                       "model's, 1024x1024 for BAGEL; edits keep the size of their picture)")
-    group.add_argument("--height", type=int, metavar="PIXELS", help="the same, with --width")
-    group.add_argument("--width", type=int, metavar="PIXELS")
-    group.add_argument("--image-format", choices=tuple(IMAGE_FORMATS), default="png",
-                       help="png and webp keep every pixel; jpeg does not (default: png)")
-    group.add_argument("--crop-black-border", action=_FLAG, default=False, help="as the authors' code does")
-
-    group = parser.add_argument_group("sampling", "Defaults are the published settings: those of text-to-image for "
-                                      "prompts alone, those of editing for prompts with a picture.")
-    group.add_argument("--think", action=_FLAG, default=False, help="write a plan first")
-    group.add_argument("--max-plan-tokens", type=int, metavar="N", help="with --think (default: 1000)")
-    group.add_argument("--plan-temperature", type=float, metavar="T", help="with --think (default: greedy)")
-    group.add_argument("--num-timesteps", type=int, metavar="N", help="points in time, one more than steps (50)")
-    group.add_argument("--guidance-scale", type=float, metavar="S", help="of the text (4)")
-    group.add_argument("--image-guidance-scale", type=float, metavar="S", help="of the picture (editing: 2; else off)")
-    group.add_argument("--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"),
-                       help="guided where LOW < t <= HIGH, t = 1 is noise (0.4 1; editing: 0 1)")
-    group.add_argument("--timestep-shift", type=float, metavar="S", help="above 1, more steps near noise (3)")
-    group.add_argument("--renorm", choices=RENORM_NAMES,
-                       help="what bounds the guided velocity's norm (global; editing: text_channel)")
-    group.add_argument("--renorm-min", type=float, metavar="X", help="the least factor of renorm (0)")
+                       "model's; edits keep the size of their picture)")
+    group.add_argument("--think", action=argparse.BooleanOptionalAction, default=False, help="write a plan first")
 
     group = parser.add_argument_group("output")
     group.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
     group.add_argument("--batch-size", type=int, default=8, metavar="B", help="images made together (default: 8)")
-    group.add_argument("--num-shards", type=int, default=16, metavar="N", help="folders that the images are spread "
-                                                                               "over (default: 16)")
     group.add_argument("--repair", action="store_true", help="make again what was changed; it goes to OUT/old, and so "
                                                              "does what later stages made of it")
     group.add_argument("--dry-run", action="store_true", help="check everything, print counts, generate nothing")
 
     add_process_arguments(parser)
+    first, *others = samplers().values()
+    add_set_argument(parser, _groups(first), *(together(sampler=sampler) for sampler in others))
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -87,39 +68,30 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def settings_of(args: argparse.Namespace) -> GenerationSettings:
+def settings_of(args: argparse.Namespace, sampler: Any) -> GenerationSettings:
     """The settings that parsed arguments stand for.
 
+    Args:
+      args: from `add_generation_arguments` and `add_model_arguments`.
+      sampler: the published settings of the checkpoint's family.
+
     Raises:
-      ValueError: naming the field, what was expected and what was found.
+      BadInput: naming the field, what was expected and what was found.
     """
-    height, width = args.height, args.width
-    if args.size is not None:
-        if height is not None or width is not None:
-            raise ValueError("--size: expected either it, or --height and --width, found both.")
-        height, width = args.size
-    plan = None
-    given = {"max_tokens": args.max_plan_tokens, "temperature": args.plan_temperature}
-    given = {name: value for name, value in given.items() if value is not None}
-    if args.think:
-        plan = TextSampler(**given)
-    elif given:
-        raise ValueError("--max-plan-tokens, --plan-temperature: expected --think with them, found no --think.")
-    return GenerationSettings(
-        num_candidates=args.num_candidates, base_seed=args.base_seed, height=height, width=width,
-        batch_size=args.batch_size, num_shards=args.num_shards, text_to_image=_changed(TEXT_TO_IMAGE, args),
-        editing=_changed(EDITING, args), plan=plan, image_format=args.image_format,
-        crop_black_border=args.crop_black_border, dtype=args.dtype, attention=args.attention,
-    )
+    chosen = apply_overrides(_groups(sampler), args.set)
+    if chosen.plan is not None and not args.think:
+        raise BadInput("--set plan.*: expected --think with it, found no --think.")
+    height, width = args.size or (None, None)
+    try:
+        return GenerationSettings(
+            num_candidates=args.num_candidates, base_seed=args.base_seed, height=height, width=width,
+            batch_size=args.batch_size, sampler=chosen.sampler,
+            plan=(chosen.plan or TextSampler()) if args.think else None, output=chosen.output, dtype=args.dtype,
+            attention=args.attention, control_tokens=args.control_tokens,
+        )
+    except ValueError as error:
+        raise BadInput(error) from error
 
 
-def _changed(sampler: FlowSampler, args: argparse.Namespace) -> FlowSampler:
-    def given(**values):
-        return {name: value for name, value in values.items() if value is not None}
-
-    guidance = dataclasses.replace(sampler.guidance, **given(
-        text_scale=args.guidance_scale, image_scale=args.image_guidance_scale, interval=args.guidance_interval,
-        renorm=args.renorm, renorm_min=args.renorm_min,
-    ))
-    return dataclasses.replace(sampler, guidance=guidance,
-                               **given(num_timesteps=args.num_timesteps, shift=args.timestep_shift))
+def _groups(sampler: Any) -> Any:
+    return together(sampler=sampler, plan=TextSampler, output=OutputSettings())

@@ -4,9 +4,10 @@ import re
 from typing import Any
 
 from srum_jax.generation.image_store import FORMATS
-from srum_jax.generation.run_settings import GenerationSettings, sampler_json
+from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.work_units import Job
 from srum_jax.inference.requests import GeneratedImage
+from srum_jax.overrides import to_json
 from srum_jax.stages import STAGE_VERSION
 
 _DETAILED = re.compile(r"detailed prompt:(.*?)(?:\n\n|\Z)", re.DOTALL)
@@ -20,7 +21,7 @@ def detailed_prompt(plan: str) -> str | None:
 
 def image_path(job: Job, settings: GenerationSettings) -> str:
     """Where the image of a job lies below `generate/`."""
-    return f"images/{job.shard:05d}/{job.record_id}{FORMATS[settings.image_format].suffix}"
+    return f"images/{job.shard:05d}/{job.record_id}{FORMATS[settings.output.image_format].suffix}"
 
 
 def generation_record(
@@ -34,7 +35,7 @@ def generation_record(
       stored_size: height and width of the stored image, pixels; after cropping.
       settings: of the run.
     """
-    prompt = job.prompt
+    prompt, noted = job.prompt, to_json(settings)
     record = {
         "record_id": job.record_id,
         "index": prompt.index,
@@ -49,10 +50,7 @@ def generation_record(
         "width": stored_size[1],
         "height": stored_size[0],
         "seed": job.seed,
-        "sampler": sampler_json(settings.sampler(job.edit)) | {
-            "plan": None if settings.plan is None else
-            {"max_tokens": settings.plan.max_tokens, "temperature": settings.plan.temperature},
-        },
+        "sampler": {**(noted["sampler"] or {}), "plan": noted["plan"]},
         "stage_version": STAGE_VERSION,
     }
     if prompt.image is not None:

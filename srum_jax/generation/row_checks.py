@@ -3,62 +3,18 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable
-from typing import Protocol
 
 from etils import epath
 from PIL import Image
 
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
-from srum_jax.families.bagel.generator import DEFAULT_MAX_PROMPT_TOKENS
-from srum_jax.families.bagel.image_views import ImageViews
-from srum_jax.families.bagel.request_reader import RequestReader
 from srum_jax.generation.prompt_file import BadRow, PromptFileError, PromptList, Row
 from srum_jax.generation.prompts import Prompt
-from srum_jax.inference.requests import ImageRequest, Question, RequestError
-from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.tokenizer import load_tokenizer
+from srum_jax.inference.protocols import Checker
+from srum_jax.inference.requests import ImageRequest, RequestError
 
 _MOST_LISTED = 20
-
-
-class Checker(Protocol):
-    """What can say whether a request can be served; a `Pipeline`, for instance."""
-
-    def check(self, request: ImageRequest | Question) -> None:
-        """Raises RequestError."""
-
-
-@dataclasses.dataclass(frozen=True)
-class WeightlessChecker:
-    """Checks requests like the pipeline of a checkpoint, of which only the small files were read."""
-
-    config: BagelConfig
-    reader: RequestReader
-
-    def check(self, request: ImageRequest | Question) -> None:
-        """Raises RequestError."""
-        if isinstance(request, ImageRequest):
-            self.reader.image(request)
-        else:
-            self.reader.question(request)
-
-
-def checker_without_weights(checkpoint: epath.PathLike) -> WeightlessChecker:
-    """What a checkpoint's pipeline would check, known in moments.
-
-    Raises:
-      WeightsError: there is no such directory.
-      ConfigError, TokenizerError: the small files are absent or unusable.
-    """
-    path = epath.Path(checkpoint)
-    if not path.exists():
-        raise WeightsError(f"{path}: no such directory; expected a published BAGEL checkpoint, or converted weights.")
-    config = BagelConfig.from_directory(path if path.is_dir() else path.parent)
-    reader = RequestReader(config, load_tokenizer(path), ImageViews.of(config), sees=config.vit is not None,
-                           max_prompt_tokens=DEFAULT_MAX_PROMPT_TOKENS)
-    return WeightlessChecker(config, reader)
 
 
 def read_source_image(folder: epath.Path, prompt: Prompt) -> tuple[Image.Image, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import srum_jax
 from srum_jax.generation.prompts import Prompt, to_jsonl
 from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.overrides import to_json
 from srum_jax.stages import STAGE_VERSION, noted
 from srum_jax.stages.folder import StageFolder
 
@@ -23,10 +24,11 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """Contents of `run.json`; no dates, paths or names of machines."""
+        settings = to_json(self.settings)
         return {
             "stage_version": STAGE_VERSION,
             "package_version": srum_jax.__version__,
-            "num_shards": self.settings.num_shards,
+            "num_shards": settings["output"].pop("num_shards"),
             "prompts": {
                 "set": self.prompts[0].set if self.prompts else None,
                 "count": len(self.prompts),
@@ -36,7 +38,7 @@ class Run:
                 "checkpoint_sha256": self.checkpoint_sha256,
                 **({} if self.vae_sha256 is None else {"vae_sha256": self.vae_sha256}),
                 "templates": self.templates,
-                "settings": {name: value for name, value in self.settings.to_json().items() if name != "num_shards"},
+                "settings": settings,
             },
         }
 

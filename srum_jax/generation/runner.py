@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from etils import epath
 
@@ -17,19 +17,10 @@ from srum_jax.generation.resume import read_chunk
 from srum_jax.generation.row_checks import read_source_image, request_of
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.work_units import Job, Unit, WorkPlan
-from srum_jax.inference.requests import GeneratedImage, ImageRequest
-from srum_jax.inference.settings import FlowSampler, TextSampler
+from srum_jax.inference.protocols import Generator
+from srum_jax.inference.requests import GeneratedImage
 from srum_jax.stages.ahead import one_ahead
 from srum_jax.stages.folder import DamagedError, StageFolder, by_shard
-
-
-class Generator(Protocol):
-    """What makes images; a `Pipeline`."""
-
-    def generate(
-        self, requests: Sequence[ImageRequest], *, sampler: FlowSampler | None, plan: TextSampler | None
-    ) -> list[GeneratedImage]:
-        """One image per request."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +70,7 @@ def _make(
         requests.append(request_of(prompt, seed=job.seed, image=sources.get(prompt.index), height=settings.height,
                                    width=settings.width))
     requests += [requests[0]] * (unit.rows - len(requests))
-    images = generator.generate(requests, sampler=settings.sampler(unit.jobs[0].edit), plan=settings.plan)
+    images = generator.generate(requests, plan=settings.plan)
     return images[: len(unit.jobs)]
 
 
@@ -94,9 +85,9 @@ def _source(prompt: Prompt, folder: epath.Path) -> Any:
 def _store(
     job: Job, image: GeneratedImage, folder: StageFolder, settings: GenerationSettings
 ) -> dict[str, Any]:
-    pixels = crop_black_border(image.pixels) if settings.crop_black_border else image.pixels
+    pixels = crop_black_border(image.pixels) if settings.output.crop_black_border else image.pixels
     record = generation_record(job, image, pixels.shape[:2], settings)
-    data = encode_image(pixels, settings.image_format, record)
+    data = encode_image(pixels, settings.output.image_format, record)
     folder.write(folder.folder / image_path(job, settings), data)
     return record | {"image_sha256": hashlib.sha256(data).hexdigest()}
 

@@ -75,7 +75,7 @@ def plan_work(prompts: Sequence[Prompt], settings: GenerationSettings) -> WorkPl
                                  "and give every part its own --out.")
     groups: dict[tuple, list[Job]] = {}
     for prompt in sorted(prompts, key=lambda prompt: prompt.index):
-        shard = prompt.index % settings.num_shards
+        shard = prompt.index % settings.output.num_shards
         size = (prompt.height, prompt.width)
         for candidate in range(settings.num_candidates):
             name = prompt.record_id(candidate)
@@ -89,4 +89,4 @@ def plan_work(prompts: Sequence[Prompt], settings: GenerationSettings) -> WorkPl
             batches.append((batch, settings.batch_size if key[1:] in full else len(batch)))
     batches.sort(key=lambda item: (item[0][0].shard, item[0][0].prompt.index, item[0][0].candidate))
     return WorkPlan(tuple(Unit(number, batch[0].shard, batch, rows) for number, (batch, rows) in enumerate(batches)),
-                    settings.num_shards)
+                    settings.output.num_shards)

@@ -1,6 +1,11 @@
 """Shapes of batches: few enough that programs are reused, close enough that little is wasted."""
 
 from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item")
 
 _SMALLEST = 16
 
@@ -37,3 +42,9 @@ def fill_rows(rows: Sequence[int], multiple: int) -> list[int]:
     while count < len(rows):
         count *= 2
     return [*rows, *[rows[0]] * (count - len(rows))]
+
+
+def filled(items: Sequence[Item], multiple: int) -> tuple[list[Item], np.ndarray]:
+    """What is asked, filled up to a batch with the first of it, and bool [B]: which rows were asked for."""
+    rows = len(items) if len(items) % multiple == 0 else len(fill_rows(range(len(items)), multiple))
+    return [*items, *[items[0]] * (rows - len(items))], np.arange(rows) < len(items)

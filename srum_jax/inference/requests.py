@@ -1,12 +1,16 @@
-"""What a pipeline is asked, and what it answers."""
+"""What a model is asked, and what it answers."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from srum_jax.errors import BadInput, Failure
 
+Request = TypeVar("Request")
+Read = TypeVar("Read")
 Picture = Image.Image | np.ndarray  # an array is uint8 [H, W, 3]
 
 
@@ -57,3 +61,19 @@ class Answer:
     num_tokens: int
     raw: str  # the whole text
     healthy: bool = True  # False: the model's numbers were none, and the text means nothing
+
+
+def each_read(read: Callable[[Request], Read], requests: Sequence[Request]) -> list[Read]:
+    """Every request as a model is given it.
+
+    Raises:
+      RequestError: what is wrong with one of them, and its number.
+    """
+
+    def one(number: int, request: Request) -> Read:
+        try:
+            return read(request)
+        except RequestError as error:
+            raise RequestError(f"request {number}: {error}") from error
+
+    return [one(number, request) for number, request in enumerate(requests)]

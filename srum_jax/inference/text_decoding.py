@@ -9,7 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from srum_jax.inference.requests import NonFiniteError
 from srum_jax.inference.settings import TextSampler
 
 # (what is known so far, token int32 [B], count int32 [B]) -> logits [B, V] of the token after it, what is known then.
@@ -27,6 +29,17 @@ class DecodedText:
     finished: jax.Array  # bool [B]: the end marker was predicted; otherwise the limit was reached
     healthy: jax.Array  # bool [B]: all logits were finite
     logits: jax.Array | None  # float32 [B, N, V], if they were asked for; row k predicts token k + 1
+
+    def ids_of(self, row: int) -> list[int]:
+        """A row's text without its starting marker."""
+        return self.token_ids[row, 1 : self.num_tokens[row]].tolist()
+
+    def check_finite(self) -> None:
+        """Raises NonFiniteError where the logits of a row were not numbers."""
+        if not self.healthy.all():
+            rows = np.flatnonzero(~self.healthy).tolist()
+            raise NonFiniteError(f"The predicted logits of rows {rows} are not finite: expected numbers; the weights "
+                                 "are damaged, or do not fit the dtype (try float32).")
 
 
 @jax.tree_util.register_dataclass

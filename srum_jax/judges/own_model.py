@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.inference.protocols import Answerer
 from srum_jax.inference.requests import Question
 from srum_jax.inference.settings import TextSampler
 from srum_jax.rewards.judgement.calls import Call, Reply
@@ -13,14 +13,14 @@ from srum_jax.rewards.judgement.calls import Call, Reply
 class ModelJudge:
     """Calls of equal settings are answered in one batch."""
 
-    def __init__(self, pipeline: Pipeline, batch_size: int):
+    def __init__(self, answerer: Answerer, batch_size: int):
         """Puts a loaded model to work.
 
         Args:
-          pipeline: with its vision tower.
+          answerer: that can be asked about pictures.
           batch_size: calls in one batch at most.
         """
-        self.pipeline, self.batch_size = pipeline, batch_size
+        self.answerer, self.batch_size = answerer, batch_size
 
     def answer(self, calls: Sequence[tuple[np.ndarray, Call]]) -> list[Reply]:
         """See `Judge`."""
@@ -35,7 +35,7 @@ class ModelJudge:
                 batch = numbers[first : first + self.batch_size]
                 questions = [Question(call.text, (pixels,), call.seed) for pixels, call in (calls[n] for n in batch)]
                 questions += [questions[0]] * (self._rows(len(numbers)) - len(batch))
-                answers = self.pipeline.answer(questions, sampler=sampler, think=think, allow_non_finite=True)
+                answers = self.answerer.answer(questions, sampler=sampler, think=think, allow_non_finite=True)
                 for number, answer in zip(batch, answers, strict=False):
                     replies[number] = Reply(answer.raw, answer.num_tokens, not answer.truncated, answer.healthy)
         return [replies[number] for number in range(len(calls))]

@@ -26,9 +26,10 @@ from srum_jax.families.bagel.generation_programs import (
     program_arguments,
 )
 from srum_jax.families.bagel.prefill import prefill_text
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.families.costs import Cost
 from srum_jax.inference.programs import Program
-from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Guidance, TextSampler
+from srum_jax.inference.settings import TextSampler
 from srum_jax.models.bagel.config import RELEASED, LanguageConfig
 from srum_jax.models.bagel.model import abstract_bagel
 from tests.models.packs import mesh_of, small_config
@@ -104,11 +105,11 @@ def test_a_decoded_token_costs_what_xla_counts():
 
 
 def test_guided_steps_are_those_inside_the_interval():
-    assert guided_steps(EDITING) == 49
+    assert guided_steps(FlowSampler().of_edits()) == 49
     assert guided_steps(FlowSampler(guidance=Guidance(1.0))) == 0
     times = np.linspace(1, 0, 50)[:-1]
     times = 3 * times / (1 + 2 * times)
-    assert guided_steps(TEXT_TO_IMAGE) == (times > 0.4).sum() == 41
+    assert guided_steps(FlowSampler()) == (times > 0.4).sum() == 41
 
 
 def test_work_of_the_released_model_is_that_of_its_weights():

@@ -11,7 +11,8 @@ from tests import commands
 from tests.generation.fakes import contents, records
 
 COUNT = 40
-SETTINGS = ("--size", "32x32", "--num-timesteps", "3", "--batch-size", "2", "--num-shards", "3", "--dtype", "float32")
+SETTINGS = ("--size", "32x32", "--set", "sampler.num_timesteps=3", "--batch-size", "2", "--set",
+            "output.num_shards=3", "--dtype", "float32")
 
 
 def start(base, out, prompts, *arguments, begin=commands.start, **options):
@@ -109,7 +110,7 @@ def test_rows_that_cannot_be_used_are_left_out_and_the_others_are_thought_about_
     listed = tmp_path / "list.jsonl"
     listed.write_text('{"prompt": "a red circle"}\n{"prompt": ""}\n{oops\n{"prompt": "a", "image": "absent.png"}\n')
     out = tmp_path / "out"
-    process = start(tiny_base, out, listed, "--on-error", "skip", "--think", "--max-plan-tokens", "8")
+    process = start(tiny_base, out, listed, "--on-error", "skip", "--think", "--set", "plan.max_tokens=8")
     code, printed, err = process.finish()
     assert code == 3 and "left out, bad prompt" in printed and "left out, missing image" in printed, err
     (record,) = records(out).values()

@@ -11,8 +11,8 @@ from experiments._tiny_study.marks import Marks, sampler
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_think import exam
 from experiments.tiny_think import main
-from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.inference.templates import Templates
+from srum_jax.pipeline import load
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
@@ -63,7 +63,7 @@ def test_a_folder_holds_studies_of_one_kind(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_given_plan_draws_the_picture_that_the_same_plan_draws_in_think_mode():
-    pipeline = Pipeline.load(trained_base(), dtype="float32", attention="dense", devices=jax.local_devices()[:1],
+    pipeline = load(trained_base(), dtype="float32", attention="dense", devices=jax.local_devices()[:1],
                              templates=Templates.read(THINK_TEMPLATES))
     few, how = PROMPTS[:3], dataclasses.replace(sampler(2.0), num_timesteps=5)
     pictures, plans = draw_with_own_plans(pipeline, few, how, 3)

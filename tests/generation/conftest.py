@@ -13,7 +13,7 @@ def command(tiny_base, tmp_path, capsys, monkeypatch):
     """Calls the command with a fake in place of the model; returns exit code, output and errors."""
     pipelines = []
 
-    def load(args, templates, *, understanding):
+    def load(args, templates, *, understanding, sampler):
         pipelines.append(FakePipeline())
         return pipelines[-1]
 

@@ -6,9 +6,10 @@ import json
 import numpy as np
 from etils import epath
 
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.resume import missing_units
-from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.generation.runner import finish_shards, generate_units
 from srum_jax.generation.work_units import plan_work
 from srum_jax.inference.requests import GeneratedImage, RequestError
@@ -16,7 +17,7 @@ from srum_jax.stages import GENERATE
 from srum_jax.stages.folder import StageFolder
 from srum_jax.stages.processes import Processes
 
-SETTINGS = GenerationSettings(height=16, width=16, batch_size=2, num_shards=2)
+SETTINGS = GenerationSettings(height=16, width=16, batch_size=2, sampler=FlowSampler(), output=OutputSettings(2))
 
 
 @dataclasses.dataclass
@@ -34,10 +35,12 @@ class FakePipeline:
         if request.height is not None and request.height % 8:
             raise RequestError("height: expected a multiple of 8.")
 
-    def generate(self, requests, *, sampler, plan):
+    default_size, rows_multiple = (24, 24), 1
+
+    def generate(self, requests, *, plan):
         if len(self.batches) == self.fails_at:
             raise RuntimeError("the fake failed, as it was asked to")
-        self.batches.append((list(requests), sampler, plan))
+        self.batches.append((list(requests), plan))
         return [self._image(request, plan) for request in requests]
 
     def _image(self, request, plan):
@@ -57,7 +60,7 @@ def run(out, prompts, settings=SETTINGS, pipeline=None, process=0, processes=1, 
     """What the command does for one process; returns the pipeline and the summary."""
     pipeline = pipeline or FakePipeline()
     plan = plan_work(prompts, settings)
-    folder = StageFolder(out, GENERATE, settings.num_shards, Processes(process, processes))
+    folder = StageFolder(out, GENERATE, settings.output.num_shards, Processes(process, processes))
     missing = missing_units(folder.processes.share(plan.units), folder, settings, repair=repair)
     for _ in generate_units(missing, pipeline, folder, settings, epath.Path(sources)):
         pass

@@ -12,7 +12,7 @@ from tests.tools.fakes import PROMPTS, SETTINGS, generated
 
 
 def resumed(out, **options):
-    folder = StageFolder(out, GENERATE, SETTINGS.num_shards)
+    folder = StageFolder(out, GENERATE, SETTINGS.output.num_shards)
     return missing_units(plan_work(PROMPTS, SETTINGS).units, folder, SETTINGS, **options)
 
 

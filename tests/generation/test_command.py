@@ -55,8 +55,8 @@ def test_rows_that_cannot_be_used_stop_the_run_before_it_begins_or_are_left_out(
 def test_other_settings_are_refused_with_the_difference(command, prompts, tmp_path):
     assert command("--prompts", str(prompts))[0] == 0
     before = contents(tmp_path / "out")
-    code, _, err = command("--prompts", str(prompts), "--guidance-scale", "7", "--think")
-    assert code == 2 and "generate.settings.text_to_image.guidance_scale: the folder 4.0, this command 7.0" in err
+    code, _, err = command("--prompts", str(prompts), "--set", "sampler.guidance.text_scale=7", "--think")
+    assert code == 2 and "generate.settings.sampler.guidance.text_scale: the folder 4.0, this command 7.0" in err
     assert "generate.settings.plan: the folder null" in err and contents(tmp_path / "out") == before
 
 
@@ -76,7 +76,7 @@ def test_pictures_of_edits_are_checked_and_found_beside_the_prompt_file(command,
         (["--prompts", "absent.jsonl"], "absent.jsonl: no such file"),
         (["--prompt", "a", "--set-name", "my set"], "--set-name: set name: expected letters"),
         (["--prompt", "a", "--limit", "0"], "--limit: expected a positive number, found 0"),
-        (["--prompt", "a", "--num-timesteps", "1"], "num_timesteps: expected an integer of at least 2, found 1"),
+        (["--prompt", "a", "--set", "sampler.num_timesteps=1"], "num_timesteps: expected an integer of at least 2"),
         (["--prompt", "a", "--process-index", "1"], "--num-processes: expected both or neither"),
         (["--prompt", "a", "--templates", "absent"], "absent: expected a directory with templates"),
         (["--prompt", "a red circle", "--size", "640x640"], "larger than the position table"),
@@ -91,7 +91,7 @@ def test_arguments_that_cannot_be_used_are_said_in_one_line_with_exit_code_2(com
     assert not (tmp_path / "out").exists() and not command.pipelines
 
 
-@pytest.mark.parametrize("arguments", [["--prompt", "a", "--renorm", "none"], ["--prompt", "a", "--prompts", "b"], []])
+@pytest.mark.parametrize("arguments", [["--prompt", "a", "--dtype", "none"], ["--prompt", "a", "--prompts", "b"], []])
 def test_wrong_usage_ends_with_code_2(command, arguments):
     with pytest.raises(SystemExit) as stopped:
         command(*arguments)
@@ -101,7 +101,7 @@ def test_wrong_usage_ends_with_code_2(command, arguments):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("llm_config.json", None, "llm_config.json: no such file"),
+        ("llm_config.json", None, "expected llm_config.json (BAGEL)"),
         ("llm_config.json", "{}", "llm_config.json"),
         ("tokenizer.json", None, "tokenizer"),
         ("ema.safetensors", "{}", "ema.safetensors"),

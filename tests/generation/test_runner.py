@@ -11,13 +11,15 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.generation.prompt_file import BadRow, PromptFileError, PromptList, Row
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.row_checks import check_rows, raise_bad_rows
 from srum_jax.generation.run_file import Run, begin_run, compare_run
+from srum_jax.generation.run_settings import OutputSettings
 from srum_jax.generation.runner import finish_shards, write_rejects
 from srum_jax.generation.work_units import plan_work
-from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
+from srum_jax.inference.settings import TextSampler
 from srum_jax.stages import GENERATE
 from srum_jax.stages.folder import DamagedError, StageFolder
 from srum_jax.stages.noted import RunChangedError
@@ -51,7 +53,7 @@ def test_records_say_what_was_made_and_images_carry_them(whole):
         assert embedded == {name: value for name, value in record.items() if name != "image_sha256"}
         assert record["image"].startswith(f"images/{record['index'] % 2:05d}/")
     record = found["set-103-c00"]
-    assert record["sampler"]["guidance_interval"] == [0.4, 1.0] and record["think_text"] is None
+    assert record["sampler"]["guidance"]["interval"] == [0.4, 1.0] and record["think_text"] is None
 
 
 def test_shards_and_summary_follow_from_the_contents(whole):
@@ -68,7 +70,7 @@ def test_plans_are_kept_and_the_rewritten_prompt_found(tmp_path):
     assert record["think"] and record["think_text"].endswith("and more")
     assert record["detailed_prompt"] == "picture 1 in oil"
     assert record["sampler"]["plan"] == {"max_tokens": 9, "temperature": None}
-    assert all(plan == TextSampler(9) for _, _, plan in pipeline.batches)
+    assert all(plan == TextSampler(9) for _, plan in pipeline.batches)
     assert summary["think"] == {"plans_empty": 0, "plans_truncated": 0, "plans_with_detailed_prompt": 3}
 
 
@@ -82,15 +84,15 @@ def test_candidates_differ_by_their_seed(tmp_path):
 def test_rows_with_their_own_size_get_it(tmp_path):
     pipeline, _ = run(tmp_path, [*PROMPTS[:2], Prompt(2, "set", "x", "wide", height=8, width=32)])
     assert (records(tmp_path)["set-x-c00"]["height"], records(tmp_path)["set-x-c00"]["width"]) == (8, 32)
-    assert all(len({(r.height, r.width) for r in requests}) == 1 for requests, _, _ in pipeline.batches)
+    assert all(len({(r.height, r.width) for r in requests}) == 1 for requests, _ in pipeline.batches)
 
 
-def test_edits_use_their_picture_and_the_sampler_of_editing(tmp_path):
+def test_edits_use_their_picture_and_are_batches_of_their_own(tmp_path):
     Image.new("RGB", (9, 9), (1, 2, 3)).save(tmp_path / "red.png")
     digest = hashlib.sha256((tmp_path / "red.png").read_bytes()).hexdigest()
     edit = Prompt(0, "set", "e", "make it red", image="red.png", image_sha256=digest)
     pipeline, _ = run(tmp_path / "out", [edit, Prompt(2, "set", "t", "new")], sources=tmp_path)
-    assert [sampler for _, sampler, _ in pipeline.batches] == [EDITING, TEXT_TO_IMAGE]
+    assert [len(requests) for requests, _ in pipeline.batches] == [1, 1]
     record = records(tmp_path / "out")["set-e-c00"]
     assert (record["source_image"], record["source_image_sha256"]) == ("red.png", digest)
     assert (record["height"], record["width"]) == (24, 24), "the model decides from the picture"
@@ -109,7 +111,8 @@ def test_cropping_happens_before_the_image_is_stored(tmp_path):
             image.pixels[3:] |= 1
             return image
 
-    run(tmp_path, PROMPTS[:1], dataclasses.replace(SETTINGS, crop_black_border=True), Framed())
+    settings = dataclasses.replace(SETTINGS, output=OutputSettings(2, crop_black_border=True))
+    run(tmp_path, PROMPTS[:1], settings, Framed())
     record = records(tmp_path)["set-100-c00"]
     assert (record["height"], record["width"]) == (13, 16)
     assert Image.open(tmp_path / "generate" / record["image"]).size == (16, 13)
@@ -123,7 +126,7 @@ def test_a_run_that_failed_anywhere_goes_on_to_the_same_bytes_and_repeats_nothin
     assert not (tmp_path / "broken" / "summary-generate.json").exists()
     second, _ = run(tmp_path / "broken", PROMPTS)
     assert contents(tmp_path / "broken") == contents(whole)
-    prompts = [request.prompt for pipeline in (first, second) for requests, _, _ in pipeline.batches
+    prompts = [request.prompt for pipeline in (first, second) for requests, _ in pipeline.batches
                for request in dict.fromkeys(requests)]
     assert sorted(prompts) == sorted(prompt.prompt for prompt in PROMPTS)
     third, _ = run(tmp_path / "broken", PROMPTS)
@@ -239,10 +242,10 @@ A_RUN = Run(SETTINGS, PROMPTS, "weights", {})
     [
         (dataclasses.replace(A_RUN, settings=dataclasses.replace(SETTINGS, num_candidates=2)),
          "generate.settings.num_candidates: the folder 1, this command 2"),
-        (dataclasses.replace(A_RUN, settings=dataclasses.replace(SETTINGS, num_shards=3)),
+        (dataclasses.replace(A_RUN, settings=dataclasses.replace(SETTINGS, output=OutputSettings(3))),
          "num_shards: the folder 2, this command 3"),
-        (dataclasses.replace(A_RUN, settings=dataclasses.replace(SETTINGS, text_to_image=EDITING)),
-         'generate.settings.text_to_image.renorm: the folder "global", this command "text_channel"'),
+        (dataclasses.replace(A_RUN, settings=dataclasses.replace(SETTINGS, sampler=FlowSampler().of_edits())),
+         'generate.settings.sampler.guidance.renorm: the folder "global", this command "text_channel"'),
         (dataclasses.replace(A_RUN, settings=dataclasses.replace(SETTINGS, plan=TextSampler())),
          'generate.settings.plan: the folder null, this command {"max_tokens": 1000, "temperature": null}'),
         (dataclasses.replace(A_RUN, prompts=PROMPTS[:3]), "prompts.count: the folder 7, this command 3"),

@@ -13,15 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from srum_jax.errors import BadInput
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.generation.arguments import add_generation_arguments, parse_size, settings_of
 from srum_jax.generation.image_store import FORMATS, crop_black_border, encode_image
-from srum_jax.generation.model_arguments import parse_mesh
 from srum_jax.generation.prompts import Prompt, record_seed
 from srum_jax.generation.records import detailed_prompt
-from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.generation.work_units import TooManyImagesError, plan_work
-from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
+from srum_jax.inference.settings import TextSampler
 from srum_jax.mesh_config import MeshConfig
+from srum_jax.model_arguments import add_model_arguments, parse_mesh
+from srum_jax.overrides import to_json
 from srum_jax.stages.ahead import is_computing, one_ahead
 from srum_jax.stages.processes import ProcessError, Processes, find_processes
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
@@ -39,7 +42,7 @@ def test_seeds_follow_the_written_rule():
 
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 5), st.integers(1, 3), st.integers(1, 6))
 def test_every_image_is_in_exactly_one_unit_of_exactly_one_process(count, batch, shards, candidates, processes):
-    settings = GenerationSettings(num_candidates=candidates, batch_size=batch, num_shards=shards)
+    settings = GenerationSettings(num_candidates=candidates, batch_size=batch, output=OutputSettings(shards))
     prompts = [Prompt(i, "s", str(i), "p", height=[None, 16, 32][i % 3], width=[None, 16, 32][i % 3],
                       image="x.png" if i % 5 == 0 else None) for i in range(count)]
     plan = plan_work(prompts, settings)
@@ -59,9 +62,9 @@ def test_every_image_is_in_exactly_one_unit_of_exactly_one_process(count, batch,
 
 
 def test_a_small_batch_is_filled_up_where_a_full_one_is_made_too():
-    plan = plan_work(made_up_prompts(5), GenerationSettings(batch_size=4, num_shards=1))
+    plan = plan_work(made_up_prompts(5), GenerationSettings(batch_size=4, output=OutputSettings(1)))
     assert [(len(unit.jobs), unit.rows) for unit in plan.units] == [(4, 4), (1, 4)]
-    plan = plan_work(made_up_prompts(3), GenerationSettings(batch_size=4, num_shards=1))
+    plan = plan_work(made_up_prompts(3), GenerationSettings(batch_size=4, output=OutputSettings(1)))
     assert [(len(unit.jobs), unit.rows) for unit in plan.units] == [(3, 3)]
 
 
@@ -124,65 +127,73 @@ def test_a_fingerprint_knows_the_values_but_not_the_place(tmp_path):
 
 
 def parsed(*arguments):
-    parser = argparse.ArgumentParser()
-    for name in ("--dtype", "--attention"):
-        parser.add_argument(name, default={"--dtype": "bfloat16", "--attention": "auto"}[name])
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model_arguments(parser)
     add_generation_arguments(parser)
-    return settings_of(parser.parse_args(["--prompt", "a", "--out", "o", *arguments]))
+    return settings_of(parser.parse_args(["--checkpoint", "c", "--prompt", "a", "--out", "o", *arguments]),
+                       FlowSampler())
 
 
 def test_without_arguments_the_published_settings_hold():
-    settings = parsed()
-    assert (settings.text_to_image, settings.editing, settings.plan) == (TEXT_TO_IMAGE, EDITING, None)
-    assert settings == GenerationSettings()
+    assert parsed() == GenerationSettings(sampler=FlowSampler())
 
 
 @pytest.mark.parametrize(
     ("arguments", "change"),
     [
-        (["--num-timesteps", "5"], lambda s: s.text_to_image.num_timesteps == s.editing.num_timesteps == 5),
-        (["--timestep-shift", "2"], lambda s: s.text_to_image.shift == s.editing.shift == 2),
-        (["--guidance-scale", "5"], lambda s: s.text_to_image.guidance.text_scale == 5),
-        (["--image-guidance-scale", "3"], lambda s: s.editing.guidance.image_scale == 3),
-        (["--guidance-interval", "0.1", "0.9"], lambda s: s.editing.guidance.interval == (0.1, 0.9)),
-        (["--renorm", "channel"], lambda s: s.text_to_image.guidance.renorm == "channel"),
-        (["--renorm-min", "0.5"], lambda s: s.text_to_image.guidance.renorm_min == 0.5),
-        (["--think", "--max-plan-tokens", "9", "--plan-temperature", "1"], lambda s: s.plan == TextSampler(9, 1.0)),
+        (["--set", "sampler.num_timesteps=5"], lambda s: s.sampler.num_timesteps == 5),
+        (["--set", "sampler.shift=2"], lambda s: s.sampler.shift == 2),
+        (["--set", "sampler.guidance.text_scale=5"], lambda s: s.sampler.guidance.text_scale == 5),
+        (["--set", "sampler.guidance.interval=0.1,0.9"], lambda s: s.sampler.guidance.interval == (0.1, 0.9)),
+        (["--set", "sampler.edit_guidance.image_scale=3"], lambda s: s.sampler.edit_guidance.image_scale == 3),
+        (["--set", "sampler.edit_guidance=none"], lambda s: s.sampler.edit_guidance is None),
+        (["--think", "--set", "plan.max_tokens=9", "--set", "plan.temperature=1"],
+         lambda s: s.plan == TextSampler(9, 1)),
         (["--think"], lambda s: s.plan == TextSampler()),
         (["--size", "64x32"], lambda s: (s.height, s.width) == (64, 32)),
-        (["--height", "64", "--width", "32"], lambda s: (s.height, s.width) == (64, 32)),
         (["--num-candidates", "3"], lambda s: s.num_candidates == 3),
         (["--base-seed", "3"], lambda s: s.base_seed == 3),
         (["--batch-size", "3"], lambda s: s.batch_size == 3),
-        (["--num-shards", "3"], lambda s: s.num_shards == 3),
-        (["--image-format", "webp"], lambda s: s.image_format == "webp"),
-        (["--crop-black-border"], lambda s: s.crop_black_border),
+        (["--set", "output.num_shards=3"], lambda s: s.output.num_shards == 3),
+        (["--set", "output.image_format=webp"], lambda s: s.output.image_format == "webp"),
+        (["--set", "output.crop_black_border=true"], lambda s: s.output.crop_black_border),
         (["--dtype", "float32"], lambda s: s.dtype == "float32"),
         (["--attention", "dense"], lambda s: s.attention == "dense"),
+        (["--control-tokens"], lambda s: s.control_tokens),
     ],
 )
 def test_every_argument_changes_its_setting_and_the_run_file(arguments, change):
     settings = parsed(*arguments)
-    assert change(settings) and settings.to_json() != GenerationSettings().to_json()
+    assert change(settings) and to_json(settings) != to_json(parsed())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size", "8x8", "--height", "8"], "--size: expected either it, or --height and --width"),
-        (["--height", "8"], "height, width: expected both or neither"),
-        (["--max-plan-tokens", "8"], "expected --think with them"),
+        (["--set", "plan.max_tokens=8"], "expected --think with it"),
         (["--num-candidates", "0"], "num_candidates: expected a whole number from 1 to"),
         (["--batch-size", "0"], "batch_size"),
-        (["--num-shards", "-1"], "num_shards"),
+        (["--set", "output.num_shards=-1"], "num_shards"),
+        (["--set", "output.image_format=tiff"], "image_format: expected one of png, webp, jpeg"),
         (["--base-seed", "-1"], "base_seed"),
-        (["--num-timesteps", "1"], "num_timesteps: expected an integer of at least 2"),
-        (["--guidance-interval", "1", "0"], "interval"),
+        (["--set", "sampler.num_timesteps=1"], "num_timesteps: expected an integer of at least 2"),
+        (["--set", "sampler.guidance.interval=1,0"], "interval"),
+        (["--set", "sampler.guidance.text_scal=1"], "the nearest is sampler.guidance.text_scale"),
     ],
 )
 def test_arguments_that_make_no_sense_are_errors(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(BadInput, match=message):
         parsed(*arguments)
+
+
+def test_help_lists_every_setting_with_its_default_and_what_it_means():
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_generation_arguments(parser)
+    text = " ".join(parser.format_help().split())
+    for line in ("sampler.num_timesteps=50 points in time", "sampler.guidance.interval=0.4,1.0 guided where",
+                 "sampler.edit_guidance.image_scale=2.0 of that over", "plan.max_tokens=1000 tokens fed at most",
+                 "output.image_format=png png, webp or jpeg"):
+        assert line in text
 
 
 def test_sizes_and_meshes_are_parsed():

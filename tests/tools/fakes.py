@@ -11,9 +11,10 @@ from srum_jax.data.example_proto import decode_record
 from srum_jax.data.manifest import shard_name
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.tfrecord import TFRecordFile
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.run_file import Run, begin_run
-from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.inference.requests import GeneratedImage
 from srum_jax.rewards.judgement.calls import Reply
 from srum_jax.stages import GENERATE
@@ -22,7 +23,7 @@ from tests.generation.fakes import run
 from tools.make_rewards import judge as judge_stage
 from tools.make_rewards.__main__ import main
 
-SETTINGS = GenerationSettings(height=40, width=48, batch_size=2, num_shards=2)
+SETTINGS = GenerationSettings(height=40, width=48, batch_size=2, sampler=FlowSampler(), output=OutputSettings(2))
 PROMPTS = [Prompt(i, "set", str(i), text, "color") for i, text in enumerate(
     ["a red circle left of a square", "two green triangles", "a blue ring", "a cross", "a diamond above a ring"])]
 
@@ -30,7 +31,7 @@ PROMPTS = [Prompt(i, "set", str(i), text, "color") for i, text in enumerate(
 class Painter:
     """Draws one rectangle per picture on a light ground."""
 
-    def generate(self, requests, *, sampler, plan):
+    def generate(self, requests, *, plan):
         return [GeneratedImage(self.draw(request.seed % 7), None) for request in requests]
 
     def draw(self, number):
@@ -42,7 +43,7 @@ class Painter:
 def generated(out, prompts=PROMPTS):
     """A folder as `generate` leaves it."""
     out.mkdir()
-    folder = StageFolder(out, GENERATE, SETTINGS.num_shards)
+    folder = StageFolder(out, GENERATE, SETTINGS.output.num_shards)
     begin_run(Run(SETTINGS, list(prompts), "0" * 64, {}), folder)
     run(out, list(prompts), SETTINGS, Painter())
     return out

@@ -33,11 +33,15 @@ def given_stages(folder, scores):
 
 
 def test_arguments_become_words_of_the_command_line():
-    recipe = StageRecipe({"generate": {"num_candidates": 2, "think": True, "guidance_interval": (0.4, 1.0)}})
+    recipe = StageRecipe({"generate": {"num_candidates": 2, "think": True, "output.num_shards": 2,
+                                       "sampler.guidance.interval": (0.4, 1.0)}})
     assert recipe.command_line("generate", "o") == ["--out", "o", "--num-candidates", "2", "--think",
-                                                    "--guidance-interval", "0.4", "1.0"]
-    changed = with_settings(recipe, ["generate.think=false", "generate.num-candidates=none", "judge.preset=official"])
-    assert changed.command_line("generate", "o") == ["--out", "o", "--no-think", "--guidance-interval", "0.4", "1.0"]
+                                                    "--set", "output.num_shards=2", "--set",
+                                                    "sampler.guidance.interval=0.4,1.0"]
+    changed = with_settings(recipe, ["generate.think=false", "generate.num-candidates=none",
+                                     "generate.output.num_shards=none", "judge.preset=official"])
+    assert changed.command_line("generate", "o") == ["--out", "o", "--no-think", "--set",
+                                                       "sampler.guidance.interval=0.4,1.0"]
     assert changed.command_line("judge", "o") == ["--out", "o", "--preset", "official"]
     assert recipe.arguments["generate"]["think"] is True  # the first is as it was
 
@@ -88,7 +92,8 @@ def test_prompts_of_the_tiny_recipe_are_written_once_and_are_those_of_the_world(
 def test_one_command_leads_from_prompts_to_records_that_training_reads(tmp_path):
     out = tmp_path / "run"
     command = ["tools.make_rewards", "run", "--experiment", "tiny", "--out", out,
-               "--set", "generate.limit=6", "--set", "generate.num_timesteps=4", "--set", "generate.batch_size=4"]
+               "--set", "generate.limit=6", "--set", "generate.sampler.num_timesteps=4", "--set",
+               "generate.batch_size=4"]
     code, printed, err = commands.run_afresh(*command)
     assert code == 0, err
     assert [line.split()[4] for line in printed.splitlines() if line.startswith("$ ")] == [*run.STAGES]

@@ -90,7 +90,7 @@ def lines_of(out):
 class Drawer:
     """Draws held-out scenes instead of what is asked for."""
 
-    def generate(self, requests, *, sampler, plan):
+    def generate(self, requests, *, plan):
         return [GeneratedImage(held_out_drawings(request.seed % 4 + 1)[-1].image, None) for request in requests]
 
 
@@ -98,7 +98,7 @@ def test_segment_runs_with_it_and_keeps_masks(tmp_path):
     out = tmp_path / "run"
     out.mkdir()
     settings = dataclasses.replace(SETTINGS, height=48, width=48)
-    begin_run(Run(settings, PROMPTS[:3], "0" * 64, {}), StageFolder(out, GENERATE, settings.num_shards))
+    begin_run(Run(settings, PROMPTS[:3], "0" * 64, {}), StageFolder(out, GENERATE, settings.output.num_shards))
     run(out, PROMPTS[:3], settings, Drawer())
     arguments = ["segment", "--out", str(out), "--sam-model", str(trained_sam()), "--device", "cpu",
                  "--sam.points-per-side", "12"]

@@ -6,9 +6,9 @@ import shutil
 import jax
 import pytest
 
-from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.pipeline import load
 from srum_jax.worlds.shapes.base import RECIPE, BaseError, check_trained_base, trained_base
 from srum_jax.worlds.shapes.base_files import trained_base_config
 from srum_jax.worlds.shapes.drawing import render
@@ -30,7 +30,7 @@ _SEED = 0
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return Pipeline.load(trained_base(), dtype="float32", attention="dense", devices=jax.local_devices()[:1],
+    return load(trained_base(), dtype="float32", attention="dense", devices=jax.local_devices()[:1],
                          mesh=MeshConfig(data=1, fsdp=1))
 
 

@@ -19,9 +19,10 @@ from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.image_codec import to_uint8
 from srum_jax.families.bagel.image_views import ImageViews, latent_position_ids, latent_view, patch_view
 from srum_jax.families.bagel.programs import SAMPLE_LATENTS
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.inference.context import Context
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
+from srum_jax.inference.settings import TextSampler
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig

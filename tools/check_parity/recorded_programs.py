@@ -17,10 +17,11 @@ from srum_jax.families.bagel.programs import (
     SAMPLE_LATENTS,
     WRITE_TEXT,
 )
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.text_writing import write_text
 from srum_jax.inference.context import Context
 from srum_jax.inference.programs import Program, Programs
-from srum_jax.inference.settings import FlowSampler, TextSampler
+from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import DecodedText
 
 

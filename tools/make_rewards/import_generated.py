@@ -25,7 +25,7 @@ from srum_jax.errors import BadInput
 from srum_jax.generation.prompt_file import BadRow
 from srum_jax.generation.prompts import IdError, Prompt, record_id, to_jsonl
 from srum_jax.generation.run_file import PROMPTS
-from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.generation.runner import finish_shards, write_rejects
 from srum_jax.generation.work_units import Job, TooManyImagesError, Unit, plan_work
 from srum_jax.stages import GENERATE, STAGE_VERSION, noted
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     set_name = arguments.set_name or images.resolve().name
     try:
         record_id(set_name, "0", 0)
-        settings = GenerationSettings(num_shards=arguments.num_shards, batch_size=arguments.batch_size)
+        settings = GenerationSettings(output=OutputSettings(arguments.num_shards), batch_size=arguments.batch_size)
     except ValueError as error:
         raise BadInput(f"--set-name, --num-shards, --batch-size: {error}") from error
     found, bad = _read(jsonl, images, set_name)
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan = plan_work([image.prompt for image in found.values()], settings)
     except TooManyImagesError as error:
         raise BadInput(str(error)) from error
-    folder = StageFolder(arguments.out, GENERATE, settings.num_shards)
+    folder = StageFolder(arguments.out, GENERATE, settings.output.num_shards)
     folder.root.mkdir(parents=True, exist_ok=True)
     prompts = to_jsonl(image.prompt for image in found.values())
     noted.note(folder.settings, _run_json(prompts, len(found), set_name, settings, jsonl))
@@ -184,7 +184,7 @@ def _run_json(
 ) -> dict[str, Any]:
     return {
         "stage_version": STAGE_VERSION, "package_version": srum_jax.__version__, "imported": True,
-        "num_shards": settings.num_shards,
+        "num_shards": settings.output.num_shards,
         "prompts": {"set": set_name, "count": count, "sha256": hashlib.sha256(prompts).hexdigest()},
         "generate": {"jsonl_sha256": file_sha256(jsonl), "settings": {"num_candidates": 1, "base_seed": None,
                                                                       "batch_size": settings.batch_size}},

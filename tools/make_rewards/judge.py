@@ -18,17 +18,20 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 from tqdm import tqdm
 
 from srum_jax.data.schema import is_unicode
 from srum_jax.errors import BadInput, Failure
-from srum_jax.generation.model_arguments import add_model_arguments, load_pipeline
+from srum_jax.inference.protocols import Answerer
+from srum_jax.inference.requests import Question, RequestError
 from srum_jax.inference.templates import Templates
 from srum_jax.judges.dialogue import run_dialogues
 from srum_jax.judges.given_scores import GivenScores
 from srum_jax.judges.own_model import ModelJudge
 from srum_jax.judges.transformers import HuggingFaceJudge
+from srum_jax.model_arguments import add_model_arguments, checker_of, load_pipeline
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
@@ -130,10 +133,7 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
     elif kind == "hf":
         judge = HuggingFaceJudge(source, think.think_understanding)
     else:
-        judge = ModelJudge(load_pipeline(arguments, think, understanding=True), arguments.batch_size)
-        if not judge.pipeline.sees:
-            raise BadInput(f"--checkpoint {arguments.checkpoint}: expected a model with a vision tower, found "
-                                "none; it can draw, but not judge.")
+        judge = ModelJudge(_answerer(arguments, think), arguments.batch_size)
 
     def judge_unit(unit: StageUnit) -> list[dict[str, Any]]:
         lines: dict[int, dict[str, Any]] = {}
@@ -159,6 +159,22 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
         return [{**lines[number], "stage_version": STAGE_VERSION} for number in range(len(generated))]
 
     return judge_unit
+
+
+def _answerer(arguments: argparse.Namespace, think: Templates) -> Answerer:
+    """The model, once it is known that it can be asked about pictures.
+
+    Raises:
+      BadInput: it cannot.
+    """
+    question = Question("?", (np.zeros((64, 64, 3), np.uint8),))
+    try:
+        checker_of(arguments, think).check(question)
+        pipeline = load_pipeline(arguments, think, understanding=True)
+        pipeline.check(question)
+    except RequestError as error:
+        raise BadInput(f"--checkpoint {arguments.checkpoint}: it may draw, but cannot judge: {error}") from error
+    return pipeline
 
 
 def _subject(

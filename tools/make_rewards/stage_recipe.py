@@ -2,6 +2,7 @@
 
 An experiment's file may define `rewards(folder) -> {stage: {argument: value}}`; it may write files that the stages
 need, such as prompts, into the folder. An argument is spelled as in Python: `max_regions` is `--max-regions`.
+One with a dot is a setting: `sampler.shift` is `--set sampler.shift=...`.
 """
 
 import argparse
@@ -127,6 +128,9 @@ def _words(name: str, value: Any) -> list[str]:
     flag = f"--{name.replace('_', '-')}"
     if value is None:
         return []
+    if "." in name and not name.startswith("sam."):  # a setting in a group
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        return ["--set", f"{name}={text.lower() if isinstance(value, bool) else text}"]
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
     if isinstance(value, list | tuple):

@@ -11,10 +11,11 @@ from srum_jax.errors import BadInput
 from srum_jax.families.bagel import generation_programs
 from srum_jax.families.bagel.generation_costs import generation_costs
 from srum_jax.families.bagel.generation_programs import GenerationShape, abstract_programs, program_arguments
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.step_costs import RowStatistics, full_row, kernel_flops, row_statistics, scaled
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.families.costs import Cost, Drawing, DrawingProgram
-from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, TextSampler
+from srum_jax.inference.settings import TextSampler
 from srum_jax.mesh_config import MeshError
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
@@ -99,7 +100,7 @@ class BagelCosts:
 
 
 def _shape(drawing: Drawing) -> GenerationShape:
-    published = EDITING if drawing.editing else TEXT_TO_IMAGE
+    published = FlowSampler().of_edits() if drawing.editing else FlowSampler()
     return GenerationShape(drawing.rows, drawing.prompt_tokens, drawing.height, drawing.width,
                            dataclasses.replace(published, num_timesteps=drawing.num_timesteps),
                            TextSampler(drawing.max_tokens))

@@ -1,8 +1,15 @@
 """BAGEL as a family."""
 
+from srum_jax.families.bagel.answerer import BagelAnswerer
 from srum_jax.families.bagel.costs import BagelCosts
 from srum_jax.families.bagel.forward import BagelForward
+from srum_jax.families.bagel.generator import BagelGenerator
+from srum_jax.families.bagel.request_reader import RequestReader
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.family import Family
 from srum_jax.models.bagel.architecture import BAGEL
 
-FAMILY = Family(architecture=BAGEL, forward=BagelForward, costs=BagelCosts())
+FAMILY = Family(
+    architecture=BAGEL, forward=BagelForward, sampler=FlowSampler, checker=RequestReader, generator=BagelGenerator,
+    answerer=BagelAnswerer, float32=("vae.",), costs=BagelCosts(),
+)

@@ -13,8 +13,8 @@ import numpy as np
 from srum_jax.families.bagel.cached_decoder import Reader, image_tokens, make_reader
 from srum_jax.families.bagel.guidance import guided_velocity
 from srum_jax.families.bagel.prefill import NUM_MARKERS, image_markers
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.inference.context import Context, stack_branches
-from srum_jax.inference.settings import FlowSampler
 from srum_jax.models.bagel.decoder import Hidden
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig

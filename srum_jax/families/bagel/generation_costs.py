@@ -13,8 +13,8 @@ import dataclasses
 import numpy as np
 
 from srum_jax.families.bagel.generation_programs import GenerationShape
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.costs import Cost
-from srum_jax.inference.settings import FlowSampler
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig
 from srum_jax.objectives.flow_path import shift_timestep
 

@@ -13,11 +13,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.programs import DECODE_IMAGES, PREFILL_TEXT, SAMPLE_LATENTS, WRITE_TEXT
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.settings import TEXT_TO_IMAGE, FlowSampler, TextSampler
+from srum_jax.inference.settings import TextSampler
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
@@ -25,7 +26,7 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS, named_shardings
 
 PROGRAM_NAMES = ("prefill", "decode", "denoise", "pixels")
-_PLAN = TextSampler()
+_PLAN, _SAMPLER = TextSampler(), FlowSampler()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class GenerationShape:
     prompt_tokens: int = 254  # of the longest prompt; its two markers and the padding to a bucket come on top
     height: int = 1024  # pixels
     width: int = 1024
-    sampler: FlowSampler = TEXT_TO_IMAGE
+    sampler: FlowSampler = _SAMPLER
     text: TextSampler = _PLAN
 
     @property
@@ -70,7 +71,7 @@ class GenerationShape:
 def abstract_programs(
     config: BagelConfig, mesh: Mesh, *, dtype: str = "bfloat16", attention: str = "splash", understanding: bool = True
 ) -> tuple[Programs, nnx.State]:
-    """What `Pipeline.load` makes of a checkpoint, and its state, without the values.
+    """What `srum_jax.pipeline.load` makes of a checkpoint, and its state, without the values.
 
     Raises:
       ShardingError: if the mesh does not divide the weights.

@@ -6,7 +6,7 @@ B rows · G latent tokens · P values of a token
 import jax
 import jax.numpy as jnp
 
-from srum_jax.inference.settings import Guidance
+from srum_jax.families.bagel.sampler import Guidance
 
 _EPSILON = 1e-8
 

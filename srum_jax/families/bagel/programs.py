@@ -12,11 +12,11 @@ from srum_jax.families.bagel.image_codec import (
     to_uint8,
 )
 from srum_jax.families.bagel.prefill import prefill_latents, prefill_patches, prefill_text
+from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.text_writing import write_text
 from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.programs import Program
 from srum_jax.inference.requests import NonFiniteError
-from srum_jax.inference.settings import FlowSampler
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 
@@ -55,6 +55,17 @@ def _sample_latents(
     return sample_latents(model, contexts, noise, layout, sampler, compute)[0]
 
 
+def _sample_steps(
+    model: Bagel, compute: ComputeConfig, contexts: list[Context], keys: jax.Array, layout: LatentLayout,
+    sampler: FlowSampler,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    noise = initial_noise(keys, layout.position_ids.shape[1], model.config)
+    latent, stretches = sample_latents(model, contexts, noise, layout, sampler, compute, trace=True)
+    # x0 = x_t - t v: where the step would lead if the velocity stayed what it is.
+    predicted = [s["x_t"] - s["t"][:, None, None, None] * s["v"] for s in stretches]
+    return latent, jnp.concatenate([s["t"] for s in stretches]), jnp.concatenate(predicted)
+
+
 def _encode_images(model: Bagel, compute: ComputeConfig, images: jax.Array, keys: jax.Array) -> jax.Array:
     return encode_images(model.vae, images, posterior_noise(keys, *images.shape[1:3], model.config), model.config)
 
@@ -80,6 +91,8 @@ PREFILL_LATENTS = Program(_prefill_latents, rows=(1, 2, 3), donated=(0,))
 WRITE_TEXT = Program(_write_text, rows=(1, 2), static=(3,))
 # contexts, keys [B], LatentLayout, FlowSampler -> latents float32 [B, G, P]; noise is drawn with one key per row
 SAMPLE_LATENTS = Program(_sample_latents, rows=(1, 2), static=(3,))
+# the same -> latents, times float32 [S] of the steps, and the latents that each step had in view float32 [S, B, G, P]
+SAMPLE_STEPS = Program(_sample_steps, rows=(1, 2), static=(3,))
 # images float32 [N, H, W, 3], keys [N] -> latents float32 [N, G, P]; posterior noise is drawn with one key per image
 ENCODE_IMAGES = Program(_encode_images, rows=(0, 1))
 # latent float32 [N, rows * columns, P], rows, columns -> uint8 [N, H, W, 3], and whether all pixels were numbers, bool

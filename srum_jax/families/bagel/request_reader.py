@@ -13,10 +13,10 @@ from srum_jax.families.bagel.image_views import (
     latent_view,
     patch_view,
 )
+from srum_jax.inference.opened import SmallFiles
 from srum_jax.inference.random_keys import MAX_SEED
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.weights.tokenizer import Tokenizer
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell them; no tokenizer can read them
 
@@ -43,25 +43,32 @@ class ReadQuestion:
 
 
 class RequestReader:
-    """Reads requests for one model."""
+    """Reads requests for one model; a `Checker`."""
 
-    def __init__(
-        self, config: BagelConfig, tokenizer: Tokenizer, views: ImageViews, *, sees: bool,
-        max_prompt_tokens: int,
-    ):
+    def __init__(self, files: SmallFiles, *, sees: bool | None = None):
         """Remembers what requests are checked against.
 
         Args:
-          config: of the model.
-          tokenizer: of the checkpoint.
-          views: how images are resized.
-          sees: whether the model has its vision tower.
-          max_prompt_tokens: longer prompts are refused.
+          files: of the checkpoint.
+          sees: whether the model has its vision tower; None: if its configuration describes one.
         """
-        self._config, self._tokenizer, self._views = config, tokenizer, views
-        self._sees = sees
+        self._config: BagelConfig = files.config
+        self._tokenizer, self._views = files.tokenizer, ImageViews.of(files.config)
+        self._sees = self._config.vit is not None if sees is None else sees
         # Both markers of a text need a rotary position too.
-        self._max_prompt_tokens = min(max_prompt_tokens, config.llm.max_position_embeddings - 2)
+        self._max_prompt_tokens = min(files.max_prompt_tokens, self._config.llm.max_position_embeddings - 2)
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """See `Checker`."""
+        return self._views.latent.max_size, self._views.latent.max_size
+
+    def check(self, request: ImageRequest | Question) -> None:
+        """See `Checker`."""
+        if isinstance(request, ImageRequest):
+            self.image(request)
+        else:
+            self.question(request)
 
     def image(self, request: ImageRequest) -> ReadImageRequest:
         """Reads a request for an image.
@@ -83,7 +90,7 @@ class RequestReader:
         elif latent is not None:
             size = latent.pixels.shape[:2]
         else:
-            size = (self._views.latent.max_size, self._views.latent.max_size)
+            size = self.default_size
         return ReadImageRequest(tokens, request.seed, size, latent_position_ids(*size, self._config), latent, patches)
 
     def question(self, question: Question) -> ReadQuestion:

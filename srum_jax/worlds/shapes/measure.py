@@ -1,6 +1,6 @@
 """Measures a model of the shapes world with the oracle: its autoencoder, its generator and its judge.
 
-Everything runs through `srum_jax.inference.Pipeline`, as a user's own pictures do.
+Everything runs through `srum_jax.pipeline`, as a user's own pictures do.
 """
 
 import dataclasses
@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from srum_jax.data.image_transform import to_unit_range
-from srum_jax.families.bagel.generator import Pipeline
 from srum_jax.families.bagel.programs import DECODE_IMAGES, ENCODE_IMAGES, finite_pixels
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest, Question
-from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
+from srum_jax.inference.settings import TextSampler
+from srum_jax.pipeline import Pipeline
 from srum_jax.worlds.shapes import questions
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.oracle import Judgement, judge_image, judge_scene
@@ -67,9 +68,10 @@ def validation_prompts(per_category: int, seed: int, *, held_out: bool) -> list[
 
 def draw(pipeline: Pipeline, prompts: Sequence[Prompt], sampler: FlowSampler, seed: int = 0) -> list[np.ndarray]:
     """One picture per prompt, uint8 [S, S, 3]; the seed of picture k is `seed + k`."""
+    generator = pipeline.generator.with_sampler(sampler)
     requests = [ImageRequest(prompt_text(prompt), seed + number) for number, prompt in enumerate(prompts)]
     batches = (requests[first : first + _BATCH] for first in range(0, len(requests), _BATCH))
-    return [image.pixels for batch in batches for image in pipeline.generate(batch, sampler=sampler)]
+    return [image.pixels for batch in batches for image in generator.generate(batch)]
 
 
 def picture_metrics(prompts: Sequence[Prompt], pictures: Sequence[np.ndarray]) -> PictureMetrics:
@@ -92,7 +94,8 @@ def reconstruction(pipeline: Pipeline, count: int, seed: int = 11) -> dict[str, 
     """Encodes and decodes drawn pictures: share that the oracle judges the same, share well formed, and PSNR in dB."""
     examples = [sample_example(seed, number, 0.4, held_out=True) for number in range(count)]
     pictures = np.stack([render(example.scene, PICTURE_SIZE).image for example in examples])
-    programs, side = pipeline.programs, PICTURE_SIZE // pipeline.stride
+    programs = pipeline.generator.programs
+    side = PICTURE_SIZE // programs.config.latent_stride
     decoded = []
     for first in range(0, count, _BATCH):
         pixels = to_unit_range(pictures[first : first + _BATCH])

@@ -7,13 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.families.bagel.answerer import BagelAnswerer
+from srum_jax.families.bagel.generator import BagelGenerator
+from srum_jax.families.bagel.sampler import FlowSampler
+from srum_jax.families.family import Opened
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.templates import Templates
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
+from srum_jax.pipeline import Pipeline
 from tests.models.packs import mesh_of, small_config
 
 
@@ -52,4 +56,15 @@ def small_pipeline(
     mesh = mesh_of(*mesh_shape)
     state = jax.tree.map(jax.device_put, state, named_shardings(state, mesh, RULES))
     compute = ComputeConfig(dtype=dtype, attention=attention, attention_block=16, remat="none")
-    return Pipeline(Programs(graphdef, state, mesh, compute), NumberTokenizer(), templates=Templates.read(), **options)
+    return pipeline_of(Programs(graphdef, state, mesh, compute), **options)
+
+
+def pipeline_of(programs, templates=None, **options) -> Pipeline:
+    """Around programs, or what stands in for them."""
+    opened = Opened(programs.config, NumberTokenizer(), templates or Templates.read(), programs=programs, **options)
+    return Pipeline(BagelGenerator(opened, FlowSampler()), BagelAnswerer(opened))
+
+
+def draw(pipeline: Pipeline, requests, sampler: FlowSampler, plan=None):
+    """Images sampled in a certain way."""
+    return pipeline.generator.with_sampler(sampler).generate(requests, plan=plan)

@@ -7,7 +7,7 @@ from flax import nnx
 from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
 from srum_jax.families.bagel.programs import SAMPLE_LATENTS
-from srum_jax.inference.settings import FlowSampler, Guidance
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.models.compute import ComputeConfig
 from tests.families.bagel.small_pipeline import random_model, small_pipeline
 
@@ -17,7 +17,7 @@ NOISE = np.random.default_rng(0).normal(size=(2, 4, 16)).astype(np.float32)
 
 
 def contexts():
-    conversation = Conversation(small_pipeline().programs, 2, 32, image_guidance=True)
+    conversation = Conversation(small_pipeline().generator.programs, 2, 32, image_guidance=True)
     conversation.add_text([[5, 6, 7], [8]])
     return conversation.branches(3)
 
@@ -37,7 +37,7 @@ def test_guidance_runs_where_low_is_below_t_and_t_up_to_high():
 
 
 def test_every_branch_is_the_plain_prediction_of_its_own_context():
-    programs, told = small_pipeline().programs, []
+    programs, told = small_pipeline().generator.programs, []
     for texts in ([[5, 6, 7], [8]], [[9], [10, 11]], [[12, 13], []]):
         conversation = Conversation(programs, 2, 32, image_guidance=False)
         conversation.add_text(texts)
@@ -78,7 +78,7 @@ def test_scales_of_one_are_the_conditional_prediction_alone():
 
 @pytest.mark.parametrize("num_timesteps", [3, 50])
 def test_the_whole_trajectory_is_one_program_without_a_word_to_the_host(num_timesteps):
-    programs = small_pipeline().programs
+    programs = small_pipeline().generator.programs
     conversation = Conversation(programs, 2, 32, image_guidance=False)
     conversation.add_text([[5, 6, 7], [8]])
     keys = jax.random.split(jax.random.key(0), 2)

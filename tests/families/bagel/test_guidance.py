@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from srum_jax.families.bagel.guidance import guided_velocity
-from srum_jax.inference.settings import FlowSampler, Guidance
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 
 RNG = np.random.default_rng(0)
 COND, TEXT, IMAGE = (RNG.normal(size=(2, 5, 4)).astype(np.float32) for _ in range(3))

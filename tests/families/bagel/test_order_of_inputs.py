@@ -9,19 +9,19 @@ import pytest
 
 from srum_jax.families.bagel import programs
 from srum_jax.families.bagel.conversation import Conversation
-from srum_jax.families.bagel.generator import Pipeline
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest, NonFiniteError, Question
-from srum_jax.inference.settings import FlowSampler, Guidance, TextSampler
+from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.inference.text_decoding import DecodedText
-from tests.families.bagel.small_pipeline import NumberTokenizer
+from tests.families.bagel.small_pipeline import NumberTokenizer, draw, pipeline_of
 from tests.models.packs import small_config
 
 BOS, EOS = 60, 61
 PHOTO = np.zeros((40, 28, 3), np.uint8)  # becomes 32 x 24 pixels
-THREE = FlowSampler(2, guidance=Guidance(4.0, 1.5))
+THREE = FlowSampler(2, guidance=Guidance(4.0, 1.5), edit_guidance=None)
 TEMPLATES = Templates({"think_generation": "1 1 $think_start $think_end",
                        "think_understanding": "2 2 $think_start $think_end"},
                       {"think_generation": "", "think_understanding": ""})
@@ -99,8 +99,8 @@ class Listener:
         return np.zeros((len(latent), rows * 4, columns * 4, 3), np.uint8), True
 
 
-def pipeline_of(listener: Listener) -> Pipeline:
-    return Pipeline(listener, NumberTokenizer(), templates=TEMPLATES)
+def told_to(listener: Listener):
+    return pipeline_of(listener, TEMPLATES)
 
 
 def prompt(*tokens):
@@ -109,14 +109,14 @@ def prompt(*tokens):
 
 def test_a_plain_image_is_told_its_prompt_and_guidance_nothing():
     listener = Listener()
-    image = pipeline_of(listener).generate([ImageRequest("5 6", 0)], sampler=FlowSampler(2))[0]
+    image = draw(told_to(listener), [ImageRequest("5 6", 0)], FlowSampler(2))[0]
     assert listener.branches == [(prompt(5, 6),), ()]
     assert image.plan is None and not image.plan_truncated
 
 
 def test_a_planned_edit_tells_each_branch_of_guidance_its_share():
     listener = Listener()
-    image = pipeline_of(listener).generate([ImageRequest("5 6", 0, image=PHOTO)], sampler=THREE, plan=TextSampler(9))[0]
+    image = draw(told_to(listener), [ImageRequest("5 6", 0, image=PHOTO)], THREE, plan=TextSampler(9))[0]
     assert listener.before_text == (PLANNING, LATENTS, PATCHES, prompt(5, 6))
     assert listener.branches == [
         (PLANNING, LATENTS, PATCHES, prompt(5, 6), prompt(7, 8)),
@@ -129,7 +129,7 @@ def test_a_planned_edit_tells_each_branch_of_guidance_its_share():
 def test_a_row_without_image_is_told_none_beside_an_edit():
     listener = Listener()
     requests = [ImageRequest("5 6", 0, 16, 16), ImageRequest("7", 1, image=PHOTO)]
-    images = pipeline_of(listener).generate(requests, sampler=THREE)
+    images = draw(told_to(listener), requests, THREE)
     assert listener.branches == [(prompt(5, 6),), (), (prompt(5, 6),)]
     assert [image.pixels.shape for image in images] == [(16, 16, 3), (32, 24, 3)]
 
@@ -137,17 +137,17 @@ def test_a_row_without_image_is_told_none_beside_an_edit():
 def test_a_question_comes_after_its_images_and_reasoning_is_asked_for_first():
     listener = Listener(finished=False)
     question = Question("5 6", (PHOTO, PHOTO))
-    answer = pipeline_of(listener).answer([question], think=True)[0]
+    answer = told_to(listener).answer([question], think=True)[0]
     assert listener.before_text == (REASONING, PATCHES, PATCHES, prompt(5, 6))
     assert answer.text == answer.raw == "7 8" and answer.truncated and answer.num_tokens == 2
-    pipeline_of(listener).answer([question])
+    told_to(listener).answer([question])
     assert listener.before_text == (PATCHES, PATCHES, prompt(5, 6))
 
 
 @pytest.mark.parametrize("length", [0, 1, 14, 15, 500])
 def test_a_plan_of_any_length_finds_room(length):
     listener = Listener(written=[7] * length, finished=False)
-    image = pipeline_of(listener).generate([ImageRequest("5", 0)], sampler=THREE, plan=TextSampler(9))[0]
+    image = draw(told_to(listener), [ImageRequest("5", 0)], THREE, plan=TextSampler(9))[0]
     assert listener.branches[0] == (PLANNING, prompt(5), prompt(*[7] * length))
     assert image.plan_truncated
 
@@ -156,7 +156,7 @@ def test_plans_and_prompts_of_all_lengths_need_few_capacities():
     capacities = set()
     for length in range(1, 500, 7):
         listener = Listener(written=[7] * (500 - length))
-        pipeline_of(listener).generate([ImageRequest("5 " * length, 0)], sampler=THREE, plan=TextSampler(9))
+        draw(told_to(listener), [ImageRequest("5 " * length, 0)], THREE, plan=TextSampler(9))
         capacities.add(listener.capacity)
     assert len(capacities) <= 3 and max(capacities) <= 640
     for slots in (45, 90, 100):
@@ -173,7 +173,7 @@ def test_a_chunk_beyond_the_capacity_is_an_error_instead_of_a_damaged_context():
 def test_each_use_of_a_seed_has_its_own_key():
     listener = Listener()
     request = ImageRequest("5", 77, image=PHOTO)
-    pipeline_of(listener).generate([request], sampler=THREE, plan=TextSampler(9))
+    draw(told_to(listener), [request], THREE, plan=TextSampler(9))
     assert (Use.NOISE, Use.TEXT, Use.POSTERIOR) == (0, 1, 2)
     for name, use in (("noise", Use.NOISE), ("text", Use.TEXT), ("posterior", Use.POSTERIOR)):
         assert jax.random.key_data(listener.keys[name]).tolist() == jax.random.key_data(random_keys([77], use)).tolist()
@@ -181,17 +181,17 @@ def test_each_use_of_a_seed_has_its_own_key():
 
 def test_an_image_is_encoded_with_the_key_of_its_row():
     listener = Listener()
-    pipeline_of(listener).generate([ImageRequest("5", 1), ImageRequest("5", 2, image=PHOTO)], sampler=THREE)
+    draw(told_to(listener), [ImageRequest("5", 1), ImageRequest("5", 2, image=PHOTO)], THREE)
     expected = jax.random.key_data(random_keys([2], Use.POSTERIOR))
     assert jax.random.key_data(listener.keys["posterior"]).tolist() == expected.tolist()
 
 
 def test_numbers_that_are_none_are_an_error_wherever_they_appear():
     with pytest.raises(NonFiniteError, match=r"logits of rows \[0\] are not finite"):
-        pipeline_of(Listener(healthy=False)).generate([ImageRequest("5", 0)], sampler=THREE, plan=TextSampler(9))
+        draw(told_to(Listener(healthy=False)), [ImageRequest("5", 0)], THREE, plan=TextSampler(9))
     with pytest.raises(NonFiniteError, match="sampled latents are not finite"):
-        pipeline_of(Listener(latent=np.nan)).generate([ImageRequest("5", 0)], sampler=THREE)
+        draw(told_to(Listener(latent=np.nan)), [ImageRequest("5", 0)], THREE)
     with pytest.raises(NonFiniteError, match=r"logits of rows \[0\] are not finite"):
-        pipeline_of(Listener(healthy=False)).answer([Question("5")])
-    answer = pipeline_of(Listener(healthy=False)).answer([Question("5")], allow_non_finite=True)[0]
+        told_to(Listener(healthy=False)).answer([Question("5")])
+    answer = told_to(Listener(healthy=False)).answer([Question("5")], allow_non_finite=True)[0]
     assert not answer.healthy

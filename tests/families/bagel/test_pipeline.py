@@ -1,17 +1,22 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
+from srum_jax.families.bagel.generator import BagelGenerator
 from srum_jax.families.bagel.programs import DECODE_IMAGES, finite_pixels
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.requests import ImageRequest, NonFiniteError, Question, RequestError
-from srum_jax.inference.settings import EDITING, TEXT_TO_IMAGE, FlowSampler, Guidance, TextSampler
-from tests.families.bagel.small_pipeline import random_model, small_pipeline
+from srum_jax.inference.settings import TextSampler
+from tests.families.bagel.small_pipeline import draw, pipeline_of, random_model, small_pipeline
 
-QUICK = FlowSampler(num_timesteps=4)
-BOTH = FlowSampler(num_timesteps=4, guidance=Guidance(4.0, 1.5, (0.3, 0.95), "text_channel"))
+QUICK = FlowSampler(num_timesteps=4, edit_guidance=None)
+BOTH = FlowSampler(num_timesteps=4, guidance=Guidance(4.0, 1.5, (0.3, 0.95), "text_channel"), edit_guidance=None)
 PHOTO = np.random.default_rng(1).integers(0, 256, (40, 28, 3)).astype(np.uint8)
 
 MIXED = [
@@ -35,7 +40,7 @@ def pipeline():
 
 @pytest.fixture(scope="module")
 def together(pipeline):
-    return pipeline.generate(MIXED, sampler=BOTH, plan=TextSampler(6))
+    return draw(pipeline, MIXED, BOTH, plan=TextSampler(6))
 
 
 def test_images_have_the_sizes_asked_for_and_differ_by_prompt(together):
@@ -47,7 +52,7 @@ def test_images_have_the_sizes_asked_for_and_differ_by_prompt(together):
 @pytest.mark.slow
 def test_a_row_gives_the_same_image_and_plan_alone_and_in_a_batch_of_other_lengths_and_sizes(pipeline, together):
     for row, request in enumerate(MIXED):
-        alone = pipeline.generate([request], sampler=BOTH, plan=TextSampler(6))
+        alone = draw(pipeline, [request], BOTH, plan=TextSampler(6))
         assert levels(alone, together[row : row + 1]) <= 1
         assert alone[0].plan == together[row].plan and alone[0].plan_truncated == together[row].plan_truncated
 
@@ -55,33 +60,33 @@ def test_a_row_gives_the_same_image_and_plan_alone_and_in_a_batch_of_other_lengt
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 1, 2), (1, 1, 1, 2)])
 def test_any_mesh_gives_the_images_of_one_device(mesh, together):
-    images = small_pipeline(mesh).generate(MIXED, sampler=BOTH, plan=TextSampler(6))
+    images = draw(small_pipeline(mesh), MIXED, BOTH, plan=TextSampler(6))
     assert levels(images, together) <= 1
     assert [image.plan for image in images] == [image.plan for image in together]
 
 
 @pytest.mark.slow
 def test_chunked_attention_gives_the_images_of_dense_attention(together):
-    assert levels(small_pipeline(attention="chunked").generate(MIXED, sampler=BOTH, plan=TextSampler(6)), together) <= 1
+    assert levels(draw(small_pipeline(attention="chunked"), MIXED, BOTH, plan=TextSampler(6)), together) <= 1
 
 
 def test_a_short_row_is_the_same_alone_and_beside_a_longer_and_larger_one(pipeline):
-    both = pipeline.generate([MIXED[0], MIXED[1]], sampler=QUICK)
-    assert levels(both[1:], pipeline.generate([MIXED[1]], sampler=QUICK)) <= 1
+    both = draw(pipeline, [MIXED[0], MIXED[1]], QUICK)
+    assert levels(both[1:], draw(pipeline, [MIXED[1]], QUICK)) <= 1
 
 
 def test_the_seed_changes_the_image_and_nothing_else_does(pipeline):
     request = MIXED[3]
-    one = pipeline.generate([request, request], sampler=QUICK)
+    one = draw(pipeline, [request, request], QUICK)
     assert levels(one[:1], one[1:]) == 0
-    other = pipeline.generate([ImageRequest("41 42", seed=1, height=16, width=16)], sampler=QUICK)
+    other = draw(pipeline, [ImageRequest("41 42", seed=1, height=16, width=16)], QUICK)
     assert levels(one[:1], other) > 20
 
 
 @pytest.mark.slow
 def test_a_plan_precedes_the_image_and_changes_it(pipeline):
-    plain = pipeline.generate(MIXED[3:], sampler=QUICK)
-    planned = pipeline.generate(MIXED[3:], sampler=QUICK, plan=TextSampler(6))
+    plain = draw(pipeline, MIXED[3:], QUICK)
+    planned = draw(pipeline, MIXED[3:], QUICK, plan=TextSampler(6))
     assert plain[0].plan is None and len(planned[0].plan.split()) in range(1, 6)
     assert levels(plain, planned) > 2
 
@@ -89,19 +94,19 @@ def test_a_plan_precedes_the_image_and_changes_it(pipeline):
 @pytest.mark.slow
 def test_the_source_image_of_an_edit_matters(pipeline):
     negative = ImageRequest("30 31 32", seed=5, image=255 - PHOTO)
-    assert levels(pipeline.generate(MIXED[2:3], sampler=QUICK), pipeline.generate([negative], sampler=QUICK)) > 2
+    assert levels(draw(pipeline, MIXED[2:3], QUICK), draw(pipeline, [negative], QUICK)) > 2
 
 
 @pytest.mark.slow
 def test_an_edit_may_ask_for_another_size_than_its_source(pipeline):
-    image = pipeline.generate([ImageRequest("1", seed=0, image=PHOTO, height=8, width=32)], sampler=QUICK)[0]
+    image = draw(pipeline, [ImageRequest("1", seed=0, image=PHOTO, height=8, width=32)], QUICK)[0]
     assert image.pixels.shape == (8, 32, 3)
 
 
 @pytest.mark.slow
 def test_bfloat16_stays_near_float32():
-    full = small_pipeline().generate(MIXED, sampler=QUICK)
-    half = small_pipeline(dtype="bfloat16").generate(MIXED, sampler=QUICK)
+    full = draw(small_pipeline(), MIXED, QUICK)
+    half = draw(small_pipeline(dtype="bfloat16"), MIXED, QUICK)
     for one, other in zip(full, half, strict=True):
         assert 0 < np.abs(one.pixels.astype(int) - other.pixels).mean() < 4
 
@@ -129,7 +134,7 @@ def test_pixels_that_are_not_numbers_are_an_error_instead_of_black():
     graphdef, state = random_model()
     state = jax.tree_util.tree_map_with_path(
         lambda path, x: x * jnp.nan if "'decoder'" in jax.tree_util.keystr(path) else x, state)
-    whole = small_pipeline().programs
+    whole = small_pipeline().generator.programs
     damaged = Programs(graphdef, state, whole.mesh, whole.compute)
     latent = np.ones((1, 1, 16), np.float32)
     assert finite_pixels(whole.call(DECODE_IMAGES, latent, 1, 1)).shape == (1, 4, 4, 3)
@@ -183,19 +188,20 @@ def test_an_image_file_that_ends_early_is_an_error_of_its_request(tmp_path, pipe
 
 
 def test_without_a_sampler_every_request_gets_the_published_settings_of_its_kind(monkeypatch):
+    monkeypatch.setattr(BagelGenerator, "_batch", lambda self, read, numbers, sampler, *_: [
+        (number, item.seed, sampler) for number, item in zip(numbers, read, strict=True)])
     pipeline = small_pipeline()
-    monkeypatch.setattr(pipeline, "_generate", lambda prepared, sampler, plan: [(r.seed, sampler) for r in prepared])
-    plain, edit = TEXT_TO_IMAGE, EDITING
+    plain = FlowSampler(edit_guidance=None)
+    edit = dataclasses.replace(plain, guidance=FlowSampler().edit_guidance)
     requests = [ImageRequest("1", 0, image=PHOTO), ImageRequest("1", 1), ImageRequest("1", 2, image=PHOTO)]
-    assert pipeline.generate(requests) == [(0, edit), (1, plain), (2, edit)]
-    assert pipeline.generate(requests[1:2]) == [(1, plain)] and pipeline.generate(requests[:1]) == [(0, edit)]
-    assert pipeline.generate(requests, sampler=QUICK) == [(0, QUICK), (1, QUICK), (2, QUICK)]
+    assert pipeline.generate(requests) == [(0, 0, edit), (1, 1, plain), (2, 2, edit)]
+    assert pipeline.generate(requests[1:2]) == [(0, 1, plain)] and pipeline.generate(requests[:1]) == [(0, 0, edit)]
+    assert draw(pipeline, requests, QUICK) == [(number, number, QUICK) for number in range(3)]
 
 
 def test_a_model_without_vision_tower_draws_but_refuses_images():
     blind = small_pipeline(with_vit=False)
-    assert not blind.sees
-    assert blind.generate(MIXED[:1], sampler=QUICK)[0].pixels.shape == (16, 16, 3)
+    assert draw(blind, MIXED[:1], QUICK)[0].pixels.shape == (16, 16, 3)
     assert blind.answer([Question("1")], sampler=TextSampler(3))[0].num_tokens <= 2
     for request in (Question("1", (PHOTO,)), MIXED[2]):
         with pytest.raises(RequestError, match="image: expected a model with a vision tower"):
@@ -205,3 +211,40 @@ def test_a_model_without_vision_tower_draws_but_refuses_images():
 def test_an_image_with_alpha_or_in_grey_is_taken_as_rgb(pipeline):
     for mode in ("RGBA", "L", "P"):
         pipeline.check(Question("1", (Image.fromarray(PHOTO).convert(mode),)))
+
+
+def test_other_weights_draw_their_own_images_by_the_programs_that_are_there(pipeline):
+    graphdef, state = random_model()
+    other = jax.tree_util.tree_map_with_path(
+        lambda path, x: -x if "llm2vae" in jax.tree_util.keystr(path) else x, state)
+    generator = pipeline.generator.with_sampler(QUICK)
+    before = generator.generate(MIXED[3:])
+    compiled = {program: function._cache_size() for program, function in generator.programs._compiled.items()}
+    changed = generator.with_parameters(nnx.State({"llm2vae": other["llm2vae"]}))
+    drawn = changed.generate(MIXED[3:])
+    expected = Programs(graphdef, other, generator.programs.mesh, generator.programs.compute)
+    assert levels(drawn, draw(pipeline_of(expected), MIXED[3:], QUICK)) == 0 and levels(drawn, before) > 20
+    assert {program: function._cache_size() for program, function in changed.programs._compiled.items()} == compiled
+    assert levels(generator.generate(MIXED[3:]), before) == 0
+
+
+@pytest.mark.parametrize(("parameters", "named"), [
+    ({"llm3vae": {"kernel": np.zeros(3)}}, "llm3vae.kernel"), ({"llm2vae": {"kernel": np.zeros(3)}}, "llm2vae.kernel"),
+])
+def test_weights_that_do_not_fit_are_named(pipeline, parameters, named):
+    state = jax.tree.map(lambda x: nnx.Param(x), nnx.State(parameters))
+    with pytest.raises(ValueError, match=named):
+        pipeline.generator.with_parameters(state)
+
+
+def test_each_step_shows_the_image_in_view_and_the_last_one_is_the_result(pipeline):
+    seen = []
+    requests = [MIXED[0], MIXED[2]]
+    generator = pipeline.generator.with_sampler(FlowSampler(num_timesteps=4))
+    images = generator.generate(requests, on_step=lambda step, time, view: seen.append((step, time, view())))
+    assert [(step, *view) for step, _, view in seen] == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]
+    assert seen[0][1] == seen[3][1] == 1.0 and 1 > seen[1][1] > seen[2][1] > 0
+    for number, (_, _, view) in ((0, seen[2]), (1, seen[5])):  # the last step ends at t = 0
+        assert np.abs(view[number].astype(int) - images[number].pixels).max() <= 1
+    assert np.abs(seen[0][2][0].astype(int) - images[0].pixels).mean() > 2
+    assert levels(images, generator.generate(requests)) <= 1

@@ -19,7 +19,7 @@ BOS, EOS = 60, 61
 
 
 def contexts(texts):
-    programs = small_pipeline().programs
+    programs = small_pipeline().generator.programs
     conversation = Conversation(programs, len(texts), 64, image_guidance=False)
     conversation.add_text(texts)
     return conversation
@@ -107,7 +107,7 @@ def test_logits_that_are_not_numbers_are_reported_by_row():
     state = jax.tree_util.tree_map_with_path(
         lambda path, x: x.at[9].set(jnp.nan) if "'embed'" in jax.tree_util.keystr(path) else x, state)
     model = nnx.merge(graphdef, state)
-    programs = small_pipeline().programs
+    programs = small_pipeline().generator.programs
     conversation = Conversation(type(programs)(graphdef, state, programs.mesh, programs.compute), 3, 64, False)
     conversation.add_text(TEXTS)
     result = write_text(model, conversation.everything, random_keys([0] * 3, Use.TEXT), jnp.ones(3, bool),

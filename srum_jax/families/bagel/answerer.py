@@ -1,0 +1,69 @@
+"""Questions in, answers out. Rows of a batch do not influence each other."""
+
+from collections.abc import Sequence
+
+import jax
+
+from srum_jax.families.bagel.conversation import Conversation, patch_slots, text_slots
+from srum_jax.families.bagel.request_reader import RequestReader
+from srum_jax.inference.batch_shapes import filled
+from srum_jax.inference.opened import Opened
+from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.requests import Answer, ImageRequest, Question, each_read
+from srum_jax.inference.settings import TextSampler
+from srum_jax.inference.templates import split_thought
+
+
+class BagelAnswerer:
+    """See `Answerer`."""
+
+    def __init__(self, opened: Opened):
+        """Puts a loaded model to work; without its vision tower it answers questions without images."""
+        self.opened, self.programs = opened, opened.programs
+        self.reader = RequestReader(opened, sees=self.programs.model.vit is not None)
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """See `Checker`."""
+        return self.reader.default_size
+
+    def check(self, request: ImageRequest | Question) -> None:
+        """See `Checker`."""
+        self.reader.check(request)
+
+    def answer(
+        self,
+        questions: Sequence[Question],
+        *,
+        sampler: TextSampler | None = None,
+        think: bool = False,
+        allow_non_finite: bool = False,
+    ) -> list[Answer]:
+        """See `Answerer`."""
+        if not questions:
+            return []
+        read, active = filled(each_read(self.reader.question, questions), self.programs.rows_multiple)
+        system = self.opened.tokenizer.encode(self.opened.templates.think_understanding) if think else None
+        texts = [item.prompt for item in read]
+        images = [
+            [item.patches[i] if i < len(item.patches) else None for item in read]
+            for i in range(max(len(item.patches) for item in read))
+        ]
+        slots = text_slots(texts) + sum(map(patch_slots, images)) + (text_slots([system]) if think else 0)
+        conversation = Conversation(self.programs, len(read), slots, image_guidance=False)
+        if think:
+            conversation.add_system([system] * len(read))
+        for views in images:
+            conversation.add_patches(views)
+        conversation.add_text(texts)
+        keys = random_keys([item.seed for item in read], Use.TEXT)
+        decoded = jax.device_get(conversation.write(keys, active, sampler or TextSampler()))
+        if not allow_non_finite:
+            decoded.check_finite()
+        answers = []
+        for row in range(len(questions)):
+            raw = self.opened.tokenizer.decode(decoded.ids_of(row))
+            thought, text = split_thought(raw) if think else (None, raw.strip())
+            answers.append(Answer(text, thought, not decoded.finished[row], len(decoded.ids_of(row)), raw,
+                                  bool(decoded.healthy[row])))
+        return answers

@@ -1,0 +1,86 @@
+"""What generation, judges and stages need of a model, whatever its family."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from srum_jax.inference.requests import Answer, GeneratedImage, ImageRequest, Question
+from srum_jax.inference.settings import TextSampler
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+# Called after each step of sampling with its number, from 0; its time, falling from 1; and a function that gives the
+# images that the model has in view there, uint8 [H, W, 3] by number of the request. Requests that cannot share a batch
+# are sampled one batch after another, each from step 0.
+OnStep = Callable[[int, float, Callable[[], dict[int, np.ndarray]]], None]
+
+
+class Checker(Protocol):
+    """Says whether a request can be served, without computing anything."""
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """Height and width in pixels of images whose request names none, and has no picture."""
+
+    def check(self, request: ImageRequest | Question) -> None:
+        """Raises RequestError, naming the field, what was expected and what was found."""
+
+
+class Generator(Checker, Protocol):
+    """Makes images."""
+
+    @property
+    def rows_multiple(self) -> int:
+        """Batches are filled up to a multiple of this many rows."""
+
+    def generate(
+        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None
+    ) -> list[GeneratedImage]:
+        """One image per request, which does not depend on the other requests.
+
+        Args:
+          requests: prompts of any lengths, images of any sizes; edits and plain requests may be mixed.
+          plan: how to write the plan that precedes the image in think mode; None for no plan.
+          on_step: see `OnStep`.
+
+        Raises:
+          RequestError: a request cannot be served; says which.
+          NonFiniteError: the model computed something that is not a number.
+        """
+
+    def with_parameters(self, parameters: "nnx.State") -> "Generator":
+        """The same with other weights, cast like those that they replace; nothing is compiled again.
+
+        Args:
+          parameters: some or all arrays of the model.
+
+        Raises:
+          ValueError: the model has no such parameter, or one of another shape.
+        """
+
+
+class Answerer(Checker, Protocol):
+    """Answers questions."""
+
+    def answer(
+        self,
+        questions: Sequence[Question],
+        *,
+        sampler: TextSampler | None = None,
+        think: bool = False,
+        allow_non_finite: bool = False,
+    ) -> list[Answer]:
+        """Answers every question, all in one batch; an answer does not depend on the other questions.
+
+        Args:
+          questions: with any number of images each.
+          sampler: None for greedy decoding with the default limit.
+          think: whether to ask for reasoning first; it is split from the answer.
+          allow_non_finite: whether answers of numbers that are none are marked as not `healthy` instead of raised.
+
+        Raises:
+          RequestError: a question cannot be answered; says which.
+          NonFiniteError: the model computed something that is not a number.
+        """

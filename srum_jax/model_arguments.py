@@ -1,0 +1,92 @@
+"""Command-line arguments that name a model and how it is computed, and loading what they name.
+
+Reading arguments imports no array library.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from srum_jax.errors import Failure
+from srum_jax.inference.templates import Templates
+from srum_jax.mesh_config import MeshConfig
+
+if TYPE_CHECKING:
+    from srum_jax.inference.protocols import Checker
+    from srum_jax.pipeline import Pipeline
+
+_AXES = ("data", "fsdp", "tensor")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the group "model"."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--checkpoint", required=True, metavar="DIR",
+                       help="a published checkpoint, or converted weights")
+    group.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16",
+                       help="of weights and activations (default: %(default)s)")
+    group.add_argument("--attention", choices=("auto", "dense", "chunked", "splash"), default="auto",
+                       help="auto: splash on TPUs, chunked elsewhere (default: %(default)s)")
+    group.add_argument("--mesh", type=parse_mesh, metavar="data=1,fsdp=4,tensor=2",
+                       help="how the devices of this process are used: copies of the model, shards of its weights, "
+                            "shards of heads and MLP; -1 takes what the others leave (default: fsdp=-1)")
+    group.add_argument("--templates", metavar="DIR", help="instructions of think mode in your own words; see "
+                                                          "srum_jax/inference/template_files")
+    group.add_argument("--control-tokens", action="store_true", help="names of control tokens inside a prompt act as "
+                       "such, as in the published code; without it they are text like any other")
+
+
+def parse_mesh(text: str) -> MeshConfig:
+    """The mesh of "axis=size,...".
+
+    Raises:
+      argparse.ArgumentTypeError: it is not of this form.
+    """
+    sizes = {}
+    for part in text.split(","):
+        axis, _, size = part.partition("=")
+        if axis not in _AXES or axis in sizes or not size.removeprefix("-").isdecimal():
+            raise argparse.ArgumentTypeError(f"expected {', '.join(f'{axis}=SIZE' for axis in _AXES)}, separated by "
+                                             f"commas, found {part!r} in {text!r}")
+        sizes[axis] = int(size)
+    fill = {} if -1 in sizes.values() or "fsdp" in sizes else {"fsdp": -1}
+    return MeshConfig(**({"data": 1} | sizes | fill))
+
+
+def load_pipeline(
+    args: argparse.Namespace, templates: Templates, *, understanding: bool, sampler: Any = None
+) -> "Pipeline":
+    """Loads the model that the arguments name.
+
+    Raises:
+      BadInput: the checkpoint, the devices or the mesh cannot be used.
+    """
+    from srum_jax.pipeline import load
+
+    return load(args.checkpoint, sampler=sampler, mesh=args.mesh, dtype=args.dtype, attention=args.attention,
+                templates=templates, understanding=understanding, control_tokens=args.control_tokens)
+
+
+def checker_of(args: argparse.Namespace, templates: Templates) -> "Checker":
+    """What the model that the arguments name would check requests with; its weights are not read.
+
+    Raises:
+      BadInput: its small files cannot be used.
+    """
+    from srum_jax.pipeline import checker
+
+    return checker(args.checkpoint, templates=templates, control_tokens=args.control_tokens)
+
+
+@contextlib.contextmanager
+def device_failures(advice: str = "") -> Iterator[None]:
+    """Inside, an error of the devices is a `Failure` of one line, which ends with the advice."""
+    try:
+        yield
+    except RuntimeError as error:
+        jax = sys.modules.get("jax")  # not there: nothing was computed
+        if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
+            raise
+        raise Failure(f"the devices failed: {str(error).splitlines()[0]} {advice}".strip()) from error
