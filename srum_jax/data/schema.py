@@ -60,36 +60,8 @@ class Region:
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredMap:
-    """A reward map that the exporter stored for other trainers."""
-
-    values: bytes  # float16, little endian, row-major
-    shape: tuple[int, int]  # h, w
-    kind: str  # for instance "paper.R/smallest/half_open/bilinear"
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredLatent:
-    """A cached autoencoder latent, for other trainers."""
-
-    values: bytes
-    shape: tuple[int, ...]
-    dtype: str
-    vae_sha256: bytes
-
-
-@dataclasses.dataclass(frozen=True)
-class DualLikelihood:
-    """Likelihood of the reversed pair (SUDER)."""
-
-    log_likelihood: float
-    num_tokens: int
-    direction: str
-
-
-@dataclasses.dataclass(frozen=True)
 class RewardRecord:
-    """One judged image. Equal to what is stored; see FIELDS for the keys."""
+    """One judged image. Equal to what is stored; see `record_fields` for the keys."""
 
     record_id: str
     index: int  # of the prompt
@@ -117,49 +89,7 @@ class RewardRecord:
     judge_flags: tuple[str, ...] = ()
     judge_attempts: tuple[int, int, int] = (0, 0, 0)  # identify, local, global
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
-    stored_map: StoredMap | None = None
-    latent: StoredLatent | None = None
-    dual: DualLikelihood | None = None
     posterior: StoredPosterior | None = None  # of the image, for data.latents=stored
-
-
-@dataclasses.dataclass(frozen=True)
-class Field:
-    """One key of a stored record."""
-
-    key: str
-    kind: str  # "bytes", "int" or "float"
-    length: str  # a number; "n" and "4n": regions; "optional": 0 or 1; "any"
-    text: bool = True  # of bytes fields: UTF-8 text rather than raw bytes
-
-
-def _fields(kind: str, lengths: dict[str, str], text: bool = True) -> list[Field]:
-    return [Field(key, kind, length, text) for key, length in lengths.items()]
-
-
-FIELDS: tuple[Field, ...] = tuple(
-    _fields("int", {
-        "schema/version": "1", "record/index": "1", "record/candidate": "1", "prompt/has_directive": "1",
-        "image/width": "1", "image/height": "1", "region/box": "4n", "region/area": "n", "region/verdict": "n",
-        "region/num_found": "1", "global/status": "1", "judge/attempts": "3", "reward/map_shape": "any",
-        "latent/shape": "any", "dual/num_tokens": "optional", "posterior/image_height": "optional",
-        "posterior/image_width": "optional", "posterior/canvas_height": "optional",
-        "posterior/canvas_width": "optional", "posterior/downsample": "optional", "posterior/channels": "optional"})
-    + _fields("float", {
-        "region/score": "n", "region/score_raw": "n", "region/severity": "n", "region/predicted_iou": "n",
-        "region/stability": "n", "global/score": "optional", "global/score_raw": "optional",
-        "dual/log_likelihood": "optional"})
-    + _fields("bytes", {
-        "record/id": "1", "prompt/text": "1", "prompt/set": "1", "prompt/source_id": "1", "prompt/category": "1",
-        "prompt/keywords": "any", "image/format": "1", "think/text": "optional", "region/object": "n",
-        "region/reason": "n", "region/keyword": "n", "region/provider": "1", "global/reason": "optional",
-        "judge/mode": "1", "judge/flags": "any", "provenance/json": "1", "reward/map_kind": "optional",
-        "latent/dtype": "optional", "dual/direction": "optional"})
-    + _fields("bytes", {
-        "image/encoded": "1", "image/sha256": "1", "reward/map": "optional", "latent/encoded": "optional",
-        "latent/vae_sha256": "optional", "posterior/moments": "optional",
-        "posterior/encoder_sha256": "optional"}, text=False)
-)
 
 
 def canonical_json(value: Any) -> str:
@@ -191,7 +121,8 @@ def validate(record: RewardRecord) -> RewardRecord:
     for number, region in enumerate(record.regions):
         _validate_region(region, f"[{number}]", record.image_width, record.image_height)
     _validate_global(record)
-    _validate_stored(record)
+    if record.posterior is not None:
+        validate_posterior(record.posterior)
     _require(isinstance(record.provenance, dict), "provenance/json", "an object", type(record.provenance).__name__)
     try:
         canonical_json(record.provenance).encode()
@@ -228,19 +159,6 @@ def _validate_global(record: RewardRecord) -> None:
         for field, score in (("score", record.global_score), ("score_raw", record.global_score_raw)):
             _require(score is None, f"global/{field}",
                      f"nothing, because global/status is {int(record.global_status)}", repr(score))
-
-
-def _validate_stored(record: RewardRecord) -> None:
-    if record.stored_map is not None:
-        expected = 2 * math.prod(record.stored_map.shape)
-        found = len(record.stored_map.values)
-        _require(len(record.stored_map.shape) == 2, "reward/map_shape", "h, w", repr(record.stored_map.shape))
-        _require(found == expected, "reward/map", f"{expected} bytes", f"{found} bytes")
-    if record.dual is not None:
-        _require(math.isfinite(record.dual.log_likelihood), "dual/log_likelihood", "a finite number",
-                 repr(record.dual.log_likelihood))
-    if record.posterior is not None:
-        validate_posterior(record.posterior)
 
 
 def _texts(record: RewardRecord) -> Iterator[tuple[str, str]]:

@@ -6,9 +6,9 @@ They are written here by hand: equal records then give equal bytes, whatever ver
 import re
 from typing import Any
 
-from srum_jax.data.schema import FIELDS
+from srum_jax.data.record_fields import BYTES, FIELDS, FLOAT, INT, TEXT
 
-_DTYPES = {"bytes": "string", "int": "int64", "float": "float32"}
+_DTYPES = {BYTES: "string", TEXT: "string", INT: "int64", FLOAT: "float32"}
 _FEATURES = "tensorflow_datasets.core.features."
 SPLIT = "train"
 

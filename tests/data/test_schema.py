@@ -8,14 +8,11 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from srum_jax.data.errors import SchemaError
 from srum_jax.data.example_proto import decode_record, encode_record, float32
+from srum_jax.data.record_fields import FIELDS
 from srum_jax.data.schema import (
-    FIELDS,
-    DualLikelihood,
     GlobalStatus,
     Region,
     RewardRecord,
-    StoredLatent,
-    StoredMap,
     Verdict,
 )
 from srum_jax.rewards.boxes import Box
@@ -47,9 +44,6 @@ def records(draw):
         global_score_raw=draw(score) if has_score else None, global_reason=draw(st.none() | text), judge_mode="sample",
         judge_flags=tuple(draw(st.lists(text, max_size=2))), judge_attempts=(1, 2, 3),
         provenance=draw(st.dictionaries(text, st.integers(-5, 5) | text, max_size=3)),
-        stored_map=draw(st.none() | st.just(StoredMap(bytes(12), (2, 3), "paper.R"))),
-        latent=draw(st.none() | st.just(StoredLatent(b"abc", (1, 2, 3), "bfloat16", bytes(32)))),
-        dual=draw(st.none() | st.just(DualLikelihood(-1.5, 7, "text"))),
     )
 
 
@@ -71,6 +65,22 @@ def test_every_field_of_the_format_is_written():
     example = tf_example_pb2.Example.FromString(encode_record(record))
     always = {field.key for field in FIELDS if field.length != "optional"}
     assert always <= set(example.features.feature)
+
+
+def test_every_attribute_of_a_record_has_one_key():
+    of_records, of_regions = ([field.attribute for field in FIELDS if field.attribute and field.of_regions is regional]
+                              for regional in (False, True))
+    names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in (RewardRecord, Region)}
+    assert sorted(of_records) == sorted(names[RewardRecord] - {"regions", "posterior"})
+    assert sorted(of_regions) == sorted(names[Region])
+
+
+@pytest.mark.parametrize("key", ["reward/map_shape", "latent/shape", "dual/num_tokens"])
+def test_keys_that_earlier_versions_wrote_are_ignored(key):
+    example = tf_example_pb2.Example.FromString(encode_record(made_up_record(1)))
+    assert key not in example.features.feature
+    example.features.feature[key].int64_list.value.append(3)
+    assert decode_record(example.SerializeToString()) == decode_record(encode_record(made_up_record(1)))
 
 
 def test_unknown_keys_are_ignored():
@@ -97,7 +107,6 @@ def test_unknown_keys_are_ignored():
         ("region/provider", {"provider": "magic"}),
         ("image/sha256", {"image_sha256": b"short"}),
         ("provenance/json", {"provenance": {"loss": math.nan}}),
-        ("reward/map", {"stored_map": StoredMap(b"123", (2, 2), "x")}),
     ],
 )
 def test_a_wrong_field_is_named_with_what_was_expected(field, changes):
