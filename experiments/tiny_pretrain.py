@@ -20,20 +20,20 @@ from etils import epath
 from flax import nnx
 
 from experiments._argument_types import count
+from experiments._tiny_bagel import autoencoder as ae
+from experiments._tiny_bagel.base_files import trained_base_config
+from experiments._tiny_bagel.export import write_trained_base
+from experiments._tiny_bagel.generator import GeneratorSettings, make_generator_step
+from experiments._tiny_bagel.joint import JointSettings, make_joint_step
+from experiments._tiny_bagel.samples import SampleSettings, batches_of, pictures_of
+from experiments._tiny_bagel.stage_loop import PROGRESS, run_stage
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.pipeline import load
 from srum_jax.stages.interruption import run_command
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.base import RECIPE
-from srum_jax.worlds.shapes.base_files import trained_base_config
 from srum_jax.worlds.shapes.drawing import render
-from srum_jax.worlds.shapes.pretraining import autoencoder as ae
-from srum_jax.worlds.shapes.pretraining.export import write_trained_base
-from srum_jax.worlds.shapes.pretraining.generator import GeneratorSettings, make_generator_step
-from srum_jax.worlds.shapes.pretraining.joint import JointSettings, make_joint_step
-from srum_jax.worlds.shapes.pretraining.samples import SampleSettings, batches_of, pictures_of
-from srum_jax.worlds.shapes.pretraining.stage_loop import PROGRESS, run_stage
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.scene import CATEGORIES

@@ -19,6 +19,11 @@ from etils import epath
 from flax import nnx
 
 from experiments._argument_types import count, local_folder, positive
+from experiments._tiny_bagel import autoencoder as ae
+from experiments._tiny_bagel.export import write_trained_base
+from experiments._tiny_bagel.samples import SampleSettings
+from experiments._tiny_bagel.stage_loop import PROGRESS, run_stage
+from experiments._tiny_bagel.thinking import ThinkSettings, make_think_step, three_batches
 from experiments._tiny_study.understanding import understanding, understanding_table
 from experiments._tiny_think.exam import (
     BASE,
@@ -41,11 +46,6 @@ from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
-from srum_jax.worlds.shapes.pretraining import autoencoder as ae
-from srum_jax.worlds.shapes.pretraining.export import write_trained_base
-from srum_jax.worlds.shapes.pretraining.samples import SampleSettings
-from srum_jax.worlds.shapes.pretraining.stage_loop import PROGRESS, run_stage
-from srum_jax.worlds.shapes.pretraining.thinking import ThinkSettings, make_think_step, three_batches
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 
 _HELD_OUT_SEED = 1001  # the sentences of the tiny study, or the first of them

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from experiments._tiny_bagel.base_files import trained_base_config
+from experiments._tiny_bagel.samples import SampleSettings, batches_of, capacities, question_and_answer
 from srum_jax.rewards.boxes import Box
 from srum_jax.worlds.shapes import questions
-from srum_jax.worlds.shapes.base_files import trained_base_config
 from srum_jax.worlds.shapes.oracle import judge_scene
-from srum_jax.worlds.shapes.pretraining.samples import SampleSettings, batches_of, capacities, question_and_answer
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.tokenizer import build_tokenizer, vocabulary
 

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.weights import TABLE
 from srum_jax.worlds.shapes.bases.bagel import base_config, write_base
+from srum_jax.worlds.shapes.bases.patch_encoder import expected_latents
 from srum_jax.worlds.shapes.drawing import render
-from srum_jax.worlds.shapes.patch_encoder import expected_latents
 from srum_jax.worlds.shapes.prompts import prompt_text, sample_prompt
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS, vocabulary

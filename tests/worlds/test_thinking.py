@@ -5,16 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from srum_jax.worlds.shapes.base_files import trained_base_config
-from srum_jax.worlds.shapes.plans import MAX_PLAN_TOKENS, plan_text
-from srum_jax.worlds.shapes.pretraining.samples import SampleSettings, words
-from srum_jax.worlds.shapes.pretraining.thinking import (
+from experiments._tiny_bagel.base_files import trained_base_config
+from experiments._tiny_bagel.samples import SampleSettings, words
+from experiments._tiny_bagel.thinking import (
     ThinkSettings,
     instruction,
     plan_capacity,
     planned_sample,
     three_batches,
 )
+from srum_jax.worlds.shapes.plans import MAX_PLAN_TOKENS, plan_text
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS

@@ -6,11 +6,11 @@ import shutil
 import jax
 import pytest
 
+from experiments._tiny_bagel.base_files import trained_base_config
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.pipeline import load
 from srum_jax.worlds.shapes.base import RECIPE, BaseError, check_trained_base, trained_base
-from srum_jax.worlds.shapes.base_files import trained_base_config
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.measure import (
     SAMPLER,

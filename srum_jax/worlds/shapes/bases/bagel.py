@@ -18,9 +18,9 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.storage.atomic_directory import atomic_directory
 from srum_jax.weights.table import published_tensors
+from srum_jax.worlds.shapes.bases.patch_encoder import CONFIG as AUTOENCODER
+from srum_jax.worlds.shapes.bases.patch_encoder import autoencoder_tensors
 from srum_jax.worlds.shapes.model_files import LLM, MODEL, VIT
-from srum_jax.worlds.shapes.patch_encoder import CONFIG as AUTOENCODER
-from srum_jax.worlds.shapes.patch_encoder import autoencoder_tensors
 from srum_jax.worlds.shapes.tokenizer import tokenizer_files
 
 _LLM = LLM | {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6}

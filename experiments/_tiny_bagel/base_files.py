@@ -1,16 +1,16 @@
 """The JSON files of the trained base: a BAGEL for pictures of 48 x 48 pixels.
 
 A latent token and a ViT patch both cover 8 x 8 pixels, so a picture is 36 of either, and both position tables have
-exactly that size. The autoencoder is described in `pretraining.autoencoder`.
+exactly that size. The autoencoder is described in `autoencoder`.
 """
 
 import copy
 import dataclasses
 from typing import Any
 
+from experiments._tiny_bagel.autoencoder import CONFIG as AUTOENCODER
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.worlds.shapes.model_files import LLM, MODEL, VIT
-from srum_jax.worlds.shapes.pretraining.autoencoder import CONFIG as AUTOENCODER
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 
 _PATCH = 8  # pixels of a latent token and of a ViT patch, along each side

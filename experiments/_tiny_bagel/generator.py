@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from experiments._tiny_bagel.autoencoder import StageState, moving_average
+from experiments._tiny_bagel.joint import flat_model, flow_matching_loss, optimizer_of
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.training.state import split_trainable
-from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
-from srum_jax.worlds.shapes.pretraining.joint import flat_model, flow_matching_loss, optimizer_of
 
 
 @dataclasses.dataclass(frozen=True)

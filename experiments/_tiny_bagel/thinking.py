@@ -21,16 +21,9 @@ import numpy as np
 import optax
 from flax import nnx
 
-from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
-from srum_jax.families.bagel.position_ids import position_ids
-from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
-from srum_jax.inference.templates import Templates
-from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.worlds.shapes.plans import MAX_PLAN_TOKENS, THINK_TEMPLATES, plan_text
-from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
-from srum_jax.worlds.shapes.pretraining.joint import flat_model, loss_and_parts, optimizer_of
-from srum_jax.worlds.shapes.pretraining.samples import (
+from experiments._tiny_bagel.autoencoder import StageState, moving_average
+from experiments._tiny_bagel.joint import flat_model, loss_and_parts, optimizer_of
+from experiments._tiny_bagel.samples import (
     SampleSettings,
     capacities,
     picture_of,
@@ -38,6 +31,13 @@ from srum_jax.worlds.shapes.pretraining.samples import (
     questions_of,
     words,
 )
+from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
+from srum_jax.inference.templates import Templates
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.worlds.shapes.plans import MAX_PLAN_TOKENS, THINK_TEMPLATES, plan_text
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from experiments._tiny_bagel.autoencoder import StageState, moving_average
+from experiments._tiny_bagel.samples import TwoBatches
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
@@ -18,8 +20,6 @@ from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.linear import Linear
 from srum_jax.objectives.weighted_sum import WeightedSum
-from srum_jax.worlds.shapes.pretraining.autoencoder import StageState, moving_average
-from srum_jax.worlds.shapes.pretraining.samples import TwoBatches
 
 COMPUTE = ComputeConfig(dtype="float32", attention="dense", remat="none", scan_layers=False)
 _USUAL_DEVIATION = 0.02  # of `Bagel`'s initial values

@@ -14,10 +14,10 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from tqdm import tqdm
 
+from experiments._tiny_bagel.autoencoder import StageState
 from srum_jax.errors import BadInput
 from srum_jax.stages import noted
 from srum_jax.storage.atomic_file import atomic_write, write_json
-from srum_jax.worlds.shapes.pretraining.autoencoder import StageState
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
 

@@ -9,6 +9,7 @@ from etils import epath
 from flax import nnx
 from safetensors.numpy import save
 
+from experiments._tiny_bagel.base_files import trained_base_config, trained_base_files
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.storage.atomic_directory import atomic_directory
@@ -16,7 +17,6 @@ from srum_jax.storage.atomic_file import file_sha256
 from srum_jax.weights.huggingface import INDEX
 from srum_jax.weights.table import SourceTensor, make_plan, published_tensors
 from srum_jax.worlds.shapes.base import RECIPE
-from srum_jax.worlds.shapes.base_files import trained_base_config, trained_base_files
 from srum_jax.worlds.shapes.tokenizer import tokenizer_files
 
 
