@@ -8,7 +8,8 @@ from PIL import Image
 
 from srum_jax.errors import BadInput
 from srum_jax.rewards.judgement.calls import Call, Reply
-from tools.make_rewards.loading_bar import hide_loading_bar
+from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.transformers_checkpoint import load_model, load_processor
 
 
 class HuggingFaceJudge:
@@ -23,7 +24,8 @@ class HuggingFaceJudge:
           device: "cpu", "cuda" or "auto".
 
         Raises:
-          BadInput: PyTorch is absent, or the checkpoint cannot be loaded.
+          BadInput: PyTorch is absent.
+          WeightsError: the checkpoint cannot be loaded whole; see `weights.transformers_checkpoint`.
         """
         try:
             import torch
@@ -35,14 +37,11 @@ class HuggingFaceJudge:
             raise BadInput(f"--judge hf:{directory}: expected a directory with a checkpoint, found none.")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        options = {"local_files_only": True, "trust_remote_code": False}
-        hide_loading_bar()
-        try:
-            self._processor = AutoProcessor.from_pretrained(str(directory), **options)
-            model = AutoModelForImageTextToText.from_pretrained(str(directory), use_safetensors=True, dtype="auto",
-                                                                **options)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            raise BadInput(f"--judge hf:{directory}: the checkpoint cannot be loaded ({error}).") from error
+        self._processor = load_processor(AutoProcessor, directory)
+        if not getattr(self._processor, "chat_template", None):
+            raise WeightsError(f"{directory}: expected a chat template (chat_template.jinja, or in the processor's "
+                               "settings), found none; it says how image and question are put together.")
+        model = load_model(AutoModelForImageTextToText, directory, dtype="auto")
         self._torch, self._think_system = torch, think_system
         self._model = model.to(device)  # from_pretrained has put it into inference mode
 

@@ -16,13 +16,10 @@ from PIL import Image
 from srum_jax.errors import BadInput
 from srum_jax.rewards.mask_rle import decode_mask, encode_mask
 from srum_jax.rewards.proposals import RawProposal
-from tools.make_rewards.loading_bar import hide_loading_bar
+from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.transformers_checkpoint import load_model, load_processor
 
 _MODEL_TYPE = "sam"
-
-
-class SamError(BadInput):
-    """The checkpoint cannot be used."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,27 +66,22 @@ class Sam:
           keep_masks: proposals carry their masks, run-length encoded.
 
         Raises:
-          SamError: if PyTorch is absent, or the directory holds no usable SAM.
+          BadInput: PyTorch is absent.
+          WeightsError: the directory holds no SAM, or not a whole one; see `weights.transformers_checkpoint`.
         """
         self.config, self.keep_masks = config, keep_masks
         try:
             import torch
-            from safetensors import SafetensorError
             from transformers import MaskGenerationPipeline, SamModel
             from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
         except ImportError as error:
-            raise SamError(f"SAM needs PyTorch, which is not installed ({error}); pip install 'srum-jax[rewards]'."
+            raise BadInput(f"SAM needs PyTorch, which is not installed ({error}); pip install 'srum-jax[rewards]'."
                            ) from error
         directory = epath.Path(checkpoint)
         _check_files(directory)
-        hide_loading_bar()
-        try:
-            model, loaded = SamModel.from_pretrained(str(directory), local_files_only=True, use_safetensors=True,
-                                                     output_loading_info=True)
-            processor = _processor(SamImageProcessorPil, directory)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise SamError(f"{directory}: the SAM checkpoint cannot be loaded ({error}).") from error
-        _check_loaded(directory, model, processor, loaded["missing_keys"])
+        model = load_model(SamModel, directory)
+        processor = load_processor(_without_torchvision(SamImageProcessorPil), directory)
+        _check_size(directory, model, processor)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._torch = torch
@@ -143,7 +135,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndar
     return np.array(kept, int)
 
 
-def _processor(base: type, directory: epath.Path) -> Any:
+def _without_torchvision(base: type) -> type:
     class Processor(base):
         """The image processor of the checkpoint, without torchvision."""
 
@@ -153,36 +145,30 @@ def _processor(base: type, directory: epath.Path) -> Any:
             masks = [decode_mask(all_masks[i]) for i in kept]
             return masks, all_scores[kept], [all_masks[i] for i in kept], all_boxes[kept]
 
-    if (directory / "preprocessor_config.json").exists():
-        return Processor.from_pretrained(str(directory), local_files_only=True)
-    return Processor()
+    return Processor
 
 
 def _check_files(directory: epath.Path) -> None:
     for name in ("config.json", "model.safetensors"):
         if not (directory / name).exists():
-            raise SamError(f"{directory}: expected a SAM checkpoint with config.json and model.safetensors, found "
+            raise WeightsError(f"{directory}: expected a SAM checkpoint with config.json and model.safetensors, found "
                            f"no {name if directory.exists() else 'such directory'}; point --sam-model to a directory "
                            "such as a download of facebook/sam-vit-huge.")
     try:
         kind = json.loads((directory / "config.json").read_text())
     except ValueError as error:  # no JSON, or no text
-        raise SamError(f"{directory}/config.json: expected JSON, found something else ({error}); copy it again."
+        raise WeightsError(f"{directory}/config.json: expected JSON, found something else ({error}); copy it again."
                        ) from error
-    # Transformers only warns, and starts what it cannot find at random.
+    # Transformers only warns, and would start all that another model lacks at random.
     kind = kind.get("model_type") if isinstance(kind, dict) else None
     if kind != _MODEL_TYPE:
-        raise SamError(f"{directory}/config.json: expected a checkpoint with model_type {_MODEL_TYPE!r}, found "
+        raise WeightsError(f"{directory}/config.json: expected a checkpoint with model_type {_MODEL_TYPE!r}, found "
                        f"{kind!r}; point --sam-model to a directory such as a download of facebook/sam-vit-huge.")
 
 
-def _check_loaded(directory: epath.Path, model: Any, processor: Any, missing: set[str]) -> None:
-    if missing:
-        some = ", ".join(sorted(missing)[:5])
-        raise SamError(f"{directory}: model.safetensors lacks {len(missing)} of the model's tensors ({some}, ...); "
-                       "copy it again.")
+def _check_size(directory: epath.Path, model: Any, processor: Any) -> None:
     side = model.config.vision_config.image_size
     padded = (processor.pad_size["height"], processor.pad_size["width"])
     if padded != (side, side) or processor.size["longest_edge"] > side:
-        raise SamError(f"{directory}: expected an image processor for the model's {side} x {side} pixels, found one "
-                       f"for {padded[0]} x {padded[1]}; is preprocessor_config.json there?")
+        raise WeightsError(f"{directory}: expected an image processor for the model's {side} x {side} pixels, found "
+                           f"one for {padded[0]} x {padded[1]}; its settings belong to another model.")

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from srum_jax.errors import BadInput
 from srum_jax.regions.components import Components, ComponentsConfig
-from srum_jax.regions.sam import Sam, SamConfig, SamError, suppress
+from srum_jax.regions.sam import Sam, SamConfig, suppress
 from srum_jax.rewards.judgement.selection import select_regions
 from srum_jax.rewards.judgement.verdict import Shows
 from srum_jax.rewards.mask_rle import decode_mask
@@ -132,6 +133,14 @@ def test_masks_that_are_kept_have_the_box_and_the_area_of_their_proposal(random_
         assert tuple(mask_box(mask)) == tuple(proposal.corners)
 
 
+def test_settings_within_those_of_a_whole_processor_are_read_too(random_sam, tmp_path):
+    directory = copied(random_sam, tmp_path / "sam")
+    alone = directory / "preprocessor_config.json"
+    (directory / "processor_config.json").write_text(f'{{"image_processor": {alone.read_text()}}}')
+    alone.unlink()
+    assert Sam(directory, SamConfig(points_per_side=2), "cpu").propose(picture()) is not None
+
+
 def copied(random_sam, directory):
     shutil.copytree(random_sam, directory)
     return directory
@@ -154,6 +163,14 @@ def lose_a_tensor(directory):
     save_file(tensors, directory / "model.safetensors")
 
 
+def reshape_a_tensor(directory):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(directory / "model.safetensors")
+    tensors["mask_decoder.iou_token.weight"] = np.zeros((1, 4), np.float32)
+    save_file(tensors, directory / "model.safetensors")
+
+
 @pytest.mark.parametrize("damage, message", [
     (shutil.rmtree, "found no such directory; point --sam-model to"),
     (lambda directory: (directory / "config.json").unlink(), "found no config.json; point --sam-model to"),
@@ -162,19 +179,21 @@ def lose_a_tensor(directory):
     (change_config, "expected a checkpoint with model_type 'sam', found 'bert'"),
     (cut_weights, "cannot be loaded"),
     (lose_a_tensor, r"lacks 1 of the model's tensors \(mask_decoder.iou_token.weight"),
-    (lambda directory: (directory / "preprocessor_config.json").unlink(), "64 x 64 pixels, found one for 1024 x 1024"),
-    (lambda directory: (directory / "preprocessor_config.json").write_text("{"), "cannot be loaded"),
+    (lambda directory: (directory / "preprocessor_config.json").unlink(), "settings for images in preprocessor_config"),
+    (lambda directory: (directory / "preprocessor_config.json").write_text("{}"), "64 x 64 .* one for 1024 x 1024"),
+    (lambda directory: (directory / "preprocessor_config.json").write_text("{"), "preprocessor_config.json: not valid"),
+    (reshape_a_tensor, r"1 tensors of other shapes .*iou_token.weight \[1, 4\] instead of \[1, 16\]"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_checkpoint_that_is_no_whole_sam_is_an_error_that_says_what_to_do(tmp_path, random_sam, damage, message):
     directory = copied(random_sam, tmp_path / "sam")
     damage(directory)
-    with pytest.raises(SamError, match=message):
+    with pytest.raises(BadInput, match=message):
         Sam(directory, SamConfig())
 
 
 def test_without_pytorch_the_error_says_what_to_install(random_sam, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(SamError, match=r"PyTorch, which is not installed.*pip install 'srum-jax\[rewards\]'"):
+    with pytest.raises(BadInput, match=r"PyTorch, which is not installed.*pip install 'srum-jax\[rewards\]'"):
         Sam(random_sam, SamConfig())
 
 

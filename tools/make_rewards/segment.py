@@ -17,7 +17,7 @@ from tqdm import tqdm
 from srum_jax.data.image_transform import read_header
 from srum_jax.errors import BadInput
 from srum_jax.regions.components import Components, ComponentsConfig
-from srum_jax.regions.sam import Sam, SamConfig, SamError
+from srum_jax.regions.sam import Sam, SamConfig
 from srum_jax.rewards.proposals import Proposal, clean_proposals
 from srum_jax.stages import GENERATE, SEGMENT, STAGE_VERSION, noted
 from srum_jax.stages.processes import add_process_arguments, find_processes
@@ -97,10 +97,7 @@ def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str
     if arguments.sam_model is None:
         raise BadInput("--sam-model: expected the directory of a SAM checkpoint (config.json, model.safetensors), "
                             "for instance a download of facebook/sam-vit-huge; or choose --provider components.")
-    try:
-        provider = Sam(arguments.sam_model, chosen, arguments.device, arguments.keep_masks)
-    except SamError as error:
-        raise BadInput(str(error)) from error
+    provider = Sam(arguments.sam_model, chosen, arguments.device, arguments.keep_masks)
     digest = hashlib.sha256()
     with (epath.Path(arguments.sam_model) / "model.safetensors").open("rb") as file:
         while block := file.read(1 << 20):
