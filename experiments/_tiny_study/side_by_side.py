@@ -5,15 +5,12 @@ A small model gains little from a second core; two models next to each other gai
 
 import contextlib
 import itertools
-import math
 import os
-import random
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from experiments._tiny_study.container_limits import core_limit
 from srum_jax.errors import Failure
 
 _SECONDS_TO_TIDY_UP = 15.0  # training saves its state first; less than what this process itself is given
@@ -63,13 +60,8 @@ def run_side_by_side(
 
 
 def available_cores() -> list[int]:
-    """Numbers of the processor cores that this process may use; made up where the system does not tell.
-
-    No more of them than a container's share of the time is worth; which ones, is left to chance, or all containers of a
-    machine would sit on its first cores.
-    """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    return sorted(random.sample(cores, max(1, math.ceil(min(len(cores), core_limit())))))
+    """Numbers of the processor cores that this process may use; made up where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def shares(cores: Sequence[int], count: int) -> list[list[int]]:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 
 from etils import epath
 
-from experiments._tiny_study.container_limits import memory_limit
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.side_by_side import available_cores, run_side_by_side
 from experiments._tiny_study.steps import Study
@@ -85,9 +84,9 @@ def _only_libtpu_without_tpu() -> bool:
 
 
 def default_jobs() -> int:
-    """One process for each core, if memory allows. A container may have less of both than its machine."""
-    memory = min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), memory_limit())
-    return int(max(1, min(len(available_cores()), _MOST_JOBS, memory // _BYTES_PER_JOB)))
+    """One process for each core, if memory allows. Of a container's own limits only those on its cores are known."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(len(available_cores()), _MOST_JOBS, memory // _BYTES_PER_JOB))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Processes next to each other: their cores, their failures, and what becomes of them when they are interrupted."""
 
-import math
 import os
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import time
 
 import pytest
 
-from experiments._tiny_study import side_by_side
+from experiments._tiny_study import work
 from experiments._tiny_study.side_by_side import CommandError, available_cores, run_side_by_side, shares
 
 
@@ -25,7 +24,14 @@ def test_cores_are_shared_out_evenly(cores, count, expected):
     assert shares(cores, count) == expected
 
 
-def test_commands_run_at_the_same_time_each_on_its_cores(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("cores", "gib", "jobs"), [(3, 64, 3), (64, 64, 8), (64, 5, 2), (1, 0, 1)])
+def test_jobs_keep_to_cores_and_memory(monkeypatch, cores, gib, jobs):
+    monkeypatch.setattr(work, "available_cores", lambda: list(range(cores)))
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 1 << 12}.get(name, gib << 18))
+    assert work.default_jobs() == jobs
+
+
+def test_commands_run_at_the_same_time_each_on_its_cores(tmp_path):
     # Each waits for the other's file: one after the other, they would wait for ever.
     code = """import os, pathlib, sys, time
 own, other = map(pathlib.Path, sys.argv[1:])
@@ -35,7 +41,6 @@ last = time.monotonic() + 60
 while not other.exists():
     assert time.monotonic() < last
     time.sleep(0.01)"""
-    monkeypatch.setattr(side_by_side, "core_limit", lambda: math.inf)
     one, two, before = tmp_path / "one", tmp_path / "two", available_cores()
     run_side_by_side([python(code, one, two), python(code, two, one)], {"MARK": "here"})
     if hasattr(os, "sched_getaffinity"):
