@@ -1,12 +1,41 @@
 """What all commands do with their arguments and their streams. Imports nothing heavy: `--help` answers at once."""
 
+import argparse
 import logging
 import os
+import re
+from collections.abc import Callable, Sequence
+
+from srum_jax.mesh_config import MeshConfig
+from srum_jax.models.compute import MESH_AXES
 
 
 def path(text: str) -> str:
     """A path as a user types it, for `type=` of an argument: shells leave the ~ of --workdir=~/run to us."""
     return os.path.expanduser(text)
+
+
+def mesh(axes: Sequence[str] = MESH_AXES, rest: str | None = None) -> Callable[[str], MeshConfig]:
+    """For `type=` of an argument: reads for instance "data=2,fsdp=4"; -1 takes what the others leave.
+
+    Args:
+      axes: that may be named; those that are not have size 1.
+      rest: the axis that takes what is left where neither it nor -1 is named; None: that is left to `MeshConfig.shape`.
+    """
+
+    def read(text: str) -> MeshConfig:
+        sizes: dict[str, int] = {}
+        for part in text.split(","):
+            name, _, size = part.strip().partition("=")
+            if name not in axes or name in sizes or not re.fullmatch(r"-1|[1-9]\d*", size):
+                raise argparse.ArgumentTypeError(
+                    f"expected AXIS=SIZE,... with each of {', '.join(axes)} at most once and positive sizes or -1, for "
+                    f"instance data=2,fsdp=4; found {part!r} in {text!r}")
+            sizes[name] = int(size)
+        fill = {} if rest is None or rest in sizes or -1 in sizes.values() else {rest: -1}
+        return MeshConfig(**dict.fromkeys(MESH_AXES, 1) | sizes | fill)
+
+    return read
 
 
 def set_up_logging() -> None:

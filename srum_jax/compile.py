@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
                       help=f"the train step of one of {', '.join(experiment_names())}; or of a .py file")
     what.add_argument("--generation", action="store_true", help="prefill, text decoding, denoising and the autoencoder")
     parser.add_argument("--topology", required=True, metavar="CHIP:GRID", help="for instance v5e:4x4 or v5p:2x2x1")
-    parser.add_argument("--mesh", metavar="AXIS=SIZE,...",
+    parser.add_argument("--mesh", type=command_line.mesh(), metavar="AXIS=SIZE,...",
                         help=f"of {', '.join(MESH_AXES)}; -1 takes what the others leave (default: that of the "
                              "experiment; for generation fsdp=-1)")
     batch = parser.add_mutually_exclusive_group()

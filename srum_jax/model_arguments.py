@@ -9,15 +9,13 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from srum_jax import command_line
 from srum_jax.errors import Failure
 from srum_jax.inference.templates import Templates
-from srum_jax.mesh_config import MeshConfig
 
 if TYPE_CHECKING:
     from srum_jax.inference.protocols import Checker
     from srum_jax.pipeline import Pipeline
-
-_AXES = ("data", "fsdp", "tensor")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,30 +27,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
                        help="of weights and activations (default: %(default)s)")
     group.add_argument("--attention", choices=("auto", "dense", "chunked", "splash"), default="auto",
                        help="auto: splash on TPUs, chunked elsewhere (default: %(default)s)")
-    group.add_argument("--mesh", type=parse_mesh, metavar="data=1,fsdp=4,tensor=2",
+    group.add_argument("--mesh", type=command_line.mesh(("data", "fsdp", "tensor"), rest="fsdp"),
+                       metavar="data=1,fsdp=4,tensor=2",
                        help="how the devices of this process are used: copies of the model, shards of its weights, "
                             "shards of heads and MLP; -1 takes what the others leave (default: fsdp=-1)")
     group.add_argument("--templates", metavar="DIR", help="instructions of think mode in your own words; see "
                                                           "srum_jax/inference/template_files")
     group.add_argument("--control-tokens", action="store_true", help="names of control tokens inside a prompt act as "
                        "such, as in the published code; without it they are text like any other")
-
-
-def parse_mesh(text: str) -> MeshConfig:
-    """The mesh of "axis=size,...".
-
-    Raises:
-      argparse.ArgumentTypeError: it is not of this form.
-    """
-    sizes = {}
-    for part in text.split(","):
-        axis, _, size = part.partition("=")
-        if axis not in _AXES or axis in sizes or not size.removeprefix("-").isdecimal():
-            raise argparse.ArgumentTypeError(f"expected {', '.join(f'{axis}=SIZE' for axis in _AXES)}, separated by "
-                                             f"commas, found {part!r} in {text!r}")
-        sizes[axis] = int(size)
-    fill = {} if -1 in sizes.values() or "fsdp" in sizes else {"fsdp": -1}
-    return MeshConfig(**({"data": 1} | sizes | fill))
 
 
 def load_pipeline(

@@ -9,10 +9,10 @@ from srum_jax.aot.generation import DrawingRequest
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.roofline import ASSUMPTIONS
-from srum_jax.aot.topology import TopologyError, parse_mesh, parse_topology
+from srum_jax.aot.topology import TopologyError, parse_topology
 from srum_jax.families.costs import Costs, Drawing
 from srum_jax.families.registry import NAMES, family, recognise
-from srum_jax.mesh_config import MeshError
+from srum_jax.mesh_config import MeshConfig, MeshError
 from srum_jax.models.compute import MESH_AXES
 
 _PROMPT_TOKENS = 254
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     name = recognise(args.checkpoint) if args.checkpoint else NAMES[0]
     costs = costs_of(family(name))
     programs = _programs(args.programs, costs)
-    topology, mesh = parse_topology(args.topology), parse_mesh(args.mesh or "fsdp=-1")
+    topology, mesh = parse_topology(args.topology), args.mesh or MeshConfig(data=1, fsdp=-1)
     if mesh.seq != 1:
         raise TopologyError(f"--mesh: generation does not split the tokens of a row: expected seq=1, found {mesh.seq}.")
     config = costs.config(args.checkpoint or "", args.layers)

@@ -5,8 +5,6 @@ import math
 import re
 
 from srum_jax.errors import BadInput
-from srum_jax.mesh_config import MeshConfig
-from srum_jax.models.compute import MESH_AXES
 
 GIB = 2**30
 
@@ -73,21 +71,3 @@ def parse_topology(text: str) -> Topology:
         raise TopologyError(f"--topology: expected {chip.dimensions} sizes for {name}, for instance "
                             f"{name}:{'x'.join('2' * chip.dimensions)}; found {grid!r}.")
     return Topology(chip, tuple(map(int, grid.split("x"))))
-
-
-def parse_mesh(text: str) -> MeshConfig:
-    """Reads for instance "data=2,fsdp=4,tensor=1"; axes that are not named are 1, and -1 takes what the others leave.
-
-    Raises:
-      TopologyError: saying what was expected.
-    """
-    sizes: dict[str, int] = {}
-    for part in text.split(","):
-        name, separator, size = part.strip().partition("=")
-        if name not in MESH_AXES or not separator or not re.fullmatch(r"-1|[1-9]\d*", size):
-            raise TopologyError(f"--mesh: expected AXIS=SIZE,... with axes of {', '.join(MESH_AXES)} and positive "
-                                f"sizes or -1, for instance data=2,fsdp=4; found {part!r}.")
-        if name in sizes:
-            raise TopologyError(f"--mesh: expected each axis once, found {name!r} twice in {text!r}.")
-        sizes[name] = int(size)
-    return MeshConfig(**dict.fromkeys(MESH_AXES, 1) | sizes)

@@ -7,7 +7,7 @@ from typing import Any
 from srum_jax.aot.compiling import Compiling
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.step_roofline import ASSUMPTIONS
-from srum_jax.aot.topology import TopologyError, parse_mesh, parse_topology
+from srum_jax.aot.topology import TopologyError, parse_topology
 from srum_jax.aot.training import PROMPT_TOKENS, TrainPlan, TrainRequest, plan
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.errors import BadInput
@@ -52,7 +52,7 @@ def _request(args: argparse.Namespace) -> TrainRequest:
         raise BadInput(f"--compiler-option: expected NAME=VALUE, found {options[0]!r}.")
     return TrainRequest(
         topology=parse_topology(args.topology).name, experiment=args.experiment, settings=tuple(args.set),
-        mesh=parse_mesh(args.mesh) if args.mesh else None, rows=args.batch, num_slices=args.slices,
+        mesh=args.mesh, rows=args.batch, num_slices=args.slices,
         checkpoint=args.checkpoint or "", layers=args.layers,
         prompt_tokens=PROMPT_TOKENS if args.prompt_tokens is None else args.prompt_tokens,
         compiler_options=tuple(args.compiler_option), hlo_file=args.hlo,

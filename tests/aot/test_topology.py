@@ -12,7 +12,7 @@ from srum_jax.aot.generation import DrawingRequest, DrawingResult
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.hlo_program import Program, host_calls
 from srum_jax.aot.largest_batch import largest_batch
-from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_mesh, parse_topology
+from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_topology
 from srum_jax.families.costs import Drawing
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.overrides import from_json, to_json
@@ -32,17 +32,6 @@ def test_a_slice_is_read_by_name(text, chips):
 def test_an_unknown_slice_is_an_error_that_says_what_is_known(text, named):
     with pytest.raises(TopologyError, match=named):
         parse_topology(text)
-
-
-def test_a_mesh_is_read_by_axis():
-    assert parse_mesh("fsdp=-1") == MeshConfig(data=1, fsdp=-1)
-    assert parse_mesh("data=2, fsdp=4,tensor=2") == MeshConfig(data=2, fsdp=4, tensor=2)
-
-
-@pytest.mark.parametrize("text", ["", "fsdp", "fsdp=0", "fsdp=-2", "rows=2", "fsdp=2,fsdp=2", "fsdp=two"])
-def test_a_mesh_that_cannot_be_read_is_an_error(text):
-    with pytest.raises(TopologyError, match="--mesh"):
-        parse_mesh(text)
 
 
 def test_the_table_of_chips_is_plausible():

@@ -22,8 +22,7 @@ from srum_jax.generation.records import detailed_prompt
 from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.generation.work_units import TooManyImagesError, plan_work
 from srum_jax.inference.settings import TextSampler
-from srum_jax.mesh_config import MeshConfig
-from srum_jax.model_arguments import add_model_arguments, parse_mesh
+from srum_jax.model_arguments import add_model_arguments
 from srum_jax.overrides import to_json
 from srum_jax.stages.ahead import is_computing, one_ahead
 from srum_jax.stages.processes import ProcessError, Processes, find_processes
@@ -196,16 +195,11 @@ def test_help_lists_every_setting_with_its_default_and_what_it_means():
         assert line in text
 
 
-def test_sizes_and_meshes_are_parsed():
+def test_sizes_are_parsed():
     assert parse_size("64x32") == (64, 32)
-    assert parse_mesh("tensor=2") == MeshConfig(data=1, fsdp=-1, tensor=2)
-    assert parse_mesh("data=-1,fsdp=2") == MeshConfig(data=-1, fsdp=2)
     for text in ("64", "64x", "-1x5"):
         with pytest.raises(argparse.ArgumentTypeError, match="HEIGHTxWIDTH"):
             parse_size(text)
-    for text in ("seq=2", "data", "data=x", "data=1,data=2", ""):
-        with pytest.raises(argparse.ArgumentTypeError, match="expected data=SIZE"):
-            parse_mesh(text)
 
 
 def test_processes_are_numbered_or_refused():
