@@ -30,11 +30,13 @@ from PIL import Image
 from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import DataError
 from srum_jax.data.manifest import Manifest
-from srum_jax.data.pipeline import make_iterator
+from srum_jax.data.pipeline import HostBatchIterator
 from srum_jax.data.posterior import StoredPosterior, posterior_of_moments
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.data.writer import record_of_image, write_records
+from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.bagel.rows import BagelPacker
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.objectives.config import RewardWeighted
@@ -116,12 +118,12 @@ def measure(records: str, size: int, num_workers: int, num_threads: int, rows_pe
     Raises:
       DataError: a record cannot be used.
     """
-    data = DataConfig(records=records, samples_per_row=_SAMPLES_PER_ROW, rows_per_batch=rows_per_batch,
-                      image_height=size, image_width=size, max_size=size, min_size=min(512, size),
-                      latent_capacity=_SAMPLES_PER_ROW * (size // 16) ** 2, num_workers=num_workers,
-                      num_threads=num_threads, latents=latents)
-    batches = make_iterator(data, _MODEL, _LetterTokenizer(), RewardWeighted(), seed=0, process_index=0,
-                            process_count=1)
+    data = DataConfig(records=records, rows_per_batch=rows_per_batch, num_workers=num_workers, num_threads=num_threads)
+    rows = BagelRows(samples_per_row=_SAMPLES_PER_ROW, image_height=size, image_width=size, max_size=size,
+                     min_size=min(512, size), latent_capacity=_SAMPLES_PER_ROW * (size // 16) ** 2, latents=latents)
+    objective = RewardWeighted()
+    packer = BagelPacker(rows, _MODEL, _LetterTokenizer(), objective.columns)
+    batches = HostBatchIterator(data, packer, objective, seed=0)
     try:
         for _ in range(2):
             first = next(batches)

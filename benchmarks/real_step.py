@@ -18,11 +18,12 @@ from flax import nnx
 
 from experiments._bagel_recipe import changed, paper_recipe
 from srum_jax.aot.training import PROMPT_TOKENS
-from srum_jax.data.config import DataConfig
 from srum_jax.errors import Failure
+from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.family import FAMILY
 from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
 from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.mesh import build_mesh, on_mesh
@@ -120,36 +121,37 @@ def _model(args: argparse.Namespace) -> BagelConfig:
 
 def _experiment(args: argparse.Namespace) -> Experiment:
     recipe = paper_recipe("train_step")
-    side = recipe.data.image_height // args.width_divisor
+    side = recipe.rows.image_height // args.width_divisor
     canvas = RELEASED.latent_stride if args.without_autoencoder else side
-    latents = recipe.data.images_per_row * (side // RELEASED.latent_stride) ** 2
+    latents = recipe.rows.images_per_row * (side // RELEASED.latent_stride) ** 2
     return changed(
         recipe,
-        data={"rows_per_batch": args.rows, "image_height": canvas, "image_width": canvas, "latent_capacity": latents},
+        data={"rows_per_batch": args.rows},
+        rows={"image_height": canvas, "image_width": canvas, "latent_capacity": latents},
         compute=dataclasses.asdict(ComputeConfig(dtype="bfloat16", attention=args.attention, remat=args.remat,
                                                  attention_block=args.attention_block)))
 
 
 def _batch(experiment: Experiment, config: BagelConfig, *, without_autoencoder: bool) -> PackedBatch:
     """Full rows, made by the pipeline's own packing."""
-    data, draws = experiment.data, np.random.default_rng(0)
-    capacity = data.row_capacity(config, experiment.objective.columns)
-    rows = [pack_row([_sample(capacity, data, config, draws) for _ in range(data.samples_per_row)], capacity)
-            for _ in range(data.rows_per_batch)]
-    batch = stack_rows(rows)
+    rows, draws = experiment.rows, np.random.default_rng(0)
+    capacity = row_capacity(rows, config, experiment.objective.columns)
+    batch = stack_rows([
+        pack_row([_sample(capacity, rows, config, draws) for _ in range(rows.samples_per_row)], capacity)
+        for _ in range(experiment.data.rows_per_batch)])
     if without_autoencoder:  # every token of an image gets its one latent
-        image = np.arange(capacity.latent, dtype=np.int32) // (capacity.latent // data.images_per_row)
+        image = np.arange(capacity.latent, dtype=np.int32) // (capacity.latent // rows.images_per_row)
         batch = dataclasses.replace(batch, latent_index=np.broadcast_to(image, batch.latent_index.shape).copy())
     return batch
 
 
-def _sample(capacity: RowCapacity, data: DataConfig, config: BagelConfig, draws: np.random.Generator):
-    side = round((capacity.latent // data.images_per_row) ** 0.5)
+def _sample(capacity: RowCapacity, rows: BagelRows, config: BagelConfig, draws: np.random.Generator):
+    side = round((capacity.latent // rows.images_per_row) ** 0.5)
     tokens = (side, side)
     values = draws.uniform(-1, 1, tokens).astype(np.float32)
     plan = (
         TextItem(ids=draws.integers(0, config.special_tokens.bos, PROMPT_TOKENS).tolist()),
-        LatentItem(pixels=draws.integers(0, 256, (data.image_height, data.image_width, 3), dtype=np.uint8),
+        LatentItem(pixels=draws.integers(0, 256, (rows.image_height, rows.image_width, 3), dtype=np.uint8),
                    grid=tokens, position_ids=position_ids(*tokens, config.max_latent_size), loss=True,
                    columns={"alpha": np.ones(tokens, np.float32), "reward_map": values}),
     )

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from srum_jax.data.config import DataConfig
+from srum_jax.families.bagel.config import BagelRows
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import RewardWeighted
@@ -21,11 +22,11 @@ def paper_recipe(name: str) -> Experiment:
     return Experiment(
         name=name,
         model=ModelSource(family="bagel", timestep_shift=4.0),
-        data=DataConfig(
-            samples_per_row=2, rows_per_batch=8, images_per_row=2,
+        data=DataConfig(rows_per_batch=8, text_dropout=0.1, num_workers=4),
+        rows=BagelRows(
+            samples_per_row=2, images_per_row=2,
             # Ample for prompts of about 20 words: four markers each, and every token that is left is padding.
             text_capacity=128, latent_capacity=2 * 64 * 64, image_height=1024, image_width=1024,
-            text_dropout=0.1, num_workers=4,
         ),
         objective=RewardWeighted(
             reward_coefficient=1.0, reference_coefficient=0.5, reward_map=RewardMapConfig.paper()
@@ -46,7 +47,7 @@ def official_recipe(name: str) -> Experiment:
     return changed(
         paper,
         model={"timestep_shift": 1.0},
-        data={"stride": 256},
+        rows={"stride": 256},
         objective={"reward_map": RewardMapConfig.official(box_space="unscaled")},
         optimizer={"learning_rate": 2e-5, "warmup_steps": 100},
         training={"steps": 309, "save_every": 308},

@@ -4,6 +4,7 @@ import os
 
 from experiments._bagel_recipe import changed
 from srum_jax.data.config import DataConfig
+from srum_jax.families.bagel.config import BagelRows
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import RewardWeighted
@@ -39,11 +40,11 @@ def tiny_recipe(variant: str) -> Experiment:
     recipe = Experiment(
         name=f"tiny_{variant}",
         model=ModelSource(checkpoint=os.fspath(trained_base()), trainable=("generation_expert",)),
-        data=DataConfig(
-            samples_per_row=2, rows_per_batch=16, images_per_row=2, text_capacity=80,
+        data=DataConfig(rows_per_batch=16, text_dropout=0.1, num_workers=0, num_threads=2),
+        rows=BagelRows(
+            samples_per_row=2, images_per_row=2, text_capacity=80,
             latent_capacity=2 * _LATENT_TOKENS, image_height=PICTURE_SIZE, image_width=PICTURE_SIZE,
-            max_size=PICTURE_SIZE, min_size=PICTURE_SIZE, stride=8, text_dropout=0.1,
-            num_workers=0, num_threads=2,
+            max_size=PICTURE_SIZE, min_size=PICTURE_SIZE, stride=8,
         ),
         objective=RewardWeighted(
             reward_coefficient=1.0, reference_coefficient=0.5, reward_map=RewardMapConfig.paper()

@@ -8,11 +8,12 @@ a random start. Two CPU cores are enough.
 
 from experiments._tiny_rewards import rewards
 from srum_jax.data.config import DataConfig
+from srum_jax.families.bagel.config import BagelRows
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.rewards.reward_map import RewardMapConfig
-from srum_jax.training.config import OptimizerConfig, TrainingConfig
+from srum_jax.training.config import ModelSource, OptimizerConfig, TrainingConfig
 from srum_jax.training.experiment import Experiment
 from srum_jax.worlds.shapes.prepare import prepare
 
@@ -23,10 +24,11 @@ def experiment() -> Experiment:
     """The objective of the paper at a scale of seconds; a larger rate, as the model starts from nothing."""
     return Experiment(
         name="tiny",
-        data=DataConfig(
-            samples_per_row=2, rows_per_batch=8, images_per_row=2, text_capacity=96, latent_capacity=2 * 8 * 8,
-            image_height=64, image_width=64, max_size=64, min_size=64, stride=8, text_dropout=0.1,
-            num_workers=0, num_threads=2,
+        model=ModelSource(family="bagel"),
+        data=DataConfig(rows_per_batch=8, text_dropout=0.1, num_workers=0, num_threads=2),
+        rows=BagelRows(
+            samples_per_row=2, images_per_row=2, text_capacity=96, latent_capacity=2 * 8 * 8,
+            image_height=64, image_width=64, max_size=64, min_size=64, stride=8,
         ),
         objective=RewardWeighted(
             reward_coefficient=1.0, reference_coefficient=0.5, reward_map=RewardMapConfig.paper()

@@ -1,6 +1,7 @@
 """Trains a unified multimodal model on reward records."""
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ examples:
 
 A run goes on from its newest checkpoint when the same command is given again. Of its settings, training.*, mesh.*,
 compute.* and those of data.* that decide speed may then be others, and weights and records may lie elsewhere. One run
-at a time may work in a directory. The values above are those of a new experiment; each experiment has its own.
+at a time may work in a directory. The values above are those of the experiment that stands beside --help, and without
+one those of a new experiment, whose rows.* depend on the family.
 
 On several hosts, start the same command with --distributed on each of them. On Cloud TPU, GKE and Slurm the hosts find
 each other; elsewhere set JAX_COORDINATOR_ADDRESS (HOST:PORT of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID. When
@@ -40,7 +42,7 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     began = time.monotonic()
-    args = _parser().parse_args(argv)
+    args = _parser(_shown(argv)).parse_args(argv)
     command_line.set_up_logging()
     try:
         recipe = load_recipe(args.experiment)
@@ -54,7 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                        distributed=args.distributed, began=began)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _shown(argv: Sequence[str] | None) -> Experiment:
+    """Whose settings `--help` lists: those of the experiment that is named, if one is."""
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--experiment", type=command_line.path)
+    first.add_argument("-h", "--help", action="store_true")
+    found, _ = first.parse_known_args(argv)
+    if found.help and found.experiment:
+        with contextlib.suppress(ANTICIPATED):
+            return load_recipe(found.experiment).experiment
+    return Experiment("")
+
+
+def _parser(shown: Experiment) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m srum_jax.train", description=__doc__, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -63,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"one of {', '.join(experiment_names())}; or a .py file")
     parser.add_argument("--workdir", type=command_line.path, help="where checkpoints and logs go; default: runs/NAME")
     parser.add_argument("--distributed", action="store_true", help="this is one of several processes of the same run")
-    add_set_argument(parser, Experiment(""))
+    add_set_argument(parser, shown)
     return parser
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from srum_jax.families.bagel.config import BagelRows
 from srum_jax.overrides import (
     OverrideError,
     add_set_argument,
@@ -111,9 +112,18 @@ def test_the_last_of_two_values_for_one_setting_counts():
 
 
 def test_an_experiment_survives_json():
-    changed = apply_overrides(Experiment("x"), ["model.timestep_shift=4", "model.trainable=llm.*", "data.stride=32"])
+    changed = apply_overrides(Experiment("x"), ["model.timestep_shift=4", "model.trainable=llm.*", "data.prefetch=4"])
     again = from_json(Experiment, json.loads(json.dumps(to_json(changed))))
     assert again == changed and isinstance(again.model.trainable, tuple)
+
+
+def test_a_group_of_which_only_the_instance_is_known_is_set_by_its_own_fields():
+    experiment = Experiment("x", rows=BagelRows())
+    assert apply_overrides(experiment, ["rows.stride=32", "rows.latents=stored"]).rows == BagelRows(
+        stride=32, latents="stored")
+    with pytest.raises(OverrideError, match=r"rows\.strde: no such setting; the nearest is rows\.stride"):
+        apply_overrides(experiment, ["rows.strde=32"])
+    assert "rows.stride=16" in describe(experiment)
 
 
 @pytest.mark.parametrize(

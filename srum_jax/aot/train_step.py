@@ -36,7 +36,7 @@ def compile_step(request: TrainRequest, cache: CompileCache) -> TrainResult:
     if experiment.mesh.check_layout:
         check_layout(run.state.parameters, mesh, planned.family.architecture.rules)
     row = costs.full_row(
-        experiment.data, config, request.prompt_tokens, seq=mesh.shape["seq"],
+        experiment.rows, config, request.prompt_tokens, seq=mesh.shape["seq"],
         block=experiment.compute.attention_block if experiment.compute.attention == "splash" else 0,
     )
     lowered = lower_step(run.step, run.state, run.frozen, run.batch, mesh)

@@ -10,6 +10,7 @@ from srum_jax.families.family import Family
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import MESH_AXES
 from srum_jax.overrides import apply_overrides
+from srum_jax.training.abstract_run import rows_of
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.state import family_of_source
 
@@ -95,14 +96,15 @@ def plan(request: TrainRequest) -> TrainPlan:
     if request.mesh is not None:
         meant = dataclasses.replace(request.mesh, check_layout=experiment.mesh.check_layout)
         experiment = dataclasses.replace(experiment, mesh=meant)
-    mesh = mesh_sizes(experiment, parse_topology(request.topology), request.num_slices)
-    experiment = complete(experiment, mesh, request.rows)
     source = experiment.model
     if request.checkpoint:
         source = dataclasses.replace(source, checkpoint=request.checkpoint)
     found = family_of_source(source)
+    experiment = dataclasses.replace(experiment, rows=rows_of(experiment, found))
+    mesh = mesh_sizes(experiment, parse_topology(request.topology), request.num_slices)
+    experiment = complete(experiment, mesh, request.rows)
     config = costs_of(found).config(source.checkpoint, request.layers)
-    experiment.data.row_capacity(config)  # sizes that do not go with the model
+    found.packer(experiment.rows, config, None, experiment.objective.columns, None)  # sizes that go with the model
     request = dataclasses.replace(request, rows=experiment.data.rows_per_batch)
     return TrainPlan(request, experiment, found, config, mesh)
 
@@ -126,10 +128,10 @@ def complete(experiment: Experiment, mesh: dict[str, int], batch: int | None) ->
     if rows % step:
         raise TopologyError(f"--batch: expected a multiple of {step} (data x fsdp of the mesh, times "
                             f"training.accumulation_steps), found {rows}.")
-    for name in ("text_capacity", "vit_capacity", "latent_capacity"):
-        if getattr(experiment.data, name) % mesh["seq"]:
-            raise TopologyError(f"data.{name}: expected a multiple of seq = {mesh['seq']} of the mesh, found "
-                                f"{getattr(experiment.data, name)}.")
+    for name in experiment.rows.token_capacities:
+        if getattr(experiment.rows, name) % mesh["seq"]:
+            raise TopologyError(f"rows.{name}: expected a multiple of seq = {mesh['seq']} of the mesh, found "
+                                f"{getattr(experiment.rows, name)}.")
     return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, rows_per_batch=rows))
 
 

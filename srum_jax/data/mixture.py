@@ -128,7 +128,7 @@ class RecordMixture:
             if source.fingerprint in seen:
                 raise DataError(os.fspath(source.directory), None,
                                 f"holds the same records as {seen[source.fingerprint].directory}; they would come "
-                                "twice in an epoch. Name the set once, with the sum of the weights (data.mixture)")
+                                "twice in an epoch. Name the set once, with the sum of the weights (data.records)")
             seen[source.fingerprint] = source
         self.order = SampleOrder([len(source) for source in self.sources], [weight for _, weight in sets], seed,
                                  shuffle)

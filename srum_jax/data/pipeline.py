@@ -7,6 +7,7 @@ read before, and the whole state of the stream is the number of the next row.
 """
 
 import dataclasses
+import os
 from typing import Any
 
 import grain
@@ -15,17 +16,17 @@ import numpy as np
 from absl import flags
 
 from srum_jax.data.config import DataConfig, check
-from srum_jax.data.errors import BadRecord, DataError
+from srum_jax.data.errors import BadRecord, DataError, SchemaError
+from srum_jax.data.example import Batch, Packer
+from srum_jax.data.example_proto import decode_record
 from srum_jax.data.mixture import RecordMixture
-from srum_jax.data.record_reader import RECORD_ERRORS, RecordReader, Tokenizer
-from srum_jax.families.bagel.packing import RowBuilder, stack_rows
-from srum_jax.families.bagel.stored_latents import StoredLatents
-from srum_jax.models.bagel.batch import PackedBatch
-from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.data.record_reader import RECORD_ERRORS, example_of, picture_of
+from srum_jax.data.records_source import RecordsSource
 from srum_jax.objectives.objective import Objective
 
 _ENDLESS = 1 << 48  # rows; Grain wants a length
 _MAX_SEED = 1 << 64
+_RECORDS_TRIED = 16  # of a set, to find one that can be read
 
 
 @jax.tree_util.register_dataclass
@@ -33,53 +34,60 @@ _MAX_SEED = 1 << 64
 class HostBatch:
     """The rows of one process, in host memory."""
 
-    batch: PackedBatch  # NumPy arrays [local rows, ...]
+    batch: Batch  # NumPy arrays [local rows, ...]
     record_ids: tuple[tuple[str, ...], ...] = dataclasses.field(metadata={"static": True})  # row, place; "" for empty
     bad_records: tuple[BadRecord, ...] = dataclasses.field(default=(), metadata={"static": True})
-    num_without_regions: int = dataclasses.field(default=0, metadata={"static": True})  # legal, their map is neutral
 
 
 class RowSource:
     """Rows of the endless stream by number. Can be sent to another process."""
 
-    def __init__(
-        self, data: DataConfig, model: BagelConfig, tokenizer: Tokenizer, objective: Objective, seed: int,
-        encoder_sha256: bytes | None = None,
-    ):
+    def __init__(self, data: DataConfig, packer: Packer, objective: Objective, seed: int):
         check("seed", 0 <= seed < _MAX_SEED, "a 64-bit number that is not negative", seed)
-        check("data.records", bool(data.record_sets), "a directory of reward records (or data.mixture)", data.records)
-        self.data, self.seed = data, seed
-        self.capacity = data.row_capacity(model, objective.columns)
-        stored = None
-        if data.latents == "stored":
-            canvas = (data.image_height, data.image_width)
-            stored = StoredLatents(data.transform, canvas, model.vae, encoder_sha256)
-        self.reader = RecordReader(model, tokenizer, data.transform, objective, data.text_dropout, stored)
-        self.records = RecordMixture(data.record_sets, seed, data.shuffle)
-        if stored is not None:
-            for source in self.records.sources:
-                stored.check_set(source)
+        check("data.records", bool(data.records), "a directory of reward records", data.records)
+        self.data, self.packer, self.objective, self.seed = data, packer, objective, seed
+        self.records = RecordMixture(data.records, seed, data.shuffle)
+        for source in self.records.sources:
+            _check_set(source, packer)
 
     def row(self, number: int) -> HostBatch:
         """One row; its arrays have no batch axis. Records that cannot be used leave their place empty."""
-        builder = RowBuilder(self.capacity)
-        ids, bad, num_without_regions = [], [], 0
-        for slot in range(self.data.samples_per_row):
-            position = number * self.data.samples_per_row + slot
+        row, slots = self.packer.empty_row(), self.packer.samples_per_row
+        ids, bad = [], []
+        for position in range(number * slots, (number + 1) * slots):
             draws = np.random.Generator(np.random.Philox(key=np.array([self.seed, position], np.uint64)))
             place = self.records.order.at(position)
             source, record = self.records.sources[place.number], place.record
             try:
-                stored, sample = self.reader.read(source.read(record), draws)
-                builder.add(sample)
+                stored = decode_record(source.read(record))
+                with_prompt = draws.random() >= self.data.text_dropout
+                row.add(example_of(stored, self.objective, with_prompt=with_prompt), draws)
             except (DataError, *RECORD_ERRORS) as error:
                 reason = error.reason if isinstance(error, DataError) else str(error)
                 bad.append(BadRecord(source.file_of(record), source.locate(record).record_number, reason))
                 ids.append("")
                 continue
             ids.append(stored.record_id)
-            num_without_regions += not stored.regions
-        return HostBatch(builder.finish(), (tuple(ids),), tuple(bad), num_without_regions)
+        return HostBatch(row.finish(), (tuple(ids),), tuple(bad))
+
+
+def _check_set(source: RecordsSource, packer: Packer) -> None:
+    """Looks at the first record of a set that can be read: what a whole set lacks is noticed before training.
+
+    Raises:
+      DataError: its stored codes are not those of this run.
+    """
+    for place in range(min(len(source), _RECORDS_TRIED)):
+        try:
+            record = decode_record(source.read(place))
+        except (DataError, SchemaError):
+            continue  # told when it is its turn, or counted (data.on_bad_record)
+        try:
+            packer.check(picture_of(record))
+        except SchemaError as error:
+            raise DataError(os.fspath(source.file_of(place)), source.locate(place).record_number,
+                            str(error)) from error
+        return
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +111,30 @@ class _LocalRows:
 class HostBatchIterator(grain.DatasetIterator[HostBatch]):
     """Endless batches of one process. Its state is the next row, whatever the number of processes and workers.
 
-    Call `close` when done with it: worker processes and prefetching threads end then.
+    Call `close` when done with it: worker processes and prefetching threads end then. With `data.num_workers` the
+    calling program must be importable without side effects (`if __name__ == "__main__"`), because worker processes are
+    spawned.
+
+    Args:
+      data: what is read.
+      packer: makes the rows.
+      objective: computes the columns beside the tokens.
+      seed: of the order of records and of their random draws.
+      process_index: of this process.
+      process_count: processes that each hold a part of the rows of a batch.
+
+    Raises:
+      DataError: the records are absent, incomplete or truncated, or their stored codes are not those of this run.
+      ValueError: a setting is out of range.
     """
 
-    def __init__(self, rows: RowSource, process_index: int, process_count: int):
+    def __init__(
+        self, data: DataConfig, packer: Packer, objective: Objective, *, seed: int, process_index: int = 0,
+        process_count: int = 1,
+    ):
         super().__init__()
-        self._prefetched = None
+        self._prefetched = None  # first: it is closed too when something below fails
+        rows = RowSource(data, packer, objective, seed)
         total = rows.data.rows_per_batch
         check("process_index", 0 <= process_index < process_count, f"a number below {process_count}", process_index)
         check("data.rows_per_batch", total % process_count == 0, f"a multiple of the {process_count} processes", total)
@@ -155,7 +181,7 @@ class HostBatchIterator(grain.DatasetIterator[HostBatch]):
         """A small dict of numbers and text, fit for JSON."""
         return {
             "next_row": self._next_row,
-            "samples_per_row": self._rows.data.samples_per_row,
+            "samples_per_row": self._rows.packer.samples_per_row,
             "seed": self._rows.seed,
             "shuffle": self._rows.data.shuffle,
             "records": self._rows.records.fingerprint,
@@ -196,35 +222,7 @@ class HostBatchIterator(grain.DatasetIterator[HostBatch]):
 
 def _join_rows(rows: list[HostBatch]) -> HostBatch:
     return HostBatch(
-        batch=stack_rows([row.batch for row in rows]),
+        batch=jax.tree.map(lambda *leaves: np.stack(leaves), *(row.batch for row in rows)),
         record_ids=tuple(row.record_ids[0] for row in rows),
         bad_records=tuple(bad for row in rows for bad in row.bad_records),
-        num_without_regions=sum(row.num_without_regions for row in rows),
     )
-
-
-def make_iterator(
-    data: DataConfig,
-    model: BagelConfig,
-    tokenizer: Tokenizer,
-    objective: Objective,
-    *,
-    seed: int,
-    process_index: int,
-    process_count: int,
-    encoder_sha256: bytes | None = None,
-) -> HostBatchIterator:
-    """Batches of one process of the job; see HostBatchIterator.
-
-    Stored latents (`data.latents`) are compared with `encoder_sha256`, the checksum of the model's encoder, if it is
-    given.
-
-    With `data.num_workers` the calling program must be importable without side effects (`if __name__ == "__main__"`),
-    because worker processes are spawned.
-
-    Raises:
-      DataError: the records are absent, incomplete or truncated, or their latents are not those of this run.
-      ValueError: a setting is out of range or does not go with the model.
-    """
-    rows = RowSource(data, model, tokenizer, objective, seed, encoder_sha256)
-    return HostBatchIterator(rows, process_index, process_count)

@@ -89,7 +89,7 @@ class RewardRecord:
     judge_flags: tuple[str, ...] = ()
     judge_attempts: tuple[int, int, int] = (0, 0, 0)  # identify, local, global
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
-    posterior: StoredPosterior | None = None  # of the image, for data.latents=stored
+    posterior: StoredPosterior | None = None  # of the image, for rows.latents=stored
 
 
 def canonical_json(value: Any) -> str:

@@ -11,7 +11,7 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from srum_jax.data.config import DataConfig
+from srum_jax.data.config import Rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +97,11 @@ class Costs(Protocol):
           trained: shapes of the trained parameters by name; None for all of a full training.
         """
 
-    def full_row(self, data: DataConfig, config: Any, prompt_tokens: int, *, block: int, seq: int) -> RowWork:
+    def full_row(self, rows: Rows, config: Any, prompt_tokens: int, *, block: int, seq: int) -> RowWork:
         """A row with as many samples as are packed, each with an image that fills the canvas.
 
         Args:
-          data: sizes and capacities.
+          rows: sizes and capacities.
           config: of the model.
           prompt_tokens: of every sample.
           block: tokens per block of the attention kernel; 0 for other routes.

@@ -7,12 +7,14 @@ from typing import Any, Literal, Protocol
 import jax
 from flax import nnx
 
-from srum_jax.data.example import Batch
+from srum_jax.data.config import Rows
+from srum_jax.data.example import Batch, Packer, Tokenizer
 from srum_jax.families.costs import Costs
 from srum_jax.inference.opened import Opened, SmallFiles
 from srum_jax.inference.protocols import Answerer, Checker, Generator
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.objectives.columns import ColumnNames
 from srum_jax.objectives.token_scores import TokenMasks, TokenScores
 
 
@@ -46,6 +48,9 @@ class Family:
 
     Attributes:
       architecture: how its models are stored, built and laid out.
+      rows: a frozen dataclass of capacities and image sizes, `rows` of an experiment.
+      packer: (rows, configuration, tokenizer, columns that the objective wants, checksum of the encoder of stored
+        codes) -> what makes rows. Without tokenizer it makes empty ones. ValueError: sizes do not go with the model.
       forward: (configuration, compute) -> how its batches are scored.
       sampler: frozen dataclass of how images are sampled; its defaults are the published settings.
       checker: says what the generator and the answerer would say, from the small files alone.
@@ -56,6 +61,8 @@ class Family:
     """
 
     architecture: Architecture
+    rows: type[Rows]
+    packer: Callable[[Any, Any, Tokenizer | None, ColumnNames, bytes | None], Packer]
     forward: Callable[[Any, ComputeConfig], Forward]
     sampler: type
     checker: Callable[[SmallFiles], Checker]

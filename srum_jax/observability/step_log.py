@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from srum_jax.data.pipeline import HostBatch
+from srum_jax.data.example import Batch
 from srum_jax.errors import Failure
 from srum_jax.observability.device_memory import memory_in_use
 from srum_jax.observability.goodput import Goodput
@@ -31,7 +31,7 @@ class StepLog:
     """Follows the steps of a loop. Within `hand_over` nothing waits for the newest step; `settle` does."""
 
     def __init__(self, experiment: Experiment, report: Report, goodput: Goodput, profiler: Profiler,
-                 window: MetricsWindow, devices: Sequence[jax.Device], flops_of: Callable[[HostBatch], float]):
+                 window: MetricsWindow, devices: Sequence[jax.Device], flops_of: Callable[[Batch], float]):
         """Begins with the next step.
 
         Args:
@@ -49,7 +49,7 @@ class StepLog:
         self._own_devices = [device for device in devices if device.process_index == jax.process_index()]
         self._goodput, self._profiler = goodput, profiler
         self._times, self._starvation = StepTimes(), StarvationWatch(experiment.data)
-        self._pending: tuple[int, StepMetrics, HostBatch] | None = None
+        self._pending: tuple[int, StepMetrics, Batch, Sequence[str]] | None = None
         self._split, self._num_steps, self._flops, self._tokens = StepSplit(), 0, 0.0, 0.0
         self._begun = False
 
@@ -76,10 +76,17 @@ class StepLog:
         self._profiler.hand_over(step)
         self._times.hand_over()
 
-    def handed_over(self, step: int, metrics: StepMetrics, batch: HostBatch) -> None:
-        """Notes a step that the devices are working on, and reads the one before."""
+    def handed_over(self, step: int, metrics: StepMetrics, batch: Batch, names: Sequence[str]) -> None:
+        """Notes a step that the devices are working on, and reads the one before.
+
+        Args:
+          step: its number.
+          metrics: on the devices.
+          batch: on the host, the rows of this process.
+          names: of its samples.
+        """
         self._times.handed_over(metrics.loss)
-        previous, self._pending = self._pending, (step, metrics, batch)
+        previous, self._pending = self._pending, (step, metrics, batch, names)
         if previous is not None:
             self._take(*previous)
 
@@ -100,10 +107,10 @@ class StepLog:
         self._goodput.close(finished=finished)
         self._report.say(self._goodput.summary())
 
-    def _take(self, step: int, metrics: StepMetrics, batch: HostBatch) -> None:
+    def _take(self, step: int, metrics: StepMetrics, batch: Batch, names: Sequence[str]) -> None:
         metrics = jax.device_get(metrics)
         if not is_finite(metrics):
-            records = ", ".join(id_ for row in batch.record_ids for id_ in row if id_)
+            records = ", ".join(names)
             raise TrainingError(
                 f"step {step}: loss {float(metrics.loss)}, gradient norm {float(metrics.gradient_norm)}, update norm "
                 f"{float(metrics.update_norm)}: not finite. "

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
+from srum_jax.data.config import Rows
 from srum_jax.data.example import Batch
-from srum_jax.families.bagel.packing import RowBuilder
-from srum_jax.families.family import Forward
+from srum_jax.families.family import Family, Forward
 from srum_jax.mesh import on_mesh
 from srum_jax.models.layers.logical_axes import Rules, named_shardings
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.lora import attach_factors
+from srum_jax.training.lora import ModelError, attach_factors
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import TrainState, abstract_train_state, family_of_source, parts_of, split_trainable
 from srum_jax.training.step import Step, make_step
@@ -60,17 +60,30 @@ def abstract_run(experiment: Experiment, config: Any, mesh: Mesh) -> AbstractRun
         ),
         state=abstract_train_state(trained, optimizer, mesh, with_ema=experiment.ema is not None),
         frozen=frozen,
-        batch=abstract_batch(experiment, config, forward, mesh),
+        batch=abstract_batch(experiment, family, config, forward, mesh),
     )
 
 
-def abstract_batch(experiment: Experiment, config: Any, forward: Forward, mesh: Mesh) -> Batch:
+def abstract_batch(experiment: Experiment, family: Family, config: Any, forward: Forward, mesh: Mesh) -> Batch:
     """The shapes and layouts of a whole batch, over all processes: those of an empty row."""
-    data = experiment.data
-    row = RowBuilder(data.row_capacity(config, experiment.objective.columns)).finish()
-    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((data.rows_per_batch, *x.shape), x.dtype), row)
+    packer = family.packer(rows_of(experiment, family), config, None, experiment.objective.columns, None)
+    rows = experiment.data.rows_per_batch
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape), x.dtype), packer.empty_row().finish())
     shardings = on_mesh(mesh, forward.layout(batch))
     return jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), batch, shardings)
+
+
+def rows_of(experiment: Experiment, family: Family) -> Rows:
+    """How an experiment lays out samples for a family.
+
+    Raises:
+      ModelError: it says so for another family.
+    """
+    rows = family.rows() if experiment.rows is None else experiment.rows
+    if not isinstance(rows, family.rows):
+        raise ModelError(f"rows: expected {family.rows.__name__}, as model.checkpoint is {family.architecture.name}, "
+                         f"found {type(rows).__name__}.")
+    return rows
 
 
 def _laid_out(abstract: nnx.State, mesh: Mesh, rules: Rules) -> nnx.State:

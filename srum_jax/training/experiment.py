@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from srum_jax.data.config import DataConfig
+from srum_jax.data.config import DataConfig, Rows
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import RewardWeighted
@@ -18,6 +18,7 @@ class Experiment:
     name: str
     model: ModelSource = dataclasses.field(default_factory=ModelSource)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    rows: Rows | None = None  # of the family's kind; None: with its defaults
     objective: RewardWeighted = dataclasses.field(default_factory=RewardWeighted)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     ema: EmaConfig | None = None  # keep an average of the trained parameters

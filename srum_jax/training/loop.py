@@ -1,15 +1,12 @@
 """The training loop."""
 
-import collections
 import contextlib
 import dataclasses
 import enum
-import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -17,12 +14,12 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from srum_jax.data.errors import BadRecord, DataError
+from srum_jax.data.config import Rows
 from srum_jax.data.example import Batch
-from srum_jax.data.pipeline import HostBatch, HostBatchIterator, make_iterator
+from srum_jax.data.pipeline import HostBatchIterator
 from srum_jax.errors import BadInput
 from srum_jax.families.family import Forward
-from srum_jax.mesh import ProcessRows, build_mesh, on_mesh
+from srum_jax.mesh import ProcessRows, build_mesh
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, check_layout, shapes_by_name
 from srum_jax.observability.device_memory import memory_of_step
 from srum_jax.observability.goodput import COMPILE, RESTORE, Goodput
@@ -31,16 +28,15 @@ from srum_jax.observability.profiling import Profiler
 from srum_jax.observability.report import Report
 from srum_jax.observability.step_log import StepLog
 from srum_jax.overrides import to_json
-from srum_jax.training.abstract_run import abstract_batch
+from srum_jax.training.abstract_run import abstract_batch, rows_of
+from srum_jax.training.batch_source import BatchSource, RecordBatches
 from srum_jax.training.checkpoint import Checkpoints
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.optimizer import make_optimizer
-from srum_jax.training.state import LoadedModel, abstract_train_state, load_model, new_train_state
+from srum_jax.training.state import LoadedModel, abstract_train_state, family_of_source, load_model, new_train_state
 from srum_jax.training.step import compile_step, make_step
 from srum_jax.weights.encoder import encoder_sha256
 from srum_jax.weights.tokenizer import load_tokenizer
-
-_LOG = logging.getLogger(__name__)
 
 
 class SettingsError(BadInput):
@@ -86,18 +82,21 @@ def train(
     mesh = build_mesh(experiment.mesh)
     devices = list(mesh.devices.flat)
     _check_shapes(experiment, mesh)
+    family = family_of_source(experiment.model)
+    experiment = dataclasses.replace(experiment, rows=rows_of(experiment, family))
+    _check_tokens(experiment.rows, mesh)
     rows = ProcessRows.of(mesh, experiment.data.rows_per_batch, jax.process_index())
 
     # -- model ---------------------------------------------------------------------------------------------------
     model = load_model(experiment.model, mesh, experiment.compute.dtype, experiment.seed)
     if experiment.mesh.check_layout and devices[0].platform == "tpu":
-        check_layout(model.trained, mesh, model.family.architecture.rules)
+        check_layout(model.trained, mesh, family.architecture.rules)
     optimizer = make_optimizer(experiment.optimizer)
-    forward = model.family.forward(model.config, experiment.compute)
+    forward = family.forward(model.config, experiment.compute)
     _check_objective(experiment, forward)
 
     # -- data ----------------------------------------------------------------------------------------------------
-    batches = _open_records(experiment, model, rows)
+    batches = _open_records(experiment, model, forward, mesh, rows)
     checkpoints = Checkpoints(workdir / "checkpoints", settings.keep)
     with contextlib.closing(batches), checkpoints, _StopRequest() as stop:
 
@@ -113,7 +112,7 @@ def train(
             with goodput.phase(RESTORE):
                 restored = checkpoints.restore(like)
             state, done = restored.state, restored.step
-            _go_on_from(batches, restored.host["data"])
+            batches.set_state(restored.host["data"])
             window.set_state(restored.host["metrics"])
             opening += f", restored from step {done}"
         if done >= settings.steps:
@@ -134,30 +133,29 @@ def train(
                               accumulation_steps=settings.accumulation_steps, seed=experiment.seed,
                               ema=experiment.ema),
                     state, model.frozen,
-                    abstract_batch(experiment, model.config, forward, mesh), mesh,
+                    abstract_batch(experiment, family, model.config, forward, mesh), mesh,
                 )
             report.say(memory_of_step(step))
 
             # -- loop --------------------------------------------------------------------------------------------
-            source = _Batches(batches, mesh, rows, forward)
             trained = shapes_by_name(model.trained)
             costs = model.family.costs
 
-            def flops_of(host: HostBatch) -> float:
-                per_group = 0.0 if costs is None else costs.step_flops(model.config, host.batch, trained)
+            def flops_of(host: Batch) -> float:
+                per_group = 0.0 if costs is None else costs.step_flops(model.config, host, trained)
                 return rows.num_groups * per_group
 
             with StepLog(experiment, report, goodput, profiler, window, devices, flops_of) as log:
                 while True:
                     with log.drawing():
-                        drawn = next(source)
+                        drawn = batches.draw(state, model.frozen)
                     log.hand_over(done + 1)
                     # Nothing in here may wait for a device by accident.
                     with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("train", step_num=done + 1):
                         state, metrics = step(state, model.frozen, drawn.batch)
                         done += 1
                         # One step late: while the devices work on this step, the host reads the one before.
-                        log.handed_over(done, metrics, drawn.host)
+                        log.handed_over(done, metrics, drawn.host, drawn.names)
                     last, stopping = done == settings.steps, stop.requested(done)
                     if last or stopping or done % settings.save_every == 0:
                         log.settle()  # a step whose loss is not finite is never saved
@@ -172,54 +170,21 @@ def train(
                     checkpoints.wait()
                 log.close(done, finished=last)
             report.say(f"saved step {done} in {checkpoints.directory}")
-        return Outcome(Ending.FINISHED if last else Ending.INTERRUPTED, done, dict(source.bad_records))
+        return Outcome(Ending.FINISHED if last else Ending.INTERRUPTED, done, dict(batches.bad_records))
 
 
-def _open_records(experiment: Experiment, model: LoadedModel, rows: ProcessRows) -> HostBatchIterator:
+def _open_records(
+    experiment: Experiment, model: LoadedModel, forward: Forward, mesh: Mesh, rows: ProcessRows
+) -> BatchSource:
     tokenizer = load_tokenizer(model.checkpoint.directory)
-    encoder = encoder_sha256(model.checkpoint) if experiment.data.latents == "stored" else None
+    encoder = encoder_sha256(model.checkpoint) if experiment.rows.stored_codes else None
     try:
-        return make_iterator(experiment.data, model.config, tokenizer, experiment.objective, seed=experiment.seed,
-                             process_index=rows.group, process_count=rows.num_groups, encoder_sha256=encoder)
+        packer = model.family.packer(experiment.rows, model.config, tokenizer, experiment.objective.columns, encoder)
+        batches = HostBatchIterator(experiment.data, packer, experiment.objective, seed=experiment.seed,
+                                    process_index=rows.group, process_count=rows.num_groups)
     except ValueError as error:  # records that are absent, or settings that do not go with the model
         raise SettingsError(str(error)) from error
-
-
-def _go_on_from(batches: HostBatchIterator, place: dict[str, Any]) -> None:
-    try:
-        batches.set_state(place)
-    except DataError as error:  # the records are not those of the run so far
-        raise SettingsError(str(error)) from error
-
-
-@dataclasses.dataclass(frozen=True)
-class _Drawn:
-    """A batch on the devices, with what the host keeps of it."""
-
-    batch: Batch
-    host: HostBatch
-
-
-class _Batches:
-    """Draws batches, puts them on the mesh, and counts what could not be used."""
-
-    def __init__(self, batches: HostBatchIterator, mesh: Mesh, rows: ProcessRows, forward: Forward):
-        self._batches, self._mesh, self._rows, self._forward = batches, mesh, rows, forward
-        self.bad_records: collections.Counter[str] = collections.Counter()
-        self._named: set[BadRecord] = set()
-
-    def __iter__(self) -> Iterator[_Drawn]:
-        return self
-
-    def __next__(self) -> _Drawn:
-        host = next(self._batches)
-        self.bad_records.update(map(_kind, host.bad_records))
-        for record in host.bad_records:
-            if record not in self._named:  # each once, however often it comes again
-                self._named.add(record)
-                _LOG.warning("left out %s", record)
-        shardings = on_mesh(self._mesh, self._forward.layout(host.batch))
-        return _Drawn(jax.tree.map(self._rows.place, host.batch, shardings), host)
+    return RecordBatches(batches, mesh, rows, forward)
 
 
 class _StopRequest:
@@ -258,10 +223,13 @@ def _check_shapes(experiment: Experiment, mesh: Mesh) -> None:
     if experiment.compute.attention == "splash" and platform != "tpu":
         raise SettingsError(f"compute.attention: 'splash' is a TPU kernel, found devices of platform {platform!r}; use "
                             "--set compute.attention=chunked (or dense).")
-    for name in ("text_capacity", "vit_capacity", "latent_capacity"):
-        if getattr(data, name) % mesh.shape[TOKENS]:
-            raise SettingsError(f"data.{name}: expected a multiple of mesh.seq = {mesh.shape[TOKENS]}, found "
-                                f"{getattr(data, name)}.")
+
+
+def _check_tokens(rows: Rows, mesh: Mesh) -> None:
+    for name in rows.token_capacities:
+        if getattr(rows, name) % mesh.shape[TOKENS]:
+            raise SettingsError(f"rows.{name}: expected a multiple of mesh.seq = {mesh.shape[TOKENS]}, found "
+                                f"{getattr(rows, name)}.")
 
 
 def _check_objective(experiment: Experiment, forward: Forward) -> None:
@@ -269,11 +237,6 @@ def _check_objective(experiment: Experiment, forward: Forward) -> None:
         experiment.objective.check(forward.image_error)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-
-
-def _kind(record: BadRecord) -> str:
-    """A reason without what differs from record to record, for counting."""
-    return record.reason.partition(":")[0]
 
 
 def _opening(experiment: Experiment, mesh: Mesh, model: LoadedModel) -> str:

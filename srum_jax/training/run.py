@@ -37,7 +37,7 @@ CONFIG_FILE = "config.json"
 # What may change between the runs of one work directory without making them different experiments. Where weights and
 # records lie is no setting; what they are stands beside the settings.
 MAY_CHANGE = ("training.", "mesh.", "compute.", "data.num_workers", "data.num_threads", "data.prefetch",
-               "data.on_bad_record", "name", "model.checkpoint", "data.records", "data.mixture")
+               "data.on_bad_record", "name", "model.checkpoint", "data.records")
 _READ = "read"
 
 # See `srum_jax.experiment.Recipe`.
@@ -126,7 +126,7 @@ def _prepared(experiment: Experiment, workdir: epath.Path, prepare: Prepare | No
 
 def _identities(experiment: Experiment) -> dict[str, Any] | None:
     """What a run reads, wherever it lies; None where some of it is not there, of which training says more."""
-    checkpoint, sets = experiment.model.checkpoint, experiment.data.record_sets
+    checkpoint, sets = experiment.model.checkpoint, experiment.data.records
     try:
         return {"checkpoint_sha256": checkpoint_fingerprint(checkpoint) if checkpoint else None,
                 "records": [[read_manifest(epath.Path(directory)).shards_sha256, share] for directory, share in sets]}

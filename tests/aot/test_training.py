@@ -23,7 +23,7 @@ from tests.aot.made_up_step import BETWEEN, GATHER, MESH, request, result
 # -- what is asked ---------------------------------------------------------------------------------------------------
 
 def test_a_request_survives_its_way_to_the_other_process():
-    sent = request(settings=("data.max_size=512", "seed=3"), rows=64, num_slices=2, compiler_options=("xla_a=1",))
+    sent = request(settings=("rows.max_size=512", "seed=3"), rows=64, num_slices=2, compiler_options=("xla_a=1",))
     assert from_json(TrainRequest, json.loads(json.dumps(to_json(sent)))) == sent
 
 
@@ -53,9 +53,9 @@ def test_accumulated_batches_are_multiples_of_their_micro_batches():
 
 
 def test_a_row_of_stored_latents_is_counted_as_one_of_images():
-    stored = dataclasses.replace(bagel_cot().data, latents="stored")
-    rows = (row_statistics(full_row(data, RELEASED, 18), 512) for data in (bagel_cot().data, stored))
-    assert len(set(rows)) == 1
+    stored = dataclasses.replace(bagel_cot().rows, latents="stored")
+    counted = (row_statistics(full_row(rows, RELEASED, 18), 512) for rows in (bagel_cot().rows, stored))
+    assert len(set(counted)) == 1
 
 
 def test_a_mesh_covers_all_slices_and_data_is_split_among_them():
@@ -71,29 +71,29 @@ def test_a_mesh_covers_all_slices_and_data_is_split_among_them():
 # -- what a row holds ------------------------------------------------------------------------------------------------
 
 def test_a_full_row_of_the_recipe_is_hardly_padded():
-    row = full_row(bagel_cot().data, RELEASED, 26)
+    row = full_row(bagel_cot().rows, RELEASED, 26)
     found = row_statistics(row, 512)
     assert found.counts.gen_tokens == 8192 and found.counts.und_tokens == 2 * (26 + 4)
     assert found.padding < 0.03, "the target of docs/what_fits_where.md"
     with pytest.raises(CapacityError, match="text_capacity"):
-        full_row(bagel_cot().data, RELEASED, 100)
+        full_row(bagel_cot().rows, RELEASED, 100)
 
 
 def test_visited_blocks_are_those_that_the_mask_does_not_empty():
-    found = row_statistics(full_row(bagel_cot().data, RELEASED, 26), 512)
+    found = row_statistics(full_row(bagel_cot().rows, RELEASED, 26), 512)
     # Block 0 holds the text, markers of both images among them: it sees and is seen by all. Each image has 8 blocks.
     assert found.visited_blocks == 17 + 16 + 2 * 8 * 8
-    assert row_statistics(full_row(bagel_cot().data, RELEASED, 26), 0).visited_blocks == 0
+    assert row_statistics(full_row(bagel_cot().rows, RELEASED, 26), 0).visited_blocks == 0
 
 
 def test_with_split_queries_the_fullest_part_counts():
-    row = full_row(bagel_cot().data, RELEASED, 26)
+    row = full_row(bagel_cot().rows, RELEASED, 26)
     halves = row_statistics(row, 512, 2).visited_blocks
     assert row_statistics(row, 512).visited_blocks / 2 <= halves < row_statistics(row, 512).visited_blocks
 
 
 def test_kernels_are_counted_by_their_products_and_are_told_from_unknown_ones():
-    row = dataclasses.replace(row_statistics(full_row(bagel_cot().data, RELEASED, 26), 512), visited_blocks=10)
+    row = dataclasses.replace(row_statistics(full_row(bagel_cot().rows, RELEASED, 26), 512), visited_blocks=10)
     query = (28, 8704, 128)
     found = [kernel_flops(f"splash_mha_{name}.3", ((1, 17, 17), query, (4, 8704, 128)), RELEASED, row)
              for name in ("fwd_residuals", "dq_no_residuals", "dkv_no_residuals")]
@@ -102,7 +102,7 @@ def test_kernels_are_counted_by_their_products_and_are_told_from_unknown_ones():
 
 
 def test_a_batch_counts_as_its_rows_do():
-    counts = row_statistics(full_row(bagel_cot().data, RELEASED, 26), 512).counts
+    counts = row_statistics(full_row(bagel_cot().rows, RELEASED, 26), 512).counts
     assert scaled(counts, 64).pairs == 64 * counts.pairs
 
 
@@ -155,8 +155,8 @@ def test_loops_and_kernels_that_could_not_be_read_are_named():
     (["--experiment=bagel_cot", "--mesh", "data=2,fsdp=32", "--batch", "65"], "multiple of 64"),
     (["--experiment=bagel_cot", "--slices", "0"], "--slices"),
     (["--experiment=bagel_cot", "--slices", "3", "--mesh", "data=2,fsdp=96"], "multiple of the 3 slices"),
-    (["--experiment=bagel_cot", "--set", "data.txt_capacity=1"], "nearest is data.text_capacity"),
-    (["--experiment=bagel_cot", "--set", "data.image_height=1000"], "data.image_height"),
+    (["--experiment=bagel_cot", "--set", "rows.txt_capacity=1"], "nearest is rows.text_capacity"),
+    (["--experiment=bagel_cot", "--set", "rows.image_height=1000"], "rows.image_height"),
     (["--experiment=bagel_cot", "--compiler-option", "nonsense"], "NAME=VALUE"),
     (["--experiment=bagel_cot", "--checkpoint", "nowhere"], "llm_config.json"),
 ])

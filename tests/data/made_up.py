@@ -1,14 +1,17 @@
 """Small made-up records, a tiny model and a tokenizer that needs no files."""
 
+import dataclasses
 import io
 
 import numpy as np
 from PIL import Image
 
 from srum_jax.data.config import DataConfig
-from srum_jax.data.pipeline import make_iterator
+from srum_jax.data.pipeline import HostBatchIterator
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.data.writer import record_of_image, write_records
+from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.bagel.rows import BagelPacker
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.objectives.objective import Objective
@@ -60,15 +63,22 @@ def write_made_up(directory, num_records: int = 11, num_shards: int = 3):
     return write_records(directory, (made_up_record(i) for i in range(num_records)), num_shards=num_shards)
 
 
-def data_config(directory, **changes) -> DataConfig:
-    fields = dict(
-        records=str(directory), samples_per_row=2, rows_per_batch=2, text_capacity=40, latent_capacity=64,
-        images_per_row=2, image_height=24, image_width=24, max_size=24, min_size=8, stride=4) | changes
-    return DataConfig(**fields)
+def settings(directory, **changes) -> tuple[DataConfig, BagelRows]:
+    """Of a run on small made-up records; `changes` of both by the names of their fields."""
+    data = dict(records=str(directory), rows_per_batch=2)
+    rows = dict(samples_per_row=2, text_capacity=40, latent_capacity=64, images_per_row=2, image_height=24,
+                image_width=24, max_size=24, min_size=8, stride=4)
+    of_rows = {field.name for field in dataclasses.fields(BagelRows)}
+    for name, value in changes.items():
+        (rows if name in of_rows else data)[name] = value
+    return DataConfig(**data), BagelRows(**rows)
 
 
-def host_batches(data: DataConfig, model: BagelConfig = MODEL, *, seed: int = 5, process_index: int = 0,
-                 process_count: int = 1, objective: Objective = OBJECTIVE, encoder_sha256: bytes | None = None):
-    """Batches of one process of a run on made-up records."""
-    return make_iterator(data, model, LetterTokenizer(), objective, seed=seed, process_index=process_index,
-                         process_count=process_count, encoder_sha256=encoder_sha256)
+def host_batches(directory, model: BagelConfig = MODEL, *, seed: int = 5, process_index: int = 0,
+                 process_count: int = 1, objective: Objective = OBJECTIVE, encoder_sha256: bytes | None = None,
+                 **changes):
+    """Batches of one process of a run on made-up records; `changes` as of `settings`."""
+    data, rows = settings(directory, **changes)
+    packer = BagelPacker(rows, model, LetterTokenizer(), objective.columns, encoder_sha256)
+    return HostBatchIterator(data, packer, objective, seed=seed, process_index=process_index,
+                             process_count=process_count)

@@ -4,28 +4,28 @@ import dataclasses
 
 import numpy as np
 
-from srum_jax.data.config import DataConfig
 from srum_jax.data.posterior import posterior_of_moments
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.writer import write_records
+from srum_jax.families.bagel.config import BagelRows
 from srum_jax.models.bagel.config import BagelConfig
-from tests.data.made_up import MODEL, data_config, made_up_record
+from tests.data.made_up import MODEL, made_up_record, settings
 
 ENCODER = bytes(range(32))
 
 
-def with_posterior(record: RewardRecord, data: DataConfig, model: BagelConfig = MODEL) -> RewardRecord:
+def with_posterior(record: RewardRecord, rows: BagelRows, model: BagelConfig = MODEL) -> RewardRecord:
     """The record with random moments of the right size."""
-    width, height = data.transform.target_size(record.image_width, record.image_height)
+    width, height = rows.transform.target_size(record.image_width, record.image_height)
     shape = (height // model.vae.downsample, width // model.vae.downsample, 2 * model.vae.z_channels)
     moments = np.random.default_rng(record.index).standard_normal(shape)
-    posterior = posterior_of_moments(moments, canvas=(data.image_height, data.image_width),
+    posterior = posterior_of_moments(moments, canvas=(rows.image_height, rows.image_width),
                                      downsample=model.vae.downsample, encoder_sha256=ENCODER)
     return dataclasses.replace(record, posterior=posterior)
 
 
 def write_with_posteriors(directory, num_records: int = 11, prefix: str = "image-", **changes) -> None:
-    """Writes made-up records with posteriors for the settings of `data_config`."""
-    data = data_config(directory, **changes)
+    """Writes made-up records with posteriors for `settings`."""
+    _, rows = settings(directory, **changes)
     records = (made_up_record(i, record_id=f"{prefix}{i}") for i in range(num_records))
-    write_records(directory, (with_posterior(record, data) for record in records), num_shards=3)
+    write_records(directory, (with_posterior(record, rows) for record in records), num_shards=3)

@@ -21,7 +21,7 @@ from srum_jax.storage.atomic_file import atomic_write, file_sha256, write_bytes,
 from srum_jax.storage.errors import DriverError, WriteError
 from srum_jax.weights.tokenizer import load_tokenizer
 from srum_jax.worlds.shapes import base
-from tests.data.made_up import data_config, host_batches, made_up_record, write_made_up
+from tests.data.made_up import host_batches, made_up_record, write_made_up
 
 
 def names_in(folder: epath.Path) -> list[str]:
@@ -38,7 +38,7 @@ def spool(tmp_path, monkeypatch):
 
 
 def iterator(folder, **changes):
-    return host_batches(data_config(folder, **changes))
+    return host_batches(folder, **changes)
 
 
 def test_records_in_a_bucket_are_those_on_a_disk(gcs_bucket, tmp_path, spool):

@@ -13,7 +13,7 @@ from srum_jax.data.mixture import Interleaving, SampleOrder
 from srum_jax.data.shuffle import shuffled_index
 from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
 from srum_jax.training.experiment import Experiment
-from tests.data.made_up import data_config, host_batches, made_up_record, write_made_up, write_records
+from tests.data.made_up import host_batches, made_up_record, write_made_up, write_records
 
 WEIGHT = st.one_of(st.integers(1, 1000), st.integers(1, 10**6).map(lambda thousandths: thousandths / 1000))
 WEIGHTS = st.lists(WEIGHT, min_size=1, max_size=9)
@@ -100,9 +100,9 @@ def mixture_of(folder, **weights):
     return tuple((str(folder / name), weight) for name, weight in weights.items())
 
 
-def iterator(mixture, *, process_index=0, process_count=1, seed=5, **changes):
-    data = data_config("", mixture=mixture, prefetch=1, num_threads=1, **changes)
-    return host_batches(data, seed=seed, process_index=process_index, process_count=process_count)
+def iterator(records, *, process_index=0, process_count=1, seed=5, **changes):
+    return host_batches("", records=records, prefetch=1, num_threads=1, seed=seed, process_index=process_index,
+                        process_count=process_count, **changes)
 
 
 def names_of(mixture, readers, num_steps, state=None, **changes):
@@ -170,7 +170,7 @@ def test_a_state_of_another_mixture_is_refused(sets):
 
 
 def test_a_mixture_of_one_set_is_the_set(sets):
-    plain = host_batches(data_config(sets / "a"))
+    plain = host_batches(sets / "a")
     mixed = iterator(mixture_of(sets, a=0.5))
     assert plain.get_state() == mixed.get_state()
     for _ in range(8):
@@ -198,25 +198,27 @@ def test_sets_that_cannot_be_mixed_are_named(sets, tmp_path):
         iterator((*mixture_of(sets, a=1), (str(tmp_path / "old"), 1)))
 
 
-@pytest.mark.parametrize("mixture", [(("a", 0),), (("a", -1.0),), (("a", math.nan),), (("a", math.inf),), (("", 1),),
-                                     (("a",),), ("a", "b"), (("a", "1"),), (("a", True),)])
-def test_weights_that_are_not_positive_numbers_are_refused(mixture):
-    with pytest.raises(ValueError, match=r"data\.mixture: expected directories, each with a weight"):
-        DataConfig(mixture=mixture)
+@pytest.mark.parametrize("records", [(("a", 0),), (("a", -1.0),), (("a", math.nan),), (("a", math.inf),), (("", 1),),
+                                     (("a",),), ("a", "b"), (("a", "1"),), (("a", True),), '[["a", 1]'])
+def test_weights_that_are_not_positive_numbers_are_refused(records):
+    with pytest.raises(ValueError, match=r"data\.records: expected (directories, each with a weight|a directory, or)"):
+        DataConfig(records=records)
 
 
-def test_records_and_a_mixture_at_once_are_refused():
-    with pytest.raises(ValueError, match=r"data\.records: expected nothing, because data\.mixture"):
-        DataConfig(records="a", mixture=(("b", 1),))
+def test_the_name_of_a_directory_is_a_set_of_its_own():
+    assert DataConfig(records="a,b").records == (("a,b", 1.0),)
+    assert DataConfig(records="").records == DataConfig().records == ()
 
 
-def test_a_mixture_can_be_given_on_the_command_line_and_survives_json():
-    experiment = apply_overrides(Experiment("x"), ['data.mixture=[["gs://b/a,1", 3], ["c", 0.5]]'])
-    assert experiment.data.mixture == (("gs://b/a,1", 3.0), ("c", 0.5))
+def test_records_can_be_given_on_the_command_line_and_survive_json():
+    experiment = apply_overrides(Experiment("x"), ['data.records=[["gs://b/a,1", 3], ["c", 0.5]]'])
+    assert experiment.data.records == (("gs://b/a,1", 3.0), ("c", 0.5))
     assert from_json(Experiment, to_json(experiment)) == experiment
-    for text in ("a:1,b:2", '[["a", "much"]]', '[["a", 0]]', "a"):
-        with pytest.raises(OverrideError, match=r"data\.mixture"):
-            apply_overrides(Experiment("x"), [f"data.mixture={text}"])
+    one = apply_overrides(Experiment("x"), ["data.records=gs://b/a,1"])
+    assert one.data.records == (("gs://b/a,1", 1.0),) and from_json(Experiment, to_json(one)) == one
+    for text in ('[["a", "much"]]', '[["a", 0]]', '[["a", 1]', '["a", 1]'):
+        with pytest.raises(OverrideError, match=r"data\.records"):
+            apply_overrides(Experiment("x"), [f"data.records={text}"])
 
 
 def test_the_order_stays_what_it_was():

@@ -41,8 +41,8 @@ def command(capsys, tmp_path):
         (["--experiment=bagel_cot", "--set", "mesh.fsdp=1", "--set", "compute.attention=chunked"],
          "model.checkpoint: expected the directory of a checkpoint"),
         (["--experiment=tiny", "--set", "data.rows_per_batch=12"], "data.rows_per_batch: expected a multiple of 8"),
-        (["--experiment=tiny", "--set", "mesh.seq=8", "--set", "data.text_capacity=90"],
-         "data.text_capacity: expected a multiple of mesh.seq = 8, found 90"),
+        (["--experiment=tiny", "--set", "mesh.seq=8", "--set", "rows.text_capacity=90"],
+         "rows.text_capacity: expected a multiple of mesh.seq = 8, found 90"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line_with_exit_code_2(command, monkeypatch, arguments, message, tmp_path):
@@ -129,7 +129,7 @@ def test_a_tilde_stands_for_the_users_folder_wherever_a_path_is_given(command, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("from experiments.tiny import experiment\n")
     for settings in (["model.checkpoint=~/weights"], [f"model.checkpoint={tmp_path}", "data.records=~/weights"],
-                     [f"model.checkpoint={tmp_path}", 'data.mixture=[["~/weights", 1]]']):
+                     [f"model.checkpoint={tmp_path}", 'data.records=[["~/weights", 1]]']):
         chosen = apply_overrides(load_recipe("~/mine.py").experiment, settings)
         assert f'"{tmp_path}/weights"' in json.dumps(to_json(chosen)), settings
     (tmp_path / "run").mkdir()

@@ -33,7 +33,7 @@ def test_a_run_on_stored_latents_has_the_losses_of_one_on_images(tmp_path):
     code, err = precompute(tmp_path / "records", tmp_path / "latents")
     assert code == 0, err
     for kind, records in (("images", "records"), ("stored", "latents")):
-        code, err = train(tmp_path / kind, tmp_path / records, f"data.latents={kind}")
+        code, err = train(tmp_path / kind, tmp_path / records, f"rows.latents={kind}")
         assert code == 0, err
     images, stored = (lines(tmp_path / kind) for kind in ("images", "stored"))
     assert [line["step"] for line in stored] == [line["step"] for line in images] == [1, 2, 3]
@@ -42,8 +42,8 @@ def test_a_run_on_stored_latents_has_the_losses_of_one_on_images(tmp_path):
         for name in ("loss/total", "loss/reward", "loss/reference", "norm/gradient"):
             np.testing.assert_allclose(other[name], one[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
-    code, err = train(tmp_path / "images", tmp_path / "latents", "data.latents=stored", "training.steps=4")
-    assert code == 2 and 'data.latents: the folder "images", this command "stored"' in err
+    code, err = train(tmp_path / "images", tmp_path / "latents", "rows.latents=stored", "training.steps=4")
+    assert code == 2 and 'rows.latents: the folder "images", this command "stored"' in err
 
 
 @pytest.mark.slow
@@ -51,8 +51,8 @@ def test_latents_of_another_transform_or_encoder_are_refused_with_what_to_do(tmp
     write_records(tmp_path / "records", 4, image_size=48)
     code, err = precompute(tmp_path / "records", tmp_path / "latents", commands.run_afresh)
     assert code == 0, err
-    code, err = train(tmp_path / "run", tmp_path / "latents", "data.latents=stored", "data.max_size=40",
-                      "data.min_size=40")
+    code, err = train(tmp_path / "run", tmp_path / "latents", "rows.latents=stored", "rows.max_size=40",
+                      "rows.min_size=40")
     assert code == 2 and "posterior/image_height': expected 40" in err and "tools.precompute_latents" in err
 
     base = tmp_path / "base"
@@ -60,5 +60,5 @@ def test_latents_of_another_transform_or_encoder_are_refused_with_what_to_do(tmp
     tensors = load_file(base / "ae.safetensors")
     tensors["encoder.conv_in.bias"] = tensors["encoder.conv_in.bias"] + np.float32(1e-3)
     save_file(tensors, base / "ae.safetensors")
-    code, err = train(tmp_path / "other", tmp_path / "latents", "data.latents=stored", f"model.checkpoint={base}")
+    code, err = train(tmp_path / "other", tmp_path / "latents", "rows.latents=stored", f"model.checkpoint={base}")
     assert code == 2 and "the encoder of model.checkpoint" in err and "Traceback" not in err

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from srum_jax.data.config import DataConfig
+from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, SpecialTokens
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.compute import ComputeConfig
@@ -130,9 +131,9 @@ def test_autoencoder_scale_and_shift_change_the_latents():
 
 
 def test_more_text_than_the_model_has_positions_is_refused():
-    data = DataConfig(text_capacity=512, image_height=64, image_width=64, stride=4)
-    with pytest.raises(ValueError, match=r"data\.text_capacity: expected at most the 512 rotary positions"):
-        data.row_capacity(small_config())
+    rows = BagelRows(text_capacity=512, image_height=64, image_width=64, stride=4)
+    with pytest.raises(ValueError, match=r"rows\.text_capacity: expected at most the 512 rotary positions"):
+        row_capacity(rows, small_config())
 
 
 IDS = {"bos_token_id": 1, "eos_token_id": 2, "start_of_image": 3, "end_of_image": 4}

@@ -15,16 +15,16 @@ from safetensors.numpy import load_file, save_file
 
 from srum_jax.data.errors import DataError
 from srum_jax.data.example_proto import decode_record
-from srum_jax.data.pipeline import make_iterator
+from srum_jax.data.pipeline import HostBatchIterator
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.writer import RecordWriter, write_records
 from srum_jax.experiment import load_recipe
 from srum_jax.families.bagel.forward import BagelForward
+from srum_jax.families.bagel.rows import BagelPacker
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import RewardWeighted
 from srum_jax.stages.noted import RunChangedError
 from srum_jax.storage import object_store
 from srum_jax.storage.errors import WriteError
@@ -75,11 +75,12 @@ def in_order(directory):
 
 
 def batch_of(records, kind, **changes):
-    data = dataclasses.replace(load_recipe("tiny_srum").experiment.data, records=str(records), rows_per_batch=4,
-                               latents=kind, **changes)
+    experiment = load_recipe("tiny_srum").experiment
+    data = dataclasses.replace(experiment.data, records=str(records), rows_per_batch=4)
+    rows = dataclasses.replace(experiment.rows, latents=kind, **changes)
     tokenizer, config = load_tokenizer(trained_base()), BagelConfig.from_directory(trained_base())
-    with contextlib.closing(make_iterator(data, config, tokenizer, RewardWeighted(), seed=1, process_index=0,
-                                          process_count=1, encoder_sha256=checksum(trained_base()))) as batches:
+    packer = BagelPacker(rows, config, tokenizer, experiment.objective.columns, checksum(trained_base()))
+    with contextlib.closing(HostBatchIterator(data, packer, experiment.objective, seed=1)) as batches:
         return jax.tree.map(np.array, next(batches)).batch
 
 
@@ -120,7 +121,7 @@ def test_training_samples_the_same_latents_as_from_images(folder, tmp_path, size
         write_records(records, (made_up_record(i, encoded=image_bytes(i, *shape), regions=())
                                 for i, shape in enumerate(shapes)), num_shards=2)
         changes = {"min_size": 16}
-        options = ["--set", "data.min_size=16"]
+        options = ["--set", "rows.min_size=16"]
         assert precompute(records, with_latents, *options) == 0
     opened = open_checkpoint(trained_base(), BAGEL)
     config, vae = opened.config, nnx.merge(*load(opened, only="vae"))
@@ -143,7 +144,7 @@ def test_an_autoencoder_of_the_released_sizes(folder, tmp_path, monkeypatch):
     content = {name: values / np.sqrt(max(1, values[:1].size)).astype(values.dtype)  # of a size that stays finite
                for name, values in tiny_checkpoint.tensors().items()}
     checkpoint = tiny_checkpoint.write(tmp_path / "checkpoint", content)
-    options = ("--checkpoint", str(checkpoint), "--set", "data.stride=16")
+    options = ("--checkpoint", str(checkpoint), "--set", "rows.stride=16")
     assert precompute(folder / "records", tmp_path / "out", *options) == 0
     for record in in_order(tmp_path / "out"):
         found = record.posterior.array.astype(np.float32)
@@ -172,8 +173,8 @@ def test_the_same_command_after_the_end_says_so(folder, tmp_path, capsys):
     (["--records", "nowhere"], "--records: nowhere: no such directory"),
     (["--checkpoint", "nowhere"], "nowhere"),
     (["--experiment", "tiny_srm"], "nearest is tiny_srum"),
-    (["--set", "data.max_sise=8"], "nearest is data.max_size"),
-    (["--set", "data.image_height=44"], "data.image_height: expected a multiple of the 8 pixels"),
+    (["--set", "rows.max_sise=8"], "nearest is rows.max_size"),
+    (["--set", "rows.image_height=44"], "rows.image_height: expected a multiple of the 8 pixels"),
     (["--out", __file__], "--out: "),
     (["--process-index", "1"], "--process-index, --num-processes: expected both or neither"),
     (["--images-per-device", "0"], "--images-per-device: expected a positive number"),
@@ -385,9 +386,9 @@ def test_shards_of_which_nobody_knows_what_made_them_are_not_taken_for_finished(
 
 
 def test_an_image_beyond_the_canvas_is_named_with_what_to_change(folder, tmp_path, capsys):
-    options = [word for side in ("height", "width") for word in ("--set", f"data.image_{side}=40")]
+    options = [word for side in ("height", "width") for word in ("--set", f"rows.image_{side}=40")]
     assert precompute(folder / "records", tmp_path / "out", *options) == 1
-    assert "48 x 48 pixels after the transform, the canvas 40 x 40; raise data.image_width" in capsys.readouterr().err
+    assert "48 x 48 pixels after the transform, the canvas 40 x 40; raise rows.image_width" in capsys.readouterr().err
 
 
 def test_candidates_rejects_and_gaps_are_kept(tmp_path):

@@ -3,6 +3,8 @@ import dataclasses
 import pytest
 
 from srum_jax.experiment import ExperimentError, experiment_names, load_recipe
+from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
 from srum_jax.overrides import apply_overrides, from_json, to_json
 from srum_jax.training.config import EmaConfig, LoraConfig, OptimizerConfig
@@ -19,12 +21,13 @@ def recipe(name):
 @pytest.mark.parametrize("name", experiment_names())
 def test_every_experiment_builds_survives_json_and_is_documented(name):
     found = load_recipe(name)
-    assert from_json(Experiment, to_json(found.experiment)) == found.experiment
+    rows, rest = found.experiment.rows, dataclasses.replace(found.experiment, rows=None)
+    assert from_json(Experiment, to_json(rest)) == rest and from_json(BagelRows, to_json(rows)) == rows
     module_doc = __import__(f"experiments.{name}", fromlist=["x"]).__doc__
     assert f"python -m srum_jax.train --experiment={name}" in module_doc
     if not name.startswith("tiny"):
         assert "not measured yet" in module_doc
-        found.experiment.data.row_capacity(REAL)  # sizes go with the released model
+        row_capacity(rows, REAL)  # sizes go with the released model
 
 
 def test_the_named_experiments_of_the_paper_exist():
@@ -49,7 +52,7 @@ def test_the_official_recipe_is_that_of_the_released_script():
     assert (official.optimizer.learning_rate, official.optimizer.warmup_steps) == (2e-5, 100)
     assert official.training.steps == 309
     assert official.model.timestep_shift == 1.0
-    assert official.data.text_dropout == 0.1 and official.data.stride == 256
+    assert official.data.text_dropout == 0.1 and official.rows.stride == 256
     assert official.objective.reward_map.limits == (0.0, 1.0) and official.objective.reward_map.box_space == "unscaled"
     assert official.seed == 4396
 

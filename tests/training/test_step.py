@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from srum_jax.experiment import Experiment
+from srum_jax.families.bagel.family import FAMILY
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.training.abstract_run import abstract_batch
-from tests.data.made_up import MODEL, data_config, host_batches, write_made_up
+from tests.data.made_up import MODEL, host_batches, settings, write_made_up
 from tests.models.packs import mesh_of
 from tests.training.runs import batches, small_run
 
@@ -114,12 +115,12 @@ def test_a_batch_that_comes_again_gets_other_noise(alone):
 
 def test_the_abstract_batch_is_that_of_the_pipeline(tmp_path):
     write_made_up(tmp_path)
-    data = data_config(tmp_path)
-    iterator = host_batches(data)
+    data, rows = settings(tmp_path)
+    iterator = host_batches(tmp_path)
     real = next(iterator).batch
     iterator.close()
-    experiment = Experiment("made_up", data=data)
-    abstract = abstract_batch(experiment, MODEL, BagelForward(MODEL, experiment.compute), mesh_of(1, 1, 1, 1))
+    experiment = Experiment("made_up", data=data, rows=rows)
+    abstract = abstract_batch(experiment, FAMILY, MODEL, BagelForward(MODEL, experiment.compute), mesh_of(1, 1, 1, 1))
     assert jax.tree.structure(real) == jax.tree.structure(abstract)
     for a, b in zip(jax.tree.leaves(real), jax.tree.leaves(abstract), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)

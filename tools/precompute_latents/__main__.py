@@ -1,7 +1,7 @@
-"""Encodes the images of reward records once, for all training runs that read them with data.latents=stored.
+"""Encodes the images of reward records once, for all training runs that read them with rows.latents=stored.
 
 Writes the same records, in the same shards and order, with the autoencoder's posterior of each image as training
-resizes it. Give the experiment and the settings of data.* with which you will train: sizes and canvas are part of what
+resizes it. Give the experiment and the settings of rows.* with which you will train: sizes and canvas are part of what
 is stored, and training refuses latents of others. All devices of this machine take part; several machines can share the
 shards of one --out. An interrupted run keeps the shards that are finished: the same command goes on.
 """
@@ -17,6 +17,8 @@ from srum_jax.data.errors import DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.errors import BadInput
 from srum_jax.experiment import experiment_names, load_recipe
+from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.overrides import apply_overrides
 from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import add_process_arguments, find_processes
@@ -31,7 +33,7 @@ examples:
   python -m tools.precompute_latents --experiment bagel_cot --checkpoint BAGEL-7B-MoT \\
       --records gs://bucket/records --out gs://bucket/records_latents
   python -m tools.precompute_latents --checkpoint converted --records records/ --out records_latents/ \\
-      --set data.max_size=512 --set data.image_height=512 --set data.image_width=512
+      --set rows.max_size=512 --set rows.image_height=512 --set rows.image_width=512
   python -m tools.precompute_latents ... --process-index 2 --num-processes 4    # the third of four machines
 
 exit codes:
@@ -50,9 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     began = time.perf_counter()
-    experiment = load_recipe(arguments.experiment).experiment if arguments.experiment else Experiment("latents")
+    named = arguments.experiment
+    experiment = load_recipe(named).experiment if named else Experiment("latents", rows=BagelRows())
     experiment = apply_overrides(experiment, arguments.set)
-    checkpoint, data = arguments.checkpoint or experiment.model.checkpoint, experiment.data
+    checkpoint, rows = arguments.checkpoint or experiment.model.checkpoint, experiment.rows
+    if not isinstance(rows, BagelRows):
+        raise BadInput(f"--experiment {experiment.name}: expected rows of BAGEL, found {type(rows).__name__}.")
     if not checkpoint:
         raise BadInput("--checkpoint: expected the directory of a BAGEL checkpoint, found nothing, and the "
                             "experiment names none.")
@@ -64,14 +69,14 @@ def _run(arguments: argparse.Namespace) -> None:
         sidecars = read_sidecars(source.directory, source.manifest)
     except DataError as error:
         raise BadInput(f"--records: {error}") from error
-    encoder = PosteriorEncoder(checkpoint, (data.image_height, data.image_width), arguments.dtype,
+    encoder = PosteriorEncoder(checkpoint, (rows.image_height, rows.image_width), arguments.dtype,
                                arguments.images_per_device)
     try:
-        data.row_capacity(encoder.config)
+        row_capacity(rows, encoder.config)
     except ValueError as error:  # sizes that do not go with the model
         raise BadInput(str(error)) from error
     settings = {"encoder_sha256": encoder.sha256.hex(), "dtype": arguments.dtype,
-                "transform": dataclasses.asdict(data.transform), "canvas": list(encoder.canvas),
+                "transform": dataclasses.asdict(rows.transform), "canvas": list(encoder.canvas),
                 "records_sha256": source.fingerprint, "package_version": srum_jax.__version__}
     try:
         target = Target(source.manifest, sidecars, arguments.out, settings)
@@ -80,7 +85,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if target.manifest is not None:
         print(f"{arguments.out}: all is there already, made with the same settings")
         return
-    left = rewrite(source, target, encoder, data.transform, num_threads=data.num_threads, processes=processes)
+    left = rewrite(source, target, encoder, rows.transform, num_threads=experiment.data.num_threads,
+                   processes=processes)
     seconds = time.perf_counter() - began
     if left:
         print(f"{arguments.out}: the shards of this process are there, {len(left)} of {len(source.shards)} are not "
@@ -101,8 +107,8 @@ def _parser() -> argparse.ArgumentParser:
                         "converted; of its weights only the autoencoder is read (default: the experiment's "
                         "model.checkpoint)")
     parser.add_argument("--experiment", metavar="NAME_OR_PATH",
-                        help=f"whose data settings are taken: one of {', '.join(experiment_names())}; or a .py file "
-                        "(default: those of DataConfig)")
+                        help="whose settings of rows and data are taken: one of "
+                        f"{', '.join(experiment_names())}; or a .py file (default: those of BagelRows)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c",
                         help="override one setting of the experiment, as for training; repeatable")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32",

@@ -86,8 +86,8 @@ class PosteriorEncoder:
         height, width = image.shape[:2]
         if height > self.canvas[0] or width > self.canvas[1]:
             raise CapacityError(f"its image has {width} x {height} pixels after the transform, the canvas "
-                                f"{self.canvas[1]} x {self.canvas[0]}; raise data.image_width and data.image_height, "
-                                "or lower data.max_size")
+                                f"{self.canvas[1]} x {self.canvas[0]}; raise rows.image_width and rows.image_height, "
+                                "or lower rows.max_size")
 
 
 class Encoding:

@@ -14,7 +14,7 @@ from srum_jax.data.errors import CapacityError, DataError, ImageError, SchemaErr
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.image_transform import ImageTransform
 from srum_jax.data.posterior import posterior_of_moments
-from srum_jax.data.record_reader import pixels_of
+from srum_jax.data.record_reader import picture_of
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.stages.processes import Processes
 from tools.precompute_latents.encoder import Encoding, PosteriorEncoder
@@ -92,7 +92,7 @@ def _with_posteriors(
 
     def pixels(placed: Placed) -> np.ndarray:
         try:
-            image = pixels_of(placed.record, transform)
+            image = transform.resize(picture_of(placed.record).image())
             encoder.check(image)
         except (SchemaError, ImageError, CapacityError) as error:
             raise placed.error(error) from error

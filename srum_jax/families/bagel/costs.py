@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from etils import epath
 from jax.sharding import Mesh
 
-from srum_jax.data.config import DataConfig
 from srum_jax.errors import BadInput
 from srum_jax.families.bagel import generation_programs
+from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.generation_costs import generation_costs
 from srum_jax.families.bagel.generation_programs import GenerationShape, abstract_programs, program_arguments
 from srum_jax.families.bagel.sampler import FlowSampler
@@ -67,9 +67,9 @@ class BagelCosts:
         """See `step_flops.step_flops`."""
         return step_flops(config, count_pack(batch), trained)
 
-    def full_row(self, data: DataConfig, config: BagelConfig, prompt_tokens: int, *, block: int, seq: int) -> _Row:
+    def full_row(self, rows: BagelRows, config: BagelConfig, prompt_tokens: int, *, block: int, seq: int) -> _Row:
         """See `step_costs.full_row`."""
-        return _Row(config, row_statistics(full_row(data, config, prompt_tokens), block, seq))
+        return _Row(config, row_statistics(full_row(rows, config, prompt_tokens), block, seq))
 
     def check(self, config: BagelConfig, drawing: Drawing) -> None:
         """Refuses sides that the autoencoder cannot make."""

@@ -131,6 +131,8 @@ class RowBuilder:
         arrays["ce_index"][ce] = used["text"] + np.searchsorted(sample.text_places, sample.ce_places)
         arrays["ce_labels"][ce] = sample.ce_labels
         arrays["ce_weights"][ce] = sample.ce_weights
+        for name, value in sample.text_columns.items():
+            arrays["text_columns"][name][ce] = value
 
         for name, places in streams.items():
             self._used[name] += len(places)

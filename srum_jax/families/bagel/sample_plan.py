@@ -12,21 +12,11 @@ Frames of a video share one split; ids advance by the frame distance after each 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
+from srum_jax.data.example import RandomDraws
 from srum_jax.models.bagel.config import SpecialTokens
-
-
-class RandomDraws(Protocol):
-    """What is needed of a random generator; `numpy.random.Generator` has it."""
-
-    def random(self) -> float:
-        """Uniform in [0, 1)."""
-
-    def standard_normal(self) -> float:
-        """Normal, mean 0 and variance 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +88,7 @@ class PackedSample:
     ce_places: np.ndarray  # int32 [C] places whose next token is predicted
     ce_labels: np.ndarray  # int32 [C]
     ce_weights: np.ndarray  # float32 [C]
+    text_columns: Mapping[str, float] = dataclasses.field(default_factory=dict)  # one value for all predictions
 
     @property
     def length(self) -> int:

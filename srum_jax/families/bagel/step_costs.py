@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from srum_jax.data.config import DataConfig
+from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.packing import RowBuilder, stack_rows
 from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
 from srum_jax.families.bagel.step_flops import PackCounts, count_pack
 from srum_jax.models.bagel.batch import PackedBatch
@@ -40,13 +41,13 @@ class RowStatistics:
         return 1 - (self.counts.und_tokens + self.counts.gen_tokens) / self.slots
 
 
-def full_row(data: DataConfig, config: BagelConfig, prompt_tokens: int) -> PackedBatch:
+def full_row(rows: BagelRows, config: BagelConfig, prompt_tokens: int) -> PackedBatch:
     """One row [1, ...] of NumPy arrays.
 
     Raises:
       CapacityError: the samples do not fit into a row.
     """
-    width, height = data.transform.target_size(data.image_width, data.image_height)
+    width, height = rows.transform.target_size(rows.image_width, rows.image_height)
     grid = (height // config.latent_stride, width // config.latent_stride)
     plan = (
         TextItem(ids=[0] * prompt_tokens),
@@ -54,9 +55,9 @@ def full_row(data: DataConfig, config: BagelConfig, prompt_tokens: int) -> Packe
                    position_ids=position_ids(*grid, config.max_latent_size, config.interpolate_pos)),
     )
     sample: PackedSample = pack_sample(plan, config.special_tokens, Dropout(), np.random.default_rng(0))
-    counted = dataclasses.replace(data, latents="images")  # tokens are the same, whatever the latents come from
-    builder = RowBuilder(counted.row_capacity(config))
-    for _ in range(data.samples_per_row):
+    counted = dataclasses.replace(rows, latents="images")  # tokens are the same, whatever the latents come from
+    builder = RowBuilder(row_capacity(counted, config))
+    for _ in range(rows.samples_per_row):
         builder.add(sample)
     return stack_rows([builder.finish()])
 

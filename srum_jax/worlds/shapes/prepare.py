@@ -21,7 +21,7 @@ def prepare(experiment: Any, workdir: epath.PathLike) -> Any:
     A run that names a checkpoint or records of its own keeps them, and what it does not need is not made.
 
     Args:
-      experiment: a dataclass with `seed`, `model.checkpoint`, `data.records` and `data.mixture`.
+      experiment: a dataclass with `seed`, `model.checkpoint` and `data.records`.
       workdir: of the run, a local path.
 
     Returns:
@@ -39,7 +39,7 @@ def prepare(experiment: Any, workdir: epath.PathLike) -> Any:
 
             write_base(folder / "base", experiment.seed)
         model = dataclasses.replace(model, checkpoint=os.fspath(folder / "base"))
-    if not (data.records or data.mixture):
+    if not data.records:
         _draw_records(folder / "records", experiment.seed)
         data = dataclasses.replace(data, records=os.fspath(folder / "records"))
     return dataclasses.replace(experiment, model=model, data=data)

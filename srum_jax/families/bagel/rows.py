@@ -1,0 +1,169 @@
+"""Examples as rows of BAGEL (SRUM, section 3.2).
+
+    drawing     text(prompt, if it is not left out), then the picture's latents with a flow-matching loss
+    reading     the picture's patches, text(question), text(answer) to be predicted
+"""
+
+import dataclasses
+
+import numpy as np
+
+from srum_jax.data.config import check
+from srum_jax.data.errors import CapacityError, SchemaError
+from srum_jax.data.example import Example, Picture, RandomDraws, Tokenizer
+from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.bagel.image_views import ImageViews, patch_view
+from srum_jax.families.bagel.packing import RowBuilder, RowCapacity
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, VitItem, pack_sample
+from srum_jax.models.bagel.batch import PackedBatch
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.objectives.columns import NO_COLUMNS, ColumnNames
+from srum_jax.rewards.boxes import Box
+from srum_jax.rewards.token_grid import Grid
+
+_AGAIN = ("make them with python -m tools.precompute_latents and the settings of this run's rows, or set "
+          "rows.latents=images")
+
+
+def row_capacity(rows: BagelRows, model: BagelConfig, columns: ColumnNames = NO_COLUMNS) -> RowCapacity:
+    """Buffers of a row.
+
+    Raises:
+      ValueError: sizes that do not go with the model.
+    """
+    for field in ("stride", "image_height", "image_width"):
+        value = getattr(rows, field)
+        check(f"rows.{field}", value % model.latent_stride == 0,
+              f"a multiple of the {model.latent_stride} pixels of a latent token", value)
+    check("rows.vit_capacity", rows.vit_capacity == 0 or model.vit is not None, "0 for a model without a ViT",
+          rows.vit_capacity)
+    positions = rows.text_capacity + rows.images_per_row  # the most that one sample can use
+    check("rows.text_capacity", positions <= model.llm.max_position_embeddings,
+          f"at most the {model.llm.max_position_embeddings} rotary positions of the model, images included",
+          rows.text_capacity)
+    return RowCapacity(
+        text=rows.text_capacity, vit=rows.vit_capacity, latent=rows.latent_capacity, ce=rows.ce_capacity,
+        images=rows.images_per_row, image_height=rows.image_height, image_width=rows.image_width,
+        latent_stride=model.latent_stride, patch_values=model.vit.patch_values if model.vit else 0,
+        moment_channels=2 * model.vae.z_channels if rows.stored_codes else 0, moment_stride=model.vae.downsample,
+        samples=rows.samples_per_row, columns=columns)
+
+
+class BagelPacker:
+    """Makes rows of BAGEL; see `data.example.Packer`.
+
+    Args:
+      rows: capacities and sizes.
+      model: whose tokens they are.
+      tokenizer: of its prompts; None for rows that stay empty.
+      columns: that the objective wants.
+      encoder_sha256: checksum of the model's encoder, which stored latents must come from; None where it is not known,
+        and not compared.
+
+    Raises:
+      ValueError: sizes that do not go with the model.
+    """
+
+    def __init__(
+        self,
+        rows: BagelRows,
+        model: BagelConfig,
+        tokenizer: Tokenizer | None,
+        columns: ColumnNames,
+        encoder_sha256: bytes | None = None,
+    ):
+        self.rows, self.model, self.tokenizer, self.encoder_sha256 = rows, model, tokenizer, encoder_sha256
+        self.samples_per_row = rows.samples_per_row
+        self.capacity = row_capacity(rows, model, columns)
+
+    def empty_row(self) -> "BagelRow":
+        """A new row."""
+        return BagelRow(self)
+
+    def check(self, picture: Picture) -> None:
+        """See `Packer.check`."""
+        if self.rows.stored_codes:
+            self.moments(picture)
+
+    def sample(self, example: Example, draws: RandomDraws) -> PackedSample:
+        """An example as tokens; exceptions as of `Row.add`."""
+        plan = self._drawing(example) if example.kind == "drawing" else self._reading(example)
+        sample = pack_sample(plan, self.model.special_tokens, Dropout(), draws)
+        return dataclasses.replace(sample, text_columns=example.text_columns)
+
+    def _drawing(self, example: Example) -> list[TextItem | LatentItem]:
+        if example.reference is not None:
+            raise CapacityError("it has a reference picture of its own, for which rows of BAGEL have no room")
+        picture, transform = example.picture, self.rows.transform
+        moments = self.moments(picture) if self.rows.stored_codes else None
+        pixels = None if self.rows.stored_codes else transform.resize(picture.image())
+        width, height = transform.target_size(picture.width, picture.height)
+        stride, side = self.model.latent_stride, self.model.max_latent_size
+        grid = Grid(height // stride, width // stride, Box(0, 0, picture.width, picture.height), width, height)
+        if max(grid.rows, grid.columns) > side and not self.model.interpolate_pos:
+            raise CapacityError(f"its image has {grid.rows} x {grid.columns} latent tokens after the transform, the "
+                                f"model's position table {side} x {side}; lower max_size")
+        texts = [] if example.prompt is None else [TextItem(self._ids(example.prompt))]
+        return [*texts, LatentItem(
+            pixels=pixels,
+            grid=(grid.rows, grid.columns),
+            position_ids=position_ids(grid.rows, grid.columns, side, self.model.interpolate_pos),
+            loss=True,
+            columns=example.image_columns(grid),
+            moments=moments,
+        )]
+
+    def _reading(self, example: Example) -> list[VitItem | TextItem]:
+        if self.model.vit is None:
+            raise CapacityError("it is a picture to be read, the model has no vision tower")
+        views = ImageViews.of(self.model)
+        patches = patch_view(views.latent.resize(example.picture.image()), views, self.model)
+        return [VitItem(patches.patches, patches.position_ids), TextItem(self._ids(example.prompt)),
+                TextItem(self._ids(example.answer), loss=True)]
+
+    def _ids(self, text: str) -> list[int]:
+        ids = self.tokenizer.encode(text)
+        if ids and not 0 <= min(ids) <= max(ids) < self.model.llm.vocab_size:
+            raise CapacityError(f"its text has token id {max(ids)}, the model {self.model.llm.vocab_size} "
+                                "embeddings; the tokenizer belongs to another model")
+        return ids
+
+    def moments(self, picture: Picture) -> np.ndarray:
+        """The stored posterior of a picture, float16 [h, w, 2 z]; not to be written to.
+
+        Raises:
+          SchemaError: there is none, or that of another size, canvas or autoencoder.
+        """
+        posterior, vae = picture.code, self.model.vae
+        if posterior is None:
+            raise SchemaError("posterior/moments", f"stored latents ({_AGAIN})", "nothing")
+        width, height = self.rows.transform.target_size(picture.width, picture.height)
+        expected = {
+            "image_height": height, "image_width": width, "canvas_height": self.rows.image_height,
+            "canvas_width": self.rows.image_width, "downsample": vae.downsample, "channels": 2 * vae.z_channels,
+        }
+        for name, value in expected.items():
+            found = getattr(posterior, name)
+            if found != value:
+                raise SchemaError(f"posterior/{name}", f"{value}, by the settings of this run ({_AGAIN})", str(found))
+        if self.encoder_sha256 is not None and posterior.encoder_sha256 != self.encoder_sha256:
+            raise SchemaError("posterior/encoder_sha256",
+                              f"{self.encoder_sha256.hex()}, the encoder of model.checkpoint ({_AGAIN}; weights that "
+                              "were rounded to another precision are other weights)", posterior.encoder_sha256.hex())
+        return posterior.array
+
+
+class BagelRow:
+    """A row while it is filled; see `data.example.Row`."""
+
+    def __init__(self, packer: BagelPacker):
+        self._packer, self._builder = packer, RowBuilder(packer.capacity)
+
+    def add(self, example: Example, draws: RandomDraws) -> None:
+        """See `Row.add`."""
+        self._builder.add(self._packer.sample(example, draws))
+
+    def finish(self) -> PackedBatch:
+        """The row, without a leading batch axis."""
+        return self._builder.finish()
