@@ -42,8 +42,9 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
             "sam.points_per_side": _POINTS_PER_SIDE,
         },
         "judge": model | {
-            "judge_templates": os.fspath(JUDGE_TEMPLATES), "one_by_one": True, "verify": "single", "severity": "off",
-            "neutral_band": "judge", "think": False, "max_attempts": 1, "batch_size": 128,
+            "judge_templates": os.fspath(JUDGE_TEMPLATES), "batch_size": 128, "judge.one_by_one": True,
+            "judge.verify": "single", "judge.severity": "off", "judge.neutral_band": "judge", "judge.think": False,
+            "judge.max_attempts": 1,
         },
         "export": {},
     }

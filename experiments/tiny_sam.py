@@ -31,7 +31,7 @@ examples:
   python -m experiments.tiny_sam --measure runs/tiny_sam/sam --scenes 500
   python -m experiments.tiny_sam --measure runs/tiny_sam/sam --points-per-side 16 --pred-iou-thresh 0.8
   python -m tools.make_rewards segment --out runs/comp --sam-model runs/tiny_sam/sam \\
-      --sam.points-per-side 12 --sam.pred-iou-thresh 0.7 --sam.stability-score-thresh 0.7
+      --set sam.points_per_side=12 --set sam.pred_iou_thresh=0.7 --set sam.stability_score_thresh=0.7
 
 An interrupted run goes on where it stopped when it is started again, and ends with the same weights.
 

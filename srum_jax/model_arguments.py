@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from srum_jax.pipeline import Pipeline
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the group "model"."""
+def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Adds the group "model".
+
+    Args:
+      parser: of the command.
+      required: whether the command always needs a model.
+    """
     group = parser.add_argument_group("model")
-    group.add_argument("--checkpoint", required=True, metavar="DIR",
+    group.add_argument("--checkpoint", required=required, metavar="DIR",
                        help="a published checkpoint, or converted weights")
     group.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16",
                        help="of weights and activations (default: %(default)s)")

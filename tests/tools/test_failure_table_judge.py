@@ -81,7 +81,7 @@ def test_score_out_of_range_nan_inf_or_of_a_wrong_scale_is_unparsed_counted_and_
 ):
     """score out of range, NaN, inf, wrong scale | that score is unparsed, counted; never rescaled"""
     reply = f"Region ID: 1\nIdentified Object: circle\nScore: {value}\nReason: x"
-    line, _, _ = judged("--max-attempts", "2", local=reply, **{"global": reply})
+    line, _, _ = judged("--set", "judge.max_attempts=2", local=reply, **{"global": reply})
     assert line["regions"] == [] and line["global"] is None
     assert line["local_status"] == line["global_status"] == "unparsed"
     assert line["problems"][problem] == 4  # two replies to each of two questions
@@ -91,7 +91,8 @@ def test_score_out_of_range_nan_inf_or_of_a_wrong_scale_is_unparsed_counted_and_
 def test_score_out_of_range_or_nan_is_no_score_with_the_official_parser_either(judged, value):
     """score out of range, NaN, inf, wrong scale | that score is unparsed, counted; never rescaled"""
     reply = f"Region ID: 1\nIdentified Object: circle\nScore: {value}\nReason: x"
-    line, _, _ = judged("--parser", "official", "--max-attempts", "1", local=reply, **{"global": reply})
+    line, _, _ = judged("--set", "judge.parser=official", "--set", "judge.max_attempts=1", local=reply,
+                        **{"global": reply})
     assert line["regions"] == [] and line["global"] is None
     assert line["local_status"] == line["global_status"] == "unparsed" and sum(line["problems"].values()) >= 1
 

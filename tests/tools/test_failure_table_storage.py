@@ -228,7 +228,8 @@ def test_settings_changed_on_resume_are_an_error_listing_the_differences(whole, 
     before = contents(whole)
     for run, difference in (
         (lambda: segment(whole, "--min-area", "3"), "min_area: the folder 0, this command 3"),
-        (lambda: judge(whole, tmp_path, "--max-attempts", "2"), "settings.max_attempts: the folder 5, this command 2"),
+        (lambda: judge(whole, tmp_path, "--set", "judge.max_attempts=2"),
+         "settings.max_attempts: the folder 5, this command 2"),
         (lambda: export(whole, "--preset", "official"), 'rules.global_zero: the folder "keep", this command "drop"'),
     ):
         assert run() == 2

@@ -149,9 +149,12 @@ def test_given_scores_that_cannot_be_used_are_errors_with_their_line(tmp_path, c
     (["judge"], "--checkpoint: expected the model that judges"),
     (["judge", "--judge", "hf:/nowhere"], "--judge hf:/nowhere: expected model, hf:DIR"),
     (["judge", "--judge-templates", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
-    (["judge", "--max-regions", "0"], "--judge.max_regions: expected an integer of at least 1"),
+    (["judge", "--set", "judge.max_regions=0"], "judge.max_regions: expected an integer of at least 1"),
+    (["judge", "--set", "judge.max_region=3"], "no such setting; the nearest is judge.max_regions"),
+    (["judge", "--set", "judge.severity=strong"], "judge.severity: expected on or smooth or off, found 'strong'"),
     (["segment"], "--sam-model: expected the directory of a SAM checkpoint"),
-    (["segment", "--sam.pred-iou-thresh", "2", "--sam-model", "x"], "--sam.pred_iou_thresh: expected a number"),
+    (["segment", "--set", "sam.pred_iou_thresh=2", "--sam-model", "x"], "sam.pred_iou_thresh: expected a number"),
+    (["segment", "--set", "sam.nms_thresh=0.5", "--provider", "components"], "sam.nms_thresh: no such setting"),
     (["segment", "--process-index", "2", "--num-processes", "2", "--provider", "components"], "found 2 of 2"),
 ])
 def test_arguments_that_cannot_be_used_are_errors(tmp_path, capsys, arguments, message):

@@ -38,11 +38,12 @@ def test_arguments_become_words_of_the_command_line():
     assert recipe.command_line("generate", "o") == ["--out", "o", "--num-candidates", "2", "--think",
                                                     "--set", "output.num_shards=2", "--set",
                                                     "sampler.guidance.interval=0.4,1.0"]
-    changed = with_settings(recipe, ["generate.think=false", "generate.num-candidates=none",
-                                     "generate.output.num_shards=none", "judge.preset=official"])
+    changed = with_settings(recipe, ["generate.think=false", "generate.num-candidates=none", "output.num_shards=none",
+                                     "judge.preset=official", "judge.max_regions=5"])
     assert changed.command_line("generate", "o") == ["--out", "o", "--no-think", "--set",
                                                        "sampler.guidance.interval=0.4,1.0"]
-    assert changed.command_line("judge", "o") == ["--out", "o", "--preset", "official"]
+    assert changed.command_line("judge", "o") == ["--out", "o", "--preset", "official", "--set",
+                                                    "judge.max_regions=5"]
     assert recipe.arguments["generate"]["think"] is True  # the first is as it was
 
 
@@ -57,7 +58,8 @@ def test_settings_of_another_form_are_errors(setting):
     (["--experiment", "tinny"], "the nearest is tiny"),
     (["--experiment", "bagel_cot", "--prompts", "p.json"], "--checkpoint"),
     (["--experiment", "tiny", "--set", "segment.colour=red"], "expected arguments that `segment --help` lists"),
-    (["--experiment", "tiny", "--set", "judge.max_regions=many"], "argument --max-regions: invalid int value"),
+    (["--experiment", "tiny", "--set", "judge.max_regions=many"], "judge.max_regions: expected int, found 'many'"),
+    (["--experiment", "tiny", "--set", "sam.point=8"], "no such setting; the nearest is sam.points"),
     (["--experiment", "tiny", "--set", "judge.preset=mine"], "argument --preset: invalid choice"),
 ])
 def test_what_cannot_work_is_an_error_before_any_stage(tmp_path, capsys, arguments, message):
@@ -92,7 +94,7 @@ def test_prompts_of_the_tiny_recipe_are_written_once_and_are_those_of_the_world(
 def test_one_command_leads_from_prompts_to_records_that_training_reads(tmp_path):
     out = tmp_path / "run"
     command = ["tools.make_rewards", "run", "--experiment", "tiny", "--out", out,
-               "--set", "generate.limit=6", "--set", "generate.sampler.num_timesteps=4", "--set",
+               "--set", "generate.limit=6", "--set", "sampler.num_timesteps=4", "--set",
                "generate.batch_size=4"]
     code, printed, err = commands.run_afresh(*command)
     assert code == 0, err

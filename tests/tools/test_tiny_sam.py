@@ -101,7 +101,7 @@ def test_segment_runs_with_it_and_keeps_masks(tmp_path):
     begin_run(Run(settings, PROMPTS[:3], "0" * 64, {}), StageFolder(out, GENERATE, settings.output.num_shards))
     run(out, PROMPTS[:3], settings, Drawer())
     arguments = ["segment", "--out", str(out), "--sam-model", str(trained_sam()), "--device", "cpu",
-                 "--sam.points-per-side", "12"]
+                 "--set", "sam.points_per_side=12"]
     assert main([*arguments, "--keep-masks"]) == 0
     records = lines_of(out)
     assert len(records) == 3

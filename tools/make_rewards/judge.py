@@ -8,13 +8,10 @@ and repairs unreadable replies; --preset official does what the authors' code do
 import argparse
 import collections
 import dataclasses
-import enum
 import hashlib
 import itertools
 import json
 import time
-import types
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -32,6 +29,7 @@ from srum_jax.judges.given_scores import GivenScores
 from srum_jax.judges.own_model import ModelJudge
 from srum_jax.judges.transformers import HuggingFaceJudge
 from srum_jax.model_arguments import add_model_arguments, checker_of, load_pipeline
+from srum_jax.overrides import add_set_argument, apply_overrides, together
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
@@ -62,22 +60,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="model: the checkpoint itself (default); hf:DIR: a vision-language model of transformers; "
                              "jsonl:FILE: given scores")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper",
-                        help="where the following settings start (default: %(default)s)")
-    group = parser.add_argument_group("settings of the judgement")
-    for field in dataclasses.fields(JudgeSettings):
-        _add_setting(group, field)
+                        help="where the settings below start (default: %(default)s)")
+    group = parser.add_argument_group("judgement")
     group.add_argument("--judge-templates", metavar="FILE", help="questions in your own words, TOML")
     group.add_argument("--synonyms", metavar="FILE", help="groups of words that mean the same: a JSON list of lists")
     group.add_argument("--batch-size", type=int, default=16, metavar="N", help="calls answered together (default: 16)")
     group.add_argument("--keep-raw", action=argparse.BooleanOptionalAction, default=True,
                        help="whether records keep the whole replies (default: they do)")
-    add_model_arguments(parser)
+    add_model_arguments(parser, required=False)  # only the model itself needs it
     add_repeat_arguments(parser)
     add_reject_argument(parser)
     add_process_arguments(parser)
-    for action in parser._actions:
-        if "--checkpoint" in action.option_strings:
-            action.required = False  # only the model itself needs it
+    add_set_argument(parser, together(judge=PRESETS["paper"]))
+
+
+def settings_of(arguments: argparse.Namespace) -> JudgeSettings:
+    """What --preset and --set say.
+
+    Raises:
+      OverrideError: a setting that there is not, or a value that it cannot have.
+    """
+    return apply_overrides(together(judge=PRESETS[arguments.preset]), arguments.set).judge
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
                                                      arguments.distributed))
     if arguments.batch_size < 1:
         raise BadInput(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
-    settings = _settings(arguments)
+    settings = settings_of(arguments)
     templates = JudgeTemplates.read(arguments.judge_templates)
     think = Templates.read(arguments.templates)
     synonyms = None if arguments.synonyms is None else _read_synonyms(arguments.synonyms)
@@ -190,32 +193,6 @@ def _subject(
     ]
     return Subject(generation["record_id"], prompt.prompt, generation["width"], generation["height"], prompt.keywords,
                    prompt.has_directive, proposals, synonyms)
-
-
-def _add_setting(group: argparse._ArgumentGroup, field: dataclasses.Field) -> None:
-    name = f"--{field.name.replace('_', '-')}"
-    kind = typing.get_type_hints(JudgeSettings)[field.name]
-    if isinstance(kind, types.UnionType):
-        kind = bool
-    if kind is bool:
-        group.add_argument(name, action=argparse.BooleanOptionalAction, default=None)
-    elif issubclass(kind, enum.Enum):
-        group.add_argument(name, choices=[str(value) for value in kind], default=None)
-    else:
-        group.add_argument(name, type=kind, default=None, metavar="N")
-
-
-def _settings(arguments: argparse.Namespace) -> JudgeSettings:
-    hints = typing.get_type_hints(JudgeSettings)
-    given = {}
-    for name, kind in hints.items():
-        value = getattr(arguments, name)
-        if value is not None:
-            given[name] = kind(value) if isinstance(kind, type) else value
-    try:
-        return dataclasses.replace(PRESETS[arguments.preset], **given)
-    except ValueError as error:
-        raise BadInput(f"--{error}") from error
 
 
 def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from srum_jax.data.image_transform import read_header
 from srum_jax.errors import BadInput
+from srum_jax.overrides import add_set_argument, apply_overrides, together
 from srum_jax.regions.components import Components, ComponentsConfig
 from srum_jax.regions.sam import Sam, SamConfig
 from srum_jax.rewards.proposals import Proposal, clean_proposals
@@ -45,15 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "everything lies on (default: %(default)g, none)")
     parser.add_argument("--keep-masks", action="store_true",
                         help="store the mask of every region too, as COCO's uncompressed run lengths")
-    for prefix, config in (("sam", SamConfig()), ("components", ComponentsConfig())):
-        group = parser.add_argument_group(f"{prefix} parameters")
-        for field in dataclasses.fields(config):
-            group.add_argument(f"--{prefix}.{field.name.replace('_', '-')}", dest=f"{prefix}.{field.name}",
-                               type=type(field.default), default=field.default, metavar="X",
-                               help=f"default: {field.default:g}")
     add_repeat_arguments(parser)
     add_reject_argument(parser)
     add_process_arguments(parser)
+    add_set_argument(parser, together(sam=SamConfig(), components=ComponentsConfig()))
+
+
+def settings_of(arguments: argparse.Namespace) -> SamConfig | ComponentsConfig:
+    """Those of the provider, as --set says.
+
+    Raises:
+      OverrideError: a setting that there is not, that is of the other provider, or a value that it cannot have.
+    """
+    group = {"sam": SamConfig, "components": ComponentsConfig}[arguments.provider]()
+    return getattr(apply_overrides(together(**{arguments.provider: group}), arguments.set), arguments.provider)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,18 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str, Any]]:
-    def config(kind: type, prefix: str) -> Any:
-        try:
-            return kind(**{field.name: getattr(arguments, f"{prefix}.{field.name}")
-                           for field in dataclasses.fields(kind)})
-        except ValueError as error:
-            raise BadInput(f"--{error}") from error
-
+    chosen = settings_of(arguments)
     if arguments.provider == "components":
-        chosen = config(ComponentsConfig, "components")
         provider = Components(chosen, arguments.keep_masks)
         return provider, {"provider": "components", "components": dataclasses.asdict(chosen)}
-    chosen = config(SamConfig, "sam")
     if arguments.sam_model is None:
         raise BadInput("--sam-model: expected the directory of a SAM checkpoint (config.json, model.safetensors), "
                             "for instance a download of facebook/sam-vit-huge; or choose --provider components.")

@@ -1,8 +1,8 @@
 """The arguments of all stages together, as an experiment states them and the command line changes them.
 
 An experiment's file may define `rewards(folder) -> {stage: {argument: value}}`; it may write files that the stages
-need, such as prompts, into the folder. An argument is spelled as in Python: `max_regions` is `--max-regions`.
-One with a dot is a setting: `sampler.shift` is `--set sampler.shift=...`.
+need, such as prompts, into the folder. An argument is spelled as in Python: `max_share` is `--max-share`. One with a
+dot is a setting: `sampler.shift` is `--set sampler.shift=...`.
 """
 
 import argparse
@@ -14,8 +14,13 @@ from etils import epath
 
 from srum_jax.errors import BadInput
 from srum_jax.experiment import load_recipe
+from srum_jax.rewards.judgement.settings import JudgeSettings
 
 STAGES = ("generate", "segment", "judge", "export")
+# Settings that the stages' own --set takes, by the first part of their names.
+_GROUPS = {"sampler": "generate", "plan": "generate", "output": "generate", "sam": "segment", "components": "segment",
+           "judge": "judge"}
+_OF_JUDGE = frozenset(field.name for field in dataclasses.fields(JudgeSettings))
 _SWITCHES = {"true": True, "false": False, "none": None}
 
 Arguments = Mapping[str, Any]
@@ -65,8 +70,10 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="DIR", help="the model that draws and judges")
     parser.add_argument("--prompts", metavar="FILE", help="what it draws")
     parser.add_argument("--sam-model", metavar="DIR", help="the SAM that proposes regions")
-    parser.add_argument("--set", action="append", default=[], metavar="STAGE.ARGUMENT=VALUE",
-                        help="change an argument of a stage, for instance generate.num_candidates=4; repeatable")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="change an argument of a stage (generate.num_candidates=4), or a setting that its own "
+                             "--set takes (sampler.num_timesteps=25, judge.max_regions=5); none takes it away; "
+                             "repeatable")
 
 
 def with_inputs(recipe: StageRecipe, arguments: argparse.Namespace) -> StageRecipe:
@@ -84,23 +91,29 @@ def with_inputs(recipe: StageRecipe, arguments: argparse.Namespace) -> StageReci
 
 
 def with_settings(recipe: StageRecipe, settings: Sequence[str]) -> StageRecipe:
-    """Changes a recipe by `STAGE.ARGUMENT=VALUE`; true and false switch, none takes an argument away.
+    """Changes a recipe by `STAGE.ARGUMENT=VALUE`, or by a setting of a stage, `GROUP.FIELD=VALUE`.
+
+    Of an argument, true and false switch; none takes either away.
 
     Raises:
       BadInput: a setting that is not of this form.
     """
     for setting in settings:
         name, equals, text = (part.strip() for part in setting.partition("="))
-        stage, dot, argument = name.partition(".")
-        if not equals or not dot or not argument or stage not in STAGES:
-            raise BadInput(f"--set {setting}: expected STAGE.ARGUMENT=VALUE with a stage among "
-                                f"{', '.join(STAGES)}, for instance generate.num_candidates=4.")
-        recipe = recipe.changed(stage, **{argument.replace("-", "_"): _SWITCHES.get(text, text)})
+        first, dot, rest = name.partition(".")
+        if not equals or not dot or not rest or first not in (*STAGES, *_GROUPS):
+            raise BadInput(f"--set {setting}: expected STAGE.ARGUMENT=VALUE with a stage among {', '.join(STAGES)}, "
+                           f"for instance generate.num_candidates=4, or a setting: {', '.join(_GROUPS)}.*.")
+        if first in STAGES and not (first == "judge" and rest in _OF_JUDGE):
+            stage, argument = first, rest.replace("-", "_")
+        else:
+            stage, argument = _GROUPS[first], name
+        recipe = recipe.changed(stage, **{argument: _SWITCHES.get(text, text)})
     return recipe
 
 
 def check_command_lines(recipe: StageRecipe, out: str, modules: Mapping[str, Any]) -> None:
-    """Parses the commands of all stages as they themselves will.
+    """Parses the commands of all stages, and their settings, as they themselves will.
 
     Args:
       recipe: of the run.
@@ -115,20 +128,22 @@ def check_command_lines(recipe: StageRecipe, out: str, modules: Mapping[str, Any
         modules[stage].add_arguments(parser)
         words = recipe.command_line(stage, out)
         try:
-            _, unknown = parser.parse_known_args(words)
+            arguments, unknown = parser.parse_known_args(words)
         except argparse.ArgumentError as error:
             raise BadInput(f"{stage}: {error}") from error
         except SystemExit as error:  # argparse has said what is wrong
             raise BadInput(f"{stage}: these arguments cannot be used: {' '.join(words)}") from error
         if unknown:
             raise BadInput(f"{stage}: expected arguments that `{stage} --help` lists, found {' '.join(unknown)}.")
+        if stage in ("segment", "judge"):  # `generate` needs the checkpoint for this; it comes first anyway
+            modules[stage].settings_of(arguments)
 
 
 def _words(name: str, value: Any) -> list[str]:
     flag = f"--{name.replace('_', '-')}"
     if value is None:
         return []
-    if "." in name and not name.startswith("sam."):  # a setting in a group
+    if "." in name:  # a setting in a group
         text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         return ["--set", f"{name}={text.lower() if isinstance(value, bool) else text}"]
     if isinstance(value, bool):
