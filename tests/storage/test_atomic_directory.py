@@ -22,3 +22,9 @@ def test_a_directory_that_is_there_is_never_replaced(tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(FileExistsError, match="choose another directory"), atomic_directory(tmp_path / "model"):
         pytest.fail("the block must not run")
+
+
+def test_a_directory_made_meanwhile_is_not_replaced(tmp_path):
+    with pytest.raises(FileExistsError, match="model: exists already"), atomic_directory(tmp_path / "model"):
+        (tmp_path / "model").mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

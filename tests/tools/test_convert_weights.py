@@ -27,7 +27,7 @@ from tests import commands
 from tests.golden import model_cases
 from tests.loading import load_bagel
 from tests.weights import tiny_checkpoint
-from tools.convert_weights import import_, output_directory
+from tools.convert_weights import import_
 from tools.convert_weights.__main__ import main
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -316,13 +316,6 @@ def test_an_interrupt_leaves_nothing(tmp_path, published, monkeypatch):
     before = sorted(tmp_path.iterdir())
     assert run_import(published, tmp_path / "out") == 130
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_an_output_made_meanwhile_is_not_replaced(tmp_path):
-    with pytest.raises(WeightsError, match="expected a new directory"):
-        with output_directory.output_directory(tmp_path / "out"):
-            (tmp_path / "out").mkdir()
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 KILLED = """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
-from srum_jax.errors import BadInput, tell
+from srum_jax.errors import BadInput, exit_code, tell
 from srum_jax.families.registry import NAMES, family, recognise
 from srum_jax.stages.interruption import ends_in_time
 from srum_jax.weights.checkpoint import Checkpoint, open_checkpoint
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         return tell(error)
     except OSError as error:
-        return tell(f"{error}. Nothing was left behind.", 1)
+        return tell(f"{str(error).rstrip('.')}. Nothing was left behind.", exit_code(error))
     except KeyboardInterrupt:
         print("interrupted; nothing was left behind.", file=sys.stderr)
         return 130

@@ -13,6 +13,8 @@ import numpy as np
 from etils import epath
 
 from srum_jax.models.layers.low_rank import FACTOR_A, FACTOR_B
+from srum_jax.storage.atomic_directory import atomic_directory
+from srum_jax.storage.atomic_file import write_text
 from srum_jax.weights.arrays import ArrayReader, PublishedArrays
 from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.errors import WeightsError
@@ -21,7 +23,7 @@ from srum_jax.weights.run_folder import ADAPTER_FILE
 from srum_jax.weights.safetensors_write import SafetensorsWriter
 from tools.convert_weights.export import check_belongs
 from tools.convert_weights.export_source import ExportSource, open_source
-from tools.convert_weights.output_directory import check_output, output_directory, write_text
+from tools.convert_weights.output_directory import check_output
 
 CONFIG_FILE = "adapter_config.json"
 _PREFIX = "base_model.model."
@@ -62,7 +64,7 @@ def export_adapter(
         "base_model_name_or_path": template.directory.name,
         "target_modules": sorted({_module(name) for name in tensors}),
     }
-    with output_directory(out) as directory:
+    with atomic_directory(out) as directory:
         with SafetensorsWriter(directory / ADAPTER_FILE, forms, {"format": "pt"}) as writer:
             for name, values in tensors.items():
                 writer.write(name, values)

@@ -13,6 +13,8 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.storage.atomic_directory import atomic_directory
+from srum_jax.storage.atomic_file import write_text
 from srum_jax.weights.arrays import ArrayReader, PublishedArrays, for_each_block
 from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.errors import raise_together
@@ -23,8 +25,6 @@ from tools.convert_weights.export_source import open_source
 from tools.convert_weights.output_directory import (
     check_output,
     copy_files,
-    output_directory,
-    write_text,
 )
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def export_weights(
     pieces = published.plan.by_source()
     own = {name for name, piece in pieces.items() if piece.target in trained.shapes}
     completed = Counter(_group(name, pieces.get(name)) for name in forms if name not in own)
-    with output_directory(out) as directory:
+    with atomic_directory(out) as directory:
         with tqdm(
             total=num_bytes, unit="B", unit_scale=True, desc="export", disable=not sys.stderr.isatty()
         ) as bar:

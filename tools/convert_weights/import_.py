@@ -10,6 +10,8 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.storage.atomic_directory import atomic_directory
+from srum_jax.storage.atomic_file import write_text
 from srum_jax.weights.arrays import PublishedArrays, for_each_block
 from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.converted import MANIFEST, Manifest
@@ -18,8 +20,6 @@ from srum_jax.weights.safetensors_write import SafetensorsWriter
 from tools.convert_weights.output_directory import (
     check_output,
     copy_files,
-    output_directory,
-    write_text,
 )
 
 # Arrays are gathered into files of about this size; one array is never split.
@@ -63,7 +63,7 @@ def import_weights(source: Checkpoint, out: epath.PathLike, *, dtype: str | None
     num_bytes = sum(_size(*form) for forms in layout.values() for form in forms.values())
     companions = arrays.source.companions()
     check_output(out, num_bytes + sum(file.stat().length for file in companions))
-    with output_directory(out) as directory:
+    with atomic_directory(out) as directory:
         with tqdm(
             total=num_bytes, unit="B", unit_scale=True, desc="import", disable=not sys.stderr.isatty()
         ) as bar:

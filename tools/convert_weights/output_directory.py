@@ -1,13 +1,11 @@
-"""A directory that appears under its name only when everything in it is complete."""
+"""What can be said of a directory before it is written, and the small files that go into it."""
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 
 from etils import epath
 
-from srum_jax.storage.object_store import is_local
+from srum_jax.storage.atomic_file import is_local, write_bytes
 from srum_jax.weights.errors import WeightsError
 
 # Left free beyond what will be written.
@@ -53,53 +51,11 @@ def check_name(out: epath.Path) -> None:
                            "name or remove it yourself.")
 
 
-@contextlib.contextmanager
-def output_directory(out: epath.Path) -> Iterator[epath.Path]:
-    """Gives a temporary directory beside `out`, which gets its name if the body succeeds and is removed if
-    not.
-
-    A killed process leaves `OUT.partial-PID` behind, which is not a loadable checkpoint and may be removed.
-    """
-    out = epath.Path(os.path.abspath(os.fspath(out)))
-    partial = out.parent / f"{out.name}.partial-{os.getpid()}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if partial.exists():  # of a killed process that had the same number
-        partial.rmtree()
-    partial.mkdir()
-    try:
-        yield partial
-        sync(partial)
-        check_name(out)  # it may have been made meanwhile
-        os.rename(partial, out)
-        sync(out.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def write_text(path: epath.Path, text: str) -> None:
-    """Writes a small file and waits until it is on disk."""
-    with open(path, "x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def copy_files(files: list[epath.Path], directory: epath.Path) -> int:
     """Copies small files byte for byte; returns how many."""
     for file in files:
-        (directory / file.name).write_bytes(file.read_bytes())
-        sync(directory / file.name)
+        write_bytes(directory / file.name, file.read_bytes())
     return len(files)
-
-
-def sync(path: epath.Path) -> None:
-    """Waits until a file, or the entries of a directory, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _gigabytes(num_bytes: int) -> str:
