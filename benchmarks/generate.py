@@ -288,7 +288,7 @@ def _random_programs(args: argparse.Namespace, dtype: str) -> Programs:
 class _WordsAsNumbers:
     """A tokenizer for weights that have none."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
         return [sum(word.encode()) % 1000 for word in text.split()]
 
     def decode(self, token_ids: list[int]) -> str:

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 
 from etils import epath
 from PIL import Image
 
+from srum_jax.command_line import set_up_streams
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.errors import ANTICIPATED, BadInput, tell
@@ -17,6 +17,7 @@ from srum_jax.inference.requests import Answer, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline
+from srum_jax.storage.reading import why_absent
 
 _EPILOG = """
 examples:
@@ -37,7 +38,7 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    set_up_streams()
     try:
         sampler = TextSampler(args.max_tokens, args.temperature)
     except ValueError as error:
@@ -89,6 +90,9 @@ def _lines(typed: bool) -> Iterator[str]:
     while True:
         try:
             line = input("> " if typed else "")
+        except UnicodeDecodeError as error:
+            raise BadInput(f"standard input: expected text in {error.encoding}, found byte "
+                           f"0x{error.object[error.start]:02x}; convert it, or set PYTHONIOENCODING.") from error
         except EOFError:
             if typed:
                 print()
@@ -111,9 +115,9 @@ def _read_image(path: str) -> Image.Image:
     try:
         return to_rgb(decode_image(epath.Path(path).read_bytes()))
     except FileNotFoundError as error:
-        raise BadInput(f"--image: no such file: {path}") from error
+        raise BadInput(f"--image {path}: {why_absent(path)}.") from error
     except (OSError, ImageError) as error:
-        raise BadInput(f"--image: {path}: expected a picture, found: "
+        raise BadInput(f"--image {path}: expected a picture, found: "
                               f"{getattr(error, 'strerror', None) or error}") from error
 
 

@@ -1,9 +1,11 @@
 """What all commands do with their arguments and their streams. Imports nothing heavy: `--help` answers at once."""
 
 import argparse
+import io
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 
 from srum_jax.mesh_config import MeshConfig
@@ -38,8 +40,13 @@ def mesh(axes: Sequence[str] = MESH_AXES, rest: str | None = None) -> Callable[[
     return read
 
 
-def set_up_logging() -> None:
-    """Warnings go to standard error, one line each, those of ours; other libraries have to have failed."""
+def set_up_streams() -> None:
+    """Prints characters that a stream's encoding lacks by their numbers. Warnings go to standard error, one line each,
+    those of ours; other libraries have to have failed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints a traceback of whatever it raises as well

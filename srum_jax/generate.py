@@ -6,7 +6,6 @@ Resumable; --process-index and --num-processes, or --distributed, share the work
 import argparse
 import collections
 import contextlib
-import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.command_line import set_up_streams
 from srum_jax.errors import BadInput, Incomplete
 from srum_jax.families.registry import recognise, samplers
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generates the share of one process; see `--help` for the arguments. Returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    set_up_streams()
     with device_failures("If memory ran out, use a smaller --batch-size (with a new --out), or more shards of the "
                          "weights (--mesh)."):
         return _run(args)

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     began = time.monotonic()
     args = _parser(_shown(argv)).parse_args(argv)
-    command_line.set_up_logging()
+    command_line.set_up_streams()
     try:
         recipe = load_recipe(args.experiment)
         experiment = apply_overrides(recipe.experiment, args.set)

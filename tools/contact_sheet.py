@@ -14,6 +14,7 @@ from etils import epath
 from PIL import Image, ImageDraw
 
 from srum_jax.storage.atomic_file import atomic_write
+from srum_jax.storage.reading import is_hidden
 
 _MARGIN, _LINE = 6, 12  # pixels
 _CHARACTER = 6  # pixels, of the built-in font
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.columns < 1 or args.side < 8:
         parser.error(f"--columns, --side: expected at least 1 and 8, found {args.columns} and {args.side}")
     run = epath.Path(args.run)
-    chunks = sorted(run.glob("generate/chunks/*/*.jsonl"))
+    chunks = sorted(path for path in run.glob("generate/chunks/*/*.jsonl") if not is_hidden(path.name))
     records = [json.loads(line) for chunk in chunks for line in chunk.read_text().splitlines()]
     if not records:
         print(f"error: --run {run}: expected a folder that srum_jax.generate has made, found no images.",

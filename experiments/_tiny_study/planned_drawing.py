@@ -50,7 +50,7 @@ def draw_with_plans(
     rows = list(zip((prompt_text(prompt) for prompt in prompts), plans, range(seed, seed + len(prompts)), strict=True))
     for batch in _batches(rows):
         conversation = _asked(pipeline, [text for text, _, _ in batch])
-        conversation.add_plan([encode(plan) for _, plan, _ in batch])
+        conversation.add_plan([encode(plan, control_tokens=True) for _, plan, _ in batch])
         places = position_ids(side, side, programs.config.max_latent_size)
         layout = LatentLayout(np.tile(places, (len(batch), 1)).astype(np.int32), np.full(len(batch), side**2, np.int32))
         latent = programs.call(
@@ -82,7 +82,7 @@ def true_plans(prompts: Sequence[Prompt], seed: int) -> list[str]:
 def _asked(pipeline: Pipeline, texts: Sequence[str]) -> Conversation:
     """Instruction and prompts, as think mode gives them; rows must be a multiple of the generator's `rows_multiple`."""
     opened = pipeline.generator.opened
-    instruction = opened.tokenizer.encode(opened.templates.think_generation)
+    instruction = opened.tokenizer.encode(opened.templates.think_generation, control_tokens=True)
     asked = [opened.tokenizer.encode(text) for text in texts]
     conversation = Conversation(opened.programs, len(asked), text_slots([instruction]) + text_slots(asked), False)
     conversation.add_system([instruction] * len(asked))

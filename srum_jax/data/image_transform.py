@@ -1,4 +1,8 @@
-"""Image bytes to training pixels: decode, resize rule, bicubic resize. As the reference, to the last bit."""
+"""Image bytes to training pixels: decode, resize rule, bicubic resize. As the reference, to the last bit.
+
+An image is what a viewer shows: where its EXIF data says that it lies on its side, it is turned before anything else,
+and its width and height are those of the turned image. (The reference leaves it as it lies.)
+"""
 
 import dataclasses
 import io
@@ -13,6 +17,11 @@ from srum_jax.data.errors import ImageError, ImageModeError
 DEFAULT_MAX_PIXELS = 14 * 14 * 9 * 1024
 # What is opened at all. PIL would try every decoder it has, and for EPS start Ghostscript on the file's program.
 _FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "PPM")
+_NAMES = {"MPO": "JPEG"}  # a photograph with a preview behind it, as phones store them; the first picture counts
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright, from 5 on width and height change places
+_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_90}
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, MemoryError, struct.error,
                   zlib.error, Image.DecompressionBombError)
 _SUPPORTED_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
@@ -87,36 +96,41 @@ def read_header(encoded: bytes) -> ImageHeader:
     """
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
-            return ImageHeader((image.format or "").lower(), *image.size, image.mode,
+            size = image.size[::-1] if _orientation(image) >= 5 else image.size
+            name = image.format or ""
+            return ImageHeader(_NAMES.get(name, name).lower(), *size, image.mode,
                                image.info.get("transparency") is not None)
     except _DECODE_ERRORS as error:
         raise ImageError(f"undecodable image: {_describe(error)}") from error
 
 
 def decode_image(encoded: bytes) -> Image.Image:
-    """All pixels of an image file, in its own mode.
+    """All pixels of an image file, upright and in its own mode.
 
     Raises:
       ImageError: the bytes are damaged, truncated, or of a kind that has no 8-bit RGB form.
     """
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
-            image.load()
+            return with_pixels(image)
     except _DECODE_ERRORS as error:
         raise ImageError(f"undecodable image: {_describe(error)}") from error
-    return with_pixels(image)
 
 
 def with_pixels(image: Image.Image) -> Image.Image:
-    """The image, once its pixels are known to be readable: PIL reads them when they are first needed.
+    """The image, upright, once its pixels are known to be readable: PIL reads them when they are first needed.
 
     Raises:
       ImageError: as `decode_image`.
     """
+    orientation = _orientation(image)
     try:
         image.load()
     except _DECODE_ERRORS as error:
         raise ImageError(f"undecodable image: {_describe(error)}") from error
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
+        image.info.pop("exif", None)  # or it would be turned again
     if image.mode not in _SUPPORTED_MODES:
         raise ImageModeError(f"undecodable image: expected 8 bits a channel, found mode {image.mode!r}")
     return image
@@ -135,6 +149,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def to_unit_range(pixels: np.ndarray) -> np.ndarray:
     """Uint8 pixels as float32 in [-1, 1]."""
     return (pixels.astype(np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+
+
+def _orientation(image: Image.Image) -> int:
+    """By EXIF, as far as the file states it before its pixels; 1 where it states none, or none that can be read."""
+    data = image.info.get("exif")
+    if not data:
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        orientation = exif.get(_ORIENTATION, 1)
+    except _DECODE_ERRORS:
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _describe(error: BaseException) -> str:

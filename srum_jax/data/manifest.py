@@ -19,6 +19,7 @@ from srum_jax.data import tfds_metadata
 from srum_jax.data.errors import DataError
 from srum_jax.data.schema import SCHEMA_VERSION, canonical_json
 from srum_jax.storage import atomic_file, object_store
+from srum_jax.storage.reading import is_hidden
 
 MANIFEST = "manifest.json"
 SHARDS_FILE = "shards.jsonl"
@@ -70,7 +71,8 @@ def refuse_other_records(directory: epath.Path, shards: Sequence[epath.Path]) ->
                         f"holds finished records already ({MANIFEST}); there is no overwrite, choose another folder")
     ours = {path.name for path in shards}
     with object_store.os_errors(directory):
-        others = sorted(path.name for path in directory.glob("*.tfrecord") if path.name not in ours)
+        others = sorted(path.name for path in directory.glob("*.tfrecord")
+                        if path.name not in ours and not is_hidden(path.name))
     if others:
         raise DataError(os.fspath(directory), None,
                         f"holds {len(others)} shards of something else ({others[0]}, ...); choose another folder")

@@ -18,10 +18,11 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the groups "prompts", "images", "output", "processes" and "settings"."""
     group = parser.add_argument_group("prompts")
     source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prompts", metavar="FILE", help="JSON lines, a JSON array, or plain text")
+    source.add_argument("--prompts", metavar="FILE",
+                        help="JSON lines, a JSON array, a table (.csv, .tsv) or plain text")
     source.add_argument("--prompt", action="append", metavar="TEXT", help="a prompt itself; repeatable")
     group.add_argument("--prompt-format", choices=(AUTO, *PROMPT_FORMATS), default=AUTO,
-                       help="auto: plain for .txt, else custom (default)")
+                       help="auto: plain for .txt, else what the rows look like (default)")
     group.add_argument("--fields", metavar="prompt=A,id=B,category=C", help="names of the fields in the custom format")
     group.add_argument("--set-name", metavar="NAME", help="first part of every record's id (default: the file's name)")
     group.add_argument("--limit", type=int, metavar="N", help="only the first N rows")

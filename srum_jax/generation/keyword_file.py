@@ -9,6 +9,7 @@ from etils import epath
 from srum_jax.errors import BadInput
 from srum_jax.generation.prompt_file import PromptList
 from srum_jax.rewards.judgement.words import lemma, tokens
+from srum_jax.storage.reading import read_text
 
 
 class KeywordFileError(BadInput):
@@ -24,6 +25,7 @@ def with_keywords(prompts: PromptList, path: epath.PathLike) -> PromptList:
         they are brought to their base form, as the words of prompts are.
 
     Raises:
+      TextFileError: it cannot be read.
       KeywordFileError: naming the line, the field, what was expected and what was found.
     """
     given = _read(epath.Path(path))
@@ -42,12 +44,9 @@ def with_keywords(prompts: PromptList, path: epath.PathLike) -> PromptList:
 
 def _read(path: epath.Path) -> dict[str, tuple[int, tuple[str, ...]]]:
     """Id to line number and keywords."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise KeywordFileError(f"--keywords {path}: cannot be read ({error.strerror or error}).") from error
+    text = read_text(path)
     given: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for number, line in enumerate(data.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         where = f"--keywords {path}:{number}"

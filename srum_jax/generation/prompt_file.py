@@ -1,19 +1,25 @@
 """Reading prompt files. What is wrong with a row is told with its line, and does not spoil the other rows."""
 
+import csv
 import dataclasses
+import io
 import json
+import logging
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
 
 from srum_jax.errors import BadInput
-from srum_jax.generation.prompt_formats import PromptFormat
+from srum_jax.generation.prompt_formats import CUSTOM, FORMATS, PromptFormat, recognise
 from srum_jax.generation.prompts import IdError, Prompt
+from srum_jax.storage.reading import read_text
 
 DUPLICATE_PROMPT = "duplicate_prompt"  # left out because it was asked for, not because it cannot be used
+_LOGGER = logging.getLogger(__name__)
+_TABLES = {".csv": ",;", ".tsv": "\t"}  # what may lie between cells
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -83,28 +89,38 @@ class PromptList:
 
 
 def read_prompt_file(
-    path: epath.PathLike, prompt_format: PromptFormat, set_name: str, num_candidates: int = 1
+    path: epath.PathLike, prompt_format: PromptFormat | None, set_name: str, num_candidates: int = 1
 ) -> PromptList:
     """Reads a file (spec: reward stage, section 3).
 
     Args:
-      path: UTF-8; a JSON array, JSON lines, or plain text, as the format says. In files of JSON lines, empty lines
-        are passed over.
-      prompt_format: names the fields.
+      path: UTF-8; a JSON array, JSON lines, a table (`.csv`, `.tsv`) with names in its first line, or plain text, as
+        the format says. Empty lines of JSON lines and tables are passed over.
+      prompt_format: names the fields; None to recognise them.
       set_name: of the list, the first part of every record's id.
       num_candidates: images per prompt; the longest id must fit.
 
     Raises:
-      PromptFileError: no such file, not UTF-8, an array that is not JSON, or no row at all; names line and column.
+      TextFileError: no such file, or not UTF-8.
+      PromptFileError: no JSON, another format, or no row at all; names line and column.
     """
     path = epath.Path(path)
-    text = _read_text(path)
-    if prompt_format.plain_text:
+    text = read_text(path)
+    if prompt_format is not None and prompt_format.plain_text:
         entries = _plain_entries(text)
-    elif not prompt_format.lines_only and text.lstrip().startswith("["):
+    elif path.suffix.lower() in _TABLES:
+        entries = _table_entries(text, path)
+    elif not (prompt_format and prompt_format.lines_only) and text.lstrip().startswith("["):
         entries = _array_entries(text, path)
     else:
         entries = _line_entries(text)
+    entries = list(entries)
+    if prompt_format is None:
+        name = next((recognise(entry) for _, entry in entries if isinstance(entry, dict)), CUSTOM)
+        prompt_format = FORMATS[name]
+        if name != CUSTOM:
+            _LOGGER.warning("%s: read as --prompt-format %s, which its rows look like", path, name)
+    _check_kind(entries, prompt_format, path)
     category = path.stem if prompt_format.category_is_file_name else None
     return _collect(entries, _RowReader(prompt_format, set_name, category, num_candidates), str(path))
 
@@ -112,7 +128,7 @@ def read_prompt_file(
 def prompts_of_texts(texts: list[str], set_name: str, num_candidates: int = 1) -> PromptList:
     """As `read_prompt_file`, of texts that were given directly; "line" is the number of the text, from 1."""
     reader = _RowReader(PromptFormat("--prompt", None, plain_text=True), set_name, None, num_candidates)
-    return _collect(iter(list(enumerate(texts, start=1))), reader, "--prompt")
+    return _collect(enumerate(texts, start=1), reader, "--prompt")
 
 
 class _RowError(ValueError):
@@ -122,25 +138,49 @@ class _RowError(ValueError):
 Entries = Iterator[tuple[int, Any]]  # line from 1; parsed value or _RowError
 
 
-def _read_text(path: epath.Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise PromptFileError(f"{path}: no such file.") from error
-    except OSError as error:
-        raise PromptFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = data[: error.start]
-        line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
-        raise PromptFileError(f"{path}:{line}: expected UTF-8, found byte 0x{data[error.start]:02x} at column "
-                              f"{column}; convert the file.") from error
-
-
 def _plain_entries(text: str) -> Entries:
-    lines = text.rstrip("\r\n").split("\n") if text.strip("\r\n") else []
-    yield from ((number, line.removesuffix("\r")) for number, line in enumerate(lines, start=1))
+    lines = text.rstrip("\n").split("\n") if text.strip("\n") else []
+    yield from enumerate(lines, start=1)
+
+
+def _table_entries(text: str, path: epath.Path) -> Entries:
+    """Rows by the names in the first line; cells that are empty are absent."""
+    head = text.lstrip("\n").partition("\n")[0]
+    rows = csv.DictReader(io.StringIO(text), delimiter=max(_TABLES[path.suffix.lower()], key=head.count), strict=True)
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise PromptFileError(f"{path}:{rows.line_num}: expected a row of a table, found an error ({error}); "
+                                  "correct the file.") from error
+        if None in row:
+            yield rows.line_num, _RowError(f"expected {len(rows.fieldnames)} cells, found {len(row[None])} more; put "
+                                           'a text with commas into quotation marks: "a cat, a dog"')
+            continue
+        cells = {name: cell for name, cell in row.items() if cell}
+        yield rows.line_num, cells | {name: int(cells[name]) for name in ("height", "width")
+                                      if cells.get(name, "").isdecimal()}
+
+
+def _check_kind(entries: Sequence[tuple[int, Any]], form: PromptFormat, path: epath.Path) -> None:
+    """One cause is told once: a file of another kind, or with other names.
+
+    Raises:
+      PromptFileError: no row can be used, for the same reason.
+    """
+    if not entries or form.plain_text:
+        return
+    if all(isinstance(entry, _RowError) for _, entry in entries):
+        raise PromptFileError(f"{path}:{entries[0][0]}: {entries[0][1]}, as all of the file. Expected JSON lines or a "
+                              "JSON array; tables end in .csv or .tsv, and --prompt-format plain takes one prompt a "
+                              "line.")
+    rows = [entry for _, entry in entries if isinstance(entry, dict)]
+    if rows and not any(form.prompt in row for row in rows):
+        raise PromptFileError(f"{path}: expected prompts in the field {form.prompt!r}, found rows with "
+                              f"{', '.join(map(repr, list(rows[0])[:8]))}; see --prompt-format, or name it: --fields "
+                              "prompt=NAME.")
 
 
 def _line_entries(text: str) -> Entries:
@@ -238,7 +278,7 @@ class _RowReader:
         return str(value)
 
 
-def _collect(entries: Entries, reader: _RowReader, source: str) -> PromptList:
+def _collect(entries: Iterable[tuple[int, Any]], reader: _RowReader, source: str) -> PromptList:
     rows, bad, lines_by_id = [], [], {}
     count = 0
     for index, (line, entry) in enumerate(entries):

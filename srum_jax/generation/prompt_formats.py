@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from srum_jax.errors import BadInput
 
@@ -38,20 +40,29 @@ FORMATS = {
     CUSTOM: PromptFormat("prompt", "id", "category", id_required=False, sizes_and_images=True),
 }
 
+# Fields that the rows of a format have, and those of custom files hardly would.
+_SIGNS = {"t2i_compbench": {"Question", "Question_id"}, "wise": {"Prompt", "prompt_id"},
+          "geneval": {"prompt", "tag", "include"}}
 
-def find_format(name: str, fields: str | None, file: str) -> PromptFormat:
+
+def find_format(name: str, fields: str | None, file: str) -> PromptFormat | None:
     """The format of a file.
 
     Args:
-      name: one of `FORMATS`, or "auto": plain text for `.txt` and `.text`, else custom.
+      name: one of `FORMATS`, or "auto": plain text for `.txt` and `.text`; else custom if there are `fields`.
       fields: "prompt=...,id=...,category=..." for the custom format, or None.
       file: name of the file.
+
+    Returns:
+      None where its rows have to say, see `recognise`.
 
     Raises:
       FormatError: naming what was expected and found.
     """
     if name == AUTO:
-        name = PLAIN if pathlib.PurePath(file).suffix.lower() in (".txt", ".text") and fields is None else CUSTOM
+        if fields is None and pathlib.PurePath(file).suffix.lower() not in (".txt", ".text"):
+            return None
+        name = PLAIN if fields is None else CUSTOM
     if name not in FORMATS:
         raise FormatError(f"--prompt-format: expected one of {AUTO}, {', '.join(FORMATS)}; found {name!r}.")
     if fields is None:
@@ -66,3 +77,11 @@ def find_format(name: str, fields: str | None, file: str) -> PromptFormat:
                               f"separated by commas, found {part!r} in {fields!r}.")
         given[key] = value
     return dataclasses.replace(FORMATS[CUSTOM], **given, id_required="id" in given)
+
+
+def recognise(row: Mapping[str, Any]) -> str:
+    """The name of the format whose fields a row has; custom, if it has those of no other."""
+    for name, fields in _SIGNS.items():
+        if fields <= row.keys():
+            return name
+    return CUSTOM

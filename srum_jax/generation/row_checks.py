@@ -13,6 +13,7 @@ from srum_jax.generation.prompt_file import BadRow, PromptFileError, PromptList,
 from srum_jax.generation.prompts import Prompt
 from srum_jax.inference.protocols import Checker
 from srum_jax.inference.requests import ImageRequest, RequestError
+from srum_jax.storage.reading import why_absent
 
 _MOST_LISTED = 20
 
@@ -59,8 +60,8 @@ def check_rows(
             try:
                 image, digest = read_source_image(folder, prompt)
             except FileNotFoundError:
-                return bad("missing_image", f"field 'image': no such file: {prompt.image}; paths are relative to the "
-                                            "prompt file")
+                return bad("missing_image", f"field 'image': {prompt.image}: {why_absent(folder / prompt.image)}; "
+                                            "paths are relative to the prompt file")
             except (OSError, ImageError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 return bad("unreadable_image", f"field 'image': {prompt.image}: expected an image, found: {reason}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from etils import epath
 
 from srum_jax.errors import BadInput
+from srum_jax.storage.reading import is_hidden, read_text
 
 # Name of each template and the placeholders that it must contain; it may contain no other.
 _PLACEHOLDERS: Mapping[str, frozenset[str]] = {
@@ -55,7 +56,8 @@ class Templates:
           directory: of the user's own files; None for the shipped ones.
 
         Raises:
-          TemplateError: if the directory does not exist or holds none of the files, or a file is not usable.
+          TemplateError: if the directory does not exist or holds none of the files, or a file is not
+            usable. TextFileError: it is not UTF-8.
         """
         texts, sources = {}, {}
         own = None if directory is None else epath.Path(directory)
@@ -64,7 +66,7 @@ class Templates:
             if not own.is_dir():
                 raise TemplateError(f"{own}: expected a directory with templates ({', '.join(known)}), found none.")
             unknown = sorted(path.name for path in own.iterdir() if path.name.endswith(".txt")
-                             and path.name not in known)
+                             and path.name not in known and not is_hidden(path.name))
             if unknown or not any((own / name).exists() for name in known):
                 raise TemplateError(f"{own}: expected templates named {', '.join(known)}; found "
                                     f"{', '.join(unknown) or 'none of them'}.")
@@ -72,10 +74,7 @@ class Templates:
             path = None if own is None else own / f"{name}.txt"
             if path is None or not path.exists():
                 path = epath.Path(str(importlib.resources.files(__package__) / "template_files" / f"{name}.txt"))
-            try:
-                texts[name] = path.read_text().strip()
-            except (UnicodeDecodeError, OSError) as error:
-                raise TemplateError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+            texts[name] = read_text(path).strip()
             sources[name] = str(path)
         return cls(texts, sources)
 

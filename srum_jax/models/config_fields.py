@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 from srum_jax.errors import BadInput
+from srum_jax.storage.reading import TextFileError, read_text
 
 _LARGEST = 1e30  # of a number in a configuration; far above any that makes sense, and exact to compare with
 
@@ -80,11 +81,9 @@ class Fields:
 def read_json(path: epath.Path) -> Any:
     """Parses one JSON file; a missing or broken file is a ConfigError that names it."""
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; expected the configuration of a model.") from error
-    except IsADirectoryError as error:
-        raise ConfigError(f"{path}: expected a JSON file, found a directory.") from error
+        return json.loads(read_text(path))
+    except TextFileError as error:
+        raise ConfigError(f"{error} Expected the configuration of a model.") from error
     except (ValueError, RecursionError) as error:  # broken text, an integer of thousands of digits, deep nesting
         raise ConfigError(f"{path}: not valid JSON ({error}).") from error
 

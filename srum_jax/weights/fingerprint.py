@@ -7,6 +7,7 @@ import json
 from etils import epath
 
 from srum_jax.storage.ranges import RangeReader
+from srum_jax.storage.reading import is_hidden
 from srum_jax.weights.safetensors_read import SafetensorsFile, TensorEntry
 
 _SAMPLE_BYTES = 4096
@@ -35,7 +36,7 @@ def checkpoint_fingerprint(checkpoint: epath.PathLike) -> str:
     if path != directory:
         digest.update(f"only {path.name}\n".encode())
     for file in sorted(directory.iterdir(), key=lambda file: file.name):
-        if file.name.startswith(".") or file.name in _REPORTS or file.is_dir():
+        if is_hidden(file.name) or file.name in _REPORTS or file.is_dir():
             continue
         if file.name.endswith(".safetensors"):
             content = _weights_sha256(file)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from srum_jax.storage.reading import is_hidden, why_absent
 from srum_jax.weights.errors import WeightsError, raise_together
 from srum_jax.weights.run_folder import hint
 from srum_jax.weights.safetensors_read import Region, SafetensorsFile
@@ -89,7 +90,8 @@ def companion_files(directory: epath.Path) -> list[epath.Path]:
     """The small files beside the weights, sorted by name."""
     files = []
     for path in sorted(directory.iterdir()):
-        wanted = path.name.endswith(_COMPANIONS) or path.name.startswith(("LICENSE", "NOTICE"))
+        wanted = (path.name.endswith(_COMPANIONS) or path.name.startswith(("LICENSE", "NOTICE"))) and not is_hidden(
+            path.name)
         ours = path.name in ("srum_weights.json", "export_report.json")
         if not wanted or ours or path.name.endswith(".safetensors.index.json") or not path.is_file():
             continue
@@ -123,8 +125,8 @@ def _read_index(directory: epath.Path) -> dict[str, str]:
             present = sorted(p.name for p in directory.iterdir() if p.name.endswith(".safetensors"))
             count = sum(owner == file for owner in names.values())
             problems.append(
-                f"tensor '{first}' (and {count - 1} others): expected file {file}, found "
-                f"{', '.join(present) or 'no safetensors file'}; copy the absent file, or remove the index "
+                f"tensor '{first}' (and {count - 1} others): expected file {file} ({why_absent(directory / file)}), "
+                f"found {', '.join(present) or 'no safetensors file'}; copy the absent file, or remove the index "
                 "if it belongs to another checkpoint"
             )
     raise_together(f"{path}: names what is not there", problems)

@@ -4,6 +4,7 @@ transformers would give the same ids, but imports PyTorch where it is installed:
 """
 
 import json
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from etils import epath
 
 from srum_jax.errors import BadInput
 from srum_jax.storage import object_store
+from srum_jax.storage.reading import why_absent
 
 FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -29,10 +31,24 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
+        self._lock = threading.Lock()
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text. Names of control tokens in it become these tokens."""
-        return self._backend.encode(text, add_special_tokens=False).ids
+    def __getstate__(self) -> tokenizers.Tokenizer:
+        return self._backend
+
+    def __setstate__(self, backend: tokenizers.Tokenizer) -> None:
+        self._backend, self._lock = backend, threading.Lock()
+
+    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
+        """Token ids of a text.
+
+        Args:
+          text: any.
+          control_tokens: whether names of control tokens in it become these tokens; else they are text like any other.
+        """
+        with self._lock:  # the library has the choice in the tokenizer, not in the call
+            self._backend.encode_special_tokens = not control_tokens
+            return self._backend.encode(text, add_special_tokens=False).ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of token ids, control tokens by their names."""
@@ -53,8 +69,9 @@ def load_tokenizer(checkpoint: epath.PathLike) -> Tokenizer:
     directory = directory if directory.is_dir() else directory.parent
     path = directory / FILE
     if not object_store.exists(path):
-        raise TokenizerError(f"{path}: no such file; copy it from the published checkpoint, or make it of vocab.json "
-                             "and merges.txt by transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR).")
+        raise TokenizerError(f"{path}: {why_absent(path)}; copy it from the published checkpoint, or make it of "
+                             "vocab.json and merges.txt by transformers: "
+                             "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR).")
     try:
         backend = tokenizers.Tokenizer.from_str(object_store.read_bytes(path).decode())
     except OSError:

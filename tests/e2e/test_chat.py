@@ -91,7 +91,7 @@ def test_a_model_without_a_vision_tower_says_so_in_one_line(command, tiny_base, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--image", "absent.png", "--question", "a"], "--image: no such file: absent.png"),
+        (["--image", "absent.png", "--question", "a"], "--image absent.png: no such file"),
         (["--image", __file__, "--question", "a"], "expected a picture, found"),
         (["--question", " "], "prompt: expected a text"),
         (["--question", "a", "--max-tokens", "1"], "max_tokens: expected an integer of at least 2, found 1"),
@@ -109,3 +109,20 @@ def test_help_shows_examples(capsys):
     with pytest.raises(SystemExit) as stopped:
         chat.main(["--help"])
     assert stopped.value.code == 0 and "Ctrl-D" in capsys.readouterr().out
+
+
+def test_a_photograph_is_turned_as_a_viewer_turns_it(command, tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("RGB", (64, 32)).save(tmp_path / "photo.jpg", exif=exif)
+    seen = []
+    monkeypatch.setattr(FakePipeline, "answer", lambda self, questions, **_: seen.extend(questions) or [
+        Answer("a", None, False, 1, "a")])
+    assert command("--image", str(tmp_path / "photo.jpg"), "--question", "what ?")[0] == 0
+    assert seen[0].images[0].size == (32, 64)
+
+
+def test_a_picture_behind_a_link_that_leads_nowhere_is_told_so(command, tmp_path):
+    (tmp_path / "photo.jpg").symlink_to("elsewhere.jpg")
+    code, _, err = command("--image", str(tmp_path / "photo.jpg"), "--question", "what ?")
+    assert code == 2 and "photo.jpg: a link to elsewhere.jpg, which is not there" in err and err.count("\n") == 1

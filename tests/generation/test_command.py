@@ -1,5 +1,6 @@
 """What the command says to arguments, prompts, checkpoints and folders that it cannot use; no weights are loaded."""
 
+import io
 import json
 import shutil
 
@@ -67,7 +68,7 @@ def test_pictures_of_edits_are_checked_and_found_beside_the_prompt_file(command,
     assert command("--prompts", str(tmp_path / "lists" / "edits.jsonl"))[0] == 0
     (tmp_path / "lists" / "bad.jsonl").write_text('{"prompt": "red", "image": "b.png"}')
     code, _, err = command("--prompts", str(tmp_path / "lists" / "bad.jsonl"))
-    assert code == 2 and "bad.jsonl:1: field 'image': no such file: b.png" in err and err.count("\n") == 1
+    assert code == 2 and "bad.jsonl:1: field 'image': b.png: no such file" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -136,3 +137,60 @@ def test_help_shows_examples_and_exit_codes(capsys):
         generate.main(["--help"])
     out = capsys.readouterr().out
     assert stopped.value.code == 0 and "t2i_compbench" in out and "exit codes" in out and "--process-index 2" in out
+
+
+def test_a_token_beyond_the_embedding_is_told_before_any_weight_is_loaded(command, tiny_base, tmp_path):
+    other = shutil.copytree(tiny_base, tmp_path / "other")
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["flamingo"] = 5000
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    for more in ((), ("--dry-run",)):
+        code, _, err = command("--prompt", "a flamingo", "--prompt", "two flamingo", *more, checkpoint=other)
+        assert code == 2 and "token 5000 ('flamingo')" in err and err.count("\n") == 1
+    assert not command.pipelines and not (tmp_path / "out").exists()
+
+
+def test_control_tokens_of_a_prompt_are_refused_or_text_unless_they_are_asked_to_act(command, tmp_path):
+    code, _, err = command("--prompt", "a red circle <|im_end|>")
+    assert code == 2 and "'<|im_end|>'" in err
+    assert command("--prompt", "a red circle <|im_end|>", "--control-tokens")[0] == 0
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["generate"]["settings"]["control_tokens"] is True
+
+
+@pytest.mark.parametrize("refused", [["--mesh", "tensor=3"], ["--set", "sampler.shift=0"], ["--attention", "splash"]])
+def test_a_refused_command_leaves_no_folder(tiny_base, tmp_path, capsys, refused):
+    code = generate.main(["--checkpoint", str(tiny_base), "--out", str(tmp_path / "out"), "--prompt", "a red circle",
+                          *refused])
+    assert code == 2 and not (tmp_path / "out").exists() and capsys.readouterr().err.count("\n") == 1
+
+
+def test_prompts_in_any_script_can_be_named_on_a_stream_without_it(tiny_base, tmp_path, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    folder = tmp_path / "\u5199\u771f"
+    assert generate.main(["--checkpoint", str(tiny_base), "--out", str(folder), "--prompt", "a red circle",
+                          "--dry-run"]) == 0
+    print(folder)
+    stream.flush()
+    assert b"\\u5199" in stream.buffer.getvalue()
+
+
+@pytest.mark.parametrize("hidden", ["._ema.safetensors", ".DS_Store", "._config.json", "._llm_config.json"])
+def test_hidden_files_beside_the_weights_change_nothing(command, tiny_base, tmp_path, hidden):
+    copy = shutil.copytree(tiny_base, tmp_path / "copy")
+    assert command("--prompt", "a red circle", checkpoint=copy)[0] == 0
+    (copy / hidden).write_bytes(b"\x00\x05\x16\x07")
+    assert command("--prompt", "a red circle", checkpoint=copy)[0] == 0
+
+
+def test_an_edit_of_a_photograph_is_turned_as_a_viewer_turns_it(command, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = Image.new("RGB", (64, 32), (0, 0, 250))
+    pixels.paste((250, 0, 0), (0, 0, 32, 32))  # at the left, and after the turn at the top
+    pixels.save(tmp_path / "photo.jpg", exif=exif)
+    (tmp_path / "edits.jsonl").write_text('{"prompt": "a red circle", "image": "photo.jpg"}')
+    assert command("--prompts", str(tmp_path / "edits.jsonl"))[0] == 0
+    ((request,), _), = command.pipelines[0].batches
+    top, bottom = request.image.getpixel((16, 5)), request.image.getpixel((16, 60))
+    assert request.image.size == (32, 64) and top[0] > 200 > bottom[0]

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from srum_jax.errors import BadInput
 from srum_jax.generation.prompt_file import PromptFileError, prompts_of_texts, read_prompt_file
 from srum_jax.generation.prompt_formats import FORMATS, FormatError, find_format
 from srum_jax.generation.prompts import IdError, Prompt, read_jsonl, record_id, to_jsonl
+from srum_jax.storage.reading import TextFileError
 
 
 def read(tmp_path, text, name="custom", file="list.jsonl", fields=None, **options):
@@ -116,7 +118,7 @@ def test_a_row_that_cannot_be_used_is_named_and_the_others_are_kept(tmp_path, li
     ],
 )
 def test_a_file_that_cannot_be_used_is_an_error_with_line_and_column(tmp_path, text, message):
-    with pytest.raises(PromptFileError, match=re.escape(message)):
+    with pytest.raises(BadInput, match=re.escape(message)):
         read(tmp_path, text)
 
 
@@ -126,9 +128,12 @@ def test_lines_of_an_array_are_known(tmp_path):
 
 
 def test_an_absent_file_and_a_folder_are_errors(tmp_path):
-    with pytest.raises(PromptFileError, match="no such file"):
+    with pytest.raises(TextFileError, match="absent: no such file"):
         read_prompt_file(tmp_path / "absent", FORMATS["custom"], "set")
-    with pytest.raises(PromptFileError, match="cannot be read"):
+    (tmp_path / "link").symlink_to("elsewhere.jsonl")
+    with pytest.raises(TextFileError, match=r"link: a link to elsewhere\.jsonl, which is not there"):
+        read_prompt_file(tmp_path / "link", FORMATS["custom"], "set")
+    with pytest.raises(TextFileError, match="cannot be read"):
         read_prompt_file(tmp_path, FORMATS["custom"], "set")
 
 
@@ -139,7 +144,7 @@ def test_prompts_given_directly_are_numbered():
 
 @pytest.mark.parametrize(
     ("name", "fields", "file", "expected"),
-    [("auto", None, "a.txt", "plain"), ("auto", None, "a.TXT", "plain"), ("auto", None, "a.jsonl", "custom"),
+    [("auto", None, "a.txt", "plain"), ("auto", None, "a.TXT", "plain"), ("custom", None, "a.txt", "custom"),
      ("wise", None, "a.txt", "wise")],
 )
 def test_the_format_follows_from_the_name_of_the_file_unless_given(name, fields, file, expected):
@@ -165,7 +170,7 @@ def test_no_bytes_lead_to_anything_but_rows_and_reported_errors(tmp_path_factory
     path.write_bytes(data)
     try:
         found = read_prompt_file(path, FORMATS[name], "set")
-    except PromptFileError as error:
+    except (PromptFileError, TextFileError) as error:
         assert "any.json" in str(error)
         return
     places = sorted([row.prompt.index for row in found.rows] + [row.index for row in found.bad])
@@ -183,6 +188,7 @@ rows = st.lists(st.fixed_dictionaries({}, optional={name: values | st.text(min_s
 
 @given(rows, st.booleans())
 def test_arrays_and_lines_of_the_same_rows_read_the_same_and_survive_the_frozen_file(tmp_path_factory, content, ascii_):
+    content = [*content, {"prompt": "a cat"}]  # a file without any prompt is an error of the file
     folder = tmp_path_factory.getbasetemp()
     found = []
     for file, text in (("a.json", json.dumps(content, ensure_ascii=True)),
@@ -230,3 +236,54 @@ def test_the_frozen_file_says_what_a_prompt_names_and_an_older_one_leaves_that_t
     (tmp_path / "prompts.jsonl").write_text(json.dumps(older))
     (read,) = read_jsonl(tmp_path / "prompts.jsonl")
     assert read.keywords == ("sofa", "plate") and read.has_directive
+
+
+WISE = {"Prompt": "a fruit", "prompt_id": 3, "Category": "Culture", "Subcategory": "Food"}
+COMPBENCH = {"Question": "a sofa", "Category": "3d_spatial", "Question_id": 7}
+GENEVAL = {"tag": "two", "include": [], "prompt": "a cat"}
+
+
+@pytest.mark.parametrize(("row", "name"), [(WISE, "wise"), (COMPBENCH, "t2i_compbench"), (GENEVAL, "geneval"),
+                                           ({"prompt": "a cat", "id": "x", "tag": "y"}, "custom")])
+@pytest.mark.parametrize("lines", [True, False])
+def test_files_of_benchmarks_are_recognised_by_their_fields(tmp_path, row, name, lines):
+    text = json.dumps(row) if lines else json.dumps([row], indent=1)
+    expected = prompts(read(tmp_path, json.dumps(row), name))
+    assert prompts(read(tmp_path, text, "auto")) == expected
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(("file", "between"), [("a.csv", ","), ("a.CSV", ";"), ("a.tsv", "\t")])
+def test_tables_name_their_fields_in_the_first_line_and_may_come_from_any_system(tmp_path, end, file, between):
+    rows = [["id", "prompt", "height", "width"], ["x", '"a cat, a dog; two\ttails"', "8", "16"],
+            ["y", '"a ""ring"""', "", ""]]
+    text = end.join(between.join(row) for row in rows) + end
+    first, second = prompts(read(tmp_path, "\ufeff" + text, "auto", file))
+    assert first == Prompt(0, "set", "x", "a cat, a dog; two\ttails", height=8, width=16)
+    assert (second.prompt, second.height) == ('a "ring"', None)
+
+
+def test_a_table_of_a_benchmark_is_recognised_and_a_cell_too_many_is_its_rows_fault(tmp_path):
+    found = read(tmp_path, "Question,Question_id,Category\na sofa,7,x\na cat, a dog,8,y\n", "auto", "a.csv")
+    assert found.rows[0].prompt == Prompt(0, "set", "7", "a sofa", "x")
+    assert found.bad[0].line == 3 and "found 1 more" in found.bad[0].detail
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(("name", "file"), [("plain", "a.txt"), ("custom", "a.jsonl")])
+def test_lines_may_end_in_any_way(tmp_path, end, name, file):
+    lines = ["a cat", "a dog"] if name == "plain" else ['{"prompt": "a cat"}', '{"prompt": "a dog"}']
+    found = read(tmp_path, ("\ufeff" + end.join(lines) + end), name, file)
+    assert [prompt.prompt for prompt in prompts(found)] == ["a cat", "a dog"]
+
+
+@pytest.mark.parametrize(("text", "file", "named"), [
+    ("prompt\na cat\na dog\n", "a.jsonl", r"a\.jsonl:1: .* tables end in \.csv"),
+    ("a cat\na dog\n", "a.json", "--prompt-format plain"),
+    ('{"text": "a cat"}\n{"text": "a dog"}\n', "a.jsonl", "field 'prompt', found rows with 'text'"),
+    ("caption,id\na cat,1\n", "a.csv", "found rows with 'caption', 'id'; .*--fields"),
+])
+def test_what_all_rows_lack_is_told_once(tmp_path, text, file, named):
+    with pytest.raises(PromptFileError, match=named) as error:
+        read(tmp_path, text, "auto", file)
+    assert "\n" not in str(error.value)

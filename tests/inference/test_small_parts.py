@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from srum_jax.errors import BadInput
 from srum_jax.families.bagel.image_views import ImageViews, latent_view, patch_view
 from srum_jax.inference.batch_shapes import bucket, fill_rows, same_size
 from srum_jax.inference.random_keys import random_keys
@@ -98,12 +99,12 @@ def test_one_template_can_be_replaced(tmp_path):
     ("in $think_start", r"missing \$think_end"),
     ("costs 5$ in $think_start $think_end", "a lone dollar sign; write"),
     ("", "found an empty file"),
-    (b"\xff\xfe", "cannot be read as UTF-8"),
+    (b"\xff\xfe", "think_generation.txt:1: expected UTF-8, found byte 0xff at column 1"),
 ])
 def test_a_template_that_cannot_be_used_is_an_error_that_names_it(tmp_path, content, message):
     path = tmp_path / "think_generation.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(TemplateError, match=message):
+    with pytest.raises(BadInput, match=message):
         Templates.read(tmp_path)
 
 
@@ -128,3 +129,12 @@ def test_views_of_the_released_model_follow_its_transforms(size, latent, patches
     view = latent_view(Image.new("RGB", size, (9, 200, 30)), views, REAL)
     assert view.pixels.shape == (latent[1], latent[0], 3) and len(view.position_ids) == latent[0] * latent[1] // 256
     assert patch_view(view.pixels, views, REAL).patches.shape == (patches, 588)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_templates_of_any_system_give_the_same_text_and_hidden_files_are_none(tmp_path, end):
+    lines = ["Think in $think_start and", "$think_end first."]
+    (tmp_path / "think_generation.txt").write_bytes(b"\xef\xbb\xbf" + end.join(lines).encode())
+    (tmp_path / "._think_generation.txt").write_bytes(b"\x00\x05\x16\x07")
+    (tmp_path / ".#think_generation.txt").symlink_to("someone@host.1234")
+    assert Templates.read(tmp_path).think_generation == "Think in <think> and\n</think> first."

@@ -58,11 +58,12 @@ def test_ids_and_texts_are_those_of_transformers(kind, qwen):
     directory = trained_base() if kind == "words" else qwen
     ours, theirs = load_tokenizer(directory), reference(directory)
 
-    @given(st.lists(st.sampled_from((*TEXTS, *MARKERS, *LATER, " red", "circle,")) | st.text(max_size=20), max_size=4))
-    def equal(parts):
+    @given(st.lists(st.sampled_from((*TEXTS, *MARKERS, *LATER, " red", "circle,")) | st.text(max_size=20), max_size=4),
+           st.booleans())
+    def equal(parts, control_tokens):
         text = "".join(parts)
-        ids = ours.encode(text)
-        assert ids == theirs.encode(text, add_special_tokens=False)
+        ids = ours.encode(text, control_tokens=control_tokens)
+        assert ids == theirs.encode(text, add_special_tokens=False, split_special_tokens=not control_tokens)
         assert ours.decode(ids) == theirs.decode(ids)
 
     equal()
@@ -75,7 +76,16 @@ def test_a_long_text_is_neither_cut_nor_a_short_one_padded(qwen):
 
 
 def test_tokens_that_stand_in_the_configuration_alone_are_known(qwen):
-    assert [len(load_tokenizer(qwen).encode(name)) for name in LATER] == [1, 1]
+    assert [len(load_tokenizer(qwen).encode(name, control_tokens=True)) for name in LATER] == [1, 1]
+
+
+@pytest.mark.parametrize("name", MARKERS + LATER)
+def test_names_of_control_tokens_are_text_unless_they_are_asked_to_act(qwen, name):
+    tokenizer = load_tokenizer(qwen)
+    (token,) = tokenizer.encode(name, control_tokens=True)
+    plain = tokenizer.encode(f"a {name} b")
+    assert token not in plain and len(plain) > 5 and tokenizer.decode(plain) == f"a {name} b"
+    assert token in tokenizer.encode(f"a {name} b", control_tokens=True)
 
 
 def test_it_can_be_pickled_for_worker_processes(qwen):

@@ -9,6 +9,7 @@ from flax import nnx
 
 from srum_jax.errors import BadInput
 from srum_jax.models.bagel.architecture import BAGEL
+from srum_jax.storage.reading import is_hidden
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load
 from tools.check_parity import adamw_case, autoencoder_case, inference_case, rewards, training_case, units
@@ -37,7 +38,7 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
     directory = epath.Path(directory)
     if not directory.is_dir():
         raise CaseError(f"{directory}: expected a case folder, found no directory.")
-    names = sorted(path.name for path in directory.iterdir())
+    names = sorted(path.name for path in directory.iterdir() if not is_hidden(path.name))
     if "units.safetensors" in names:
         with _reading(directory):
             return units.check(directory)

@@ -12,6 +12,7 @@ from srum_jax.generation.records import detailed_prompt
 from srum_jax.rewards.boxes import official_regions
 from srum_jax.rewards.judgement import official_reply
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, reward_map
+from srum_jax.storage.reading import is_hidden
 from tools.check_parity.result import GroupResult, Pair, Unchecked, compare_floats
 from tools.check_parity.tensors import read_tensors
 from tools.make_rewards.official_format import official_training_entry
@@ -66,7 +67,7 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
              "training_records.json": _training_record}
     results += [_compare_texts(directory / name, find) for name, find in texts.items() if (directory / name).exists()]
     for path in sorted(directory.iterdir()):
-        if path.name not in ("reward_maps.json", "reward_maps.safetensors", *texts):
+        if path.name not in ("reward_maps.json", "reward_maps.safetensors", *texts) and not is_hidden(path.name):
             results.append(Unchecked(path.name, "describes the case, or is unknown to this command"))
     return results
 

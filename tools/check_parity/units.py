@@ -6,6 +6,7 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.storage.reading import is_hidden
 from tools.check_parity import unit_images, unit_numbers, unit_sequences
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import Tensors, read_tensors
@@ -54,5 +55,6 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
     results += [Unchecked(f"units.json: {key}", "entry unknown to this command")
                 for key in sorted(set(entries) - seen_entries)]
     results += [Unchecked(path.name, "describes the case, or is unknown to this command")
-                for path in sorted(directory.iterdir()) if path.name not in ("units.safetensors", "units.json")]
+                for path in sorted(directory.iterdir()) if path.name not in ("units.safetensors", "units.json")
+                and not is_hidden(path.name)]
     return results

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from srum_jax import generate
+from srum_jax.command_line import set_up_streams
 from srum_jax.stages.interruption import run_command
 from tools.make_rewards import export, import_generated, import_jsonl, judge, parse, report, run, segment, verify
 
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
         module.add_arguments(command)
     arguments = parser.parse_args(argv)
+    set_up_streams()
     return run_command(lambda: _COMMANDS[arguments.command].run(arguments))
 
 

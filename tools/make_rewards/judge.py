@@ -37,6 +37,7 @@ from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode
 from srum_jax.rewards.proposals import Proposal
 from srum_jax.stages import GENERATE, JUDGE, SEGMENT, STAGE_VERSION, noted
 from srum_jax.stages.processes import add_process_arguments, find_processes
+from srum_jax.storage.reading import read_text
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
@@ -219,8 +220,8 @@ def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str
 
 def _read_synonyms(path: str) -> list[list[str]]:
     try:
-        groups = json.loads(epath.Path(path).read_text())
-    except (OSError, ValueError) as error:
+        groups = json.loads(read_text(path))
+    except ValueError as error:
         raise BadInput(f"--synonyms {path}: cannot be read as JSON ({error}).") from error
     if not isinstance(groups, list) or not all(
         isinstance(group, list) and all(isinstance(word, str) for word in group) for group in groups

@@ -43,7 +43,9 @@ class BagelAnswerer:
         if not questions:
             return []
         read, active = filled(each_read(self.reader.question, questions), self.programs.rows_multiple)
-        system = self.opened.tokenizer.encode(self.opened.templates.think_understanding) if think else None
+        system = None
+        if think:
+            system = self.opened.tokenizer.encode(self.opened.templates.think_understanding, control_tokens=True)
         texts = [item.prompt for item in read]
         images = [
             [item.patches[i] if i < len(item.patches) else None for item in read]

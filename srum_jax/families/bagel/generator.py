@@ -97,7 +97,9 @@ class BagelGenerator:
         tokenizer = self.opened.tokenizer
         texts = [item.prompt for item in read]
         sources, patches = [item.source for item in read], [item.patches for item in read]
-        system = None if plan is None else tokenizer.encode(self.opened.templates.think_generation)
+        system = None
+        if plan is not None:  # the templates are ours, and the plan is the model's: only prompts are read as mere text
+            system = tokenizer.encode(self.opened.templates.think_generation, control_tokens=True)
         slots = text_slots(texts)
         if any(sources):
             slots += latent_slots(sources) + patch_slots(patches)
@@ -117,7 +119,7 @@ class BagelGenerator:
         decoded = jax.device_get(conversation.write(random_keys(seeds, Use.TEXT), active, plan))
         decoded.check_finite()
         written = [tokenizer.decode(decoded.ids_of(row)) if active[row] else "" for row in range(len(read))]
-        conversation.add_plan([tokenizer.encode(text) if text else [] for text in written])
+        conversation.add_plan([tokenizer.encode(text, control_tokens=True) if text else [] for text in written])
         return conversation, [(text, not decoded.finished[row]) for row, text in enumerate(written)]
 
     def _sample(self, program, conversation: Conversation, read: list[ReadImageRequest], sampler: FlowSampler):

@@ -17,6 +17,7 @@ from srum_jax.inference.opened import SmallFiles
 from srum_jax.inference.random_keys import MAX_SEED
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.weights.tokenizer import TokenizerError
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell them; no tokenizer can read them
 
@@ -54,6 +55,11 @@ class RequestReader:
         """
         self._config: BagelConfig = files.config
         self._tokenizer, self._views = files.tokenizer, ImageViews.of(files.config)
+        self._control_tokens = files.control_tokens
+        special = dataclasses.astuple(self._config.special_tokens)
+        self._special = {token: files.tokenizer.decode([token]) for token in special}
+        for text in (files.templates.think_generation, files.templates.think_understanding):
+            self._check_range(files.tokenizer.encode(text, control_tokens=True), "an instruction of think mode")
         self._sees = self._config.vit is not None if sees is None else sees
         # Both markers of a text need a rotary position too.
         self._max_prompt_tokens = min(files.max_prompt_tokens, self._config.llm.max_position_embeddings - 2)
@@ -120,11 +126,24 @@ class RequestReader:
             raise RequestError(f"prompt: expected a text, found {prompt!r}.")
         if _LONE_SURROGATE.search(prompt):
             raise RequestError(f"prompt: expected text that UTF-8 can write, found a lone surrogate: {prompt!r}.")
-        tokens = self._tokenizer.encode(prompt)
+        tokens = self._tokenizer.encode(prompt, control_tokens=self._control_tokens)
+        self._check_range(tokens, "a prompt")
+        found = self._special.keys() & tokens
+        if found and not self._control_tokens:
+            raise RequestError(f"prompt: expected text alone, found the control token {self._special[found.pop()]!r}, "
+                               "which this tokenizer cannot read as text; leave it out, or allow control tokens.")
         if not tokens or len(tokens) > self._max_prompt_tokens:
             raise RequestError(f"prompt: expected 1 to {self._max_prompt_tokens} tokens, found {len(tokens)}; "
                                "shorten it, or raise max_prompt_tokens.")
         return tokens
+
+    def _check_range(self, tokens: list[int], where: str) -> None:
+        """Raises TokenizerError where the model has no embedding for a token."""
+        limit = self._config.llm.vocab_size
+        if tokens and max(tokens) >= limit:
+            raise TokenizerError(f"tokenizer.json: {where} has token {max(tokens)} "
+                                 f"({self._tokenizer.decode([max(tokens)])!r}), the model {limit} embeddings; the "
+                                 "tokenizer belongs to another model. Copy it from the checkpoint's own source.")
 
 
 def _check_seed(seed: int) -> None:

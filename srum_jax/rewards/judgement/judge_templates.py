@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 
 from srum_jax.errors import BadInput
+from srum_jax.storage.reading import read_text
 
 # Placeholders that a table's text must have, and may have besides.
 _REQUIRED: Mapping[str, frozenset[str]] = {
@@ -69,16 +70,13 @@ class JudgeTemplates:
         """Reads a file; tables and fields that it lacks are those of this package.
 
         Raises:
-          JudgeTemplateError: naming the file, the table and what is wrong with it.
+          TextFileError: it cannot be read. JudgeTemplateError: naming the table and what is wrong with it.
         """
         shipped = _parse((importlib.resources.files(__package__) / "judge_templates.toml").read_text(encoding="utf-8"),
                          "judge_templates.toml")
         own: Mapping[str, Any] = {}
         if path is not None:
-            try:
-                own = _parse(epath.Path(path).read_text(), str(path))
-            except (OSError, UnicodeDecodeError) as error:
-                raise JudgeTemplateError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+            own = _parse(read_text(path), str(path))
         for name in own:
             if name not in _REQUIRED or not isinstance(own[name], Mapping):
                 raise JudgeTemplateError(f"{path}: [{name}]: expected tables named {', '.join(_REQUIRED)}.")

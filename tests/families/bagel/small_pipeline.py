@@ -24,7 +24,7 @@ from tests.models.packs import mesh_of, small_config
 class NumberTokenizer:
     """"5 6 7" is the tokens 5, 6, 7; other words are hashed to tokens below 60."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
         return [int(word) if word.isdigit() else sum(word.encode()) % 60 for word in text.split()]
 
     def decode(self, token_ids: list[int]) -> str:

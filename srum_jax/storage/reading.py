@@ -1,0 +1,48 @@
+"""Reading what a user gives, whatever system it comes from."""
+
+import os
+import pathlib
+
+from etils import epath
+
+from srum_jax.errors import BadInput
+from srum_jax.storage.object_store import is_local, read_bytes
+
+
+class TextFileError(BadInput):
+    """A text file that cannot be read."""
+
+
+def read_text(path: epath.PathLike) -> str:
+    """A text file in UTF-8, without a mark of byte order; its lines end in a newline, whatever they ended in.
+
+    Raises:
+      TextFileError: no such file, or not UTF-8; names line and column.
+    """
+    try:
+        data = read_bytes(epath.Path(path))
+    except FileNotFoundError as error:
+        raise TextFileError(f"{path}: {why_absent(path)}.") from error
+    except OSError as error:
+        raise TextFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+        raise TextFileError(f"{path}:{line}: expected UTF-8, found byte 0x{data[error.start]:02x} at column {column}; "
+                            "convert the file.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def why_absent(path: epath.PathLike) -> str:
+    """What is to be said of a path where nothing was found: of a link, where it leads."""
+    local = pathlib.Path(os.fspath(path))
+    if is_local(path) and local.is_symlink():
+        return f"a link to {os.readlink(local)}, which is not there"
+    return "no such file"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is of the system or of an editor that has been in its folder, such as `._x` or `.DS_Store`."""
+    return name.startswith(".") or name.endswith("~")
