@@ -42,7 +42,6 @@ setup(
         "protobuf>=5",
         "safetensors>=0.5",
         "scipy>=1.14",
-        "tensorflow-datasets>=4.9.10",  # the metadata of record directories; TensorFlow itself is not needed
         "tensorstore>=0.1.80",
         "tokenizers>=0.21",
         "tqdm>=4.66",
@@ -66,6 +65,7 @@ setup(
             "pytest-xdist>=3.6",
             "ray>=2.40",
             "ruff>=0.9",
+            "tensorflow-datasets>=4.9.10",  # reads record directories; TensorFlow itself is not needed
             "tensorboardX>=2.6.4",  # reads the event files that training writes
             "torch>=2.5",  # reference for resizing and optimiser arithmetic in tests; the CPU build is enough
             "transformers>=5",

@@ -4,11 +4,11 @@ import struct
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from tensorflow_datasets.proto import tf_example_pb2
 
 from srum_jax.data.errors import SchemaError
 from srum_jax.data.record_fields import BYTES, FIELDS, FLOAT, INT, TEXT, Field, record_of
 from srum_jax.data.schema import MAX_RECORD_BYTES, SCHEMA_VERSION, RewardRecord, validate
+from srum_jax.data.tf_example import Example
 
 _LISTS = {BYTES: "bytes_list", TEXT: "bytes_list", INT: "int64_list", FLOAT: "float_list"}
 
@@ -20,7 +20,7 @@ def encode_record(record: RewardRecord) -> bytes:
       SchemaError: the record may not be stored.
     """
     validate(record)
-    example = tf_example_pb2.Example()
+    example = Example()
     for field in FIELDS:
         items = field.values(record)
         if field.length == "optional" and not items:
@@ -40,7 +40,7 @@ def decode_record(data: bytes) -> RewardRecord:
     Raises:
       SchemaError: not an Example, another schema version, or a field that is missing, ill-typed or out of range.
     """
-    example = tf_example_pb2.Example()
+    example = Example()
     try:
         example.ParseFromString(data)
     except DecodeError as error:
