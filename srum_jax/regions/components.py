@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from scipy import ndimage
 
 from srum_jax.rewards.mask_rle import encode_mask
 from srum_jax.rewards.proposals import RawProposal
@@ -38,6 +37,8 @@ class Components:
         colours, counts = np.unique(border // 16, axis=0, return_counts=True)
         common = np.all(border // 16 == colours[counts.argmax()], axis=1)
         background = np.median(border[common], axis=0)
+        from scipy import ndimage  # takes a while; only those who segment shall wait for it
+
         labels, _ = ndimage.label(np.abs(pixels - background).max(axis=-1) > self.config.tolerance)
         areas = np.bincount(labels.ravel())[1:]
         return [

@@ -10,6 +10,7 @@ from srum_jax.weights.errors import WeightsError
 
 PARAMS = "params"
 EMA = "ema"  # average of the parameters; not every run keeps one
+FORMS = {"raw": PARAMS, "ema": EMA}  # what `--weights` takes, and where a step has it
 # In a bucket a step has its final name from the first byte on, and this file from the last. On a disk it is renamed.
 _COMPLETE = "commit_success.txt"
 ADAPTER_FILE = "adapter_model.safetensors"  # of PEFT: low-rank factors

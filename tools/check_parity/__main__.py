@@ -7,12 +7,11 @@ import math
 import sys
 from collections.abc import Sequence
 
-import jax
 from etils import epath
 
+from srum_jax import command_line
 from srum_jax.errors import BadInput, tell
 from srum_jax.storage.atomic_file import write_text
-from tools.check_parity import bagel
 from tools.check_parity.result import GroupResult, Unchecked
 
 _EPILOG = """
@@ -34,15 +33,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", choices=["bagel"], help="the model that the case belongs to")
-    parser.add_argument("case_dir", help="folder of weights and recorded tensors")
-    parser.add_argument("--json", metavar="REPORT", help="also write the report to this file")
+    parser.add_argument("case_dir", type=command_line.path, help="folder of weights and recorded tensors")
+    parser.add_argument("--json", type=command_line.path, metavar="REPORT", help="also write the report to this file")
     args = parser.parse_args(argv)
+    # These take seconds to import.
+    import jax
+
+    from srum_jax.devices import start_devices
+    from tools.check_parity import bagel
+
     # The comparison is with float32; on accelerators the default would be less.
-    with jax.default_matmul_precision("highest"):
-        try:
+    try:
+        start_devices()
+        with jax.default_matmul_precision("highest"):
             results = bagel.check(args.case_dir)
-        except BadInput as error:
-            return tell(error)
+    except BadInput as error:
+        return tell(error)
     ok = _print_report(results)
     if args.json:
         _write_report(epath.Path(args.json), args.case_dir, results, ok)

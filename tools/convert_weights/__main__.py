@@ -5,20 +5,20 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import jax
 from etils import epath
 
+from srum_jax import command_line
 from srum_jax.errors import BadInput, exit_code, tell
 from srum_jax.families.registry import NAMES, family, recognise
 from srum_jax.stages.interruption import ends_in_time
-from srum_jax.weights.checkpoint import Checkpoint, open_checkpoint
 from srum_jax.weights.errors import WeightsError
-from tools.convert_weights.adapter import export_adapter
-from tools.convert_weights.export import REPORT, export_weights
-from tools.convert_weights.export_source import FORMS
-from tools.convert_weights.import_ import import_weights
+from srum_jax.weights.run_folder import FORMS
 from tools.convert_weights.output_directory import check_name
+
+if TYPE_CHECKING:
+    from srum_jax.weights.checkpoint import Checkpoint
 
 _EPILOG = """\
 examples:
@@ -42,9 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="import|export")
     from_published = commands.add_parser("import", help="from a published checkpoint to converted weights")
     from_published.add_argument("--model", choices=NAMES, help="family of the model (default: what the source is)")
-    from_published.add_argument("--source", required=True, metavar="HF_DIR",
+    from_published.add_argument("--source", type=command_line.path, required=True, metavar="HF_DIR",
                                 help="published checkpoint: a directory, or one safetensors file of it")
-    from_published.add_argument("--out", required=True, metavar="CKPT_DIR", help="directory to be made")
+    from_published.add_argument("--out", type=command_line.path, required=True, metavar="CKPT_DIR",
+                                help="directory to be made")
     from_published.add_argument("--dtype", choices=("bfloat16", "float32"),
                                 help="of all arrays (default: each as the source has it)")
     from_published.add_argument("--without", action="append", default=[], metavar="PART",
@@ -53,12 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     to_published = commands.add_parser("export", help="from converted weights or a training run to that "
                                                       "layout")
     to_published.add_argument("--model", choices=NAMES, help="family of the model (default: what the template is)")
-    to_published.add_argument("--checkpoint", required=True, metavar="CKPT_DIR",
+    to_published.add_argument("--checkpoint", type=command_line.path, required=True, metavar="CKPT_DIR",
                               help="converted weights, a training run's directory, or one step of it")
-    to_published.add_argument("--template", required=True, metavar="HF_DIR",
+    to_published.add_argument("--template", type=command_line.path, required=True, metavar="HF_DIR",
                               help="published checkpoint that gives names, dtypes, and what the checkpoint "
                                    "lacks")
-    to_published.add_argument("--out", required=True, metavar="DIR", help="directory to be made")
+    to_published.add_argument("--out", type=command_line.path, required=True, metavar="DIR",
+                              help="directory to be made")
     to_published.add_argument("--weights", choices=sorted(FORMS),
                               help="of a training run: the average of the weights (ema) or the weights of the last "
                                    "update (raw); default: ema if the run keeps one")
@@ -72,7 +74,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("absl").setLevel(logging.WARNING)
-    jax.config.update("jax_platforms", "cpu")  # only shapes are computed; leave the accelerators alone
     try:
         with ends_in_time():  # a preempted run tidies up like an interrupted one
             if arguments.command == "import":
@@ -89,7 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _open(arguments: argparse.Namespace, path: str, without: Sequence[str] = ()) -> Checkpoint:
+def _open(arguments: argparse.Namespace, path: str, without: Sequence[str] = ()) -> "Checkpoint":
+    import jax  # here and below: takes seconds, in which arguments that are wrong have been refused
+
+    from srum_jax.weights.checkpoint import open_checkpoint
+
+    jax.config.update("jax_platforms", "cpu")  # only shapes are computed; leave the accelerators alone
     architecture = family(arguments.model or recognise(path)).architecture
     if unknown := [part for part in without if part not in architecture.parts]:
         raise WeightsError(f"--without {unknown[0]}: expected an optional part of {architecture.name}: "
@@ -100,6 +106,8 @@ def _open(arguments: argparse.Namespace, path: str, without: Sequence[str] = ())
 def _import(arguments: argparse.Namespace) -> None:
     check_name(epath.Path(arguments.out))
     source = _open(arguments, arguments.source, arguments.without)
+    from tools.convert_weights.import_ import import_weights
+
     summary = import_weights(source, arguments.out, dtype=arguments.dtype)
     for reason, count in Counter(summary.ignored.values()).items():
         names = [name for name, why in summary.ignored.items() if why == reason]
@@ -116,9 +124,13 @@ def _export(arguments: argparse.Namespace) -> None:
     check_name(epath.Path(arguments.out))
     template = _open(arguments, arguments.template)
     if arguments.adapter:
+        from tools.convert_weights.adapter import export_adapter
+
         opened = export_adapter(arguments.checkpoint, template, arguments.out, form=arguments.weights)
         print(f"{arguments.out}: low-rank factors of rank {opened.lora.rank} from {opened.path} ({opened.form})")
         return
+    from tools.convert_weights.export import REPORT, export_weights
+
     summary = export_weights(arguments.checkpoint, template, arguments.out, form=arguments.weights)
     if summary.form == "ema":
         print("averaged weights (ema); --weights raw exports those of the last update")

@@ -12,10 +12,7 @@ from srum_jax.weights.converted import ConvertedSource, is_converted
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.merged import MergedArrays, has_factors
 from srum_jax.weights.orbax_params import OrbaxArrays
-from srum_jax.weights.run_folder import EMA, PARAMS, find_step, run_settings
-
-# What `--weights` takes, and where a step has it.
-FORMS = {"raw": PARAMS, "ema": EMA}
+from srum_jax.weights.run_folder import EMA, FORMS, find_step, run_settings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,20 +13,17 @@ import time
 from collections.abc import Sequence
 
 import srum_jax
+from srum_jax import command_line
 from srum_jax.data.errors import DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.errors import BadInput
 from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.families.bagel.config import BagelRows
-from srum_jax.families.bagel.rows import row_capacity
-from srum_jax.overrides import apply_overrides
+from srum_jax.overrides import add_set_argument, apply_overrides
 from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import add_process_arguments, find_processes
 from srum_jax.storage.errors import AccessError
 from srum_jax.training.experiment import Experiment
-from tools.precompute_latents.encoder import PosteriorEncoder
-from tools.precompute_latents.rewrite import rewrite
-from tools.precompute_latents.target import Target
 
 _EPILOG = """\
 examples:
@@ -63,12 +60,20 @@ def _run(arguments: argparse.Namespace) -> None:
                             "experiment names none.")
     if arguments.images_per_device < 1:
         raise BadInput(f"--images-per-device: expected a positive number, found {arguments.images_per_device}.")
+    # These import JAX, which takes seconds.
+    from srum_jax.devices import start_devices
+    from srum_jax.families.bagel.rows import row_capacity
+    from tools.precompute_latents.encoder import PosteriorEncoder
+    from tools.precompute_latents.rewrite import rewrite
+    from tools.precompute_latents.target import Target
+
     processes = find_processes(arguments.process_index, arguments.num_processes, arguments.distributed)
     try:
         source = RecordsSource(arguments.records)
         sidecars = read_sidecars(source.directory, source.manifest)
     except DataError as error:
         raise BadInput(f"--records: {error}") from error
+    start_devices()
     encoder = PosteriorEncoder(checkpoint, (rows.image_height, rows.image_width), arguments.dtype,
                                arguments.images_per_device)
     try:
@@ -101,21 +106,21 @@ def _run(arguments: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.precompute_latents", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", required=True, metavar="DIR", help="reward records")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where to write; new, or begun by the same command")
-    parser.add_argument("--checkpoint", metavar="DIR", help="the checkpoint that will be trained, published or "
-                        "converted; of its weights only the autoencoder is read (default: the experiment's "
-                        "model.checkpoint)")
+    parser.add_argument("--records", type=command_line.path, required=True, metavar="DIR", help="reward records")
+    parser.add_argument("--out", type=command_line.path, required=True, metavar="DIR",
+                        help="where to write; new, or begun by the same command")
+    parser.add_argument("--checkpoint", type=command_line.path, metavar="DIR",
+                        help="the checkpoint that will be trained, published or converted; of its weights only the "
+                             "autoencoder is read (default: the experiment's model.checkpoint)")
     parser.add_argument("--experiment", metavar="NAME_OR_PATH",
                         help="whose settings of rows and data are taken: one of "
                         f"{', '.join(experiment_names())}; or a .py file (default: those of BagelRows)")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=c",
-                        help="override one setting of the experiment, as for training; repeatable")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32",
                         help="of the encoder's weights and activations (default: %(default)s)")
     parser.add_argument("--images-per-device", type=int, default=4, metavar="K",
                         help="in a batch, one after the other on each device (default: %(default)s)")
     add_process_arguments(parser)
+    add_set_argument(parser, Experiment("latents", rows=BagelRows()))
     return parser
 
 
