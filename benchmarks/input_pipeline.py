@@ -31,9 +31,9 @@ from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import DataError
 from srum_jax.data.manifest import Manifest
 from srum_jax.data.pipeline import HostBatchIterator
-from srum_jax.data.posterior import StoredPosterior, posterior_of_moments
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
+from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from srum_jax.data.writer import record_of_image, write_records
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.rows import BagelPacker
@@ -102,13 +102,14 @@ def made_up_records(count: int, size: int, image_format: str, latents: str = "im
             buffer.getvalue(), record_id=f"image-{index}", index=index, prompt="a red circle left of a blue square",
             regions=tuple(Region(box, score) for box, score in zip(boxes, (0.95, 0.5, -0.5), strict=True)),
             global_status=GlobalStatus.OK, global_score=0.8,
-            posterior=_random_posterior(draws, size) if latents == "stored" else None)
+            code=_random_posterior(draws, size) if latents == "stored" else None)
 
 
-def _random_posterior(draws: np.random.Generator, size: int) -> StoredPosterior:
+def _random_posterior(draws: np.random.Generator, size: int) -> StoredCode:
     cells = size // _MODEL.vae.downsample
-    return posterior_of_moments(draws.normal(0, 1, (cells, cells, 2 * _MODEL.vae.z_channels)), canvas=(size, size),
-                                downsample=_MODEL.vae.downsample, encoder_sha256=bytes(32))
+    moments = draws.normal(0, 1, (cells, cells, 2 * _MODEL.vae.z_channels))
+    return StoredCode.of(POSTERIOR, moments, "float16", image=(size, size), canvas=(size, size),
+                         encoder_sha256=bytes(32))
 
 
 def measure(records: str, size: int, num_workers: int, num_threads: int, rows_per_batch: int,

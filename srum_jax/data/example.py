@@ -10,7 +10,7 @@ from PIL import Image
 
 from srum_jax.data.errors import SchemaError
 from srum_jax.data.image_transform import decode_image
-from srum_jax.data.posterior import StoredPosterior
+from srum_jax.data.stored_code import StoredCode
 from srum_jax.rewards.token_grid import Grid
 
 Array = jax.Array | np.ndarray
@@ -24,7 +24,7 @@ class Picture:
     height: int
     encoded: bytes | None = None  # a file of an image
     pixels: np.ndarray | None = None  # uint8 [H, W, 3]
-    code: StoredPosterior | None = None
+    code: StoredCode | None = None
 
     def image(self) -> Image.Image:
         """RGB.

@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from srum_jax.data.errors import SchemaError
-from srum_jax.data.record_fields import BYTES, FIELDS, FLOAT, INT, TEXT, Field, record_of
+from srum_jax.data.record_fields import BYTES, FIELDS, FLOAT, INT, OLDER_FIELDS, TEXT, Field, record_of
 from srum_jax.data.schema import MAX_RECORD_BYTES, SCHEMA_VERSION, RewardRecord, validate
 from srum_jax.data.tf_example import Example
 
@@ -23,7 +23,7 @@ def encode_record(record: RewardRecord) -> bytes:
     example = Example()
     for field in FIELDS:
         items = field.values(record)
-        if field.length == "optional" and not items:
+        if field.length.startswith("optional") and not items:
             continue
         if field.kind == TEXT:
             items = [item.encode("utf-8") for item in items]
@@ -50,7 +50,8 @@ def decode_record(data: bytes) -> RewardRecord:
     if version != [SCHEMA_VERSION]:
         raise SchemaError("schema/version", f"[{SCHEMA_VERSION}]", f"{version} (written by another version)")
     num_regions = len(features["region/score"].float_list.value) if "region/score" in features else 0
-    return validate(record_of({field.key: _read_field(field, features, num_regions) for field in FIELDS}))
+    fields = (*FIELDS, *OLDER_FIELDS)
+    return validate(record_of({field.key: _read_field(field, features, num_regions) for field in fields}))
 
 
 def _read_field(field: Field, features: Any, num_regions: int) -> list:

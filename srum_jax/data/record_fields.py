@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from srum_jax.data import posterior
+from srum_jax.data import stored_code
 from srum_jax.data.errors import SchemaError
 from srum_jax.data.schema import SCHEMA_VERSION, GlobalStatus, Region, RewardRecord, Verdict, canonical_json
 from srum_jax.rewards.boxes import Box
@@ -23,7 +23,8 @@ class Field:
     Attributes:
       key: of `tf.train.Example`.
       kind: of its values: BYTES, TEXT, INT or FLOAT.
-      length: of its list: a number; "n" and "4n": of regions; "optional": 0 or 1; "any".
+      length: of its list: a number; "n" and "4n": of regions; "any"; "optional": 0 or 1; "optional list": any, and no
+        key where there are none.
       values: of a record.
       attribute: of the record, or of its regions, that is read from it; None: no single one.
       read: its value, from the values of the record, or of one region.
@@ -43,7 +44,7 @@ class Field:
 
     def count(self, num_regions: int) -> int | None:
         """How many values there have to be; None where that is not fixed."""
-        return {"n": num_regions, "4n": 4 * num_regions, "optional": None, "any": None}.get(
+        return {"n": num_regions, "4n": 4 * num_regions, "optional": None, "optional list": None, "any": None}.get(
             self.length, int(self.length) if self.length.isdigit() else None)
 
 
@@ -59,7 +60,7 @@ def record_of(values: dict[str, list]) -> RewardRecord:
     )
     own = {field.attribute: field.read(values[field.key]) for field in FIELDS
            if field.attribute is not None and not field.of_regions}
-    return RewardRecord(regions=regions, posterior=posterior.posterior_from_values(values), **own)
+    return RewardRecord(regions=regions, code=stored_code.code_from_values(values), **own)
 
 
 def _share(values: list, number: int, field: Field) -> list:
@@ -90,9 +91,13 @@ def _region(key: str, kind: str, put: Callable[[Region], Any] | None = None, **r
     return Field(key, kind, "n", lambda record: [put(region) for region in record.regions], attribute, **read)
 
 
-def _posterior(key: str) -> Field:
-    kind = BYTES if key in ("posterior/moments", "posterior/encoder_sha256") else INT
-    return Field(key, kind, "optional", lambda record: posterior.posterior_to_values(record.posterior)[key])
+_KINDS_OF_CODE = {"kind": TEXT, "dtype": TEXT, "values": BYTES, "moments": BYTES, "encoder_sha256": BYTES}
+
+
+def _code(key: str) -> Field:
+    kind = _KINDS_OF_CODE.get(key.partition("/")[2], INT)
+    return Field(key, kind, "optional list" if key == "code/shape" else "optional",
+                 lambda record: stored_code.code_to_values(record.code).get(key, []))
 
 
 def _member(kind: type, key: str) -> Callable[[list], Any]:
@@ -158,6 +163,7 @@ FIELDS: tuple[Field, ...] = (
     _several("judge/flags", TEXT, "judge_flags"),
     _several("judge/attempts", INT, "judge_attempts", "3"),
     _one("provenance/json", TEXT, "provenance", canonical_json, read=_object),
-    *(_posterior(key) for key in posterior.KEYS),
+    *map(_code, stored_code.KEYS),
 )
+OLDER_FIELDS = tuple(map(_code, stored_code.POSTERIOR_KEYS))  # that are read, and written no more
 _OF_REGIONS = tuple(field for field in FIELDS if field.of_regions)

@@ -14,7 +14,7 @@ RECORD_ERRORS = (SchemaError, ImageError, RewardMapError, CapacityError)
 
 def picture_of(record: RewardRecord) -> Picture:
     """The record's image, not decoded yet, and the code of it that lies beside."""
-    return Picture(record.image_width, record.image_height, encoded=record.image_encoded, code=record.posterior)
+    return Picture(record.image_width, record.image_height, encoded=record.image_encoded, code=record.code)
 
 
 def example_of(record: RewardRecord, objective: Objective, *, with_prompt: bool) -> Example:

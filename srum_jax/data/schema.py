@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from srum_jax.data.errors import SchemaError
-from srum_jax.data.posterior import StoredPosterior, validate_posterior
+from srum_jax.data.stored_code import StoredCode, validate_code
 from srum_jax.rewards.boxes import Box
 
 SCHEMA_VERSION = 1
@@ -89,7 +89,7 @@ class RewardRecord:
     judge_flags: tuple[str, ...] = ()
     judge_attempts: tuple[int, int, int] = (0, 0, 0)  # identify, local, global
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
-    posterior: StoredPosterior | None = None  # of the image, for rows.latents=stored
+    code: StoredCode | None = None  # of the image, for runs that do not encode it
 
 
 def canonical_json(value: Any) -> str:
@@ -121,8 +121,8 @@ def validate(record: RewardRecord) -> RewardRecord:
     for number, region in enumerate(record.regions):
         _validate_region(region, f"[{number}]", record.image_width, record.image_height)
     _validate_global(record)
-    if record.posterior is not None:
-        validate_posterior(record.posterior)
+    if record.code is not None:
+        validate_code(record.code)
     _require(isinstance(record.provenance, dict), "provenance/json", "an object", type(record.provenance).__name__)
     try:
         canonical_json(record.provenance).encode()

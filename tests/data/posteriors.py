@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from srum_jax.data.posterior import posterior_of_moments
 from srum_jax.data.schema import RewardRecord
+from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from srum_jax.data.writer import write_records
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.models.bagel.config import BagelConfig
@@ -19,9 +19,9 @@ def with_posterior(record: RewardRecord, rows: BagelRows, model: BagelConfig = M
     width, height = rows.transform.target_size(record.image_width, record.image_height)
     shape = (height // model.vae.downsample, width // model.vae.downsample, 2 * model.vae.z_channels)
     moments = np.random.default_rng(record.index).standard_normal(shape)
-    posterior = posterior_of_moments(moments, canvas=(rows.image_height, rows.image_width),
-                                     downsample=model.vae.downsample, encoder_sha256=ENCODER)
-    return dataclasses.replace(record, posterior=posterior)
+    code = StoredCode.of(POSTERIOR, moments, "float16", image=(height, width),
+                         canvas=(rows.image_height, rows.image_width), encoder_sha256=ENCODER)
+    return dataclasses.replace(record, code=code)
 
 
 def write_with_posteriors(directory, num_records: int = 11, prefix: str = "image-", **changes) -> None:

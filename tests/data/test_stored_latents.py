@@ -59,7 +59,7 @@ def test_moments_lie_at_the_top_left_of_their_canvas(records):
     assert found.batch.posterior_moments.shape == (2, 2, 12, 12, 8)
     assert found.batch.posterior_moments.dtype == np.float16
     index = int(found.record_ids[1][0].removeprefix("image-"))
-    expected = with_posterior(made_up_record(index), settings(records)[1]).posterior.array
+    expected = with_posterior(made_up_record(index), settings(records)[1]).code.array
     np.testing.assert_array_equal(found.batch.posterior_moments[1, 0, :10], expected)
     assert (found.batch.posterior_moments[:, :, 10:] == 0).all() and (found.batch.image_size == (20, 24)).all()
 
@@ -76,9 +76,9 @@ def test_the_abstract_batch_is_that_of_the_pipeline(records):
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"max_size": 16}, "posterior/image_height': expected 12, by the settings of this run .*found 20"),
-    ({"image_width": 32}, "posterior/canvas_width': expected 32, by the settings of this run .*found 24"),
-    ({"encoder": bytes(32)}, "posterior/encoder_sha256': expected 0000.*, the encoder of model.checkpoint .*found"),
+    ({"max_size": 16}, "code/image_height': expected 12, by the settings of this run .*found 20"),
+    ({"image_width": 32}, "code/canvas_width': expected 32, by the settings of this run .*found 24"),
+    ({"encoder": bytes(32)}, "code/encoder_sha256': expected 0000.*, the encoder of model.checkpoint .*found"),
 ])
 def test_latents_of_other_settings_are_refused_at_the_start_with_what_to_do(records, changes, message):
     with pytest.raises(DataError, match=message) as error:
@@ -88,7 +88,7 @@ def test_latents_of_other_settings_are_refused_at_the_start_with_what_to_do(reco
 
 def test_records_without_latents_are_refused_at_the_start(tmp_path):
     write_records(tmp_path / "records", (made_up_record(i) for i in range(4)), num_shards=2)
-    with pytest.raises(DataError, match=r"posterior/moments.*tools\.precompute_latents.*rows\.latents=images.*nothing"):
+    with pytest.raises(DataError, match=r"code/values.*tools\.precompute_latents.*rows\.latents=images.*nothing"):
         batches(tmp_path / "records")
 
 
@@ -96,7 +96,7 @@ def test_a_later_record_without_latents_stops_or_is_left_out_and_named(tmp_path)
     _, rows = settings(tmp_path)
     made_up = [made_up_record(i) if i == 2 else with_posterior(made_up_record(i), rows) for i in range(4)]
     write_records(tmp_path / "records", made_up, num_shards=1)
-    with pytest.raises(DataError, match=r"record 2: .*posterior/moments"):
+    with pytest.raises(DataError, match=r"record 2: .*code/values"):
         batches(tmp_path / "records", 2, shuffle=False)
     left_out = [bad for batch in batches(tmp_path / "records", 1, shuffle=False, on_bad_record="skip")
                 for bad in batch.bad_records]
@@ -110,7 +110,7 @@ def test_several_sets_are_mixed_and_each_of_them_is_looked_at(tmp_path):
     sets = tuple((str(tmp_path / name), 1.0) for name in "ab")
     found = batches("", 3, records=sets)
     assert {name[0] for batch in found for row in batch.record_ids for name in row} == {"a", "b"}
-    with pytest.raises(DataError, match=r"c/srum-rewards.*posterior/moments"):
+    with pytest.raises(DataError, match=r"c/srum-rewards.*code/values"):
         batches("", 3, records=(*sets, (str(tmp_path / "c"), 1.0)))
 
 

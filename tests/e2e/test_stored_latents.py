@@ -53,7 +53,7 @@ def test_latents_of_another_transform_or_encoder_are_refused_with_what_to_do(tmp
     assert code == 0, err
     code, err = train(tmp_path / "run", tmp_path / "latents", "rows.latents=stored", "rows.max_size=40",
                       "rows.min_size=40")
-    assert code == 2 and "posterior/image_height': expected 40" in err and "tools.precompute_latents" in err
+    assert code == 2 and "code/image_height': expected 40" in err and "tools.precompute_latents" in err
 
     base = tmp_path / "base"
     shutil.copytree(trained_base(), base)

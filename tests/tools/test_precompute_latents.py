@@ -87,12 +87,12 @@ def batch_of(records, kind, **changes):
 def test_the_records_are_the_same_in_the_same_order_and_places(folder):
     before, after = (RecordsSource(folder / name) for name in ("records", "latents"))
     assert [after.locate(i) for i in range(11)] == [before.locate(i) for i in range(11)]
-    assert [dataclasses.replace(record, posterior=None) for record in in_order(folder / "latents")] == in_order(
+    assert [dataclasses.replace(record, code=None) for record in in_order(folder / "latents")] == in_order(
         folder / "records")
-    posteriors = [record.posterior for record in in_order(folder / "latents")]
-    assert {posterior.shape for posterior in posteriors} == {(12, 12, 16)}
-    assert {posterior.encoder_sha256 for posterior in posteriors} == {checksum(trained_base())}
-    assert len({posterior.moments for posterior in posteriors}) == 11
+    codes = [record.code for record in in_order(folder / "latents")]
+    assert {code.shape for code in codes} == {(12, 12, 16)}
+    assert {code.encoder_sha256 for code in codes} == {checksum(trained_base())}
+    assert len({code.values for code in codes}) == 11
     assert list(verify_records(folder / "latents")) == []
 
 
@@ -147,7 +147,7 @@ def test_an_autoencoder_of_the_released_sizes(folder, tmp_path, monkeypatch):
     options = ("--checkpoint", str(checkpoint), "--set", "rows.stride=16")
     assert precompute(folder / "records", tmp_path / "out", *options) == 0
     for record in in_order(tmp_path / "out"):
-        found = record.posterior.array.astype(np.float32)
+        found = record.code.array.astype(np.float32)
         assert found.shape == (6, 6, 32) and np.isfinite(found).all() and found.std() > 0.01
 
 

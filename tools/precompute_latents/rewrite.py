@@ -13,9 +13,9 @@ from tqdm import tqdm
 from srum_jax.data.errors import CapacityError, DataError, ImageError, SchemaError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.image_transform import ImageTransform
-from srum_jax.data.posterior import posterior_of_moments
 from srum_jax.data.record_reader import picture_of
 from srum_jax.data.records_source import RecordsSource
+from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from srum_jax.stages.processes import Processes
 from tools.precompute_latents.encoder import Encoding, PosteriorEncoder
 from tools.precompute_latents.placed import Placed
@@ -127,7 +127,9 @@ def _before_failure(items: Iterator[_Item]) -> tuple[list[_Item], DataError | No
 
 
 def _finished(batch: Sequence[Placed], encoding: Encoding, encoder: PosteriorEncoder) -> Iterator[Placed]:
+    stride = encoder.config.vae.downsample
     for placed, moments in zip(batch, encoding.result(), strict=True):
-        posterior = posterior_of_moments(moments, canvas=encoder.canvas, downsample=encoder.config.vae.downsample,
-                                         encoder_sha256=encoder.sha256)
-        yield dataclasses.replace(placed, record=dataclasses.replace(placed.record, posterior=posterior))
+        height, width = moments.shape[:2]
+        code = StoredCode.of(POSTERIOR, moments, "float16", image=(height * stride, width * stride),
+                             canvas=encoder.canvas, encoder_sha256=encoder.sha256)
+        yield dataclasses.replace(placed, record=dataclasses.replace(placed.record, code=code))

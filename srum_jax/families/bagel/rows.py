@@ -11,6 +11,7 @@ import numpy as np
 from srum_jax.data.config import check
 from srum_jax.data.errors import CapacityError, SchemaError
 from srum_jax.data.example import Example, Picture, RandomDraws, Tokenizer
+from srum_jax.data.stored_code import POSTERIOR
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.image_views import ImageViews, patch_view
 from srum_jax.families.bagel.packing import RowBuilder, RowCapacity
@@ -135,23 +136,24 @@ class BagelPacker:
         Raises:
           SchemaError: there is none, or that of another size, canvas or autoencoder.
         """
-        posterior, vae = picture.code, self.model.vae
-        if posterior is None:
-            raise SchemaError("posterior/moments", f"stored latents ({_AGAIN})", "nothing")
+        code, vae = picture.code, self.model.vae
+        if code is None:
+            raise SchemaError("code/values", f"stored latents ({_AGAIN})", "nothing")
         width, height = self.rows.transform.target_size(picture.width, picture.height)
         expected = {
-            "image_height": height, "image_width": width, "canvas_height": self.rows.image_height,
-            "canvas_width": self.rows.image_width, "downsample": vae.downsample, "channels": 2 * vae.z_channels,
+            "kind": POSTERIOR, "image_height": height, "image_width": width, "canvas_height": self.rows.image_height,
+            "canvas_width": self.rows.image_width,
+            "shape": (height // vae.downsample, width // vae.downsample, 2 * vae.z_channels), "dtype": "float16",
         }
         for name, value in expected.items():
-            found = getattr(posterior, name)
+            found = getattr(code, name)
             if found != value:
-                raise SchemaError(f"posterior/{name}", f"{value}, by the settings of this run ({_AGAIN})", str(found))
-        if self.encoder_sha256 is not None and posterior.encoder_sha256 != self.encoder_sha256:
-            raise SchemaError("posterior/encoder_sha256",
+                raise SchemaError(f"code/{name}", f"{value}, by the settings of this run ({_AGAIN})", str(found))
+        if self.encoder_sha256 is not None and code.encoder_sha256 != self.encoder_sha256:
+            raise SchemaError("code/encoder_sha256",
                               f"{self.encoder_sha256.hex()}, the encoder of model.checkpoint ({_AGAIN}; weights that "
-                              "were rounded to another precision are other weights)", posterior.encoder_sha256.hex())
-        return posterior.array
+                              "were rounded to another precision are other weights)", code.encoder_sha256.hex())
+        return code.array
 
 
 class BagelRow:

@@ -63,7 +63,7 @@ class LatentItem:
     split_start: bool = True  # False: continues the split of the frame before
     split_end: bool = True
     frame_delta: int | None = None  # rotary ids to the next frame of a video
-    moments: np.ndarray | None = None  # float16 [h, w, 2 z], the autoencoder's posterior, see StoredPosterior
+    moments: np.ndarray | None = None  # float16 [h, w, 2 z], the autoencoder's posterior
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
