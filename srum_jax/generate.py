@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from srum_jax.command_line import set_up_streams
 from srum_jax.errors import BadInput, Incomplete
-from srum_jax.families.registry import recognise, samplers
+from srum_jax.families.registry import family_of, recognise, samplers
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
 from srum_jax.generation.image_store import FORMATS
 from srum_jax.generation.keyword_file import with_keywords
@@ -41,7 +41,7 @@ from srum_jax.stages import GENERATE
 from srum_jax.stages.folder import StageFolder
 from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import Processes, find_processes
-from srum_jax.weights.fingerprint import autoencoder_fingerprint, checkpoint_fingerprint
+from srum_jax.weights.fingerprint import checkpoint_fingerprint, encoder_fingerprint
 
 SUMMARY = "draw candidate images for a list of prompts"
 _EPILOG = """
@@ -96,10 +96,11 @@ def _run(args: argparse.Namespace) -> int:
     plan = plan_work([row.prompt for row in prompts.rows], settings)
     share = processes.share(plan.units)
     folder = StageFolder(args.out, GENERATE, settings.output.num_shards, processes)
+    architecture = family_of(args.checkpoint).architecture
     this_run = Run(
-        settings, [row.prompt for row in prompts.rows], checkpoint_fingerprint(args.checkpoint),
+        settings, [row.prompt for row in prompts.rows], checkpoint_fingerprint(args.checkpoint, architecture),
         {"think_generation": templates.checksums()["think_generation"]} if settings.think else {},
-        autoencoder_fingerprint(args.checkpoint),
+        encoder_fingerprint(args.checkpoint, architecture),
     )
     begun = compare_run(this_run, folder)
     if args.dry_run:

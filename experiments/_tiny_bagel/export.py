@@ -14,8 +14,8 @@ from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.storage.atomic_directory import atomic_directory
 from srum_jax.storage.atomic_file import file_sha256
-from srum_jax.weights.huggingface import INDEX
 from srum_jax.weights.table import SourceTensor, make_plan, published_tensors
+from srum_jax.weights.weight_files import INDEX
 from srum_jax.worlds.shapes.base import RECIPE
 from srum_jax.worlds.shapes.tokenizer import tokenizer_files
 

@@ -17,7 +17,7 @@ Use = Literal["train", "draw", "read"]  # train on pictures, draw one, answer qu
 class WeightFile:
     """Files of a published checkpoint that hold tensors.
 
-    Entries of equal `prefix` and `part` are alternatives: a directory is read by one of them.
+    Entries of equal `prefix` and `part` are alternatives: they hold the same tensors, and one of them is read.
 
     Attributes:
       glob: of paths relative to the checkpoint's directory; shards of one entry are read together.
@@ -83,6 +83,10 @@ class Architecture:
     def part_of(self, source: str) -> str | None:
         """The optional part that a published tensor belongs to."""
         return next((name for name, part in self.parts.items() if source.startswith(part.sources)), None)
+
+    def part_of_parameter(self, parameter: str) -> str | None:
+        """The optional part that a parameter belongs to."""
+        return next((self.part_of(rule.source) for rule, _ in self.table.rules_for(parameter)), None)
 
     def home_of(self, source: str) -> WeightFile:
         """The file that a published tensor is written to: its part's own, or that of the model itself."""

@@ -30,6 +30,7 @@ from srum_jax.storage.errors import AccessError
 from srum_jax.storage.ownership import owned
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.loop import Ending, Outcome, train
+from srum_jax.training.state import family_of_source
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
 
 CONFIG_FILE = "config.json"
@@ -126,9 +127,12 @@ def _prepared(experiment: Experiment, workdir: epath.Path, prepare: Prepare | No
 
 def _identities(experiment: Experiment) -> dict[str, Any] | None:
     """What a run reads, wherever it lies; None where some of it is not there, of which training says more."""
-    checkpoint, sets = experiment.model.checkpoint, experiment.data.records
+    model, sets = experiment.model, experiment.data.records
     try:
-        return {"checkpoint_sha256": checkpoint_fingerprint(checkpoint) if checkpoint else None,
+        checkpoint = None
+        if model.checkpoint:
+            checkpoint = checkpoint_fingerprint(model.checkpoint, family_of_source(model).architecture)
+        return {"checkpoint_sha256": checkpoint,
                 "records": [[read_manifest(epath.Path(directory)).shards_sha256, share] for directory, share in sets]}
     except (OSError, DataError):
         return None

@@ -11,7 +11,7 @@ from srum_jax.models.key_table import Table
 from srum_jax.weights.converted import ConvertedSource
 from srum_jax.weights.dtypes import cast
 from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.huggingface import HuggingFaceSource
+from srum_jax.weights.published import PublishedSource
 from srum_jax.weights.safetensors_read import Region, region_bounds
 from srum_jax.weights.table import Plan
 
@@ -42,7 +42,7 @@ class ArrayReader(Protocol):
 class PublishedArrays:
     """A published checkpoint seen through its plan."""
 
-    source: HuggingFaceSource
+    source: PublishedSource
     plan: Plan
 
     @property
@@ -61,7 +61,7 @@ class PublishedArrays:
             dtypes.setdefault(self.source.tensors[piece.source].dtype, piece.source)
         if len(dtypes) > 1:
             found = ", ".join(f"{dtype} ('{name}')" for dtype, name in dtypes.items())
-            raise WeightsError(f"{self.source.path}: the layers of '{parameter}': expected one dtype, found "
+            raise WeightsError(f"{self.source.directory}: the layers of '{parameter}': expected one dtype, found "
                                f"{found}; name the dtype that you want.")
         return next(iter(dtypes), np.dtype(np.float32))
 

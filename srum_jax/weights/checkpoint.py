@@ -1,7 +1,8 @@
 """A checkpoint, opened: its configuration, and its arrays paired with the model that this describes."""
 
 import dataclasses
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from etils import epath
@@ -11,8 +12,13 @@ from srum_jax.models.architecture import Architecture, shapes_of
 from srum_jax.weights.arrays import ArrayReader, ConvertedArrays, PublishedArrays
 from srum_jax.weights.converted import MANIFEST, ConvertedSource, is_converted
 from srum_jax.weights.errors import WeightsError, raise_together
-from srum_jax.weights.huggingface import HuggingFaceSource
-from srum_jax.weights.table import make_plan
+from srum_jax.weights.misfits import absent_parts, common_cause
+from srum_jax.weights.published import PublishedSource
+from srum_jax.weights.table import paired
+from srum_jax.weights.weight_files import choose_files
+
+_LOGGER = logging.getLogger(__name__)
+_LOGGER.setLevel(logging.INFO)  # whatever a command shows of others, it shows which weights are read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +71,12 @@ def open_checkpoint(
     """
     wanted = frozenset(architecture.parts if parts is None else parts)
     converted = is_converted(path)
-    source = ConvertedSource(path, architecture.name) if converted else HuggingFaceSource(path)
+    if converted:
+        source = ConvertedSource(path, architecture.name)
+        _LOGGER.info("%s: reading converted weights", path)
+    else:
+        source = PublishedSource(choose_files(path, architecture, wanted))
+        _LOGGER.info("%s", source.chosen)
     config = architecture.read_config(source.directory)
     graphdef, abstract = architecture.abstract(config, wanted)
     shapes = shapes_of(abstract)
@@ -78,19 +89,26 @@ def open_checkpoint(
 
 
 def _published(
-    source: HuggingFaceSource, architecture: Architecture, wanted: frozenset[str], shapes: dict[str, tuple[int, ...]]
+    source: PublishedSource, architecture: Architecture, wanted: frozenset[str], shapes: Mapping[str, tuple[int, ...]]
 ) -> PublishedArrays:
-    omitted = {
-        name: f"the model is built without its {architecture.parts[part].title}"
-        for name in source.tensors if (part := architecture.part_of(name)) is not None and part not in wanted
-    }
+    parts = {name: architecture.part_of(name) for name in source.tensors}
+    omitted = {name: f"the model is built without its {architecture.parts[part].title}"
+               for name, part in parts.items() if part is not None and part not in wanted}
     tensors = {name: tensor for name, tensor in source.tensors.items() if name not in omitted}
-    plan = make_plan(architecture.table, tensors, shapes, str(source.path))
+    doubts, absent = source.doubts(), absent_parts(architecture, tensors, shapes)
+    complete = {name: shape for name, shape in shapes.items() if architecture.part_of_parameter(name) not in absent}
+    plan, problems = paired(architecture.table, tensors, complete)
+    if absent or problems:
+        if cause := common_cause(architecture, tensors, shapes):
+            raise WeightsError(f"{source.chosen}: {cause}.")
+        raise_together(f"{source.chosen}: does not fit the model", [*doubts, *absent.values(), *problems])
+    for doubt in doubts:
+        _LOGGER.warning("%s; the files alone are complete, and are read.", doubt)
     return PublishedArrays(source, dataclasses.replace(plan, ignored={**plan.ignored, **omitted}))
 
 
 def _converted(
-    source: ConvertedSource, architecture: Architecture, config: Any, shapes: dict[str, tuple[int, ...]]
+    source: ConvertedSource, architecture: Architecture, config: Any, shapes: Mapping[str, tuple[int, ...]]
 ) -> ConvertedArrays:
     found = source.shapes
     problems = []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from srum_jax.errors import BadInput
 
-_MOST_LINES = 100
+_MOST_LINES = 20
 
 
 class WeightsError(BadInput):

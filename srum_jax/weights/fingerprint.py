@@ -3,63 +3,83 @@
 import concurrent.futures
 import hashlib
 import json
+from collections.abc import Iterable
 
 from etils import epath
 
+from srum_jax.models.architecture import Architecture
 from srum_jax.storage.ranges import RangeReader
 from srum_jax.storage.reading import is_hidden
+from srum_jax.weights.converted import MANIFEST, is_converted, read_manifest
 from srum_jax.weights.safetensors_read import SafetensorsFile, TensorEntry
+from srum_jax.weights.weight_files import INDEX, choose_files
 
 _SAMPLE_BYTES = 4096
 _READING = 32  # threads
 _SMALL_FILES = (".json", ".txt", ".model", ".jinja")  # configurations and tokenizer
 _LARGEST_SMALL_FILE = 64 * 2**20
-_AUTOENCODER_FILE = "ae.safetensors"
-_REPORTS = ("export_report.json",)  # of how the weights were written
+_LEFT_OUT = (INDEX, "export_report.json")  # the one decides nothing, the other is of how the weights were written
 
 
-def checkpoint_fingerprint(checkpoint: epath.PathLike) -> str:
-    """SHA-256, hexadecimal, over names, sizes, small files, headers, and some bytes from the middle of every tensor.
+def checkpoint_fingerprint(checkpoint: epath.PathLike, architecture: Architecture) -> str:
+    """SHA-256, hexadecimal, over small files, headers, and some bytes from the middle of every tensor.
 
-    Further training changes it: it leaves headers as they are, but not the values. Where the files lie and when they
-    were written does not matter.
+    Further training changes it: it leaves headers as they are, but not the values. Only the weight files that would be
+    read count, and neither what they are called nor where they lie or when they were written.
 
     Args:
-      checkpoint: a directory, or one safetensors file of it.
+      checkpoint: what `open_checkpoint` takes.
+      architecture: of the model.
+
+    Raises:
+      WeightsError: it cannot be told which files are meant, or one is damaged.
+    """
+    if is_converted(checkpoint):
+        directory = epath.Path(checkpoint)
+        return _fingerprint(directory, read_manifest(directory / MANIFEST).files)
+    chosen = choose_files(checkpoint, architecture, frozenset(architecture.parts))
+    return _fingerprint(chosen.directory, chosen.entries)
+
+
+def directory_fingerprint(directory: epath.PathLike) -> str:
+    """The same of all weight files in the directory of a model that is not ours.
 
     Raises:
       WeightsError: a safetensors file is damaged.
     """
-    path = epath.Path(checkpoint)
-    directory = path if path.is_dir() else path.parent
-    digest = hashlib.sha256()
-    if path != directory:
-        digest.update(f"only {path.name}\n".encode())
-    for file in sorted(directory.iterdir(), key=lambda file: file.name):
-        if is_hidden(file.name) or file.name in _REPORTS or file.is_dir():
-            continue
-        if file.name.endswith(".safetensors"):
-            content = _weights_sha256(file)
-        elif file.name.endswith(_SMALL_FILES) and file.stat().length <= _LARGEST_SMALL_FILE:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-        else:
-            continue
-        digest.update(f"{file.name} {file.stat().length} {content}\n".encode())
-    return digest.hexdigest()
+    directory = epath.Path(directory)
+    return _fingerprint(directory, sorted(path.name for path in directory.iterdir()
+                                          if path.name.endswith(".safetensors") and not is_hidden(path.name)))
 
 
-def autoencoder_fingerprint(checkpoint: epath.PathLike) -> str | None:
-    """The same of the autoencoder's file alone; None where it has no file of its own.
+def encoder_fingerprint(checkpoint: epath.PathLike, architecture: Architecture) -> str | None:
+    """The same of the files alone that hold the part with the encoder; None where it has none of its own.
 
     Args:
       checkpoint: as for `checkpoint_fingerprint`.
+      architecture: of the model.
 
     Raises:
-      WeightsError: the file is damaged.
+      WeightsError: see `checkpoint_fingerprint`.
     """
-    path = epath.Path(checkpoint)
-    file = (path if path.is_dir() else path.parent) / _AUTOENCODER_FILE
-    return _weights_sha256(file) if file.exists() else None
+    if is_converted(checkpoint):
+        return None
+    part = architecture.encoder.partition(".")[0]
+    chosen = choose_files(checkpoint, architecture, frozenset(architecture.parts))
+    own = [_weights_sha256(chosen.directory / path) for path, entry in chosen.entries.items() if entry.part == part]
+    return hashlib.sha256("".join(own).encode()).hexdigest() if own else None
+
+
+def _fingerprint(directory: epath.Path, weights: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for path in weights:
+        digest.update(f"{_weights_sha256(directory / path)}\n".encode())
+    for file in sorted(directory.iterdir(), key=lambda file: file.name):
+        if not file.name.endswith(_SMALL_FILES) or is_hidden(file.name) or file.name in _LEFT_OUT or file.is_dir():
+            continue
+        if file.stat().length <= _LARGEST_SMALL_FILE:
+            digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _weights_sha256(path: epath.Path) -> str:

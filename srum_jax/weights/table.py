@@ -2,6 +2,7 @@
 error."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -66,10 +67,7 @@ class Plan:
 
 
 def make_plan(
-    table: Table,
-    sources: Mapping[str, SourceTensor],
-    targets: Mapping[str, tuple[int, ...]],
-    origin: str,
+    table: Table, sources: Mapping[str, SourceTensor], targets: Mapping[str, tuple[int, ...]], origin: str
 ) -> Plan:
     """Pairs every tensor of a checkpoint with its place in a model.
 
@@ -80,7 +78,20 @@ def make_plan(
       origin: the checkpoint's name, for messages.
 
     Raises:
-      WeightsError: listing every missing, extra, or wrongly shaped tensor and every target without a rule.
+      WeightsError: listing all that `paired` finds.
+    """
+    plan, problems = paired(table, sources, targets)
+    raise_together(f"{origin}: does not fit the model", problems)
+    return plan
+
+
+def paired(
+    table: Table, sources: Mapping[str, SourceTensor], targets: Mapping[str, tuple[int, ...]]
+) -> tuple[Plan, list[str]]:
+    """The plan of whatever fits, and what does not, tensors that differ in numbers alone together.
+
+    Returns:
+      The plan, and a line for every missing, extra, or wrongly shaped tensor and every target without a rule.
     """
     problems: list[str] = []
     pieces: dict[str, tuple[Piece, ...]] = {}
@@ -95,36 +106,37 @@ def make_plan(
             continue
         rule, match = matches[0]
         wanted = _pieces(rule, match.groupdict(), target, shape)
-        absent = [piece.source for piece in wanted if piece.source not in sources]
+        absent = [piece for piece in wanted if piece.source not in sources]
         if rule.computed is not None and len(absent) == len(wanted):
             computed[target] = rule.computed
             continue
         for piece in wanted:
             claims.setdefault(piece.source, []).append(target)
-        problems += [
-            _missing(name, piece, shape, origin) for piece in wanted if (name := piece.source) in absent
-        ]
-        problems += [problem for piece in wanted if piece.source in sources
-                     and (problem := _misfit(piece, sources[piece.source], shape))]
+        if absent:
+            problems.append(f"{_named([piece.source for piece in absent])} missing: expected shape "
+                            f"{_source_shape(absent[0], shape)} (for '{target}'), found nothing; take the whole "
+                            "checkpoint, or correct the JSON files beside it")
+        misfits = [misfit for piece in wanted if piece.source in sources
+                   and (misfit := _misfit(piece, sources[piece.source], shape))]
+        problems += misfits[:1] if len(misfits) < 2 else [f"{misfits[0]} ({len(misfits) - 1} more like it)"]
         pieces[target] = tuple(wanted)
     ignored = {}
+    extra: dict[str, list[str]] = {}  # by name without numbers
     ignorable = [(name_pattern(entry.source), entry.reason) for entry in table.ignored]
     for name, tensor in sources.items():
         reasons = [reason for pattern, reason in ignorable if pattern.fullmatch(name)]
         users = claims.get(name, [])
         if len(users) > 1:
-            problems.append(f"{tensor.file}: tensor '{name}' would fill {', '.join(users)}; the key table "
-                            f"is wrong")
+            problems.append(f"{tensor.file}: tensor '{name}' would fill {', '.join(users)}; the key table is wrong")
         elif reasons and not users:
             ignored[name] = reasons[0]
         elif not users:
-            problems.append(
-                f"{tensor.file}: tensor '{name}' ({_form(tensor.dtype, tensor.shape)}) is extra: expected "
-                "no such tensor in a model of this configuration; check the JSON files beside it, or "
-                "remove the tensor"
-            )
-    raise_together(f"{origin}: does not fit the model", problems)
-    return Plan(table, pieces, dict(targets), ignored, computed)
+            extra.setdefault(re.sub(r"\d+", "#", name), []).append(name)
+    for names in extra.values():
+        first = sources[names[0]]
+        problems.append(f"{first.file}: {_named(names)} extra ({_form(first.dtype, first.shape)}): expected no such "
+                        "tensor in a model of this configuration; check the JSON files beside it, or remove the tensor")
+    return Plan(table, pieces, dict(targets), ignored, computed), problems
 
 
 def published_tensors(table: Table, targets: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -155,10 +167,10 @@ def _source_shape(piece: Piece, target_shape: tuple[int, ...]) -> tuple[int, ...
     return tuple(own[axis] for axis in np.argsort(piece.axes)) if len(own) == len(piece.axes) else own
 
 
-def _missing(name: str, piece: Piece, shape: tuple[int, ...], origin: str) -> str:
-    return (f"{origin}: tensor '{name}' is missing: expected shape {_source_shape(piece, shape)} (for "
-            f"'{piece.target}'), found nothing; take the whole checkpoint, or correct the JSON files "
-            f"beside it")
+def _named(names: Sequence[str]) -> str:
+    """The subject of a complaint about tensors that differ in numbers alone."""
+    others = f" and {len(names) - 1} more like it are" if len(names) > 1 else " is"
+    return f"tensor '{names[0]}'{others}"
 
 
 def _misfit(piece: Piece, tensor: SourceTensor, shape: tuple[int, ...]) -> str | None:

@@ -23,6 +23,7 @@ from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.generation.work_units import TooManyImagesError, plan_work
 from srum_jax.inference.settings import TextSampler
 from srum_jax.model_arguments import add_model_arguments
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.overrides import to_json
 from srum_jax.stages.ahead import is_computing, one_ahead
 from srum_jax.stages.processes import ProcessError, Processes, find_processes
@@ -112,17 +113,16 @@ def test_detailed_prompts_are_found_as_the_authors_find_them():
 
 
 def test_a_fingerprint_knows_the_values_but_not_the_place(tmp_path):
-    first = checkpoint_fingerprint(write(tmp_path / "a"))
+    first = checkpoint_fingerprint(write(tmp_path / "a"), BAGEL)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     (tmp_path / "b" / "export_report.json").write_text("{}")
-    assert checkpoint_fingerprint(tmp_path / "b") == first
+    assert checkpoint_fingerprint(tmp_path / "b", BAGEL) == first
     changed = tensors()
     name = max((name for name in changed if name.startswith("language_model")), key=lambda name: changed[name].size)
     changed[name] = -changed[name]
-    assert checkpoint_fingerprint(write(tmp_path / "c", changed)) != first
-    assert checkpoint_fingerprint(tmp_path / "a" / "ema.safetensors") != first
+    assert checkpoint_fingerprint(write(tmp_path / "c", changed), BAGEL) != first
     (tmp_path / "b" / "vocab.json").write_text('{"b": 0}')
-    assert checkpoint_fingerprint(tmp_path / "b") != first
+    assert checkpoint_fingerprint(tmp_path / "b", BAGEL) != first
 
 
 def parsed(*arguments):

@@ -135,7 +135,7 @@ def test_a_training_save_without_vision_tower_loads_from_the_file_itself(tmp_pat
     (directory / "ae.safetensors").unlink()
     paths = flat(load_bagel(directory / "model.safetensors", ())[2])
     assert "llm.embed.embedding" in paths
-    with pytest.raises(WeightsError, match=r"'connector\.fc1\.weight' is missing"):
+    with pytest.raises(WeightsError, match="vision tower is missing"):
         load_bagel(directory, {"vit"})
 
 
@@ -163,7 +163,7 @@ def corrupt_shape(directory):
 
 def remove_file(directory):
     (directory / "ae.safetensors").unlink()
-    return "expected file ae.safetensors, found ema.safetensors"
+    return "and that is no such file"
 
 
 def remove_config(directory):
@@ -175,7 +175,7 @@ def integer_weights(directory):
     content = load_file(directory / "ema.safetensors")
     content["vae2llm.bias"] = content["vae2llm.bias"].astype(np.int32)
     tiny_checkpoint.save_file(content, directory / "ema.safetensors")
-    return "tensor 'vae2llm.bias': expected one of BF16, F16, F32, F64, found I32"
+    return "'vae2llm.bias' (1 as I32)"
 
 
 def tensor_in_both_files(directory):
@@ -196,17 +196,9 @@ def index_not_json(directory):
     return "model.safetensors.index.json: not valid JSON"
 
 
-def index_with_an_unknown_tensor(directory):
-    path = directory / "model.safetensors.index.json"
-    index = json.loads(path.read_text())
-    index["weight_map"]["ghost"] = "ema.safetensors"
-    path.write_text(json.dumps(index))
-    return "tensor 'ghost': expected in ema.safetensors, found nothing"
-
-
 @pytest.mark.parametrize("damage", [
     corrupt_shape, remove_file, remove_config, integer_weights, tensor_in_both_files, index_with_a_path,
-    index_not_json, index_with_an_unknown_tensor,
+    index_not_json,
 ], ids=lambda f: f.__name__)
 def test_a_damaged_published_checkpoint_is_refused_with_the_reason(published, tmp_path, damage):
     shutil.copytree(published, tmp_path / "source")

@@ -102,10 +102,10 @@ def test_all_problems_are_reported_in_one_error():
     message = str(caught.value)
     for part in (
         "x.safetensors: tensor 'a.1.w': expected shape (2, 3), found (3, 2)",
-        "CHECKPOINT: tensor 'a.2.w' is missing: expected shape (2, 3)",
+        "tensor 'a.2.w' is missing: expected shape (2, 3)",
         "y.safetensors: tensor 'b': expected one of BF16, F16, F32, F64, found I32",
-        "CHECKPOINT: tensor 'c' is missing: expected shape (5,)",
-        "y.safetensors: tensor 'extra' (F32 [9]) is extra",
+        "tensor 'c' is missing: expected shape (5,)",
+        "y.safetensors: tensor 'extra' is extra (F32 [9])",
         "'d': expected exactly one rule of the key table, found 'd', 'd2'",
         "'unheard': expected exactly one rule of the key table, found none",
     ):
@@ -123,7 +123,7 @@ def test_one_source_for_two_targets_is_an_error():
 
 def test_numbers_with_leading_zeros_are_no_layers():
     table = Table((Rule("a.{layer}", "x"),))
-    with pytest.raises(WeightsError, match=re.escape("'a.00' (F32 [1]) is extra")):
+    with pytest.raises(WeightsError, match=re.escape("'a.00' is extra (F32 [1])")):
         make_plan(table, {"a.00": SourceTensor(F32, (1,), "f")}, {"x": (1, 1)}, "made-up")
 
 

@@ -18,9 +18,9 @@ from srum_jax.storage.atomic_file import write_text
 from srum_jax.weights.arrays import ArrayReader, PublishedArrays, for_each_block
 from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.errors import raise_together
-from srum_jax.weights.huggingface import INDEX
 from srum_jax.weights.safetensors_write import SafetensorsWriter
 from srum_jax.weights.table import Piece
+from srum_jax.weights.weight_files import INDEX
 from tools.convert_weights.export_source import open_source
 from tools.convert_weights.output_directory import (
     check_output,
@@ -99,7 +99,7 @@ def export_weights(
             total=num_bytes, unit="B", unit_scale=True, desc="export", disable=not sys.stderr.isatty()
         ) as bar:
             for file, names in files.items():
-                metadata = _metadata(published, names)
+                metadata = source.metadata_of(names[0])
                 with SafetensorsWriter(
                     directory / file, {name: forms[name] for name in names}, metadata
                 ) as writer:
@@ -123,7 +123,7 @@ def export_weights(
         write_text(directory / INDEX, json.dumps(index, indent=2) + "\n")
         write_text(directory / REPORT, json.dumps(
             {"checkpoint": summary.checkpoint, "weights": summary.form, "lora_merged": summary.merged,
-             "template": str(published.source.path), "tensors_from_checkpoint": len(own),
+             "template": str(source.directory), "tensors_from_checkpoint": len(own),
              "tensors_from_template": summary.from_template}, indent=1) + "\n")
     return summary
 
@@ -143,21 +143,16 @@ def check_belongs(opened: epath.Path, trained: ArrayReader, published: Published
             problems.append(f"array '{path}': expected shape {expected} as in the template, found {shape}")
         elif path in published.plan.computed:
             logger.info("array '%s' is not exported: the template has no tensor for it.", path)
-    raise_together(f"{opened}: does not belong to the template {published.source.path}; give the published "
+    raise_together(f"{opened}: does not belong to the template {published.source.directory}; give the published "
                    "checkpoint that the training started from", problems)
 
 
 def _files(template: Checkpoint) -> dict[str, list[str]]:
     """Which tensors go into which file, in the template's order."""
     files: dict[str, list[str]] = {}
-    for file in template.published.source.files.values():
-        for name, _ in sorted(file.tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-            files.setdefault(template.architecture.home_of(name).glob, []).append(name)
+    for name in template.published.source.in_order():
+        files.setdefault(template.architecture.home_of(name).glob, []).append(name)
     return files
-
-
-def _metadata(published: PublishedArrays, names: list[str]) -> Mapping[str, str]:
-    return published.source.files[published.source.file_of(names[0])].metadata
 
 
 def _write_array(

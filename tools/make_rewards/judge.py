@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from srum_jax.data.schema import is_unicode
 from srum_jax.errors import BadInput, Failure
+from srum_jax.families.registry import family_of
 from srum_jax.inference.protocols import Answerer
 from srum_jax.inference.requests import Question, RequestError
 from srum_jax.inference.templates import Templates
@@ -38,7 +39,7 @@ from srum_jax.rewards.proposals import Proposal
 from srum_jax.stages import GENERATE, JUDGE, SEGMENT, STAGE_VERSION, noted
 from srum_jax.stages.processes import add_process_arguments, find_processes
 from srum_jax.storage.reading import read_text
-from srum_jax.weights.fingerprint import checkpoint_fingerprint
+from srum_jax.weights.fingerprint import checkpoint_fingerprint, directory_fingerprint
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
 from tools.make_rewards.repeats import add_repeat_arguments, shards_of
@@ -203,13 +204,14 @@ def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str
             raise BadInput("--checkpoint: expected the model that judges, found nothing; or choose --judge hf:DIR "
                                 "or jsonl:FILE.")
         try:
-            return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint),
+            architecture = family_of(arguments.checkpoint).architecture
+            return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint, architecture),
                     "dtype": arguments.dtype}
         except (BadInput, OSError) as error:
             raise BadInput(f"--checkpoint {arguments.checkpoint}: {error}") from error
     if kind == "hf" and epath.Path(source).is_dir():
         try:
-            return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(source)}
+            return {"kind": kind, "checkpoint_sha256": directory_fingerprint(source)}
         except BadInput as error:
             raise BadInput(f"--judge {arguments.judge}: {error}") from error
     if kind == "jsonl" and epath.Path(source).exists() and not epath.Path(source).is_dir():

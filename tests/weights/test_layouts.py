@@ -1,0 +1,303 @@
+"""Directories as the tools of BAGEL's and SRUM's authors leave them: which weights are read, by checksum.
+
+`BASE` is what was published, `TRAINED` what came of it. Whatever lies beside them, the ones that are meant are read, or
+the directory is refused and what the refusal says to do gives them.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from srum_jax.data.writer import write_records
+from srum_jax.models.bagel.architecture import BAGEL
+from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.fingerprint import checkpoint_fingerprint, encoder_fingerprint
+from srum_jax.weights.load import load
+from tests import commands
+from tests.data.made_up import made_up_record
+from tests.weights import tiny_checkpoint
+from tools.check_parity.published_names import published
+from tools.convert_weights.__main__ import main as convert
+
+BASE, TRAINED = tiny_checkpoint.tensors(0), tiny_checkpoint.tensors(1)
+INDEX = "model.safetensors.index.json"
+TABLES = ("latent_pos_embed.pos_embed", "vit_pos_embed.pos_embed")
+BLIND = {"vae"}  # without the vision tower
+LOST = [name for name in BASE if BAGEL.part_of(name) == "vit"]
+
+
+def of_model(content):
+    return {name: values for name, values in content.items() if BAGEL.part_of(name) != "vae"}
+
+
+def without(content, names):
+    return {name: values for name, values in content.items() if name not in names}
+
+
+def checksum(content):
+    digest = hashlib.sha256()
+    for name in sorted(content):
+        digest.update(f"{name} {content[name].shape}".encode() + content[name].astype(np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def checksum_of_loaded(path, parts=None):
+    """Of the weights that a load puts into the model, under their published names."""
+    checkpoint = open_checkpoint(path, BAGEL, parts)
+    _, state = load(checkpoint)
+    return checksum(published(state, checkpoint.published.plan))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The published directory: `ema.safetensors`, `ae.safetensors`, their index, and the small files."""
+    return tiny_checkpoint.write(tmp_path / "BAGEL-7B-MoT", BASE)
+
+
+def lines(caplog, level):
+    return [record.getMessage() for record in caplog.records if record.levelno == level]
+
+
+def ema_only(folder):
+    return BASE
+
+
+def ema_without_index(folder):
+    (folder / INDEX).unlink()
+    return BASE
+
+
+def converted_by_the_authors(folder):
+    """All of the base but its weights, and the trained ones under the other name; the index stays as it was."""
+    (folder / "ema.safetensors").unlink()
+    save_file(of_model(TRAINED), folder / "model.safetensors")
+    return TRAINED | {name: BASE[name] for name in BASE if BAGEL.part_of(name) == "vae"}
+
+
+def model_without_index(folder):
+    expected = converted_by_the_authors(folder)
+    (folder / INDEX).unlink()
+    return expected
+
+
+def float32_of_a_training_run(folder):
+    expected = converted_by_the_authors(folder)
+    save_file({name: values.astype(np.float32) for name, values in of_model(TRAINED).items()},
+              folder / "model.safetensors")
+    return expected
+
+
+def bfloat16_throughout(folder):
+    values = {name: value.astype(ml_dtypes.bfloat16) for name, value in BASE.items()}
+    tiny_checkpoint.write(folder, values)
+    return values
+
+
+def in_shards(folder):
+    names = sorted(of_model(TRAINED))
+    index = json.loads((folder / INDEX).read_text())
+    for k, part in enumerate((names[:40], names[40:90], names[90:]), 1):
+        save_file({name: TRAINED[name] for name in part}, folder / f"model-{k:05d}-of-00003.safetensors")
+        index["weight_map"] |= dict.fromkeys(part, f"model-{k:05d}-of-00003.safetensors")
+    (folder / "ema.safetensors").unlink()
+    (folder / INDEX).write_text(json.dumps(index))
+    return TRAINED | {name: BASE[name] for name in BASE if BAGEL.part_of(name) == "vae"}
+
+
+def in_shards_without_index(folder):
+    expected = in_shards(folder)
+    (folder / INDEX).unlink()
+    return expected
+
+
+def in_files_that_only_the_index_names(folder):
+    expected = in_shards(folder)
+    index = json.loads((folder / INDEX).read_text())
+    for k in (1, 2, 3):
+        (folder / f"model-{k:05d}-of-00003.safetensors").rename(folder / f"part{k}.safetensors")
+    renamed = {name: f"part{file[10]}.safetensors" if file.startswith("model-") else file
+               for name, file in index["weight_map"].items()}
+    (folder / INDEX).write_text(json.dumps({"weight_map": renamed}))
+    return expected
+
+
+def without_position_tables(folder):
+    """As the official code saves: both tables are computed when they are needed."""
+    save_file(without(of_model(BASE), TABLES), folder / "ema.safetensors")
+    return without(BASE, TABLES)
+
+
+WHOLE = (ema_only, ema_without_index, converted_by_the_authors, model_without_index, float32_of_a_training_run,
+         bfloat16_throughout, in_shards, in_shards_without_index, in_files_that_only_the_index_names,
+         without_position_tables)
+# Whose index names what is not there.
+DOUBTFUL = (converted_by_the_authors, float32_of_a_training_run, without_position_tables)
+
+
+@pytest.mark.parametrize("layout", WHOLE, ids=lambda layout: layout.__name__)
+def test_a_directory_with_one_set_of_weights_is_read_and_a_line_says_which(folder, layout, caplog):
+    expected = layout(folder)
+    with caplog.at_level(logging.INFO):
+        assert checksum_of_loaded(folder) == checksum(expected)
+    said, = lines(caplog, logging.INFO)
+    weights = [path.name for path in folder.iterdir() if path.name.endswith(".safetensors")]
+    assert str(folder) in said and all(name in said for name in weights)
+    doubts = lines(caplog, logging.WARNING)
+    assert len(doubts) == (layout in DOUBTFUL) and all(INDEX in doubt for doubt in doubts)
+
+
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("file", ["ema.safetensors", "model.safetensors"])
+def test_a_save_without_vision_tower_draws_and_trains_and_is_refused_only_to_those_who_want_the_tower(
+    folder, file, index, caplog
+):
+    (folder / "ema.safetensors").unlink()
+    save_file(without(of_model(TRAINED), [*LOST, *TABLES]), folder / file)
+    if not index:
+        (folder / INDEX).unlink()
+    expected = without(TRAINED, [*LOST, *TABLES]) | {name: BASE[name] for name in BASE if BAGEL.part_of(name) == "vae"}
+    assert checksum_of_loaded(folder, BLIND) == checksum(expected)
+    with pytest.raises(WeightsError) as caught:
+        open_checkpoint(folder, BAGEL)
+    message = str(caught.value)
+    assert "vision tower is missing" in message and file in message.splitlines()[0]
+    assert len(message.splitlines()) <= 4
+
+
+def both(folder):
+    """As after a training run with an average, or after a copy of the base's file into a converted directory."""
+    save_file(of_model(TRAINED), folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_two_sets_of_weights_are_refused_and_the_path_of_either_is_taken(folder, index, caplog):
+    both(folder)
+    if not index:
+        (folder / INDEX).unlink()
+    with pytest.raises(WeightsError) as caught:
+        open_checkpoint(folder, BAGEL)
+    for file, expected in (("ema.safetensors", BASE), ("model.safetensors", TRAINED)):
+        assert str(folder / file) in str(caught.value)
+        encoder = {name: BASE[name] for name in BASE if BAGEL.part_of(name) == "vae"}
+        assert checksum_of_loaded(folder / file) == checksum(expected | encoder)
+
+
+def test_a_shard_stands_for_its_set_and_an_absent_one_is_named(folder):
+    expected = in_shards(folder)
+    assert checksum_of_loaded(folder / "model-00002-of-00003.safetensors") == checksum(expected)
+    (folder / "model-00003-of-00003.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"model-00003-of-00003\.safetensors"):
+        open_checkpoint(folder, BAGEL)
+
+
+def test_what_an_index_says_is_absent_is_told_first_where_the_files_alone_are_not_enough(folder):
+    in_files_that_only_the_index_names(folder)
+    (folder / "part2.safetensors").unlink()
+    with pytest.raises(WeightsError) as caught:
+        open_checkpoint(folder, BAGEL)
+    assert "part2.safetensors" in str(caught.value).splitlines()[1]
+
+
+def test_a_file_of_the_autoencoder_alone_is_no_model(folder):
+    with pytest.raises(WeightsError, match="autoencoder alone"):
+        open_checkpoint(folder / "ae.safetensors", BAGEL)
+
+
+def test_equal_weights_have_one_fingerprint_under_whatever_name_and_others_another(folder, tmp_path):
+    first = checkpoint_fingerprint(folder, BAGEL)
+    renamed = shutil.copytree(folder, tmp_path / "renamed")
+    (renamed / "ema.safetensors").rename(renamed / "model.safetensors")
+    for path in (renamed, renamed / "model.safetensors"):
+        assert checkpoint_fingerprint(path, BAGEL) == first
+    both(folder)
+    with pytest.raises(WeightsError, match="either may be meant"):
+        checkpoint_fingerprint(folder, BAGEL)
+    assert checkpoint_fingerprint(folder / "ema.safetensors", BAGEL) == first
+    assert checkpoint_fingerprint(folder / "model.safetensors", BAGEL) != first
+    for path in (folder / "model.safetensors", folder / "ema.safetensors", renamed):
+        assert encoder_fingerprint(path, BAGEL) == encoder_fingerprint(renamed, BAGEL)
+
+
+def test_an_import_takes_the_file_that_is_named_and_says_so(folder, tmp_path, capsys):
+    both(folder)
+    assert convert(["import", "--source", str(folder), "--out", str(tmp_path / "converted")]) == 2
+    remedy = next(path for word in capsys.readouterr().err.split()
+                  if (path := word.rstrip(".")).endswith("/model.safetensors"))
+    assert convert(["import", "--source", remedy, "--out", str(tmp_path / "converted")]) == 0
+    stored = load_file(tmp_path / "converted" / "weights-00001-of-00001.safetensors")
+    np.testing.assert_array_equal(stored["vae2llm.kernel"], TRAINED["vae2llm.weight"].T)
+
+
+@pytest.mark.parametrize("module, arguments", [
+    ("srum_jax.generate", ("--prompt", "a red circle", "--out", "{out}", "--checkpoint", "{checkpoint}")),
+    ("srum_jax.chat", ("--question", "what", "--checkpoint", "{checkpoint}")),
+    ("srum_jax.train", ("--experiment=tiny_srum", "--workdir", "{out}", "--set", "model.checkpoint={checkpoint}",
+                        "--set", "data.records={records}")),
+    ("tools.precompute_latents", ("--checkpoint", "{checkpoint}", "--records", "{records}", "--out", "{out}")),
+])
+def test_every_command_refuses_a_directory_with_two_sets_and_names_both(
+    module, arguments, tiny_base, tmp_path
+):
+    checkpoint = shutil.copytree(tiny_base, tmp_path / "checkpoint")
+    shutil.copy(checkpoint / "ema.safetensors", checkpoint / "model.safetensors")
+    records = tmp_path / "records"
+    write_records(records, [made_up_record(0)], num_shards=1)
+    places = {"out": tmp_path / "out", "checkpoint": checkpoint, "records": records}
+    code, _, err = commands.run(module, *(argument.format(**places) for argument in arguments))
+    assert code == 2, err
+    assert all(str(checkpoint / file) in err for file in ("ema.safetensors", "model.safetensors")), err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_cannot_be_loaded_leaves_no_folder_of_pictures(tiny_base, tmp_path):
+    checkpoint = shutil.copytree(tiny_base, tmp_path / "checkpoint")
+    content = load_file(checkpoint / "ema.safetensors")
+    save_file(without(content, ["llm2vae.bias"]), checkpoint / "ema.safetensors")
+    code, _, err = commands.run("srum_jax.generate", "--prompt", "a red circle", "--out", tmp_path / "deep" / "out",
+                                "--checkpoint", checkpoint)
+    assert code == 2 and "'llm2vae.bias' is missing" in err, err
+    assert not (tmp_path / "deep").exists()
+
+
+def test_one_cause_is_one_line(folder):
+    content = of_model(BASE)
+    for prefix in ("module.", "_orig_mod.base_model.model."):
+        save_file({prefix + name: values for name, values in content.items()}, folder / "ema.safetensors")
+        with pytest.raises(WeightsError) as caught:
+            open_checkpoint(folder, BAGEL)
+        assert f"'{prefix}'" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+    packed = {name: (values.astype(ml_dtypes.float8_e4m3fn) if values.ndim == 2 else values)
+              for name, values in content.items()}
+    scales = {name.replace(".weight", ".weight_scale"): np.ones(1, np.float32) for name in packed}
+    for stored in (packed, packed | scales):
+        save_file(stored, folder / "ema.safetensors")
+        with pytest.raises(WeightsError, match="quantised") as caught:
+            open_checkpoint(folder, BAGEL)
+        assert "F8_E4M3" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_layers_that_are_absent_or_too_many_are_told_together(folder):
+    third = [name for name in BASE if ".layers.2." in name and name.startswith("language_model")]
+    second = [name.replace(".layers.2.", ".layers.1.") for name in third]
+    save_file(without(of_model(BASE), [*third, *second]), folder / "ema.safetensors")
+    with pytest.raises(WeightsError) as caught:
+        open_checkpoint(folder, BAGEL)
+    found = [line for line in str(caught.value).splitlines() if "more like it are missing" in line]
+    assert found and all("and 1 more" in line for line in found)
+
+
+def test_the_root_of_a_download_cache_is_told_from_a_checkpoint(folder, tmp_path):
+    root = tmp_path / "models--ByteDance-Seed--BAGEL-7B-MoT"
+    shutil.copytree(folder, root / "snapshots" / "0123abcd")
+    code = convert(["import", "--source", str(root), "--out", str(tmp_path / "out")])
+    assert code == 2
+    assert checksum_of_loaded(root / "snapshots" / "0123abcd") == checksum(BASE)
+
+
