@@ -96,7 +96,7 @@ class Run:
         """A folder holds one study: other settings need another one.
 
         Raises:
-          RunChangedError: naming what is different.
+          BadInput: naming what is different.
         """
         settings = {"base": os.fspath(self.base), "seed": self.seed, "prompts_per_category": self.prompts_per_category,
                     **dataclasses.asdict(self.settings), **dataclasses.asdict(self.samples)}

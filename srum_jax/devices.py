@@ -12,15 +12,11 @@ import jax
 from srum_jax.errors import BadInput
 
 
-class DeviceError(BadInput):
-    """JAX cannot start the devices that it was told to use, or found."""
-
-
 def start_devices() -> None:
     """Starts JAX's backend, before a command writes anything. With `--distributed`, after the processes have met.
 
     Raises:
-      DeviceError: it cannot be started: no such platform, no such device in this machine, or another process has it.
+      BadInput: it cannot be started: no such platform, no such device in this machine, or another process has it.
     """
     try:
         with _without_the_search_for_tpus():
@@ -30,7 +26,7 @@ def start_devices() -> None:
                                              "").split()) or "its package is not installed"
         platforms = jax.config.jax_platforms
         told = f"JAX_PLATFORMS={platforms}" if platforms else "JAX_PLATFORMS is not set"
-        raise DeviceError(f"JAX cannot start its devices: {reason.rstrip('.')} ({told}). End the process that holds "
+        raise BadInput(f"JAX cannot start its devices: {reason.rstrip('.')} ({told}). End the process that holds "
                           "them, or choose a platform that this machine has, such as JAX_PLATFORMS=cpu.") from error
 
 

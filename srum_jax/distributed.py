@@ -31,10 +31,6 @@ class DistributedError(BadInput):
     """The environment does not say which process of how many this one is."""
 
 
-class MeetingError(Failure):
-    """The other processes were not met; another start may."""
-
-
 @dataclasses.dataclass(frozen=True)
 class _Place:
     """What the environment variables say; None: JAX has to find out."""
@@ -57,7 +53,7 @@ def join(meeting_seconds: float = MEETING_SECONDS) -> ProcessWatch:
 
     Raises:
       DistributedError: an environment variable is missing or makes no sense.
-      MeetingError: JAX gave up, for a reason that may pass.
+      Failure: JAX gave up, for a reason that may pass.
     """
     _meet(meeting_seconds)
     watch = ProcessWatch(global_state.client, global_state.process_id, global_state.num_processes)
@@ -71,7 +67,7 @@ def meet_and_part(meeting_seconds: float = MEETING_SECONDS) -> tuple[int, int]:
     From there on none of them waits for another, and none is ended because another one failed.
 
     Raises:
-      DistributedError, MeetingError: as `join`.
+      DistributedError, Failure: as `join`.
     """
     _meet(meeting_seconds)
     found = jax.process_index(), jax.process_count()
@@ -89,7 +85,7 @@ def _meet(seconds: float) -> None:
     except ValueError as error:
         raise DistributedError(_what_is_missing(place, error)) from error
     except RuntimeError as error:
-        raise MeetingError(f"--distributed: the other processes were not met ({error}).") from error
+        raise Failure(f"--distributed: the other processes were not met ({error}).") from error
 
 
 def _read(environment: Mapping[str, str]) -> _Place:

@@ -10,7 +10,8 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 
-from srum_jax.mesh_config import MeshConfig, MeshError
+from srum_jax.errors import BadInput
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import MESH_AXES
 
 
@@ -18,7 +19,7 @@ def build_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) 
     """Arranges all devices of the job, or the given ones, along data, fsdp, seq and tensor.
 
     Raises:
-      MeshError: if their number does not fit.
+      BadInput: if their number does not fit.
     """
     devices = jax.devices() if devices is None else devices
     arranged = arrange(config.shape(len(devices)), devices)
@@ -31,14 +32,14 @@ def arrange(shape: tuple[int, ...], devices: Sequence[jax.Device]) -> np.ndarray
     Of several TPU slices, whole copies of the state (`data`) lie in each: the network between them is slow.
 
     Raises:
-      MeshError: if `data` cannot be split among the slices.
+      BadInput: if `data` cannot be split among the slices.
     """
     on_tpu = devices[0].platform == "tpu"
     slices = len({device.slice_index for device in devices}) if on_tpu and hasattr(devices[0], "slice_index") else 1
     if slices == 1:
         return mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
     if shape[0] % slices:
-        raise MeshError(f"mesh.data: expected a multiple of {slices}, the number of slices, found {shape[0]}; the "
+        raise BadInput(f"mesh.data: expected a multiple of {slices}, the number of slices, found {shape[0]}; the "
                         "other axes must fit into one slice.")
     return mesh_utils.create_hybrid_device_mesh((shape[0] // slices, *shape[1:]), (slices, *[1] * (len(shape) - 1)),
                                                 devices=devices, allow_split_physical_axes=True)
@@ -68,7 +69,7 @@ class ProcessRows:
           axes: over which rows are split.
 
         Raises:
-          MeshError: if two processes share some of their rows, but not all.
+          BadInput: if two processes share some of their rows, but not all.
         """
         ways = math.prod(mesh.shape[axis] for axis in axes)
         holders = [{device.process_index for device in block} for block in mesh.devices.reshape(ways, -1)]
@@ -77,7 +78,7 @@ class ProcessRows:
             blocks[number] = tuple(block for block, processes in enumerate(holders) if number in processes)
         groups = sorted(set(blocks.values()))
         if sum(map(len, groups)) != ways or len(set(map(len, groups))) != 1:
-            raise MeshError(f"mesh: processes hold overlapping or unequal parts of the batch's rows ({groups}); choose "
+            raise BadInput(f"mesh: processes hold overlapping or unequal parts of the batch's rows ({groups}); choose "
                             "seq and tensor so that they divide, or are multiples of, the devices of one process.")
         size = num_rows // ways
         rows = np.concatenate([np.arange(block * size, (block + 1) * size) for block in blocks[process]])

@@ -7,10 +7,6 @@ from srum_jax.errors import BadInput
 from srum_jax.models.compute import MESH_AXES
 
 
-class MeshError(BadInput):
-    """The devices cannot be arranged as asked."""
-
-
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
     """Devices along each axis; -1 on one of them takes what the others leave."""
@@ -25,15 +21,15 @@ class MeshConfig:
         """Sizes of the axes on a number of devices.
 
         Raises:
-          MeshError: if they do not multiply to it.
+          BadInput: if they do not multiply to it.
         """
         sizes = {name: getattr(self, name) for name in MESH_AXES}
         free = [name for name, size in sizes.items() if size == -1]
         bad = [name for name, size in sizes.items() if size < 1 and size != -1]
         if bad or len(free) > 1:
-            raise MeshError(f"mesh: expected positive sizes and at most one -1, found {sizes}.")
+            raise BadInput(f"mesh: expected positive sizes and at most one -1, found {sizes}.")
         known = math.prod(size for size in sizes.values() if size != -1)
         if num_devices % known or (not free and known != num_devices):
-            raise MeshError(f"mesh: {sizes} cannot be laid over {num_devices} devices; the sizes must multiply to "
+            raise BadInput(f"mesh: {sizes} cannot be laid over {num_devices} devices; the sizes must multiply to "
                             "their number (-1 on one axis fills up).")
         return tuple(num_devices // known if size == -1 else size for size in sizes.values())

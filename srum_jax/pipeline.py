@@ -15,6 +15,7 @@ import jax
 from etils import epath
 
 from srum_jax.devices import start_devices
+from srum_jax.errors import BadInput
 from srum_jax.families.family import Family
 from srum_jax.families.registry import family_of
 from srum_jax.inference.opened import DEFAULT_MAX_PROMPT_TOKENS, Opened, SmallFiles
@@ -24,7 +25,7 @@ from srum_jax.inference.requests import Answer, GeneratedImage, ImageRequest, Qu
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.mesh import build_mesh
-from srum_jax.mesh_config import MeshConfig, MeshError
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load as load_weights
@@ -94,8 +95,8 @@ def load(
       control_tokens: whether names of control tokens inside a prompt act as such; else they are plain text.
 
     Raises:
-      WeightsError, ConfigError, TokenizerError: the checkpoint is unusable.
-      MeshError: the devices cannot be arranged as asked.
+      WeightsError, ConfigError, BadInput: the checkpoint is unusable.
+      BadInput: the devices cannot be arranged as asked.
     """
     family = family_of(checkpoint)
     files = small_files(family, checkpoint, templates=templates, max_prompt_tokens=max_prompt_tokens,
@@ -105,10 +106,10 @@ def load(
         devices = jax.local_devices()
     platform = devices[0].platform
     if attention == "splash" and platform != "tpu":
-        raise MeshError(f"attention splash: is a TPU kernel, found devices of platform {platform}; use auto.")
+        raise BadInput(f"attention splash: is a TPU kernel, found devices of platform {platform}; use auto.")
     arranged = build_mesh(mesh or MeshConfig(data=1, fsdp=-1), devices)
     if arranged.shape["seq"] != 1:
-        raise MeshError(f"mesh: generation cannot split the tokens of a row: expected seq=1, found "
+        raise BadInput(f"mesh: generation cannot split the tokens of a row: expected seq=1, found "
                         f"{arranged.shape['seq']}; use fsdp or tensor.")
     if attention == "auto":
         attention = "splash" if platform == "tpu" else "chunked"
@@ -129,7 +130,7 @@ def checker(
     """What `load` would check requests with, known in moments: no weights are read.
 
     Raises:
-      WeightsError, ConfigError, TokenizerError: the small files are absent or unusable.
+      WeightsError, ConfigError, BadInput: the small files are absent or unusable.
     """
     family = family_of(checkpoint)
     return family.checker(small_files(family, checkpoint, templates=templates, control_tokens=control_tokens))
@@ -146,7 +147,7 @@ def small_files(
     """All of a checkpoint but its weights; arguments as for `load`.
 
     Raises:
-      ConfigError, TokenizerError: the files are absent or unusable.
+      ConfigError, BadInput: the files are absent or unusable.
     """
     path = epath.Path(checkpoint)
     directory = path if path.is_dir() else path.parent

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from srum_jax import distributed
-from srum_jax.distributed import DistributedError, MeetingError, _Place, _read, _what_is_missing
+from srum_jax.distributed import DistributedError, _Place, _read, _what_is_missing
+from srum_jax.errors import Failure
 
 GIVEN = {"JAX_COORDINATOR_ADDRESS": "10.0.0.1:8476", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
 
@@ -60,7 +61,7 @@ def test_a_failure_that_may_pass_is_none_of_the_environment(monkeypatch):
         raise RuntimeError("Kubernetes API Error: 503 - Service Unavailable")
 
     monkeypatch.setattr(distributed.jax.distributed, "initialize", initialize)
-    with pytest.raises(MeetingError, match=r"not met .*503"):
+    with pytest.raises(Failure, match=r"not met .*503"):
         distributed.join(meeting_seconds=60)
 
 

@@ -6,8 +6,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from srum_jax.errors import BadInput
 from srum_jax.mesh import ProcessRows, arrange, build_mesh
-from srum_jax.mesh_config import MeshConfig, MeshError
+from srum_jax.mesh_config import MeshConfig
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_minus_one_takes_the_devices_that_the_other_axes_leave(config, devices, 
     [(MeshConfig(fsdp=3), 8), (MeshConfig(data=2), 8), (MeshConfig(fsdp=-1), 8), (MeshConfig(tensor=0), 8)],
 )
 def test_sizes_that_do_not_fit_the_devices_are_an_error(config, devices):
-    with pytest.raises(MeshError, match=r"mesh: .*'fsdp'"):
+    with pytest.raises(BadInput, match=r"mesh: .*'fsdp'"):
         config.shape(devices)
 
 
@@ -58,7 +59,7 @@ def test_only_the_data_axis_crosses_from_slice_to_slice(slices, shape):
 
 
 def test_a_copy_of_the_state_that_does_not_fit_into_a_slice_is_an_error():
-    with pytest.raises(MeshError, match=r"mesh\.data: expected a multiple of 2, the number of slices, found 1"):
+    with pytest.raises(BadInput, match=r"mesh\.data: expected a multiple of 2, the number of slices, found 1"):
         arrange((1, 32, 1, 1), tpu_slices(2))
 
 
@@ -89,7 +90,7 @@ def test_each_process_reads_the_rows_that_its_devices_hold(shape, processes, gro
 
 
 def test_rows_shared_in_part_are_an_error():
-    with pytest.raises(MeshError, match="overlapping or unequal parts"):
+    with pytest.raises(BadInput, match="overlapping or unequal parts"):
         ProcessRows.of(described_mesh((2, 1, 3, 1), (0, 0, 1, 1, 2, 2)), 8, 0)
 
 

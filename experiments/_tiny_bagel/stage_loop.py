@@ -22,10 +22,6 @@ from srum_jax.storage.atomic_file import atomic_write, write_json
 STATE, PROGRESS = "state.safetensors", "progress.json"
 
 
-class StageError(BadInput):
-    """A stage's directory belongs to another run."""
-
-
 def run_stage(
     directory: epath.PathLike,
     start: StageState,
@@ -52,8 +48,7 @@ def run_stage(
       only_load: take the state as far as it has come.
 
     Raises:
-      RunChangedError: the directory holds a stage with other settings.
-      StageError: it holds none, although it is only to be loaded.
+      BadInput: the directory holds a stage with other settings; or it holds none, although it is only to be loaded.
     """
     directory = epath.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -67,7 +62,7 @@ def run_stage(
     done = int(state.step)
     if only_load:
         if not done:
-            raise StageError(f"{directory}: expected a stage that was begun, found nothing; run it first.")
+            raise BadInput(f"{directory}: expected a stage that was begun, found nothing; run it first.")
         return state
     began = saved = time.monotonic()
     with ThreadPoolExecutor(1) as ahead, tqdm(
@@ -103,13 +98,13 @@ def load_state(path: epath.PathLike, like: Any) -> Any:
     """Reads what `save_state` wrote into a tree of the same structure.
 
     Raises:
-      StageError: the file holds arrays of other shapes.
+      BadInput: the file holds arrays of other shapes.
     """
     leaves, structure = jax.tree.flatten(like)
     with safe_open(path, "np") as file:
         found = [file.get_tensor(name) for name in sorted(file.keys())]
     if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in found]:
-        raise StageError(f"{path}: holds arrays of other shapes than this model's; choose another directory.")
+        raise BadInput(f"{path}: holds arrays of other shapes than this model's; choose another directory.")
     return jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in found])
 
 

@@ -25,10 +25,6 @@ _LOG_EVERY = 50  # steps
 _BOX_EVERY = 10  # steps; one of them is prompted with boxes and asked for a single mask
 
 
-class TrainingError(BadInput):
-    """The directory belongs to another run, or is damaged."""
-
-
 def train(
     directory: epath.PathLike, start: SamModel, settings: TrainingSettings, save_seconds: float = 60.0
 ) -> tuple[SamModel, float]:
@@ -44,8 +40,7 @@ def train(
       The model with averaged weights, and the seconds that training took.
 
     Raises:
-      RunChangedError: the directory was begun with other settings.
-      TrainingError: its state is damaged.
+      BadInput: the directory was begun with other settings; or its state is damaged.
     """
     torch.set_num_threads(1)  # so that equal runs are equal to the bit, and cost one core
     path = epath.Path(directory) / STATE
@@ -59,7 +54,7 @@ def train(
         try:
             saved = load_state(path, parts, optimizer)
         except StateError as error:
-            raise TrainingError(str(error)) from error
+            raise BadInput(str(error)) from error
         noted.raise_differences(path, saved["settings"], described, "Use another directory, or the same settings.")
         done, seconds = saved["step"], saved["seconds"]
     began = last_saved = time.monotonic()

@@ -60,7 +60,7 @@ class Study:
         """A new study, or one that was begun with the same settings; variants may be added.
 
         Raises:
-          RunChangedError: the folder was begun with others.
+          BadInput: the folder was begun with others.
           SettingsError: the base is none.
         """
         if not (epath.Path(base) / _LLM_CONFIG).exists():

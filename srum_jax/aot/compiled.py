@@ -8,7 +8,8 @@ import jax
 from jax.experimental import topologies
 
 from srum_jax.aot.cache import CompileCache
-from srum_jax.aot.compiling import CompileRequestError, CompileResult
+from srum_jax.aot.compiling import CompileResult
+from srum_jax.errors import BadInput
 
 # What a chip's memory runs out with. The same code stands for its small on-chip memory, which no smaller batch helps.
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED.*\bhbm\b", re.DOTALL)
@@ -22,7 +23,7 @@ def described_devices(topology: str, num_slices: int = 1) -> list[jax.Device]:
     """All chips of one slice, or of several of the same kind.
 
     Raises:
-      CompileRequestError: the compiler knows no such slice.
+      BadInput: the compiler knows no such slice.
     """
     slices = {"num_slices": num_slices} if num_slices > 1 else {}
     try:
@@ -31,7 +32,7 @@ def described_devices(topology: str, num_slices: int = 1) -> list[jax.Device]:
         if _NO_SUCH_SLICE not in str(error):
             raise
         said = str(error).splitlines()[0]
-        raise CompileRequestError(f"--topology: expected a slice that exists, found {topology!r} ({said}).") from error
+        raise BadInput(f"--topology: expected a slice that exists, found {topology!r} ({said}).") from error
 
 
 def compile_lowered(
@@ -47,7 +48,7 @@ def compile_lowered(
       options: of the compiler.
 
     Raises:
-      CompileRequestError: the compiler has no such option.
+      BadInput: the compiler has no such option.
     """
     key = cache.key(f"{topology} {sorted(options.items())}", lowered.as_text())
     found, text = cache.read(key), cache.read_text(key)
@@ -62,7 +63,7 @@ def compile_lowered(
         compiled = lowered.compile(compiler_options=options or None)
     except jax.errors.JaxRuntimeError as error:
         if _NO_SUCH_OPTION in str(error):
-            raise CompileRequestError(f"--compiler-option: {str(error).splitlines()[0]}") from error
+            raise BadInput(f"--compiler-option: {str(error).splitlines()[0]}") from error
         if not _OUT_OF_MEMORY.search(str(error)):
             raise
         refusal = " ".join(str(error).split())[:_WORDS]

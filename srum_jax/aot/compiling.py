@@ -14,15 +14,6 @@ from srum_jax.families.family import Family
 from srum_jax.overrides import to_json
 
 
-class CompileError(Failure):
-    """The compiler failed for another reason than memory."""
-
-
-class CompileRequestError(BadInput):
-    """What is asked for cannot be: the mesh fits neither the slice nor the model, or the compiler knows no such slice
-    or option."""
-
-
 @dataclasses.dataclass(frozen=True)
 class CompileResult:
     """What the compiler says of a program. Bytes are those of one chip."""
@@ -77,8 +68,8 @@ def compile_apart(request: Request, cache: str | None, *, nice: int = 0) -> Any:
       nice: by how much the process gives way to others.
 
     Raises:
-      CompileRequestError: the answer is that the request cannot be met.
-      CompileError: the process ended without an answer.
+      BadInput: the answer is that the request cannot be met.
+      Failure: the process ended without an answer.
     """
     asked = json.dumps({"kind": request.kind, "request": to_json(request), "cache": cache})
     command = [*(["nice", "-n", str(nice)] if nice else []), sys.executable, "-m", "srum_jax.aot.worker", asked]
@@ -86,10 +77,10 @@ def compile_apart(request: Request, cache: str | None, *, nice: int = 0) -> Any:
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError) as error:
-        raise CompileError(f"{request.kind} for {request.topology}: the compiling process ended with code "
+        raise Failure(f"{request.kind} for {request.topology}: the compiling process ended with code "
                            f"{done.returncode}. Its last words:\n{done.stderr[-2000:]}") from error
     if "bad_request" in answer:
-        raise CompileRequestError(answer["bad_request"])
+        raise BadInput(answer["bad_request"])
     return request.result(**answer | {"memory": CompileResult(**answer["memory"])})
 
 
@@ -97,10 +88,10 @@ def costs_of(family: Family) -> Costs:
     """What a family says of its work.
 
     Raises:
-      CompileRequestError: nothing.
+      BadInput: nothing.
     """
     if family.costs is None:
-        raise CompileRequestError(f"{family.architecture.name}: nobody has counted yet what this family's work costs.")
+        raise BadInput(f"{family.architecture.name}: nobody has counted yet what this family's work costs.")
     return family.costs
 
 

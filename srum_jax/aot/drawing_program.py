@@ -19,8 +19,7 @@ def compile_program(request: DrawingRequest, cache: CompileCache) -> DrawingResu
     """Compiles, or finds the same program in the cache.
 
     Raises:
-      MeshError, ShardingError: the mesh fits neither the slice nor the model.
-      CompileRequestError: there is no such slice.
+      BadInput: the mesh fits neither the slice nor the model; or there is no such slice.
     """
     costs = family(request.family).costs
     mesh = build_mesh(request.mesh, described_devices(request.topology))

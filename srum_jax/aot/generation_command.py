@@ -9,10 +9,11 @@ from srum_jax.aot.generation import DrawingRequest
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.roofline import ASSUMPTIONS
-from srum_jax.aot.topology import TopologyError, parse_topology
+from srum_jax.aot.topology import parse_topology
+from srum_jax.errors import BadInput
 from srum_jax.families.costs import Costs, Drawing
 from srum_jax.families.registry import NAMES, family, recognise
-from srum_jax.mesh_config import MeshConfig, MeshError
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import MESH_AXES
 
 _PROMPT_TOKENS = 254
@@ -24,14 +25,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
       BadInput, ValueError: arguments that cannot be used.
-      CompileError: the compiler failed.
+      Failure: the compiler failed.
     """
     name = recognise(args.checkpoint) if args.checkpoint else NAMES[0]
     costs = costs_of(family(name))
     programs = _programs(args.programs, costs)
     topology, mesh = parse_topology(args.topology), args.mesh or MeshConfig(data=1, fsdp=-1)
     if mesh.seq != 1:
-        raise TopologyError(f"--mesh: generation does not split the tokens of a row: expected seq=1, found {mesh.seq}.")
+        raise BadInput(f"--mesh: generation does not split the tokens of a row: expected seq=1, found {mesh.seq}.")
     config = costs.config(args.checkpoint or "", args.layers)
     axes = dict(zip(MESH_AXES, mesh.shape(topology.num_chips), strict=True))
     step = axes["data"] * axes["fsdp"]
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     costs.check(config, drawing)
     if drawing.rows % step:
-        raise MeshError(f"--batch: expected a multiple of {step} (data x fsdp of the mesh), found {drawing.rows}.")
+        raise BadInput(f"--batch: expected a multiple of {step} (data x fsdp of the mesh), found {drawing.rows}.")
     asked = DrawingRequest(topology.name, mesh, name, "", drawing, args.checkpoint or "", args.layers, args.dtype,
                            understanding=not args.without_understanding)
     compiling = Compiling(topology, args.cache, args.nice)
@@ -77,5 +78,5 @@ def _programs(text: str | None, costs: Costs) -> tuple[str, ...]:
         return costs.programs
     names = tuple(text.split(","))
     if len(set(names)) != len(names) or not set(names) <= set(costs.programs):
-        raise TopologyError(f"--programs: expected some of {', '.join(costs.programs)}, found {text!r}.")
+        raise BadInput(f"--programs: expected some of {', '.join(costs.programs)}, found {text!r}.")
     return names

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from srum_jax.aot.hlo_program import Op, Program, ProgramError, arrays
+from srum_jax.aot.hlo_program import Op, Program, arrays
+from srum_jax.errors import Failure
 
 _KERNEL = "tpu_custom_call"
 _DIMENSIONS = re.compile(r"dim_labels=([\w?]+)_([\w?]+)->([\w?]+)")
@@ -66,7 +67,7 @@ def kernels(program: Program) -> list[Kernel]:
 def _shape(program: Program, computation: str, op: Op, index: int) -> tuple[int, ...]:
     operand = program.operand(computation, op, index)
     if operand is None:
-        raise ProgramError(f"{op.name}: operand {index} is not defined in {computation}.")
+        raise Failure(f"{op.name}: operand {index} is not defined in {computation}.")
     found = arrays(operand.result)
     return found[0][1] if found else ()
 
@@ -86,7 +87,7 @@ def _convolution_flops(op: Op, image: Sequence[int], kernel: Sequence[int]) -> f
     """As XLA counts one convolution: pairs of window and image position that do not lie in the padding."""
     labels = _DIMENSIONS.search(op.attributes)
     if labels is None:
-        raise ProgramError(f"{op.name}: a convolution without dim_labels.")
+        raise Failure(f"{op.name}: a convolution without dim_labels.")
     image_at, kernel_at, result_at = labels.groups()
     ((_, result), *_) = arrays(op.result)
     groups = {name: int(count) for name, count in _COUNT.findall(op.attributes)}

@@ -24,10 +24,6 @@ _SHOWN = 200  # characters of such an instruction
 _SMALL_INTEGERS = ("s32", "u32", "s64", "u64")
 
 
-class ProgramError(Failure):
-    """The text is not that of a compiled program as this module knows them."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Op:
     """One instruction."""
@@ -82,7 +78,7 @@ class Program:
         self.entry = ""
         self._read(text)
         if not self.entry:
-            raise ProgramError("expected the text of a compiled program, found no ENTRY computation.")
+            raise Failure("expected the text of a compiled program, found no ENTRY computation.")
         self._by_name = {name: {op.name: op for op in ops} for name, ops in self.computations.items()}
         self.unknown_loops: list[str] = []
         self.fused = self._called_by(("fusion", "async-start"))

@@ -9,10 +9,6 @@ from srum_jax.errors import BadInput
 GIB = 2**30
 
 
-class TopologyError(BadInput):
-    """A description of a slice or mesh that cannot be understood."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Chip:
     """One kind of TPU chip, which JAX sees as one device. Bandwidths and peaks as published by Google Cloud."""
@@ -60,14 +56,14 @@ def parse_topology(text: str) -> Topology:
     """Reads for instance "v5e:4x4" or "v5p:2x2x1".
 
     Raises:
-      TopologyError: saying what was expected.
+      BadInput: saying what was expected.
     """
     name, separator, grid = text.partition(":")
     if name not in CHIPS or not separator:
-        raise TopologyError(f"--topology: expected CHIP:GRID with a chip of {', '.join(CHIPS)}, for instance v5e:4x4 "
+        raise BadInput(f"--topology: expected CHIP:GRID with a chip of {', '.join(CHIPS)}, for instance v5e:4x4 "
                             f"or v5p:2x2x1; found {text!r}.")
     chip = CHIPS[name]
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", grid) or grid.count("x") != chip.dimensions - 1:
-        raise TopologyError(f"--topology: expected {chip.dimensions} sizes for {name}, for instance "
+        raise BadInput(f"--topology: expected {chip.dimensions} sizes for {name}, for instance "
                             f"{name}:{'x'.join('2' * chip.dimensions)}; found {grid!r}.")
     return Topology(chip, tuple(map(int, grid.split("x"))))

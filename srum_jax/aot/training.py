@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any, ClassVar
 
 from srum_jax.aot.compiling import CompileResult, costs_of
-from srum_jax.aot.topology import Topology, TopologyError, parse_topology
+from srum_jax.aot.topology import Topology, parse_topology
+from srum_jax.errors import BadInput
 from srum_jax.experiment import load_recipe
 from srum_jax.families.family import Family
 from srum_jax.mesh_config import MeshConfig
@@ -118,7 +119,7 @@ def complete(experiment: Experiment, mesh: dict[str, int], batch: int | None) ->
       batch: rows; None for the experiment's own, or one for each data x fsdp where those are too few for the mesh.
 
     Raises:
-      TopologyError: the rows cannot be split.
+      BadInput: the rows cannot be split.
     """
     step = mesh["data"] * mesh["fsdp"] * experiment.training.accumulation_steps
     rows = batch
@@ -126,11 +127,11 @@ def complete(experiment: Experiment, mesh: dict[str, int], batch: int | None) ->
         own = experiment.data.rows_per_batch
         rows = own if own % step == 0 else -(-own // step) * step
     if rows % step:
-        raise TopologyError(f"--batch: expected a multiple of {step} (data x fsdp of the mesh, times "
+        raise BadInput(f"--batch: expected a multiple of {step} (data x fsdp of the mesh, times "
                             f"training.accumulation_steps), found {rows}.")
     for name in experiment.rows.token_capacities:
         if getattr(experiment.rows, name) % mesh["seq"]:
-            raise TopologyError(f"rows.{name}: expected a multiple of seq = {mesh['seq']} of the mesh, found "
+            raise BadInput(f"rows.{name}: expected a multiple of seq = {mesh['seq']} of the mesh, found "
                                 f"{getattr(experiment.rows, name)}.")
     return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, rows_per_batch=rows))
 
@@ -139,11 +140,10 @@ def mesh_sizes(experiment: Experiment, topology: Topology, num_slices: int) -> d
     """Sizes of the mesh's axes over all chips.
 
     Raises:
-      MeshError: the experiment's mesh does not multiply to the chips.
-      TopologyError: `data` cannot be split among the slices.
+      BadInput: the experiment's mesh does not multiply to the chips; or `data` cannot be split among the slices.
     """
     sizes = dict(zip(MESH_AXES, experiment.mesh.shape(topology.num_chips * num_slices), strict=True))
     if sizes["data"] % num_slices:
-        raise TopologyError(f"--mesh: expected data to be a multiple of the {num_slices} slices, found "
+        raise BadInput(f"--mesh: expected data to be a multiple of the {num_slices} slices, found "
                             f"{sizes['data']}; the other axes must fit into one slice.")
     return sizes

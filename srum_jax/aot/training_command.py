@@ -7,7 +7,7 @@ from typing import Any
 from srum_jax.aot.compiling import Compiling
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.step_roofline import ASSUMPTIONS
-from srum_jax.aot.topology import TopologyError, parse_topology
+from srum_jax.aot.topology import parse_topology
 from srum_jax.aot.training import PROMPT_TOKENS, TrainPlan, TrainRequest, plan
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.errors import BadInput
@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
       BadInput, ValueError, OSError: arguments, settings or files that cannot be used.
-      CompileError: the compiler failed.
+      Failure: the compiler failed.
     """
     topology, asked = parse_topology(args.topology), plan(_request(args))
     compiling = Compiling(topology, args.cache, args.nice)
@@ -47,7 +47,7 @@ def text_of(report: dict[str, Any]) -> str:
 
 def _request(args: argparse.Namespace) -> TrainRequest:
     if args.slices < 1:
-        raise TopologyError(f"--slices: expected a positive number, found {args.slices}.")
+        raise BadInput(f"--slices: expected a positive number, found {args.slices}.")
     if options := [option for option in args.compiler_option if not re.fullmatch(r"[a-z]\w*=.*", option)]:
         raise BadInput(f"--compiler-option: expected NAME=VALUE, found {options[0]!r}.")
     return TrainRequest(

@@ -125,5 +125,5 @@ class Costs(Protocol):
         """One program, ready to be compiled.
 
         Raises:
-          ShardingError, MeshError: the mesh does not divide the weights, or the rows.
+          BadInput: the mesh does not divide the weights, or the rows.
         """

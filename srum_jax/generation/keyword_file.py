@@ -12,10 +12,6 @@ from srum_jax.rewards.judgement.words import lemma, tokens
 from srum_jax.storage.reading import read_text
 
 
-class KeywordFileError(BadInput):
-    """A file of keywords that cannot be used."""
-
-
 def with_keywords(prompts: PromptList, path: epath.PathLike) -> PromptList:
     """The prompts with the keywords of a file; those that it does not name keep theirs.
 
@@ -26,13 +22,13 @@ def with_keywords(prompts: PromptList, path: epath.PathLike) -> PromptList:
 
     Raises:
       TextFileError: it cannot be read.
-      KeywordFileError: naming the line, the field, what was expected and what was found.
+      BadInput: naming the line, the field, what was expected and what was found.
     """
     given = _read(epath.Path(path))
     known = {row.prompt.source_id for row in prompts.rows} | {row.source_id for row in prompts.bad}
     for source_id, (line, _) in given.items():
         if source_id not in known:
-            raise KeywordFileError(f"--keywords {path}:{line}: field 'id': expected an id of the prompt file, found "
+            raise BadInput(f"--keywords {path}:{line}: field 'id': expected an id of the prompt file, found "
                                    f"{source_id!r}.")
     rows = [
         dataclasses.replace(row, prompt=dataclasses.replace(row.prompt, keywords=given[row.prompt.source_id][1]))
@@ -53,12 +49,12 @@ def _read(path: epath.Path) -> dict[str, tuple[int, tuple[str, ...]]]:
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise KeywordFileError(f"{where}: not valid JSON ({error}).") from error
+            raise BadInput(f"{where}: not valid JSON ({error}).") from error
         source_id = entry.get("id") if isinstance(entry, dict) else None
         if isinstance(source_id, bool) or not isinstance(source_id, int | str):
-            raise KeywordFileError(f"{where}: field 'id': expected the id of a prompt, found {source_id!r}.")
+            raise BadInput(f"{where}: field 'id': expected the id of a prompt, found {source_id!r}.")
         if str(source_id) in given:
-            raise KeywordFileError(f"{where}: field 'id': {str(source_id)!r} is also in line {given[str(source_id)][0]}"
+            raise BadInput(f"{where}: field 'id': {str(source_id)!r} is also in line {given[str(source_id)][0]}"
                                    ".")
         given[str(source_id)] = number, _keywords(entry.get("keywords"), where)
     return given
@@ -66,12 +62,12 @@ def _read(path: epath.Path) -> dict[str, tuple[int, tuple[str, ...]]]:
 
 def _keywords(values: Any, where: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
-        raise KeywordFileError(f"{where}: field 'keywords': expected a list of words, found {values!r}.")
+        raise BadInput(f"{where}: field 'keywords': expected a list of words, found {values!r}.")
     found = []
     for value in values:
         words = tokens(value)
         if len(words) != 1:
-            raise KeywordFileError(f"{where}: field 'keywords': expected single words, found {value!r}; a name of two "
+            raise BadInput(f"{where}: field 'keywords': expected single words, found {value!r}; a name of two "
                                    "words is two keywords.")
         found.append(lemma(words[0]))
     return tuple(dict.fromkeys(found))

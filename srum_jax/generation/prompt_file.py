@@ -23,10 +23,6 @@ _TABLES = {".csv": ",;", ".tsv": "\t"}  # what may lie between cells
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-class PromptFileError(BadInput):
-    """A file that holds no prompts, or rows that cannot be used."""
-
-
 @dataclasses.dataclass(frozen=True)
 class BadRow:
     """A row that is left out."""
@@ -102,7 +98,7 @@ def read_prompt_file(
 
     Raises:
       TextFileError: no such file, or not UTF-8.
-      PromptFileError: no JSON, another format, or no row at all; names line and column.
+      BadInput: no JSON, another format, or no row at all; names line and column.
     """
     path = epath.Path(path)
     text = read_text(path)
@@ -153,7 +149,7 @@ def _table_entries(text: str, path: epath.Path) -> Entries:
         except StopIteration:
             return
         except csv.Error as error:
-            raise PromptFileError(f"{path}:{rows.line_num}: expected a row of a table, found an error ({error}); "
+            raise BadInput(f"{path}:{rows.line_num}: expected a row of a table, found an error ({error}); "
                                   "correct the file.") from error
         if None in row:
             yield rows.line_num, _RowError(f"expected {len(rows.fieldnames)} cells, found {len(row[None])} more; put "
@@ -168,17 +164,17 @@ def _check_kind(entries: Sequence[tuple[int, Any]], form: PromptFormat, path: ep
     """One cause is told once: a file of another kind, or with other names.
 
     Raises:
-      PromptFileError: no row can be used, for the same reason.
+      BadInput: no row can be used, for the same reason.
     """
     if not entries or form.plain_text:
         return
     if all(isinstance(entry, _RowError) for _, entry in entries):
-        raise PromptFileError(f"{path}:{entries[0][0]}: {entries[0][1]}, as all of the file. Expected JSON lines or a "
+        raise BadInput(f"{path}:{entries[0][0]}: {entries[0][1]}, as all of the file. Expected JSON lines or a "
                               "JSON array; tables end in .csv or .tsv, and --prompt-format plain takes one prompt a "
                               "line.")
     rows = [entry for _, entry in entries if isinstance(entry, dict)]
     if rows and not any(form.prompt in row for row in rows):
-        raise PromptFileError(f"{path}: expected prompts in the field {form.prompt!r}, found rows with "
+        raise BadInput(f"{path}: expected prompts in the field {form.prompt!r}, found rows with "
                               f"{', '.join(map(repr, list(rows[0])[:8]))}; see --prompt-format, or name it: --fields "
                               "prompt=NAME.")
 
@@ -225,9 +221,9 @@ def _skip(text: str, place: int) -> int:
     return _SPACE.match(text, place).end()
 
 
-def _bad_array(path: epath.Path, text: str, place: int, problem: str) -> PromptFileError:
+def _bad_array(path: epath.Path, text: str, place: int, problem: str) -> BadInput:
     line, column = text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
-    return PromptFileError(f"{path}:{line}: expected a JSON array, found an error at column {column} ({problem}); "
+    return BadInput(f"{path}:{line}: expected a JSON array, found an error at column {column} ({problem}); "
                            "correct the file.")
 
 
@@ -296,7 +292,7 @@ def _collect(entries: Iterable[tuple[int, Any]], reader: _RowReader, source: str
         lines_by_id[prompt.source_id] = line
         rows.append(Row(prompt, line))
     if not count:
-        raise PromptFileError(f"{source}: expected at least one prompt, found none.")
+        raise BadInput(f"{source}: expected at least one prompt, found none.")
     return PromptList(rows, bad, source)
 
 

@@ -12,10 +12,6 @@ CUSTOM = "custom"
 PLAIN = "plain"
 
 
-class FormatError(BadInput):
-    """A format or field map that does not exist."""
-
-
 @dataclasses.dataclass(frozen=True)
 class PromptFormat:
     """Names of the fields of one row."""
@@ -57,23 +53,23 @@ def find_format(name: str, fields: str | None, file: str) -> PromptFormat | None
       None where its rows have to say, see `recognise`.
 
     Raises:
-      FormatError: naming what was expected and found.
+      BadInput: naming what was expected and found.
     """
     if name == AUTO:
         if fields is None and pathlib.PurePath(file).suffix.lower() not in (".txt", ".text"):
             return None
         name = PLAIN if fields is None else CUSTOM
     if name not in FORMATS:
-        raise FormatError(f"--prompt-format: expected one of {AUTO}, {', '.join(FORMATS)}; found {name!r}.")
+        raise BadInput(f"--prompt-format: expected one of {AUTO}, {', '.join(FORMATS)}; found {name!r}.")
     if fields is None:
         return FORMATS[name]
     if name != CUSTOM:
-        raise FormatError(f"--fields: only the custom format has it, found --prompt-format {name}.")
+        raise BadInput(f"--fields: only the custom format has it, found --prompt-format {name}.")
     given = {}
     for part in fields.split(","):
         key, equals, value = part.partition("=")
         if key not in ("prompt", "id", "category") or not equals or not value or key in given:
-            raise FormatError("--fields: expected prompt=NAME, id=NAME and category=NAME, each at most once and "
+            raise BadInput("--fields: expected prompt=NAME, id=NAME and category=NAME, each at most once and "
                               f"separated by commas, found {part!r} in {fields!r}.")
         given[key] = value
     return dataclasses.replace(FORMATS[CUSTOM], **given, id_required="id" in given)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
-from srum_jax.generation.prompt_file import BadRow, PromptFileError, PromptList, Row
+from srum_jax.errors import BadInput
+from srum_jax.generation.prompt_file import BadRow, PromptList, Row
 from srum_jax.generation.prompts import Prompt
 from srum_jax.inference.protocols import Checker
 from srum_jax.inference.requests import ImageRequest, RequestError
@@ -90,17 +91,17 @@ def raise_bad_rows(prompts: PromptList) -> None:
     """Says what is wrong with the rows that cannot be used.
 
     Raises:
-      PromptFileError: listing them by file and line; returns if there are none.
+      BadInput: listing them by file and line; returns if there are none.
     """
     bad = prompts.bad
     if not bad:
         return
     lines = [f"{prompts.source}:{row.line}: {row.detail}" for row in bad[:_MOST_LISTED]]
     if len(bad) == 1:
-        raise PromptFileError(f"{lines[0]} (--on-error skip leaves such rows out)")
+        raise BadInput(f"{lines[0]} (--on-error skip leaves such rows out)")
     if len(bad) > _MOST_LISTED:
         lines.append(f"... and {len(bad) - _MOST_LISTED} more")
-    raise PromptFileError("\n  ".join([f"{len(bad)} rows cannot be used (--on-error skip leaves them out):", *lines]))
+    raise BadInput("\n  ".join([f"{len(bad)} rows cannot be used (--on-error skip leaves them out):", *lines]))
 
 
 def _reason(message: str) -> str:

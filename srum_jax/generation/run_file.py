@@ -50,7 +50,7 @@ def compare_run(run: Run, folder: StageFolder) -> bool:
     """Whether the folder was begun before.
 
     Raises:
-      RunChangedError: it was, with something else; lists the differences.
+      BadInput: it was, with something else; lists the differences.
     """
     return noted.compare(folder.settings, run.to_json())
 
@@ -59,7 +59,7 @@ def begin_run(run: Run, folder: StageFolder) -> None:
     """Writes `prompts.jsonl` and `run.json`, if another process has not done so.
 
     Raises:
-      RunChangedError: another process began it with something else just now.
+      BadInput: another process began it with something else just now.
     """
     folder.create(folder.root / PROMPTS, to_jsonl(run.prompts))
     noted.note(folder.settings, run.to_json())

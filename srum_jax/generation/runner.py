@@ -50,7 +50,7 @@ def generate_units(
     Raises:
       WriteError: a file cannot be written.
       DamagedError: a source image is no longer what it was.
-      NonFiniteError: the model's numbers are not numbers.
+      Failure: the model's numbers are not numbers.
     """
     for unit, images in one_ahead(units, lambda unit: _make(unit, generator, settings, source_folder)):
         records = [_store(job, image, folder, settings) for job, image in zip(unit.jobs, images, strict=True)]

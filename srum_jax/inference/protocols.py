@@ -47,7 +47,7 @@ class Generator(Checker, Protocol):
 
         Raises:
           RequestError: a request cannot be served; says which.
-          NonFiniteError: the model computed something that is not a number.
+          Failure: the model computed something that is not a number.
         """
 
     def with_parameters(self, parameters: "nnx.State") -> "Generator":
@@ -82,5 +82,5 @@ class Answerer(Checker, Protocol):
 
         Raises:
           RequestError: a question cannot be answered; says which.
-          NonFiniteError: the model computed something that is not a number.
+          Failure: the model computed something that is not a number.
         """

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from srum_jax.errors import BadInput, Failure
+from srum_jax.errors import BadInput
 
 Request = TypeVar("Request")
 Read = TypeVar("Read")
@@ -16,10 +16,6 @@ Picture = Image.Image | np.ndarray  # an array is uint8 [H, W, 3]
 
 class RequestError(BadInput):
     """A request that the model cannot serve; names the field, what was expected and what was found."""
-
-
-class NonFiniteError(Failure):
-    """The model computed something that is not a number: damaged weights, or a dtype that they do not fit."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,10 +28,6 @@ def _tolerant(tag: str) -> re.Pattern[str]:
 _START, _END = _tolerant(THINK_START), _tolerant(THINK_END)
 
 
-class TemplateError(BadInput):
-    """A template file that cannot be used."""
-
-
 class Templates:
     """The texts, with their placeholders filled in."""
 
@@ -43,7 +39,7 @@ class Templates:
           sources: where each was read, for messages.
 
         Raises:
-          TemplateError: naming the file and the placeholder that is missing or unknown.
+          BadInput: naming the file and the placeholder that is missing or unknown.
         """
         self._raw = dict(texts)
         self._filled = {name: _fill(text, _PLACEHOLDERS[name], sources[name]) for name, text in texts.items()}
@@ -56,7 +52,7 @@ class Templates:
           directory: of the user's own files; None for the shipped ones.
 
         Raises:
-          TemplateError: if the directory does not exist or holds none of the files, or a file is not
+          BadInput: if the directory does not exist or holds none of the files, or a file is not
             usable. TextFileError: it is not UTF-8.
         """
         texts, sources = {}, {}
@@ -64,11 +60,11 @@ class Templates:
         if own is not None:
             known = [f"{name}.txt" for name in _PLACEHOLDERS]
             if not own.is_dir():
-                raise TemplateError(f"{own}: expected a directory with templates ({', '.join(known)}), found none.")
+                raise BadInput(f"{own}: expected a directory with templates ({', '.join(known)}), found none.")
             unknown = sorted(path.name for path in own.iterdir() if path.name.endswith(".txt")
                              and path.name not in known and not is_hidden(path.name))
             if unknown or not any((own / name).exists() for name in known):
-                raise TemplateError(f"{own}: expected templates named {', '.join(known)}; found "
+                raise BadInput(f"{own}: expected templates named {', '.join(known)}; found "
                                     f"{', '.join(unknown) or 'none of them'}.")
         for name in _PLACEHOLDERS:
             path = None if own is None else own / f"{name}.txt"
@@ -109,15 +105,15 @@ def split_thought(text: str) -> tuple[str | None, str]:
 def _fill(text: str, placeholders: frozenset[str], source: str) -> str:
     template = string.Template(text)
     if not text:
-        raise TemplateError(f"{source}: expected instructions to the model, found an empty file.")
+        raise BadInput(f"{source}: expected instructions to the model, found an empty file.")
     if not template.is_valid():
-        raise TemplateError(f"{source}: a lone dollar sign; write $$ for a dollar sign, or one of "
+        raise BadInput(f"{source}: a lone dollar sign; write $$ for a dollar sign, or one of "
                             f"{_listed(placeholders)}.")
     found = set(template.get_identifiers())
     if found != placeholders:
         problem = f"unknown {_listed(found - placeholders)}" if found - placeholders else (
             f"missing {_listed(placeholders - found)}")
-        raise TemplateError(f"{source}: placeholders: expected exactly {_listed(placeholders)}, found "
+        raise BadInput(f"{source}: placeholders: expected exactly {_listed(placeholders)}, found "
                             f"{_listed(found) or 'none'} ({problem}).")
     return template.substitute(_VALUES)
 

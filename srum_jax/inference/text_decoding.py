@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srum_jax.inference.requests import NonFiniteError
+from srum_jax.errors import Failure
 from srum_jax.inference.settings import TextSampler
 
 # (what is known so far, token int32 [B], count int32 [B]) -> logits [B, V] of the token after it, what is known then.
@@ -35,10 +35,10 @@ class DecodedText:
         return self.token_ids[row, 1 : self.num_tokens[row]].tolist()
 
     def check_finite(self) -> None:
-        """Raises NonFiniteError where the logits of a row were not numbers."""
+        """Raises Failure where the logits of a row were not numbers."""
         if not self.healthy.all():
             rows = np.flatnonzero(~self.healthy).tolist()
-            raise NonFiniteError(f"The predicted logits of rows {rows} are not finite: expected numbers; the weights "
+            raise Failure(f"The predicted logits of rows {rows} are not finite: expected numbers; the weights "
                                  "are damaged, or do not fit the dtype (try float32).")
 
 

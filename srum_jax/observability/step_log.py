@@ -23,10 +23,6 @@ from srum_jax.training.step import StepMetrics
 _LOG = logging.getLogger(__name__)
 
 
-class TrainingError(Failure):
-    """Training had to stop."""
-
-
 class StepLog:
     """Follows the steps of a loop. Within `hand_over` nothing waits for the newest step; `settle` does."""
 
@@ -111,7 +107,7 @@ class StepLog:
         metrics = jax.device_get(metrics)
         if not is_finite(metrics):
             records = ", ".join(names)
-            raise TrainingError(
+            raise Failure(
                 f"step {step}: loss {float(metrics.loss)}, gradient norm {float(metrics.gradient_norm)}, update norm "
                 f"{float(metrics.update_norm)}: not finite. "
                 f"Records of this batch (on this process): {records}. No checkpoint holds this step; look at these "

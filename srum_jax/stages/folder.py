@@ -33,10 +33,6 @@ class DamagedError(Failure, ValueError):
     """A file of the folder is not as it was written."""
 
 
-class NotDoneError(BadInput):
-    """A stage has not done yet what another one needs."""
-
-
 class Unit(Protocol):
     """What is made and committed together."""
 
@@ -113,12 +109,12 @@ class StageFolder:
           expected: ids of the records, in order, where the caller knows them.
 
         Raises:
-          NotDoneError: it is not committed.
+          BadInput: it is not committed.
           DamagedError: a line is no JSON, or does not pass, or they are others; names the file, and the line.
         """
         path, found = self.chunk(unit), []
         if not path.exists():
-            raise NotDoneError(f"{path}: expected what `{self.stage}` writes, found nothing; run `{self.stage}` first, "
+            raise BadInput(f"{path}: expected what `{self.stage}` writes, found nothing; run `{self.stage}` first, "
                                "in all its processes.")
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:

@@ -11,10 +11,6 @@ from srum_jax.stages.folder import create_once, readable_json
 from srum_jax.storage import object_store
 
 
-class RunChangedError(BadInput):
-    """A folder was begun with other settings, prompts or weights."""
-
-
 def note(path: epath.Path, settings: Mapping[str, Any], *, option: str = "--out") -> None:
     """Notes settings in a file, or compares them with what it holds. Of several processes the first one writes it.
 
@@ -24,7 +20,7 @@ def note(path: epath.Path, settings: Mapping[str, Any], *, option: str = "--out"
       option: of the command line, that names the folder.
 
     Raises:
-      RunChangedError: others were noted; lists the differences.
+      BadInput: others were noted; lists the differences.
       WriteError: the file cannot be written.
     """
     if not compare(path, settings, option=option):
@@ -47,7 +43,7 @@ def compare(
       Whether any were noted.
 
     Raises:
-      RunChangedError: others were, or the file is damaged; lists the differences.
+      BadInput: others were, or the file is damaged; lists the differences.
     """
     if not object_store.exists(path):
         return False
@@ -59,14 +55,14 @@ def read(path: epath.Path, option: str = "--out") -> dict[str, Any]:
     """What was noted in a file.
 
     Raises:
-      RunChangedError: it is damaged.
+      BadInput: it is damaged.
     """
     try:
         found = json.loads(object_store.read_bytes(path))
     except ValueError as error:
-        raise RunChangedError(f"{path}: not valid JSON ({error}); use another {option}.") from error
+        raise BadInput(f"{path}: not valid JSON ({error}); use another {option}.") from error
     if not isinstance(found, dict):
-        raise RunChangedError(f"{path}: expected a JSON object, found {_shown(found)}; use another {option}.")
+        raise BadInput(f"{path}: expected a JSON object, found {_shown(found)}; use another {option}.")
     return found
 
 
@@ -76,12 +72,12 @@ def raise_differences(
     """Compares what something was made with and what it is to be made with now.
 
     Raises:
-      RunChangedError: lists the differences, and the advice.
+      BadInput: lists the differences, and the advice.
     """
     differences = [line for line in _differences(before, json.loads(json.dumps(settings)), "")
                    if not line[0].startswith(may_change)]
     if differences:
-        raise RunChangedError("\n  ".join([
+        raise BadInput("\n  ".join([
             f"{place}: this folder was begun with something else:",
             *(f"{name}: the folder {_shown(old)}, this command {_shown(new)}" for name, old, new in differences),
             advice,

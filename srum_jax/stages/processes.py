@@ -10,10 +10,6 @@ from srum_jax.errors import BadInput
 Numbered = TypeVar("Numbered")  # something with a `number` among all of its kind
 
 
-class ProcessError(BadInput):
-    """The processes cannot be told apart."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Processes:
     """Number `index` of `count`."""
@@ -47,23 +43,23 @@ def find_processes(index: int | None, count: int | None, distributed: bool) -> P
         and none is ended because another one failed.
 
     Raises:
-      ProcessError: the numbers contradict each other, or the environment says nothing of other processes.
-      MeetingError: they do not come.
+      BadInput: the numbers contradict each other, or the environment says nothing of other processes.
+      Failure: they do not come.
     """
     if distributed:
         if index is not None or count is not None:
-            raise ProcessError("--distributed: expected either it, or --process-index and --num-processes, found both.")
+            raise BadInput("--distributed: expected either it, or --process-index and --num-processes, found both.")
         from srum_jax.distributed import DistributedError, meet_and_part  # imports JAX
 
         try:
             return Processes(*meet_and_part())
         except DistributedError as error:
-            raise ProcessError(f"{error} --process-index and --num-processes need none of this.") from error
+            raise BadInput(f"{error} --process-index and --num-processes need none of this.") from error
     if (index is None) != (count is None):
-        raise ProcessError(f"--process-index, --num-processes: expected both or neither, found {index} and {count}.")
+        raise BadInput(f"--process-index, --num-processes: expected both or neither, found {index} and {count}.")
     if index is None:
         return Processes()
     if count < 1 or not 0 <= index < count:
-        raise ProcessError(f"--process-index: expected a number from 0 to below --num-processes, found {index} of "
+        raise BadInput(f"--process-index: expected a number from 0 to below --num-processes, found {index} of "
                            f"{count}.")
     return Processes(index, count)

@@ -1,6 +1,6 @@
 """What can go wrong with files and buckets beside the system's own errors."""
 
-from srum_jax.errors import BadInput, Failure
+from srum_jax.errors import Failure
 
 
 class WriteError(Failure, OSError):
@@ -19,5 +19,3 @@ class AccessError(Failure, OSError):
     """A bucket refused a request: no credentials came with it, or they do not allow it. Trying again is no help."""
 
 
-class DriverError(BadInput):
-    """A kind of path that needs another package."""

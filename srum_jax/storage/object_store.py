@@ -18,7 +18,8 @@ from typing import Any
 from etils import epath
 from etils.epath import backend
 
-from srum_jax.storage.errors import AccessError, DriverError
+from srum_jax.errors import BadInput
+from srum_jax.storage.errors import AccessError
 
 # What the drivers raise beside OSError. They are looked for only where somebody imported them.
 _DRIVER_ERRORS = (
@@ -39,7 +40,7 @@ def require_driver(path: epath.PathLike) -> None:
     """Makes sure that a path can be reached, as far as packages are concerned.
 
     Raises:
-      DriverError: naming what has to be installed.
+      BadInput: naming what has to be installed.
     """
     if not is_local(path):
         _filesystem(path)
@@ -157,7 +158,7 @@ def _filesystem(path: epath.PathLike) -> Any:
     try:
         return backend.fsspec_backend.fs(path)
     except ImportError as error:
-        raise DriverError(f"{os.fspath(path)}: this kind of path needs another package ({error}); for gs:// "
+        raise BadInput(f"{os.fspath(path)}: this kind of path needs another package ({error}); for gs:// "
                           "pip install 'srum-jax[gcs]'") from error
 
 

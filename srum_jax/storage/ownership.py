@@ -34,10 +34,6 @@ _SECONDS_OF_A_LEASE = 75.0  # without a renewal
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)  # a file system that has none
 
 
-class OwnedError(BadInput):
-    """Another process is at work in this directory."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Owner:
     """A process that works in a directory."""
@@ -91,7 +87,7 @@ def owned(directory: epath.Path, *, on_loss: Callable[[str], None] | None = None
         heard of for too long, and must write nothing more. By default it ends the process with exit code 1.
 
     Raises:
-      OwnedError: another process holds it; names its host and number.
+      BadInput: another process holds it; names its host and number.
       OSError: the bucket or the disk refuses.
     """
     path = directory / OWNER_FILE
@@ -207,8 +203,8 @@ def _is_of(owner: Owner, data: bytes | None) -> bool:
     return found is not None and found.token == owner.token
 
 
-def _refusal(path: os.PathLike, owner: Owner | None) -> OwnedError:
-    return OwnedError(f"{path}: {_named(owner)} is at work in this directory; wait for its end, end it, or use another "
+def _refusal(path: os.PathLike, owner: Owner | None) -> BadInput:
+    return BadInput(f"{path}: {_named(owner)} is at work in this directory; wait for its end, end it, or use another "
                       "directory.")
 
 

@@ -10,11 +10,12 @@ from jax.sharding import Mesh, NamedSharding
 
 from srum_jax.data.config import Rows
 from srum_jax.data.example import Batch
+from srum_jax.errors import BadInput
 from srum_jax.families.family import Family, Forward
 from srum_jax.mesh import on_mesh
 from srum_jax.models.layers.logical_axes import Rules, named_shardings
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.lora import ModelError, attach_factors
+from srum_jax.training.lora import attach_factors
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import TrainState, abstract_train_state, family_of_source, parts_of, split_trainable
 from srum_jax.training.step import Step, make_step
@@ -77,11 +78,11 @@ def rows_of(experiment: Experiment, family: Family) -> Rows:
     """How an experiment lays out samples for a family.
 
     Raises:
-      ModelError: it says so for another family.
+      BadInput: it says so for another family.
     """
     rows = family.rows() if experiment.rows is None else experiment.rows
     if not isinstance(rows, family.rows):
-        raise ModelError(f"rows: expected {family.rows.__name__}, as model.checkpoint is {family.architecture.name}, "
+        raise BadInput(f"rows: expected {family.rows.__name__}, as model.checkpoint is {family.architecture.name}, "
                          f"found {type(rows).__name__}.")
     return rows
 

@@ -21,10 +21,6 @@ from srum_jax.training.state import TrainState
 _LOG = logging.getLogger(__name__)
 
 
-class PlaceError(BadInput):
-    """The place in the data that a checkpoint remembers is not one of this run's data."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Drawn:
     """A batch on the devices, with what the host keeps of it."""
@@ -61,7 +57,7 @@ class BatchSource(Protocol):
         """Goes on from where `get_state` was taken.
 
         Raises:
-          PlaceError: it is no place of these batches.
+          BadInput: it is no place of these batches.
         """
 
     def start_prefetch(self) -> None:
@@ -108,7 +104,7 @@ class RecordBatches:
         try:
             self._batches.set_state(state)
         except DataError as error:  # the records are not those of the run so far
-            raise PlaceError(str(error)) from error
+            raise BadInput(str(error)) from error
 
     def start_prefetch(self) -> None:
         """See `BatchSource.start_prefetch`."""

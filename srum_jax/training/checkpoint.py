@@ -41,10 +41,6 @@ class CheckpointError(Failure):
     """A step cannot be restored, or not be written."""
 
 
-class DirectoryError(BadInput):
-    """No checkpoint could be written here: known before any work is done."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Restored:
     """What a checkpoint brings back."""
@@ -65,7 +61,7 @@ class Checkpoints:
           keep: how many of the newest steps stay.
 
         Raises:
-          DirectoryError: it cannot be written to.
+          BadInput: it cannot be written to.
         """
         self.directory = _absolute(epath.Path(directory))
         if jax.process_index() == 0:
@@ -238,7 +234,7 @@ def _try_writing(directory: epath.Path) -> None:
     except OSError as error:
         if not object_store.is_local(directory) and not isinstance(error, AccessError):
             raise  # a bucket that does not answer for a while: another start may help
-        raise DirectoryError(f"{directory}: no checkpoint can be written here ({error}). Make room or access, or use "
+        raise BadInput(f"{directory}: no checkpoint can be written here ({error}). Make room or access, or use "
                              "another --workdir.") from error
 
 

@@ -72,8 +72,8 @@ def train(
 
     Raises:
       SettingsError: settings do not go together.
-      TrainingError: the loss is not finite.
-      DataError, WeightsError, ShardingError, MeshError, ModelError, CheckpointError: see there.
+      Failure: the loss is not finite.
+      DataError, WeightsError, BadInput, CheckpointError: see there.
     """
     settings, is_first = experiment.training, jax.process_index() == 0
     goodput = Goodput(workdir, time.monotonic() if began is None else began, enabled=is_first)

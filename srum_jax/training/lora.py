@@ -23,22 +23,18 @@ from srum_jax.training.config import LoraConfig
 _STREAM = 0x6C6F7261  # of random numbers; the noise of the steps has the numbers from 0 up
 
 
-class ModelError(BadInput):
-    """The model cannot be trained as asked."""
-
-
 def mapped(config: LoraConfig, architecture: Architecture) -> tuple[str, ...]:
     """Paths of the linear maps that get factors.
 
     Raises:
-      ModelError: a pattern names no linear map of the architecture.
+      BadInput: a pattern names no linear map of the architecture.
     """
     named = architecture.linear_maps
     idle = [pattern for pattern in config.targets if not fnmatch.filter(named, pattern)]
     if idle or not config.targets:
         near = {name for pattern in idle for name in difflib.get_close_matches(pattern, named, n=2)}
         hint = f"; the nearest are {', '.join(sorted(near))}" if near else ""
-        raise ModelError(f"model.lora.targets: {', '.join(map(repr, idle)) or 'an empty list'} names no linear map "
+        raise BadInput(f"model.lora.targets: {', '.join(map(repr, idle)) or 'an empty list'} names no linear map "
                          f"of {architecture.name} that can have factors{hint}. There are: {', '.join(named)}.")
     return tuple(path for name, path in named.items()
                  if any(fnmatch.fnmatchcase(name, pattern) for pattern in config.targets))
@@ -58,7 +54,7 @@ def attach_factors(
       The new graph definition, and the factors as float32 shapes; it merges with them and the unchanged `state`.
 
     Raises:
-      ModelError: a pattern of the targets names no linear map.
+      BadInput: a pattern of the targets names no linear map.
     """
     model = nnx.merge(graphdef, state)
     for path in mapped(config, architecture):

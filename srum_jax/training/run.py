@@ -45,10 +45,6 @@ _READ = "read"
 Prepare = Callable[[Experiment, epath.Path], Experiment]
 
 
-class WorkdirError(BadInput):
-    """The work directory cannot be used, or holds what this run cannot go on from."""
-
-
 def run_command(
     experiment: Experiment, workdir: epath.Path, prepare: Prepare | None, *, distributed: bool, began: float
 ) -> int:
@@ -91,10 +87,9 @@ def run(
       began: see `train`.
 
     Raises:
-      DeviceError, MeshError: before anything is written.
-      OwnedError: another run is at work there.
-      RunChangedError: the directory was begun with other settings, weights or records.
-      WorkdirError: another version began it, or it cannot be written to.
+      BadInput: before anything is written; or another run is at work there.
+      BadInput: the directory was begun with other settings, weights or records.
+      BadInput: another version began it, or it cannot be written to.
     """
     start_devices()
     build_mesh(experiment.mesh)
@@ -122,7 +117,7 @@ def _prepared(experiment: Experiment, workdir: epath.Path, prepare: Prepare | No
     try:
         return experiment if prepare is None else prepare(experiment, workdir)
     except DataError as error:  # records that were there before, and are not what this run needs
-        raise WorkdirError(str(error)) from error
+        raise BadInput(str(error)) from error
 
 
 def _identities(experiment: Experiment) -> dict[str, Any] | None:
@@ -142,14 +137,14 @@ def _compared(workdir: epath.Path, settings: dict[str, Any], may_change: tuple[s
     """Whether the directory was begun before.
 
     Raises:
-      RunChangedError, WorkdirError: by something else.
+      BadInput: by something else.
     """
     path = workdir / CONFIG_FILE
     if not object_store.exists(path):
         return False
     unshared = noted.unshared_names(noted.read(path, "--workdir") | {_READ: None}, settings | {_READ: None})
     if unshared:
-        raise WorkdirError(f"{path}: another version of this program began this run, with other settings "
+        raise BadInput(f"{path}: another version of this program began this run, with other settings "
                            f"({', '.join(unshared[:5])}); use another --workdir, or that version.")
     return noted.compare(path, settings, option="--workdir", may_change=may_change)
 
@@ -159,8 +154,7 @@ def _claimed(workdir: epath.Path) -> Iterator[None]:
     """Makes the directory, and keeps others out of it; a directory that it made goes again if the block is refused.
 
     Raises:
-      OwnedError: another process is in it.
-      WorkdirError: it cannot be made, or written to.
+      BadInput: another process is in it; or it cannot be made, or written to.
     """
     local = object_store.is_local(workdir)
     made = [folder for folder in (workdir, *workdir.parents) if local and not folder.exists()]
@@ -171,12 +165,12 @@ def _claimed(workdir: epath.Path) -> Iterator[None]:
                     workdir.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(owned(workdir))
             except AccessError as error:
-                raise WorkdirError(f"--workdir {workdir}: the bucket refuses it ({error}); expected credentials with "
+                raise BadInput(f"--workdir {workdir}: the bucket refuses it ({error}); expected credentials with "
                                    "the role roles/storage.objectAdmin on it.") from error
             except OSError as error:
                 if not local:
                     raise  # a bucket that does not answer for a while: another start may help
-                raise WorkdirError(f"--workdir {workdir}: cannot be made, or written to ({error}).") from error
+                raise BadInput(f"--workdir {workdir}: cannot be made, or written to ({error}).") from error
             yield
     except BaseException as error:
         if exit_code(error) == 2:

@@ -10,12 +10,13 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from srum_jax.errors import BadInput
 from srum_jax.families import registry
 from srum_jax.families.family import Family
 from srum_jax.models.architecture import Architecture, shapes_of
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.training.config import ModelSource
-from srum_jax.training.lora import ModelError, attach_factors, initial_factors
+from srum_jax.training.lora import attach_factors, initial_factors
 from srum_jax.weights.checkpoint import Checkpoint, open_checkpoint
 from srum_jax.weights.load import load
 
@@ -47,13 +48,13 @@ def family_of_source(source: ModelSource) -> Family:
     """The family that a source names, or else that of its checkpoint.
 
     Raises:
-      ModelError: it names neither.
+      BadInput: it names neither.
       WeightsError: there is no such family, or the checkpoint shows no sign of any.
     """
     if source.family:
         return registry.family(source.family)
     if not source.checkpoint:
-        raise ModelError("model.checkpoint: expected the directory of a checkpoint, found nothing; set it with "
+        raise BadInput("model.checkpoint: expected the directory of a checkpoint, found nothing; set it with "
                          "--set model.checkpoint=DIR.")
     return registry.family_of(source.checkpoint)
 
@@ -62,10 +63,10 @@ def parts_of(source: ModelSource, architecture: Architecture) -> frozenset[str]:
     """The optional parts that a run's model has.
 
     Raises:
-      ModelError: the source names a part that the architecture has not.
+      BadInput: the source names a part that the architecture has not.
     """
     if unknown := [part for part in source.parts if part not in architecture.parts]:
-        raise ModelError(f"model.parts: {architecture.name} has no optional part {unknown[0]!r}; there are: "
+        raise BadInput(f"model.parts: {architecture.name} has no optional part {unknown[0]!r}; there are: "
                          f"{', '.join(architecture.parts)}.")
     return architecture.parts_for({"train"}) | frozenset(source.parts)
 
@@ -80,11 +81,11 @@ def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 
       seed: of low-rank factors.
 
     Raises:
-      ModelError: if no checkpoint is named, or a setting of `source` selects nothing that there is.
-      WeightsError, ConfigError, ShardingError: see `open_checkpoint` and `load`.
+      BadInput: if no checkpoint is named, or a setting of `source` selects nothing that there is.
+      WeightsError, ConfigError, BadInput: see `open_checkpoint` and `load`.
     """
     if not source.checkpoint:
-        raise ModelError("model.checkpoint: expected the directory of a checkpoint, found nothing; set it with "
+        raise BadInput("model.checkpoint: expected the directory of a checkpoint, found nothing; set it with "
                          "--set model.checkpoint=DIR.")
     family = family_of_source(source)
     architecture = family.architecture
@@ -114,7 +115,7 @@ def split_trainable(
       architecture: of the model; has the presets.
 
     Raises:
-      ModelError: naming each pattern that selects no parameter.
+      BadInput: naming each pattern that selects no parameter.
     """
     patterns = _patterns(trainable, architecture)
     names = [dotted(path) for path, variable in nnx.to_flat_state(state) if isinstance(variable, nnx.Param)]
@@ -122,7 +123,7 @@ def split_trainable(
             if not any(_selected(name, (pattern,), architecture) for name in names)]
     if idle or not patterns:
         example = next(name for name in names if _selected(name, ("*",), architecture))
-        raise ModelError(f"model.trainable: {', '.join(map(repr, idle)) or 'an empty list'} selects no parameter of "
+        raise BadInput(f"model.trainable: {', '.join(map(repr, idle)) or 'an empty list'} selects no parameter of "
                          f"this model that can be trained ({', '.join(architecture.never_trained)} cannot); names look "
                          f"like '{example}', and there are the presets {', '.join(architecture.trainable)}.")
 

@@ -33,7 +33,7 @@ def load(
 
     Raises:
       WeightsError: a file became shorter, or `dtype` is another name.
-      ShardingError: an array cannot be laid out on the mesh.
+      BadInput: an array cannot be laid out on the mesh.
     """
     wanted, layout = checkpoint.abstract, None
     if only is not None:

@@ -19,10 +19,6 @@ FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 
 
-class TokenizerError(BadInput):
-    """A checkpoint has no tokenizer that can be used."""
-
-
 class Tokenizer:
     """Between texts and token ids. It adds no markers of its own, and can be pickled."""
 
@@ -62,14 +58,14 @@ def load_tokenizer(checkpoint: epath.PathLike) -> Tokenizer:
       checkpoint: a directory, or a file of weights in it.
 
     Raises:
-      TokenizerError: the file is absent or unusable.
+      BadInput: the file is absent or unusable.
       OSError: it cannot be read.
     """
     directory = epath.Path(checkpoint)
     directory = directory if directory.is_dir() else directory.parent
     path = directory / FILE
     if not object_store.exists(path):
-        raise TokenizerError(f"{path}: {why_absent(path)}; copy it from the published checkpoint, or make it of "
+        raise BadInput(f"{path}: {why_absent(path)}; copy it from the published checkpoint, or make it of "
                              "vocab.json and merges.txt by transformers: "
                              "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR).")
     try:
@@ -77,7 +73,7 @@ def load_tokenizer(checkpoint: epath.PathLike) -> Tokenizer:
     except OSError:
         raise
     except Exception as error:  # the library has no class of its own for it
-        raise TokenizerError(f"{path}: expected a tokenizer that the library tokenizers {tokenizers.__version__} can "
+        raise BadInput(f"{path}: expected a tokenizer that the library tokenizers {tokenizers.__version__} can "
                              f"read, found: {error}. Copy it again from the published checkpoint, or install a newer "
                              "version of tokenizers.") from error
     _add_missing(backend, directory / CONFIG_FILE)
@@ -88,7 +84,7 @@ def _add_missing(backend: tokenizers.Tokenizer, path: epath.Path) -> None:
     """Adds the tokens that stand in `tokenizer_config.json` alone, as transformers does.
 
     Raises:
-      TokenizerError: they do not get the ids that stand there.
+      BadInput: they do not get the ids that stand there.
     """
     if not object_store.exists(path):
         return
@@ -97,7 +93,7 @@ def _add_missing(backend: tokenizers.Tokenizer, path: epath.Path) -> None:
         listed: dict[str, dict[str, Any]] = config.get("added_tokens_decoder", {})
         added = {int(number): tokenizers.AddedToken(**token) for number, token in listed.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise TokenizerError(f"{path}: expected a JSON object, with the added tokens by id in added_tokens_decoder; "
+        raise BadInput(f"{path}: expected a JSON object, with the added tokens by id in added_tokens_decoder; "
                              f"found: {error}. Copy it again from the published checkpoint.") from error
     known = backend.get_added_tokens_decoder()
     for number, token in sorted(added.items()):
@@ -105,5 +101,5 @@ def _add_missing(backend: tokenizers.Tokenizer, path: epath.Path) -> None:
             backend.add_tokens([token])
             found = backend.token_to_id(token.content)
             if found != number:
-                raise TokenizerError(f"{path}: added_tokens_decoder: expected {token.content!r} as number {number}, "
+                raise BadInput(f"{path}: added_tokens_decoder: expected {token.content!r} as number {number}, "
                                      f"found {found}: {FILE} is that of another tokenizer.")

@@ -7,7 +7,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from srum_jax.aot.hlo_collectives import MeshOfChips, collectives, summary
 from srum_jax.aot.hlo_costs import kernels, products
-from srum_jax.aot.hlo_program import Program, ProgramError
+from srum_jax.aot.hlo_program import Program
+from srum_jax.errors import Failure
 from tests.models.packs import mesh_of
 
 # As the TPU compiler writes it: trips of loops are not said, matrix products are convolutions.
@@ -101,7 +102,7 @@ def test_known_trips_are_believed():
 
 
 def test_a_text_without_entry_is_refused():
-    with pytest.raises(ProgramError, match="ENTRY"):
+    with pytest.raises(Failure, match="ENTRY"):
         Program("HloModule nothing")
 
 

@@ -12,7 +12,8 @@ from srum_jax.aot.generation import DrawingRequest, DrawingResult
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.hlo_program import Program, host_calls
 from srum_jax.aot.largest_batch import largest_batch
-from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_topology
+from srum_jax.aot.topology import CHIPS, GIB, parse_topology
+from srum_jax.errors import BadInput
 from srum_jax.families.costs import Drawing
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.overrides import from_json, to_json
@@ -30,7 +31,7 @@ def test_a_slice_is_read_by_name(text, chips):
     ("v5e:2x2x1", "2 sizes"), ("v5e:0x2", "0x2"), ("v5e:2xx2", "2xx2"), ("v5litepod-16", "CHIP:GRID"),
 ])
 def test_an_unknown_slice_is_an_error_that_says_what_is_known(text, named):
-    with pytest.raises(TopologyError, match=named):
+    with pytest.raises(BadInput, match=named):
         parse_topology(text)
 
 

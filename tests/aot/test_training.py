@@ -8,14 +8,15 @@ import pytest
 from experiments.bagel_cot import experiment as bagel_cot
 from srum_jax import compile as compile_command
 from srum_jax.aot.cache import CompileCache
-from srum_jax.aot.compiling import CompileError, CompileRequestError, CompileResult
+from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.step_roofline import step_roofline
-from srum_jax.aot.topology import CHIPS, GIB, TopologyError, parse_topology
+from srum_jax.aot.topology import CHIPS, GIB, parse_topology
 from srum_jax.aot.training import TrainRequest, complete, mesh_sizes, plan
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.data.errors import CapacityError
+from srum_jax.errors import BadInput, Failure
 from srum_jax.families.bagel.step_costs import full_row, kernel_flops, row_statistics, scaled
-from srum_jax.mesh_config import MeshConfig, MeshError
+from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED
 from srum_jax.overrides import from_json, to_json
 from tests.aot.made_up_step import BETWEEN, GATHER, MESH, request, result
@@ -40,9 +41,9 @@ def test_a_batch_is_that_of_the_experiment_or_the_next_that_the_mesh_can_split()
     rows = lambda mesh, batch=None: complete(bagel_cot(), MESH | mesh, batch).data.rows_per_batch  # noqa: E731
     assert rows({"data": 1, "fsdp": 8}) == 8 and rows({"data": 1, "fsdp": 4}) == 8
     assert rows({}) == 64 and rows({}, 128) == 128
-    with pytest.raises(TopologyError, match=r"multiple of 64.*found 8"):
+    with pytest.raises(BadInput, match=r"multiple of 64.*found 8"):
         rows({}, 8)
-    with pytest.raises(TopologyError, match=r"text_capacity.*multiple of seq = 3"):
+    with pytest.raises(BadInput, match=r"text_capacity.*multiple of seq = 3"):
         rows({"seq": 3})
 
 
@@ -62,9 +63,9 @@ def test_a_mesh_covers_all_slices_and_data_is_split_among_them():
     topology = parse_topology("v6e:16x16")
     meant = lambda **sizes: dataclasses.replace(bagel_cot(), mesh=MeshConfig(**sizes))  # noqa: E731
     assert mesh_sizes(meant(data=-1, fsdp=32), topology, 16)["data"] == 128
-    with pytest.raises(MeshError, match="4096 devices"):
+    with pytest.raises(BadInput, match="4096 devices"):
         mesh_sizes(meant(data=3, fsdp=32), topology, 16)
-    with pytest.raises(TopologyError, match="multiple of the 16 slices, found 8"):
+    with pytest.raises(BadInput, match="multiple of the 16 slices, found 8"):
         mesh_sizes(meant(data=8, fsdp=512), topology, 16)
 
 
@@ -212,7 +213,7 @@ def test_the_command_finds_the_largest_batch(compiler, capsys):
     assert {1408, 1472} <= set(tried) and len(tried) == len(set(tried))
 
 
-@pytest.mark.parametrize("error, code", [(CompileError("it failed"), 1), (CompileRequestError("silently slow"), 2)])
+@pytest.mark.parametrize("error, code", [(Failure("it failed"), 1), (BadInput("silently slow"), 2)])
 def test_failures_of_the_compiler_and_bad_requests_are_told_apart(monkeypatch, capsys, error, code):
     def compile_apart(*_, **__):
         raise error

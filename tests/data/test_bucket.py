@@ -15,10 +15,11 @@ from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.sidecars import restore_sidecars
 from srum_jax.data.tfrecord import FRAME_BYTES
 from srum_jax.data.writer import RecordWriter
+from srum_jax.errors import BadInput
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_directory import atomic_directory, is_complete
 from srum_jax.storage.atomic_file import atomic_write, file_sha256, write_bytes, write_json
-from srum_jax.storage.errors import DriverError, WriteError
+from srum_jax.storage.errors import WriteError
 from srum_jax.weights.tokenizer import load_tokenizer
 from srum_jax.worlds.shapes import base
 from tests.data.made_up import host_batches, made_up_record, write_made_up
@@ -221,7 +222,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
 
     monkeypatch.setattr(object_store.backend.fsspec_backend, "fs", missing)
     for use in (lambda: RecordsSource("gs://bucket/records"), lambda: write_made_up("gs://bucket/records")):
-        with pytest.raises(DriverError, match=r"gs://bucket/records: .*install gcsfs.*srum-jax\[gcs\]"):
+        with pytest.raises(BadInput, match=r"gs://bucket/records: .*install gcsfs.*srum-jax\[gcs\]"):
             use()
 
 

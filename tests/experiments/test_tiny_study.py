@@ -24,7 +24,7 @@ from experiments._tiny_study.table import category_table, overall_table
 from experiments._tiny_study.work import at_work
 from experiments.tiny_study import main
 from srum_jax.data import writer
-from srum_jax.stages.noted import RunChangedError
+from srum_jax.errors import BadInput
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.layout import draft_of, lay_out
@@ -232,13 +232,13 @@ def test_a_study_knows_its_settings_again(tmp_path):
     settings = steps.StudySettings(seeds=2, guidance=(1.0, 3.0), think=True)
     begun = steps.Study.begin(epath.Path(tmp_path / "s"), settings, trained_base())
     assert steps.Study.begin(begun.out, settings, trained_base()) == steps.Study.read(begun.out) == begun
-    with pytest.raises(RunChangedError, match="seeds: the folder 2, this command 3\n  think: the folder true"):
+    with pytest.raises(BadInput, match="seeds: the folder 2, this command 3\n  think: the folder true"):
         steps.Study.begin(begun.out, steps.StudySettings(guidance=(1.0, 3.0)), trained_base())
     with pytest.raises(SettingsError, match="expected a checkpoint in BAGEL's layout"):
         steps.Study.begin(epath.Path(tmp_path / "other"), settings, tmp_path)
     assert not (tmp_path / "other").exists()
     (begun.out / "study.json").write_text("[1")
-    with pytest.raises(RunChangedError, match=r"study.json: not valid JSON"):
+    with pytest.raises(BadInput, match=r"study.json: not valid JSON"):
         steps.Study.begin(begun.out, settings, trained_base())
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srum_jax.errors import BadInput
-from srum_jax.generation.prompt_file import PromptFileError, prompts_of_texts, read_prompt_file
-from srum_jax.generation.prompt_formats import FORMATS, FormatError, find_format
+from srum_jax.generation.prompt_file import prompts_of_texts, read_prompt_file
+from srum_jax.generation.prompt_formats import FORMATS, find_format
 from srum_jax.generation.prompts import IdError, Prompt, read_jsonl, record_id, to_jsonl
 from srum_jax.storage.reading import TextFileError
 
@@ -153,14 +153,14 @@ def test_the_format_follows_from_the_name_of_the_file_unless_given(name, fields,
 
 @pytest.mark.parametrize("fields", ["prompt", "text=x", "prompt=", "prompt=a,prompt=b", ""])
 def test_field_maps_that_make_no_sense_are_errors(fields):
-    with pytest.raises(FormatError, match="--fields: expected prompt=NAME"):
+    with pytest.raises(BadInput, match="--fields: expected prompt=NAME"):
         find_format("auto", fields, "a.jsonl")
 
 
 def test_only_the_custom_format_takes_a_field_map():
-    with pytest.raises(FormatError, match="only the custom format"):
+    with pytest.raises(BadInput, match="only the custom format"):
         find_format("wise", "prompt=a", "a.json")
-    with pytest.raises(FormatError, match="expected one of auto, t2i_compbench"):
+    with pytest.raises(BadInput, match="expected one of auto, t2i_compbench"):
         find_format("what", None, "a.json")
 
 
@@ -170,7 +170,7 @@ def test_no_bytes_lead_to_anything_but_rows_and_reported_errors(tmp_path_factory
     path.write_bytes(data)
     try:
         found = read_prompt_file(path, FORMATS[name], "set")
-    except (PromptFileError, TextFileError) as error:
+    except (BadInput, TextFileError) as error:
         assert "any.json" in str(error)
         return
     places = sorted([row.prompt.index for row in found.rows] + [row.index for row in found.bad])
@@ -284,6 +284,6 @@ def test_lines_may_end_in_any_way(tmp_path, end, name, file):
     ("caption,id\na cat,1\n", "a.csv", "found rows with 'caption', 'id'; .*--fields"),
 ])
 def test_what_all_rows_lack_is_told_once(tmp_path, text, file, named):
-    with pytest.raises(PromptFileError, match=named) as error:
+    with pytest.raises(BadInput, match=named) as error:
         read(tmp_path, text, "auto", file)
     assert "\n" not in str(error.value)

@@ -11,8 +11,9 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from srum_jax.errors import BadInput
 from srum_jax.families.bagel.sampler import FlowSampler
-from srum_jax.generation.prompt_file import BadRow, PromptFileError, PromptList, Row
+from srum_jax.generation.prompt_file import BadRow, PromptList, Row
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.row_checks import check_rows, raise_bad_rows
 from srum_jax.generation.run_file import Run, begin_run, compare_run
@@ -22,7 +23,6 @@ from srum_jax.generation.work_units import plan_work
 from srum_jax.inference.settings import TextSampler
 from srum_jax.stages import GENERATE
 from srum_jax.stages.folder import DamagedError, StageFolder
-from srum_jax.stages.noted import RunChangedError
 from srum_jax.stages.processes import Processes
 from srum_jax.storage.errors import WriteError
 from tests.generation.fakes import SETTINGS, FakePipeline, contents, made_up_prompts, records, run
@@ -260,14 +260,14 @@ def test_a_folder_that_was_begun_with_something_else_is_refused_with_the_differe
     assert not compare_run(A_RUN, folder)
     begin_run(A_RUN, folder)
     assert compare_run(A_RUN, folder)
-    with pytest.raises(RunChangedError) as caught:
+    with pytest.raises(BadInput) as caught:
         compare_run(other, folder)
     assert difference in str(caught.value) and "Use another --out" in str(caught.value)
 
 
 def test_a_run_file_that_is_damaged_is_named(tmp_path):
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(RunChangedError, match=r"run.json: not valid JSON"):
+    with pytest.raises(BadInput, match=r"run.json: not valid JSON"):
         compare_run(A_RUN, StageFolder(tmp_path, GENERATE, 2))
 
 
@@ -288,7 +288,7 @@ def test_rows_that_the_model_cannot_serve_are_found_before_anything_is_made(tmp_
     assert found.rows[1].prompt.image_sha256 == hashlib.sha256((tmp_path / "grey.png").read_bytes()).hexdigest()
     assert [(row.line, row.reason) for row in found.bad] == [
         (2, "bad_prompt"), (3, "bad_size"), (4, "missing_image"), (5, "unreadable_image")]
-    with pytest.raises(PromptFileError, match=r"4 rows cannot be used[^\n]*\n  list.jsonl:2: prompt: expected 1 to 30"):
+    with pytest.raises(BadInput, match=r"4 rows cannot be used[^\n]*\n  list.jsonl:2: prompt: expected 1 to 30"):
         raise_bad_rows(found)
     raise_bad_rows(rows_of(Prompt(0, "s", "0", "good")))
 

@@ -26,7 +26,7 @@ from srum_jax.model_arguments import add_model_arguments
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.overrides import to_json
 from srum_jax.stages.ahead import is_computing, one_ahead
-from srum_jax.stages.processes import ProcessError, Processes, find_processes
+from srum_jax.stages.processes import Processes, find_processes
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from tests.generation.fakes import made_up_prompts
 from tests.golden import golden_json
@@ -206,14 +206,14 @@ def test_processes_are_numbered_or_refused():
     assert find_processes(None, None, False) == Processes(0, 1)
     assert find_processes(2, 3, False) == Processes(2, 3)
     for index, count, distributed in ((3, 3, False), (0, 0, False), (-1, 2, False), (0, None, False), (0, 2, True)):
-        with pytest.raises(ProcessError, match="expected"):
+        with pytest.raises(BadInput, match="expected"):
             find_processes(index, count, distributed)
 
 
 def test_variables_that_contradict_each_other_are_named_with_the_way_without_them(monkeypatch):
     for name, value in (("COORDINATOR_ADDRESS", "10.0.0.1:80"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "5")):
         monkeypatch.setenv(f"JAX_{name}", value)
-    with pytest.raises(ProcessError, match=r"JAX_PROCESS_ID: expected a number from 0 to 1 .*--process-index"):
+    with pytest.raises(BadInput, match=r"JAX_PROCESS_ID: expected a number from 0 to 1 .*--process-index"):
         find_processes(None, None, True)
 
 

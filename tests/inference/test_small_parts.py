@@ -11,7 +11,7 @@ from srum_jax.errors import BadInput
 from srum_jax.families.bagel.image_views import ImageViews, latent_view, patch_view
 from srum_jax.inference.batch_shapes import bucket, fill_rows, same_size
 from srum_jax.inference.random_keys import random_keys
-from srum_jax.inference.templates import TemplateError, Templates, split_thought
+from srum_jax.inference.templates import Templates, split_thought
 from srum_jax.models.bagel.config import (
     AutoencoderConfig,
     BagelConfig,
@@ -109,10 +109,10 @@ def test_a_template_that_cannot_be_used_is_an_error_that_names_it(tmp_path, cont
 
 
 def test_a_template_directory_that_is_absent_or_holds_other_files_is_an_error(tmp_path):
-    with pytest.raises(TemplateError, match="expected a directory with templates"):
+    with pytest.raises(BadInput, match="expected a directory with templates"):
         Templates.read(tmp_path / "absent")
     (tmp_path / "think_generaton.txt").write_text("x")
-    with pytest.raises(TemplateError, match=r"found think_generaton\.txt"):
+    with pytest.raises(BadInput, match=r"found think_generaton\.txt"):
         Templates.read(tmp_path)
 
 

@@ -7,12 +7,13 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from srum_jax.errors import BadInput
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.models.layers.logical_axes import ShardingError, check_layout, named_shardings, partition_spec
+from srum_jax.models.layers.logical_axes import check_layout, named_shardings, partition_spec
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.training.step import share_of_loss
 from tests.models.packs import mesh_of, on_devices, random_batch, small_config
@@ -49,18 +50,18 @@ def test_every_parameter_of_the_released_model_has_a_rule_and_large_ones_are_spl
 
 
 def test_a_mesh_axis_claimed_twice_is_an_error_that_names_both_dimensions():
-    with pytest.raises(ShardingError, match="'a' and 'b' both claim mesh axis 'fsdp'"):
+    with pytest.raises(BadInput, match="'a' and 'b' both claim mesh axis 'fsdp'"):
         partition_spec("x.kernel", ("a", "b"), {"a": ("fsdp",), "b": ("tensor", "fsdp")})
 
 
 def test_a_dimension_without_rule_is_an_error_that_names_it():
-    with pytest.raises(ShardingError, match=r"x\.kernel: dimension 'b' has no sharding rule"):
+    with pytest.raises(BadInput, match=r"x\.kernel: dimension 'b' has no sharding rule"):
         partition_spec("x.kernel", ("a", "b"), {"a": ()})
 
 
 def test_a_dimension_that_does_not_divide_is_an_error():
     _, state = abstract_bagel(small_config(llm=LanguageConfig(64, 60, 128, 2, 4, 2, 1e-6, 1e4, 64)))
-    with pytest.raises(ShardingError, match="cannot be split 8 ways"):
+    with pytest.raises(BadInput, match="cannot be split 8 ways"):
         named_shardings(state, mesh_of(1, 8, 1, 1), RULES)
 
 
@@ -79,9 +80,9 @@ def test_layouts_known_to_be_slow_are_refused_and_good_ones_are_not():
     original, logical_axes.NamedSharding = logical_axes.NamedSharding, named
     try:
         check_layout(state, Mesh64(data=2, fsdp=32, seq=1, tensor=1), RULES)
-        with pytest.raises(ShardingError, match="covers all 64 chips"):
+        with pytest.raises(BadInput, match="covers all 64 chips"):
             check_layout(state, Mesh64(data=1, fsdp=64, seq=1, tensor=1), RULES)
-        with pytest.raises(ShardingError, match="56 rows per shard"):
+        with pytest.raises(BadInput, match="56 rows per shard"):
             check_layout(state, Mesh64(data=2, fsdp=64, seq=1, tensor=1), RULES)
     finally:
         logical_axes.NamedSharding = original

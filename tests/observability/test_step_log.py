@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from experiments.tiny import experiment
-from srum_jax.data.pipeline import HostBatch
+from srum_jax.errors import Failure
 from srum_jax.objectives.weighted_sum import WeightedSum
 from srum_jax.observability.goodput import Goodput
 from srum_jax.observability.metrics import MetricsWindow
 from srum_jax.observability.profiling import Profiler
 from srum_jax.observability.report import Report
-from srum_jax.observability.step_log import StepLog, TrainingError
+from srum_jax.observability.step_log import StepLog
 from srum_jax.overrides import apply_overrides
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.step import StepMetrics
@@ -48,7 +48,6 @@ def loop(directory, *, steps, draw_seconds, step_seconds, save_seconds=0.0, save
     chosen: Experiment = apply_overrides(experiment(), settings)
     goodput = Goodput(directory, time.monotonic())
     goodput.open(0)
-    batch = HostBatch(None, (("a", "b"),))
     with (Report(directory, first_step=0, last_step=steps) as report,
           Profiler(directory, chosen.training, report.say) as profiler,
           StepLog(chosen, report, goodput, profiler, MetricsWindow(), jax.devices(), lambda host: 1e6) as log):
@@ -56,7 +55,7 @@ def loop(directory, *, steps, draw_seconds, step_seconds, save_seconds=0.0, save
             with log.drawing():
                 time.sleep(draw_seconds)
             log.hand_over(step)
-            log.handed_over(step, metrics(step_seconds, loss), batch)
+            log.handed_over(step, metrics(step_seconds, loss), None, ("a", "b"))
             if step % save_every == 0:
                 log.settle()
                 with log.saving():
@@ -98,5 +97,5 @@ def test_the_last_line_accounts_for_the_whole_run(tmp_path, capsys):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_records(tmp_path):
-    with pytest.raises(TrainingError, match=r"step 1: loss nan.*Records of this batch \(on this process\): a, b\."):
+    with pytest.raises(Failure, match=r"step 1: loss nan.*Records of this batch \(on this process\): a, b\."):
         loop(tmp_path, steps=3, draw_seconds=0.0, step_seconds=0.0, loss=np.nan)

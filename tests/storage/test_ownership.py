@@ -13,8 +13,9 @@ import time
 
 import pytest
 
+from srum_jax.errors import BadInput
 from srum_jax.storage import object_store, ownership
-from srum_jax.storage.ownership import OWNER_FILE, OwnedError, Owner, owned
+from srum_jax.storage.ownership import OWNER_FILE, Owner, owned
 from tests.faulty_bucket import ROOT
 from tests.storage.owners import HOLD, holder
 
@@ -27,7 +28,7 @@ def quick(monkeypatch):
 
 def test_a_second_run_on_a_disk_is_refused_with_host_and_process(tmp_path):
     with holder(tmp_path) as process:
-        with pytest.raises(OwnedError) as error, owned(tmp_path):
+        with pytest.raises(BadInput) as error, owned(tmp_path):
             raise AssertionError("both own it")
         assert f"process {process.pid} on {socket.gethostname()}" in str(error.value)
         assert str(tmp_path / OWNER_FILE) in str(error.value)
@@ -75,7 +76,7 @@ def test_of_many_that_start_at_once_one_is_the_owner(tmp_path):
 def _spans(directory):
     spans = []
     for _ in range(50):
-        with contextlib.suppress(OwnedError), owned(directory):
+        with contextlib.suppress(BadInput), owned(directory):
             began = time.monotonic()
             time.sleep(0.001)
             spans.append((began, time.monotonic()))
@@ -92,7 +93,7 @@ def test_a_disk_without_locks_gets_a_warning(tmp_path, monkeypatch, caplog):
 
 
 def test_a_second_run_in_a_bucket_is_refused_once_the_owner_is_seen_to_live(faulty, quick):
-    with owned(ROOT), pytest.raises(OwnedError, match=f"process {os.getpid()} on"), owned(ROOT):
+    with owned(ROOT), pytest.raises(BadInput, match=f"process {os.getpid()} on"), owned(ROOT):
         raise AssertionError("both own it")
     assert not object_store.exists(ROOT / OWNER_FILE)
 

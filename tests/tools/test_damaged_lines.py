@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from srum_jax.errors import BadInput
 from tests.generation.fakes import contents
 from tests.tools.fakes import generated, scores_for
 from tools.make_rewards.__main__ import main
-from tools.make_rewards.line_fields import LineError, check_line
+from tools.make_rewards.line_fields import check_line
 
 
 def edit(out, stage, change):
@@ -179,5 +180,5 @@ def test_a_prompt_whose_id_was_changed_to_no_file_name_is_an_error_of_verify(who
 
 
 def test_a_line_that_is_no_object_is_an_error():
-    with pytest.raises(LineError, match="expected an object, found list"):
+    with pytest.raises(BadInput, match="expected an object, found list"):
         check_line("judge", [])

@@ -19,13 +19,13 @@ from srum_jax.data.pipeline import HostBatchIterator
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.writer import RecordWriter, write_records
+from srum_jax.errors import BadInput
 from srum_jax.experiment import load_recipe
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.families.bagel.rows import BagelPacker
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.stages.noted import RunChangedError
 from srum_jax.storage import object_store
 from srum_jax.storage.errors import WriteError
 from srum_jax.weights.checkpoint import open_checkpoint
@@ -276,7 +276,7 @@ def test_of_two_that_begin_together_with_other_settings_one_is_refused(folder, b
         return found
 
     monkeypatch.setattr(Target, "_listing", overtaken)
-    with pytest.raises(RunChangedError, match='dtype: the folder "bfloat16", this command "float32"'):
+    with pytest.raises(BadInput, match='dtype: the folder "bfloat16", this command "float32"'):
         target_of(folder, out)
     assert json.loads((out / "latents.json").read_text())["dtype"] == "bfloat16"
 

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from tests.tools.fake_cloud import SCRIPTS
+from tests.tools.fake_cloud import SCRIPTS, FakeCloud
 from tests.tools.pretended_pod import COMMAND, TRAIN, do, plan, read, state, wait_for
 
 

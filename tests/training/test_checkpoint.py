@@ -15,8 +15,9 @@ import tensorstore
 from etils import epath
 from flax import nnx
 
+from srum_jax.errors import BadInput
 from srum_jax.training import checkpoint as checkpoint_module
-from srum_jax.training.checkpoint import CheckpointError, Checkpoints, DirectoryError, _absolute
+from srum_jax.training.checkpoint import CheckpointError, Checkpoints, _absolute
 from srum_jax.training.config import EmaConfig, LoraConfig
 from srum_jax.training.state import TrainState
 from srum_jax.weights.orbax_params import OrbaxArrays
@@ -277,13 +278,13 @@ def test_if_no_step_is_intact_the_newest_is_named_and_all_stay(run, saved):
 
 
 def test_a_directory_that_cannot_be_written_to_is_an_error_before_any_work_is_done(saved):
-    with pytest.raises(DirectoryError, match=r"meta: no checkpoint can be written here .*exists.*another --workdir"):
+    with pytest.raises(BadInput, match=r"meta: no checkpoint can be written here .*exists.*another --workdir"):
         Checkpoints(_a_file(saved.parent / "meta"), keep=3)
     saved.chmod(0o555)
     saved.parent.chmod(0o755)
-    with _without_privileges(saved), pytest.raises(DirectoryError, match=r"no checkpoint can be written here .*denied"):
+    with _without_privileges(saved), pytest.raises(BadInput, match=r"no checkpoint can be written here .*denied"):
         Checkpoints(saved, keep=3)
-    with pytest.raises(DirectoryError, match=r"no checkpoint can be written here .*No space left"):
+    with pytest.raises(BadInput, match=r"no checkpoint can be written here .*No space left"):
         checkpoint_module._try_writing(_FullDisk(saved))
 
 
@@ -329,7 +330,7 @@ def test_the_weights_tools_read_the_parameters_without_restoring(run, saved):
     assert not any(name.startswith("vae.") for name in arrays.shapes)
 
 
-@pytest.mark.parametrize(("code", "kind"), [(401, DirectoryError), (403, DirectoryError), (503, OSError)])
+@pytest.mark.parametrize(("code", "kind"), [(401, BadInput), (403, BadInput), (503, OSError)])
 def test_a_bucket_is_tried_too_and_an_outage_is_no_reason_for_another_work_directory(faulty, code, kind):
     faulty.code = code
     with pytest.raises(kind, match=f"{ROOT}/checkpoints"):

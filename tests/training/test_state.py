@@ -6,6 +6,7 @@ import optax
 import pytest
 from flax import nnx
 
+from srum_jax.errors import BadInput
 from srum_jax.experiment import load_recipe
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
@@ -15,7 +16,7 @@ from srum_jax.models.layers.logical_axes import dotted, named_shardings
 from srum_jax.training.abstract_run import abstract_run
 from srum_jax.training.config import EmaConfig, LoraConfig, ModelSource, OptimizerConfig
 from srum_jax.training.optimizer import make_optimizer
-from srum_jax.training.state import ModelError, abstract_train_state, load_model, new_train_state, split_trainable
+from srum_jax.training.state import abstract_train_state, load_model, new_train_state, split_trainable
 from tests.models.packs import mesh_of, small_config
 
 
@@ -50,7 +51,7 @@ def test_autoencoder_vision_tower_and_position_tables_stay_whatever_the_patterns
 
 @pytest.mark.parametrize("patterns", [("llm.*", "lmm.*"), ("vae.*",), ("vit.*",), ("latent_pos_embed.*",), ()])
 def test_a_pattern_that_selects_nothing_is_an_error(abstract, patterns):
-    with pytest.raises(ModelError, match=r"model\.trainable: .* selects no parameter"):
+    with pytest.raises(BadInput, match=r"model\.trainable: .* selects no parameter"):
         split_trainable(abstract, patterns, BAGEL)
 
 
@@ -108,5 +109,5 @@ def test_trained_weights_are_float32_and_fixed_ones_may_be_bfloat16(tiny_base):
 
 
 def test_a_model_without_checkpoint_says_how_to_name_one():
-    with pytest.raises(ModelError, match=r"--set model\.checkpoint=DIR"):
+    with pytest.raises(BadInput, match=r"--set model\.checkpoint=DIR"):
         load_model(ModelSource(), mesh_of(1, 1, 1, 1), "float32")

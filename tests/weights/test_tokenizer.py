@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from srum_jax.weights.tokenizer import TokenizerError, load_tokenizer
+from srum_jax.errors import BadInput
+from srum_jax.weights.tokenizer import load_tokenizer
 from srum_jax.worlds.shapes.base import trained_base
 
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -121,6 +122,6 @@ def test_a_file_that_cannot_be_used_is_named(qwen, tmp_path, file, content, says
     (tmp_path / file).unlink()
     if content is not None:
         (tmp_path / file).write_bytes(content)
-    with pytest.raises(TokenizerError) as error:
+    with pytest.raises(BadInput) as error:
         load_tokenizer(tmp_path)
     assert str(error.value).startswith(f"{tmp_path / file}: ") and says in str(error.value).lower()

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from srum_jax.worlds.shapes.prompts import PromptError, is_held_out, parse_prompt, prompt_text, sample_prompt
+from srum_jax.errors import BadInput
+from srum_jax.worlds.shapes.prompts import is_held_out, parse_prompt, prompt_text, sample_prompt
 from srum_jax.worlds.shapes.scene import CATEGORIES, Phrase, Prompt, Relation
 
 
@@ -63,10 +64,10 @@ def test_equal_seeds_give_equal_prompts():
     ],
 )
 def test_other_sentences_are_refused_with_the_text_named(text):
-    with pytest.raises(PromptError, match="prompt '"):
+    with pytest.raises(BadInput, match="prompt '"):
         parse_prompt(text)
 
 
 def test_an_unknown_category_is_refused():
-    with pytest.raises(PromptError, match="expected one of color"):
+    with pytest.raises(BadInput, match="expected one of color"):
         sample_prompt(_rng(0), "sound")

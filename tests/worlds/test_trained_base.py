@@ -7,10 +7,11 @@ import jax
 import pytest
 
 from experiments._tiny_bagel.base_files import trained_base_config
+from srum_jax.errors import BadInput
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.pipeline import load
-from srum_jax.worlds.shapes.base import RECIPE, BaseError, check_trained_base, trained_base
+from srum_jax.worlds.shapes.base import RECIPE, check_trained_base, trained_base
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.measure import (
     SAMPLER,
@@ -55,7 +56,7 @@ def test_a_damaged_copy_is_found(tmp_path):
     damaged[-1] ^= 1
     (copy / "ae.safetensors").write_bytes(damaged)
     (copy / "config.json").unlink()
-    with pytest.raises(BaseError, match=r"ae\.safetensors: expected sha256.*; config\.json: .* found no such file"):
+    with pytest.raises(BadInput, match=r"ae\.safetensors: expected sha256.*; config\.json: .* found no such file"):
         check_trained_base(copy)
 
 

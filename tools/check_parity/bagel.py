@@ -17,11 +17,6 @@ from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import read_tensors
 from tools.convert_weights.import_ import import_weights
 
-
-class CaseError(BadInput):
-    """The folder is not a case that can be checked."""
-
-
 _WEIGHTS = ("ema.safetensors", "ae.safetensors")
 _DESCRIPTIONS = ("KEYS.md", "README.md", "config.json", "llm_config.json", "vit_config.json", "vae_config.json")
 
@@ -33,11 +28,11 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
       directory: a model case (weights with `train_*`, `vae`, `infer` files), a `units` case or a `rewards` case.
 
     Raises:
-      CaseError: if it is none of these.
+      BadInput: if it is none of these.
     """
     directory = epath.Path(directory)
     if not directory.is_dir():
-        raise CaseError(f"{directory}: expected a case folder, found no directory.")
+        raise BadInput(f"{directory}: expected a case folder, found no directory.")
     names = sorted(path.name for path in directory.iterdir() if not is_hidden(path.name))
     if "units.safetensors" in names:
         with _reading(directory):
@@ -47,7 +42,7 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
             return rewards.check(directory)
     if "ema.safetensors" in names:
         return _check_model(directory, names)
-    raise CaseError(f"{directory}: expected ema.safetensors, units.safetensors or reward_maps.json, found "
+    raise BadInput(f"{directory}: expected ema.safetensors, units.safetensors or reward_maps.json, found "
                     f"{', '.join(names[:10]) or 'an empty directory'}.")
 
 
@@ -57,7 +52,7 @@ def _reading(path: epath.Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise CaseError(f"{path}: not a case of the documented format ({type(error).__name__}: {error}).") from error
+        raise BadInput(f"{path}: not a case of the documented format ({type(error).__name__}: {error}).") from error
 
 
 def _parts(sees: bool) -> set[str]:

@@ -51,10 +51,6 @@ _MAX_NON_FINITE = 0.01  # share of calls; above, the weights or the dtype are at
 JudgeUnit = Callable[[StageUnit], list[dict[str, Any]]]
 
 
-class NonFiniteJudgeError(Failure):
-    """Too many replies were made of numbers that are none."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder of `generate` and `segment`")
@@ -117,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
             tally["calls"] += sum(len(record.get("calls", ())) for record in records)
             tally["non_finite"] += sum(record.get("problems", {}).get("non_finite", 0) for record in records)
             if tally["non_finite"] > max(1, _MAX_NON_FINITE * tally["calls"]):
-                raise NonFiniteJudgeError(
+                raise Failure(
                     f"{tally['non_finite']} of {tally['calls']} replies of {arguments.judge} "
                     f"({arguments.checkpoint or source}, {arguments.dtype}) were made of numbers that are none: "
                     "expected at most 1 %. The weights are damaged, or do not fit the dtype; try --dtype float32.")

@@ -41,19 +41,15 @@ _CHOICES = {"verdict": (None, "match", "background", "unmatched"), "global_statu
             "mode": ("region", "sample")}
 
 
-class LineError(BadInput):
-    """A field is absent, or holds something else; says which, what was expected and what was found."""
-
-
 def check_line(stage: str, line: Any) -> None:
-    """Raises LineError if a line of a stage cannot be used.
+    """Raises BadInput if a line of a stage cannot be used.
 
     Args:
       stage: "generate", "segment" or "judge".
       line: parsed JSON.
     """
     if not isinstance(line, dict):
-        raise LineError(f"expected an object, found {type(line).__name__}")
+        raise BadInput(f"expected an object, found {type(line).__name__}")
     if "rejected" in line and stage != "generate":
         _check(line, {"record_id": str, "rejected": dict}, "")
         _check(line["rejected"], _REJECTED, "rejected.")
@@ -75,26 +71,26 @@ def check_line(stage: str, line: Any) -> None:
 
 def _check(fields: Any, kinds: _Fields, prefix: str) -> None:
     if not isinstance(fields, dict):
-        raise LineError(f"field '{prefix[:-1]}': expected an object, found {type(fields).__name__}")
+        raise BadInput(f"field '{prefix[:-1]}': expected an object, found {type(fields).__name__}")
     for name, kind in kinds.items():
         if name not in fields:
-            raise LineError(f"field '{prefix}{name}': expected {_named(kind)}, found no such field")
+            raise BadInput(f"field '{prefix}{name}': expected {_named(kind)}, found no such field")
         value = fields[name]
         # In Python a truth value is an integer.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise LineError(f"field '{prefix}{name}': expected {_named(kind)}, found {reprlib.repr(value)}")
+            raise BadInput(f"field '{prefix}{name}': expected {_named(kind)}, found {reprlib.repr(value)}")
         if name in _CHOICES and value not in _CHOICES[name]:
-            raise LineError(f"field '{prefix}{name}': expected one of {_CHOICES[name]}, found {reprlib.repr(value)}")
+            raise BadInput(f"field '{prefix}{name}': expected one of {_CHOICES[name]}, found {reprlib.repr(value)}")
 
 
 def _check_integers(numbers: Any, count: int, name: str) -> None:
     if not isinstance(numbers, list) or len(numbers) != count or not all(type(number) is int for number in numbers):
-        raise LineError(f"field '{name}': expected {count} integers, found {reprlib.repr(numbers)}")
+        raise BadInput(f"field '{name}': expected {count} integers, found {reprlib.repr(numbers)}")
 
 
 def _check_digest(text: str) -> None:
     if len(text) != 64 or set(text) - set("0123456789abcdef"):
-        raise LineError(f"field 'image_sha256': expected a SHA-256, 64 hexadecimal digits, found {reprlib.repr(text)}")
+        raise BadInput(f"field 'image_sha256': expected a SHA-256, 64 hexadecimal digits, found {reprlib.repr(text)}")
 
 
 def _named(kind: type | tuple[type, ...]) -> str:

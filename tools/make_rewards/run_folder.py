@@ -17,7 +17,7 @@ from srum_jax.errors import BadInput
 from srum_jax.generation.prompts import Prompt, read_jsonl
 from srum_jax.generation.run_file import PROMPTS
 from srum_jax.stages import GENERATE, STAGE_VERSION
-from srum_jax.stages.folder import DamagedError, NotDoneError, StageFolder, by_shard
+from srum_jax.stages.folder import DamagedError, StageFolder, by_shard
 from srum_jax.stages.processes import ALONE, Processes
 from srum_jax.stages.units import units_to_do
 from srum_jax.storage.atomic_file import file_sha256
@@ -53,8 +53,7 @@ class RunFolder:
           processes: that share the units, and which of them this is.
 
         Raises:
-          BadInput: it is no such folder.
-          NotDoneError: it is not complete.
+          BadInput: it is no such folder; or it is not complete.
           DamagedError: a file was changed.
         """
         self.root = epath.Path(root)
@@ -121,7 +120,7 @@ class RunFolder:
         """The units of this process that are not committed. Checks those that are; see `stages.units.units_to_do`.
 
         Raises:
-          NotDoneError: an earlier stage has not been run.
+          BadInput: an earlier stage has not been run.
           DamagedError: naming a chunk that was changed, and `repair` is false.
         """
         # Outside: what an earlier stage wrote is not made again here.
@@ -167,7 +166,7 @@ class RunFolder:
         for shard in range(self.num_shards):
             path = self._generate.done(shard)
             if not path.exists():
-                raise NotDoneError(f"{path}: expected all shards of `{GENERATE}` to be complete; run `{GENERATE}` "
+                raise BadInput(f"{path}: expected all shards of `{GENERATE}` to be complete; run `{GENERATE}` "
                                     "again, in all its processes.")
             try:
                 named += [(shard, name.removesuffix(".jsonl")) for name in json.loads(path.read_bytes())["chunks"]]

@@ -55,7 +55,7 @@ class Target:
 
     Raises:
       DataError: `out` holds other records, a damaged manifest, or cannot be reached for want of a package.
-      RunChangedError: `out` was begun, or made, with another set or other settings; lists the differences.
+      BadInput: `out` was begun, or made, with another set or other settings; lists the differences.
       WriteError, OSError: it cannot be written or read.
     """
 

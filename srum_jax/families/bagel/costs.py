@@ -16,7 +16,6 @@ from srum_jax.families.bagel.step_costs import RowStatistics, full_row, kernel_f
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.families.costs import Cost, Drawing, DrawingProgram
 from srum_jax.inference.settings import TextSampler
-from srum_jax.mesh_config import MeshError
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
 
@@ -92,7 +91,7 @@ class BagelCosts:
         programs, state = abstract_programs(config, mesh, dtype=dtype, attention=attention,
                                             understanding=understanding)
         if drawing.rows % programs.rows_multiple:
-            raise MeshError(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
+            raise BadInput(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
                             f"found {drawing.rows}.")
         shape = _shape(drawing)
         return DrawingProgram(generation_programs.lower_program(programs, program, shape), state,

@@ -74,7 +74,7 @@ def abstract_programs(
     """What `srum_jax.pipeline.load` makes of a checkpoint, and its state, without the values.
 
     Raises:
-      ShardingError: if the mesh does not divide the weights.
+      BadInput: if the mesh does not divide the weights.
     """
     graphdef, abstract = abstract_bagel(config, with_vit=understanding)
     layout = named_shardings(abstract, mesh, RULES)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from srum_jax.errors import Failure
 from srum_jax.families.bagel.conversation import Conversation, latent_slots, latent_width, patch_slots, text_slots
 from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.programs import DECODE_IMAGES, SAMPLE_LATENTS, SAMPLE_STEPS, finite_pixels
@@ -18,7 +19,7 @@ from srum_jax.inference.batch_shapes import fill_rows, filled, same_size
 from srum_jax.inference.opened import Opened
 from srum_jax.inference.protocols import OnStep
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import GeneratedImage, ImageRequest, NonFiniteError, Question, each_read
+from srum_jax.inference.requests import GeneratedImage, ImageRequest, Question, each_read
 from srum_jax.inference.settings import TextSampler
 
 
@@ -135,7 +136,7 @@ class BagelGenerator:
     def _decode(self, latent: jax.Array, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
         """Pixels of each row, uint8 [H, W, 3]."""
         if not jnp.isfinite(latent).all():
-            raise NonFiniteError("The sampled latents are not finite: expected numbers; the weights are damaged, or do "
+            raise Failure("The sampled latents are not finite: expected numbers; the weights are damaged, or do "
                                  "not fit the dtype (try float32).")
         stride = self.programs.config.latent_stride
         pixels: dict[int, np.ndarray] = {}

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from srum_jax.errors import Failure
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
 from srum_jax.families.bagel.image_codec import (
     decode_latents,
@@ -16,7 +17,6 @@ from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.text_writing import write_text
 from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.programs import Program
-from srum_jax.inference.requests import NonFiniteError
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 
@@ -103,10 +103,10 @@ def finite_pixels(decoded: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Pixels as `DECODE_IMAGES` returns them.
 
     Raises:
-      NonFiniteError: one is not a number, of which uint8 would keep no trace.
+      Failure: one is not a number, of which uint8 would keep no trace.
     """
     pixels, finite = decoded
     if not finite:
-        raise NonFiniteError("The decoded pixels are not finite: expected numbers; the autoencoder's weights are "
+        raise Failure("The decoded pixels are not finite: expected numbers; the autoencoder's weights are "
                              "damaged, or the latents too large.")
     return pixels

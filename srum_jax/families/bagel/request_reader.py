@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 
+from srum_jax.errors import BadInput
 from srum_jax.families.bagel.image_views import (
     ImageViews,
     LatentView,
@@ -17,7 +18,6 @@ from srum_jax.inference.opened import SmallFiles
 from srum_jax.inference.random_keys import MAX_SEED
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.weights.tokenizer import TokenizerError
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell them; no tokenizer can read them
 
@@ -138,10 +138,10 @@ class RequestReader:
         return tokens
 
     def _check_range(self, tokens: list[int], where: str) -> None:
-        """Raises TokenizerError where the model has no embedding for a token."""
+        """Raises BadInput where the model has no embedding for a token."""
         limit = self._config.llm.vocab_size
         if tokens and max(tokens) >= limit:
-            raise TokenizerError(f"tokenizer.json: {where} has token {max(tokens)} "
+            raise BadInput(f"tokenizer.json: {where} has token {max(tokens)} "
                                  f"({self._tokenizer.decode([max(tokens)])!r}), the model {limit} embeddings; the "
                                  "tokenizer belongs to another model. Copy it from the checkpoint's own source.")
 

@@ -20,10 +20,6 @@ _TILE_ROWS = 16
 _LARGE_SLICE = 64
 
 
-class ShardingError(BadInput):
-    """A parameter cannot be laid out on the mesh as the rules say."""
-
-
 def partition_spec(path: str, axes: tuple[str, ...], rules: Rules) -> PartitionSpec:
     """The spec of one parameter.
 
@@ -33,16 +29,16 @@ def partition_spec(path: str, axes: tuple[str, ...], rules: Rules) -> PartitionS
       rules: the table.
 
     Raises:
-      ShardingError: if a name has no rule, or two dimensions claim one mesh axis.
+      BadInput: if a name has no rule, or two dimensions claim one mesh axis.
     """
     claimed: dict[str, str] = {}
     entries = []
     for name in axes:
         if name not in rules:
-            raise ShardingError(f"{path}: dimension '{name}' has no sharding rule; known: {', '.join(sorted(rules))}.")
+            raise BadInput(f"{path}: dimension '{name}' has no sharding rule; known: {', '.join(sorted(rules))}.")
         for mesh_axis in rules[name]:
             if mesh_axis in claimed:
-                raise ShardingError(
+                raise BadInput(
                     f"{path}: dimensions '{claimed[mesh_axis]}' and '{name}' both claim mesh axis '{mesh_axis}'; "
                     "change the rule of one of them."
                 )
@@ -57,7 +53,7 @@ def named_shardings(abstract_state: nnx.State, mesh: Mesh, rules: Rules) -> nnx.
     Variables without logical axes (constants) are replicated.
 
     Raises:
-      ShardingError: on a clash, an unknown name, or a dimension that its mesh axes do not divide.
+      BadInput: on a clash, an unknown name, or a dimension that its mesh axes do not divide.
     """
     return nnx.from_flat_state(
         [(path, variable.replace(_sharding(path, variable, mesh, rules)))
@@ -69,7 +65,7 @@ def check_layout(abstract_state: nnx.State, mesh: Mesh, rules: Rules) -> None:
     """Refuses layouts that compile on a TPU but are known to be silently slow.
 
     Raises:
-      ShardingError: listing every parameter concerned and what to change.
+      BadInput: listing every parameter concerned and what to change.
     """
     problems = []
     fsdp = mesh.shape.get("fsdp", 1) * mesh.shape.get("seq", 1)
@@ -89,7 +85,7 @@ def check_layout(abstract_state: nnx.State, mesh: Mesh, rules: Rules) -> None:
                     f"expected a multiple of {_TILE_ROWS}; use fewer than {ways} ways."
                 )
     if problems:
-        raise ShardingError("This mesh would be silently slow:\n  " + "\n  ".join(problems))
+        raise BadInput("This mesh would be silently slow:\n  " + "\n  ".join(problems))
 
 
 def dotted(path: tuple[str | int, ...]) -> str:
@@ -124,7 +120,7 @@ def _sharding(path: tuple[str | int, ...], variable: nnx.Variable, mesh: Mesh, r
     for dim, (size, entry) in enumerate(zip(shape, spec, strict=True)):
         ways = _ways(entry, mesh)
         if size % ways:
-            raise ShardingError(
+            raise BadInput(
                 f"{dotted(path)}: dimension {dim} ('{axes[dim]}') of {shape} cannot be split {ways} ways over mesh "
                 f"axes {entry}; choose a mesh whose axes divide {size}."
             )

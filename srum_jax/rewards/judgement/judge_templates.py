@@ -30,10 +30,6 @@ _OPTIONAL: Mapping[str, frozenset[str]] = {
 _FIELDS: Mapping[str, type] = {"text": str, "max_new_tokens": int, "think": bool}
 
 
-class JudgeTemplateError(BadInput):
-    """A templates file that cannot be used."""
-
-
 @dataclasses.dataclass(frozen=True)
 class JudgeTemplate:
     """One question."""
@@ -70,7 +66,7 @@ class JudgeTemplates:
         """Reads a file; tables and fields that it lacks are those of this package.
 
         Raises:
-          TextFileError: it cannot be read. JudgeTemplateError: naming the table and what is wrong with it.
+          TextFileError: it cannot be read. BadInput: naming the table and what is wrong with it.
         """
         shipped = _parse((importlib.resources.files(__package__) / "judge_templates.toml").read_text(encoding="utf-8"),
                          "judge_templates.toml")
@@ -79,7 +75,7 @@ class JudgeTemplates:
             own = _parse(read_text(path), str(path))
         for name in own:
             if name not in _REQUIRED or not isinstance(own[name], Mapping):
-                raise JudgeTemplateError(f"{path}: [{name}]: expected tables named {', '.join(_REQUIRED)}.")
+                raise BadInput(f"{path}: [{name}]: expected tables named {', '.join(_REQUIRED)}.")
         source = "judge_templates.toml" if path is None else str(path)
         return cls({name: _table(name, {**shipped[name], **own.get(name, {})}, source) for name in _REQUIRED})
 
@@ -105,7 +101,7 @@ def _parse(text: str, source: str) -> Mapping[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise JudgeTemplateError(f"{source}: not valid TOML ({error}).") from error
+        raise BadInput(f"{source}: not valid TOML ({error}).") from error
 
 
 def _table(name: str, fields: Mapping[str, Any], source: str) -> JudgeTemplate:
@@ -113,18 +109,18 @@ def _table(name: str, fields: Mapping[str, Any], source: str) -> JudgeTemplate:
     for field, value in fields.items():
         if field not in _FIELDS or type(value) is not _FIELDS[field]:
             known = ", ".join(f"{key} ({kind.__name__})" for key, kind in _FIELDS.items())
-            raise JudgeTemplateError(f"{where}: field '{field}': expected one of {known}; found {value!r}.")
+            raise BadInput(f"{where}: field '{field}': expected one of {known}; found {value!r}.")
     template = JudgeTemplate(**{**fields, "text": fields["text"].strip()})
     if template.max_new_tokens < 1:
-        raise JudgeTemplateError(f"{where}: field 'max_new_tokens': expected a positive number, found "
+        raise BadInput(f"{where}: field 'max_new_tokens': expected a positive number, found "
                                  f"{template.max_new_tokens}.")
     parsed = string.Template(template.text)
     if not parsed.is_valid():
-        raise JudgeTemplateError(f"{where}: a lone dollar sign; write $$ for a dollar sign.")
+        raise BadInput(f"{where}: a lone dollar sign; write $$ for a dollar sign.")
     found, required = set(parsed.get_identifiers()), _REQUIRED[name]
     unknown = found - required - _OPTIONAL.get(name, frozenset())
     if unknown or required - found:
-        raise JudgeTemplateError(
+        raise BadInput(
             f"{where}: placeholders: expected {_listed(required)}" +
             (f" and possibly {_listed(_OPTIONAL[name])}" if name in _OPTIONAL else "") +
             f", found {_listed(found) or 'none'}" +

@@ -14,15 +14,11 @@ from srum_jax.storage.atomic_file import file_sha256
 RECIPE = "recipe.json"
 
 
-class BaseError(BadInput):
-    """What ships with the package is absent or damaged."""
-
-
 def trained_base() -> epath.Path:
     """The directory of the trained base.
 
     Raises:
-      BaseError: the package was installed without it.
+      BadInput: the package was installed without it.
     """
     return _shipped("base_weights", "base")
 
@@ -33,7 +29,7 @@ def trained_sam() -> epath.Path:
     `tools.make_rewards segment --sam-model` takes it; `experiments/tiny_sam.py` has made it.
 
     Raises:
-      BaseError: the package was installed without it.
+      BadInput: the package was installed without it.
     """
     return _shipped("sam_weights", "Segment Anything")
 
@@ -41,7 +37,7 @@ def trained_sam() -> epath.Path:
 def _shipped(name: str, what: str) -> epath.Path:
     directory = epath.Path(__file__).parent / name
     if not (directory / RECIPE).exists():
-        raise BaseError(f"{directory}: expected the trained {what} of the shapes world with its {RECIPE}, found "
+        raise BadInput(f"{directory}: expected the trained {what} of the shapes world with its {RECIPE}, found "
                         "nothing; install srum_jax with its package data.")
     return directory
 
@@ -50,7 +46,7 @@ def check_trained_base(directory: epath.PathLike) -> None:
     """Compares all files of a trained base, or of the trained Segment Anything, with the checksums in its recipe.
 
     Raises:
-      BaseError: naming every file that is absent or changed.
+      BadInput: naming every file that is absent or changed.
     """
     directory = epath.Path(directory)
     problems = []
@@ -60,4 +56,4 @@ def check_trained_base(directory: epath.PathLike) -> None:
         if found != expected:
             problems.append(f"{name}: expected sha256 {expected}, found {found}")
     if problems:
-        raise BaseError(f"{directory}: damaged; copy it again: " + "; ".join(problems))
+        raise BadInput(f"{directory}: damaged; copy it again: " + "; ".join(problems))

@@ -35,10 +35,6 @@ _PLURALS = {shape: shape + ("es" if shape.endswith("s") else "s") for shape in S
 _SINGULARS = {plural: shape for shape, plural in _PLURALS.items()}
 
 
-class PromptError(BadInput):
-    """A text that the grammar does not make, or a prompt that cannot be sampled."""
-
-
 def prompt_text(prompt: Prompt) -> str:
     """The sentence of a prompt."""
     texts = [_phrase_text(phrase) for phrase in prompt.phrases]
@@ -64,7 +60,7 @@ def parse_prompt(text: str, category: str = "") -> Prompt:
       category: stored in the prompt; the text does not tell it.
 
     Raises:
-      PromptError: with the text, and what was expected where.
+      BadInput: with the text, and what was expected where.
     """
     for kind in RELATIONS:
         subject, found, rest = text.partition(f" {kind} ")
@@ -72,7 +68,7 @@ def parse_prompt(text: str, category: str = "") -> Prompt:
             continue
         parts = [subject, *rest.split(" and ")]
         if len(parts) > 3:
-            raise PromptError(
+            raise BadInput(
                 f"prompt {text!r}: expected at most one phrase after the relation, found {rest!r}."
             )
         return Prompt(tuple(_parse_phrase(part, text) for part in parts), Relation(kind), category)
@@ -87,7 +83,7 @@ def _parse_phrase(part: str, text: str) -> Phrase:
     count = 1 if words[0] in ("a", "an") else NUMBER_WORDS.get(words[0])
     noun = words[-1] if count == 1 else _SINGULARS.get(words[-1])
     if len(words) < 2 or count is None or noun not in SHAPES:
-        raise PromptError(
+        raise BadInput(
             f"prompt {text!r}: expected a phrase such as 'a red circle' or 'two rings', found {part!r}."
         )
     adjectives = words[1:-1]
@@ -95,7 +91,7 @@ def _parse_phrase(part: str, text: str) -> Phrase:
     color = adjectives.pop(0) if adjectives and adjectives[0] in COLORS else None
     phrase = Phrase(noun, color, texture, count)
     if adjectives or _phrase_text(phrase) != part:
-        raise PromptError(f"prompt {text!r}: expected '[number] [texture] [color] shape', found {part!r}.")
+        raise BadInput(f"prompt {text!r}: expected '[number] [texture] [color] shape', found {part!r}.")
     return phrase
 
 
@@ -114,12 +110,12 @@ def sample_prompt(rng: np.random.Generator, category: str | None = None, held_ou
       held_out: which of the two sets.
 
     Raises:
-      PromptError: an unknown category.
+      BadInput: an unknown category.
     """
     if category is None:
         category = CATEGORIES[rng.integers(len(CATEGORIES))]
     if category not in _SAMPLERS:
-        raise PromptError(f"category: expected one of {', '.join(CATEGORIES)}; found {category!r}.")
+        raise BadInput(f"category: expected one of {', '.join(CATEGORIES)}; found {category!r}.")
     while True:
         phrases, kinds = _SAMPLERS[category](rng)
         relation = Relation(_choose(rng, kinds)) if kinds else None

@@ -7,12 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+from srum_jax.errors import Failure
 from srum_jax.families.bagel import programs
 from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import ImageRequest, NonFiniteError, Question
+from srum_jax.inference.requests import ImageRequest, Question
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.inference.text_decoding import DecodedText
@@ -187,11 +188,11 @@ def test_an_image_is_encoded_with_the_key_of_its_row():
 
 
 def test_numbers_that_are_none_are_an_error_wherever_they_appear():
-    with pytest.raises(NonFiniteError, match=r"logits of rows \[0\] are not finite"):
+    with pytest.raises(Failure, match=r"logits of rows \[0\] are not finite"):
         draw(told_to(Listener(healthy=False)), [ImageRequest("5", 0)], THREE, plan=TextSampler(9))
-    with pytest.raises(NonFiniteError, match="sampled latents are not finite"):
+    with pytest.raises(Failure, match="sampled latents are not finite"):
         draw(told_to(Listener(latent=np.nan)), [ImageRequest("5", 0)], THREE)
-    with pytest.raises(NonFiniteError, match=r"logits of rows \[0\] are not finite"):
+    with pytest.raises(Failure, match=r"logits of rows \[0\] are not finite"):
         told_to(Listener(healthy=False)).answer([Question("5")])
     answer = told_to(Listener(healthy=False)).answer([Question("5")], allow_non_finite=True)[0]
     assert not answer.healthy

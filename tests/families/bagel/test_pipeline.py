@@ -7,11 +7,12 @@ import pytest
 from flax import nnx
 from PIL import Image
 
+from srum_jax.errors import Failure
 from srum_jax.families.bagel.generator import BagelGenerator
 from srum_jax.families.bagel.programs import DECODE_IMAGES, finite_pixels
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.inference.programs import Programs
-from srum_jax.inference.requests import ImageRequest, NonFiniteError, Question, RequestError
+from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from tests.families.bagel.small_pipeline import draw, pipeline_of, random_model, small_pipeline
 
@@ -138,7 +139,7 @@ def test_pixels_that_are_not_numbers_are_an_error_instead_of_black():
     damaged = Programs(graphdef, state, whole.mesh, whole.compute)
     latent = np.ones((1, 1, 16), np.float32)
     assert finite_pixels(whole.call(DECODE_IMAGES, latent, 1, 1)).shape == (1, 4, 4, 3)
-    with pytest.raises(NonFiniteError, match="decoded pixels are not finite"):
+    with pytest.raises(Failure, match="decoded pixels are not finite"):
         finite_pixels(damaged.call(DECODE_IMAGES, latent, 1, 1))
 
 

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
+from srum_jax.errors import BadInput
 from srum_jax.families.bagel.request_reader import RequestReader
 from srum_jax.inference.opened import SmallFiles
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.inference.templates import Templates
-from srum_jax.weights.tokenizer import TokenizerError
 from tests.families.bagel.small_pipeline import NumberTokenizer
 from tests.models.packs import small_config  # 64 embeddings; the control tokens are 60 to 63
 
@@ -46,12 +46,12 @@ def test_a_control_token_that_cannot_be_read_as_text_is_refused_by_name(token):
 @pytest.mark.parametrize("kind", [ImageRequest, Question])
 def test_a_token_beyond_the_embedding_is_the_tokenizers_fault(kind):
     RequestReader(FILES).check(kind("59", seed=0))
-    with pytest.raises(TokenizerError, match=r"token 64 .* 64 embeddings"):
+    with pytest.raises(BadInput, match=r"token 64 .* 64 embeddings"):
         RequestReader(FILES).check(kind("5 64", seed=0))
 
 
 def test_so_is_one_in_the_instructions_of_think_mode():
     templates = Templates({"think_generation": "1 $think_start 70 $think_end", "think_understanding":
                            "$think_start $think_end"}, {"think_generation": "", "think_understanding": ""})
-    with pytest.raises(TokenizerError, match="instruction of think mode has token 70"):
+    with pytest.raises(BadInput, match="instruction of think mode has token 70"):
         RequestReader(dataclasses.replace(FILES, templates=templates))

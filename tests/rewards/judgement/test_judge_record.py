@@ -3,10 +3,11 @@ import json
 
 import pytest
 
+from srum_jax.errors import BadInput
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.calls import Call, Reply, call_seed
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplateError, JudgeTemplates, format_regions
+from srum_jax.rewards.judgement.judge_templates import JudgeTemplates, format_regions
 from srum_jax.rewards.judgement.settings import OFFICIAL, PAPER, JudgeSettings, Mode, Unmatched, Verify
 from srum_jax.rewards.proposals import Proposal
 
@@ -209,7 +210,7 @@ def test_boxes_are_told_in_pixels_or_in_thousandths():
 def test_a_templates_file_that_cannot_be_used_is_an_error_that_names_the_table(tmp_path, content, message):
     path = tmp_path / "mine.toml"
     path.write_text(content)
-    with pytest.raises(JudgeTemplateError, match=message):
+    with pytest.raises(BadInput, match=message):
         JudgeTemplates.read(path)
 
 
