@@ -145,10 +145,15 @@ def run(module: str, *argv, **options) -> Finished:
 def start_afresh(module: str, *argv, devices: int = 1, env: Mapping[str, str] | None = None, given: str = "",
                  prepare: Callable[[], None] | None = None) -> Command:
     """As `start`, by a new Python; `prepare` is called in the process before it begins."""
+    def prepared():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored where the tests run in the background
+        if prepare is not None:
+            prepare()
+
     def begin(files):
         return subprocess.Popen(
             [sys.executable, "-m", module, *map(str, argv)], cwd=ROOT, stdin=files[0], stdout=files[1], stderr=files[2],
-            env=_environment(devices) | {"PYTHONFAULTHANDLER": "1"} | dict(env or {}), preexec_fn=prepare)
+            env=_environment(devices) | {"PYTHONFAULTHANDLER": "1"} | dict(env or {}), preexec_fn=prepared)
 
     return Command(begin, given)
 

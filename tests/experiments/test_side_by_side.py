@@ -72,7 +72,8 @@ pathlib.Path({os.fspath(tmp_path)!r}, "ready").touch()
 time.sleep(600)"""
     outer = f"""from experiments._tiny_study.side_by_side import run_side_by_side
 run_side_by_side([{python(tidy)!r}])"""
-    process = subprocess.Popen(python(outer), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(python(outer), stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic() + 60
     while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
