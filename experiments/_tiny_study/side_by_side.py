@@ -3,13 +3,12 @@
 A small model gains little from a second core; two models next to each other gain nearly all of it.
 """
 
-import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from srum_jax.errors import Failure
 
@@ -18,11 +17,7 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class CommandError(Failure):
-    """One of the commands failed; what it was is on its standard error.
-
-    Attributes:
-      code: its exit code; negative: the signal that ended it.
-    """
+    """One of the commands failed, as its standard error says. `code`: its own; negative: the signal that ended it."""
 
     def __init__(self, text: str, code: int):
         super().__init__(text)
@@ -45,17 +40,19 @@ def run_side_by_side(
       CommandError: a command ended with another exit code than 0, or by a signal.
       KeyboardInterrupt: after the commands have ended.
     """
-    running: list[subprocess.Popen] = []
+    cores, running = available_cores(), []
     try:
-        for command, cores in zip(commands, shares(available_cores(), len(commands)), strict=True):
-            with _on_cores(cores):  # a new process has the cores of the thread that starts it
-                running.append(subprocess.Popen(command, env=os.environ | dict(environment or {}),
-                                                start_new_session=True, pass_fds=keep_open))
-        while any(process.poll() is None for process in running):
-            _raise_if_failed(running)
+        for command, share in zip(commands, shares(cores, len(commands)), strict=True):
+            _keep_to(share)  # a new process has the cores of the thread that starts it
+            running.append(subprocess.Popen(command, env=os.environ | dict(environment or {}),
+                                            start_new_session=True, pass_fds=keep_open))
+        _keep_to(cores)
+        while None in (codes := [process.poll() for process in running]) and not any(codes):
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-        _raise_if_failed(running)
+        if failed := next((process for process in running if process.returncode), None):
+            raise CommandError(*_said(failed))
     finally:
+        _keep_to(cores)
         _end(running)
 
 
@@ -66,40 +63,28 @@ def available_cores() -> list[int]:
 
 def shares(cores: Sequence[int], count: int) -> list[list[int]]:
     """Splits cores evenly; with more shares than cores, each share is one core, some of them used twice."""
-    if not count or count >= len(cores):
+    if count >= len(cores):
         return [[cores[number % len(cores)]] for number in range(count)]
-    ends = [len(cores) * number // count for number in range(count + 1)]
+    ends = [len(cores) * number // max(count, 1) for number in range(count + 1)]
     return [list(cores[first:last]) for first, last in itertools.pairwise(ends)]
 
 
-@contextlib.contextmanager
-def _on_cores(cores: Sequence[int]) -> Iterator[None]:
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+def _keep_to(cores: Sequence[int]) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
 
 
-def _raise_if_failed(running: Sequence[subprocess.Popen]) -> None:
-    for process in running:
-        code = process.poll()
-        if code:
-            said = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-            if code == -signal.SIGKILL:
-                said += ", perhaps because memory ran out (a smaller --jobs needs less)"
-            command = " ".join(process.args[:4])
-            raise CommandError(f"{command} ...: ended with {said}; give the same command again to go on.", code)
+def _said(failed: subprocess.Popen) -> tuple[str, int]:
+    code = failed.returncode
+    said = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
+    if code == -signal.SIGKILL:
+        said += ", perhaps because memory ran out (a smaller --jobs needs less)"
+    return f"{' '.join(failed.args[:4])} ...: ended with {said}; give the same command again to go on.", code
 
 
 def _end(running: Sequence[subprocess.Popen]) -> None:
     for process in running:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        process.terminate()
     last = time.monotonic() + _SECONDS_TO_TIDY_UP
     try:
         for process in running:
@@ -108,6 +93,5 @@ def _end(running: Sequence[subprocess.Popen]) -> None:
         pass
     finally:  # also after a second Ctrl-C: none outlives this process
         for process in running:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
