@@ -93,12 +93,12 @@ def _run(args: argparse.Namespace) -> int:
     templates = Templates.read(args.templates)
     checker = checker_of(args, templates)
     prompts, source_folder = _checked_prompts(args, settings, checker)
-    plan = plan_work([row.prompt for row in prompts.rows], settings)
+    plan = plan_work(prompts.rows, settings)
     share = processes.share(plan.units)
     folder = StageFolder(args.out, GENERATE, settings.output.num_shards, processes)
     architecture = family_of(args.checkpoint).architecture
     this_run = Run(
-        settings, [row.prompt for row in prompts.rows], checkpoint_fingerprint(args.checkpoint, architecture),
+        settings, prompts.rows, checkpoint_fingerprint(args.checkpoint, architecture),
         {"think_generation": templates.checksums()["think_generation"]} if settings.think else {},
         encoder_fingerprint(args.checkpoint, architecture),
     )

@@ -25,15 +25,14 @@ def with_keywords(prompts: PromptList, path: epath.PathLike) -> PromptList:
       BadInput: naming the line, the field, what was expected and what was found.
     """
     given = _read(epath.Path(path))
-    known = {row.prompt.source_id for row in prompts.rows} | {row.source_id for row in prompts.bad}
+    known = {prompt.source_id for prompt in prompts.rows} | {row.source_id for row in prompts.bad}
     for source_id, (line, _) in given.items():
         if source_id not in known:
             raise BadInput(f"--keywords {path}:{line}: field 'id': expected an id of the prompt file, found "
                                    f"{source_id!r}.")
     rows = [
-        dataclasses.replace(row, prompt=dataclasses.replace(row.prompt, keywords=given[row.prompt.source_id][1]))
-        if row.prompt.source_id in given else row
-        for row in prompts.rows
+        dataclasses.replace(prompt, keywords=given[prompt.source_id][1]) if prompt.source_id in given else prompt
+        for prompt in prompts.rows
     ]
     return dataclasses.replace(prompts, rows=rows)
 

@@ -40,38 +40,29 @@ class BadRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """A usable row, and where it stands."""
-
-    prompt: Prompt
-    line: int
-
-
-@dataclasses.dataclass(frozen=True)
 class PromptList:
     """Everything in a prompt file, by place in the input."""
 
-    rows: list[Row]
+    rows: list[Prompt]  # those that can be used
     bad: list[BadRow]
     source: str  # for messages
 
-    def checked(self, check: Callable[[Row], "Row | BadRow"]) -> "PromptList":
-        """Applies a further check to every row; it returns the row, perhaps with more known of it, or what is wrong."""
-        results = [check(row) for row in self.rows]
+    def checked(self, check: Callable[[Prompt], "Prompt | BadRow"]) -> "PromptList":
+        """Applies a further check to every prompt; it returns it, perhaps with more known of it, or what is wrong."""
+        results = [check(prompt) for prompt in self.rows]
         bad = [*self.bad, *(result for result in results if isinstance(result, BadRow))]
-        rows = [result for result in results if isinstance(result, Row)]
+        rows = [result for result in results if isinstance(result, Prompt)]
         return PromptList(rows, sorted(bad, key=lambda row: row.index), self.source)
 
     def deduplicated(self) -> "PromptList":
         """Keeps the first of rows that ask for the same thing: the same text, picture and size."""
         lines: dict[tuple, int] = {}
 
-        def check(row: Row) -> "Row | BadRow":
-            prompt = row.prompt
-            first = lines.setdefault((prompt.prompt, prompt.image, prompt.height, prompt.width), row.line)
-            if first == row.line:
-                return row
-            return BadRow(prompt.index, row.line, DUPLICATE_PROMPT, f"the same prompt as in line {first} (--dedupe)",
+        def check(prompt: Prompt) -> Prompt | BadRow:
+            first = lines.setdefault((prompt.prompt, prompt.image, prompt.height, prompt.width), prompt.line)
+            if first == prompt.line:
+                return prompt
+            return BadRow(prompt.index, prompt.line, DUPLICATE_PROMPT, f"the same prompt as in line {first} (--dedupe)",
                           prompt.source_id)
 
         return self.checked(check)
@@ -80,7 +71,7 @@ class PromptList:
         """The rows among the first `count` places."""
         if count is None:
             return self
-        return PromptList([row for row in self.rows if row.prompt.index < count],
+        return PromptList([prompt for prompt in self.rows if prompt.index < count],
                           [row for row in self.bad if row.index < count], self.source)
 
 
@@ -290,7 +281,7 @@ def _collect(entries: Iterable[tuple[int, Any]], reader: _RowReader, source: str
             bad.append(BadRow(index, line, "duplicate_id", detail, prompt.source_id))
             continue
         lines_by_id[prompt.source_id] = line
-        rows.append(Row(prompt, line))
+        rows.append(dataclasses.replace(prompt, line=line))
     if not count:
         raise BadInput(f"{source}: expected at least one prompt, found none.")
     return PromptList(rows, bad, source)

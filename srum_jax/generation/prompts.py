@@ -38,6 +38,7 @@ class Prompt:
     image_sha256: str | None = None  # of that file, hexadecimal
     keywords: tuple[str, ...] | None = None  # nouns that the prompt names, as base forms; None: found here
     has_directive: bool | None = None  # whether the prompt says how things are arranged; None: found here
+    line: int | None = dataclasses.field(default=None, compare=False)  # where it stands, for messages; not kept
 
     def __post_init__(self):
         if self.keywords is None:

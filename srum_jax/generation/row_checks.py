@@ -10,7 +10,7 @@ from PIL import Image
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.errors import BadInput
-from srum_jax.generation.prompt_file import BadRow, PromptList, Row
+from srum_jax.generation.prompt_file import BadRow, PromptList
 from srum_jax.generation.prompts import Prompt
 from srum_jax.inference.protocols import Checker
 from srum_jax.inference.requests import ImageRequest, RequestError
@@ -50,12 +50,12 @@ def check_rows(
       on_checked: called for every row.
     """
 
-    def check(row: Row) -> Row | BadRow:
-        prompt, image = row.prompt, None
+    def check(prompt: Prompt) -> Prompt | BadRow:
+        image = None
         on_checked()
 
         def bad(reason: str, detail: str) -> BadRow:
-            return BadRow(prompt.index, row.line, reason, detail, prompt.source_id)
+            return BadRow(prompt.index, prompt.line, reason, detail, prompt.source_id)
 
         if prompt.image is not None:
             try:
@@ -71,7 +71,7 @@ def check_rows(
             checker.check(request_of(prompt, seed=0, image=image, height=height, width=width))
         except RequestError as error:
             return bad(_reason(str(error)), str(error))
-        return Row(prompt, row.line)
+        return prompt
 
     return prompts.checked(check)
 

@@ -23,7 +23,7 @@ def read(tmp_path, text, name="custom", file="list.jsonl", fields=None, **option
 
 def prompts(found):
     assert not found.bad, found.bad
-    return [row.prompt for row in found.rows]
+    return found.rows
 
 
 def test_an_array_of_t2i_compbench_is_read(tmp_path):
@@ -55,7 +55,7 @@ def test_plain_text_has_one_prompt_a_line(tmp_path):
 def test_custom_fields_are_named_and_then_demanded(tmp_path):
     text = '{"text": "a cat", "key": "x", "kind": "k"}\n{"text": "a dog"}'
     found = read(tmp_path, text, fields="prompt=text,id=key,category=kind")
-    assert found.rows[0].prompt == Prompt(0, "set", "x", "a cat", "k")
+    assert found.rows[0] == Prompt(0, "set", "x", "a cat", "k")
     assert [(row.index, row.line, row.detail) for row in found.bad] == [
         (1, 2, "field 'key': expected an id, found no such field")]
 
@@ -97,8 +97,8 @@ def test_text_is_normalised_to_nfc_and_otherwise_kept(tmp_path):
 )
 def test_a_row_that_cannot_be_used_is_named_and_the_others_are_kept(tmp_path, line, reason, detail):
     found = read(tmp_path, f'\n{{"prompt": "a", "id": "first"}}\n{line}\n{{"prompt": "b", "id": "last"}}\n')
-    assert [row.prompt.source_id for row in found.rows] == ["first", "last"]
-    assert [row.prompt.index for row in found.rows] == [0, 2]
+    assert [prompt.source_id for prompt in found.rows] == ["first", "last"]
+    assert [prompt.index for prompt in found.rows] == [0, 2]
     (bad,) = found.bad
     assert (bad.index, bad.line, bad.reason) == (1, 3, reason) and detail in bad.detail
 
@@ -139,7 +139,7 @@ def test_an_absent_file_and_a_folder_are_errors(tmp_path):
 
 def test_prompts_given_directly_are_numbered():
     found = prompts_of_texts(["a cat", " "], "prompt")
-    assert found.rows[0].prompt == Prompt(0, "prompt", "0", "a cat") and found.bad[0].line == 2
+    assert found.rows[0] == Prompt(0, "prompt", "0", "a cat") and found.bad[0].line == 2
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_no_bytes_lead_to_anything_but_rows_and_reported_errors(tmp_path_factory
     except (BadInput, TextFileError) as error:
         assert "any.json" in str(error)
         return
-    places = sorted([row.prompt.index for row in found.rows] + [row.index for row in found.bad])
+    places = sorted([prompt.index for prompt in found.rows] + [row.index for row in found.bad])
     assert places == list(range(len(places)))
 
 
@@ -198,7 +198,7 @@ def test_arrays_and_lines_of_the_same_rows_read_the_same_and_survive_the_frozen_
         except UnicodeEncodeError:  # half a surrogate pair cannot be written as it is
             return
         read_back = read_prompt_file(folder / file, FORMATS["custom"], "set")
-        found.append(([row.prompt for row in read_back.rows], [(row.index, row.reason) for row in read_back.bad]))
+        found.append((read_back.rows, [(row.index, row.reason) for row in read_back.bad]))
     assert found[0] == found[1]
     kept = found[0][0]
     (folder / "prompts.jsonl").write_bytes(to_jsonl(kept))
@@ -265,7 +265,7 @@ def test_tables_name_their_fields_in_the_first_line_and_may_come_from_any_system
 
 def test_a_table_of_a_benchmark_is_recognised_and_a_cell_too_many_is_its_rows_fault(tmp_path):
     found = read(tmp_path, "Question,Question_id,Category\na sofa,7,x\na cat, a dog,8,y\n", "auto", "a.csv")
-    assert found.rows[0].prompt == Prompt(0, "set", "7", "a sofa", "x")
+    assert found.rows[0] == Prompt(0, "set", "7", "a sofa", "x")
     assert found.bad[0].line == 3 and "found 1 more" in found.bad[0].detail
 
 

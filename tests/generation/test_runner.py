@@ -13,7 +13,7 @@ from PIL import Image
 
 from srum_jax.errors import BadInput
 from srum_jax.families.bagel.sampler import FlowSampler
-from srum_jax.generation.prompt_file import BadRow, PromptList, Row
+from srum_jax.generation.prompt_file import BadRow, PromptList
 from srum_jax.generation.prompts import Prompt
 from srum_jax.generation.row_checks import check_rows, raise_bad_rows
 from srum_jax.generation.run_file import Run, begin_run, compare_run
@@ -272,7 +272,7 @@ def test_a_run_file_that_is_damaged_is_named(tmp_path):
 
 
 def rows_of(*prompts):
-    return PromptList([Row(prompt, prompt.index + 1) for prompt in prompts], [], "list.jsonl")
+    return PromptList([dataclasses.replace(prompt, line=prompt.index + 1) for prompt in prompts], [], "list.jsonl")
 
 
 def test_rows_that_the_model_cannot_serve_are_found_before_anything_is_made(tmp_path):
@@ -284,8 +284,8 @@ def test_rows_that_the_model_cannot_serve_are_found_before_anything_is_made(tmp_
         Prompt(5, "s", "5", "a", image="grey.png"),
     )
     found = check_rows(listed, FakePipeline(), folder=epath.Path(tmp_path), height=16, width=16)
-    assert [row.prompt.index for row in found.rows] == [0, 5]
-    assert found.rows[1].prompt.image_sha256 == hashlib.sha256((tmp_path / "grey.png").read_bytes()).hexdigest()
+    assert [prompt.index for prompt in found.rows] == [0, 5]
+    assert found.rows[1].image_sha256 == hashlib.sha256((tmp_path / "grey.png").read_bytes()).hexdigest()
     assert [(row.line, row.reason) for row in found.bad] == [
         (2, "bad_prompt"), (3, "bad_size"), (4, "missing_image"), (5, "unreadable_image")]
     with pytest.raises(BadInput, match=r"4 rows cannot be used[^\n]*\n  list.jsonl:2: prompt: expected 1 to 30"):
