@@ -20,7 +20,6 @@ exit codes: 0 done, 2 the arguments cannot be used, or there is no GPU
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import resource
@@ -173,9 +172,12 @@ def _inputs():
     import jax
     import numpy as np
 
-    from srum_jax.models.bagel.batch import PackedBatch, StepNoise
+    from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+    from srum_jax.families.bagel.position_ids import position_ids
+    from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, TextItem, pack_sample
+    from srum_jax.models.bagel.batch import StepNoise
     from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
-    from srum_jax.models.layers.token_stream import TokenStream
+    from srum_jax.objectives.config import RewardWeighted
 
     words, side = 70, 32
     latents = side * side
@@ -183,29 +185,15 @@ def _inputs():
         llm=LanguageConfig(4096, 512, 1536, 8, 8, 2, 1e-6, 1e6, 32768), vit=None, vae=AutoencoderConfig(),
         special_tokens=SpecialTokens(4092, 4093, 4094, 4095),
     )
-    draws = np.random.default_rng(0)
-    # Words, then the two markers of the image; the image is a noise split of 1 + 1024 + 1 tokens.
-    num_text = words + 4
-    inside = np.arange(num_text) >= words + 2
-    order = np.arange(num_text)
-    order[-1] = num_text + latents - 1
-    text = TokenStream(*(np.asarray(values, np.int32)[None] for values in (
-        np.zeros(num_text), inside, order, inside, inside, np.minimum(np.arange(num_text), words + 2))))
-    ones = np.ones((1, latents), np.int32)
-    latent = TokenStream(0 * ones, ones, words + 3 + np.arange(latents, dtype=np.int32)[None], ones, ones,
-                         (words + 2) * ones)
-    grid = (np.arange(side)[:, None] * config.max_latent_size + np.arange(side)).reshape(1, -1).astype(np.int32)
-    none = np.zeros((1, 0), np.int32)
-    batch = PackedBatch(
-        text=text, text_ids=draws.integers(0, 4092, (1, num_text)).astype(np.int32),
-        vit=TokenStream(*[none] * len(dataclasses.fields(TokenStream))), vit_patches=np.zeros((1, 0, 588), np.float32),
-        vit_position_ids=none, latent=latent, latent_position_ids=grid,
-        latent_index=np.arange(latents, dtype=np.int32)[None], timestep_logit=np.full((1, latents), 0.3, np.float32),
-        images=np.zeros((1, 1, 16, 16, 3), np.uint8), image_size=np.zeros((1, 1, 2), np.int32), reference_images=None,
-        image_columns={"alpha": np.ones((1, latents), np.float32),
-                       "reward_map": draws.uniform(0, 1, (1, latents)).astype(np.float32)},
-        ce_index=none, ce_labels=none, ce_weights=np.zeros((1, 0), np.float32), text_columns={},
+    draws, grid, pixels = np.random.default_rng(0), (side, side), side * config.latent_stride
+    capacity = RowCapacity(text=words + 4, vit=0, latent=latents, ce=0, images=1, image_height=pixels,
+                           image_width=pixels, latent_stride=config.latent_stride, columns=RewardWeighted.columns)
+    plan = (
+        TextItem(draws.integers(0, 4092, words)),
+        LatentItem(np.zeros((pixels, pixels, 3), np.uint8), grid, position_ids(*grid, config.max_latent_size),
+                   loss=True, columns={"alpha": np.ones(grid), "reward_map": draws.uniform(0, 1, grid)}),
     )
+    batch = stack_rows([pack_row([pack_sample(plan, config.special_tokens, Dropout(), draws)], capacity)])
     normal = jax.random.normal(jax.random.key(0), (3, 1, latents, config.latent_values))
     noise = StepNoise(normal[0], normal[0, :, :1], normal[0, :, :1])
     return config, batch, noise, normal[1], normal[2]

@@ -5,11 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from srum_jax.families.bagel.forward import BagelForward
+from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.mesh import on_mesh
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
 from srum_jax.models.compute import MESH_AXES, ComputeConfig
 from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.objectives.config import RewardWeighted
 
 CAUSAL, FULL, NOISE = 0, 1, 2
 
@@ -52,36 +56,21 @@ def random_stream(rng: np.random.Generator, rows: int, length: int) -> TokenStre
 def random_batch(config: BagelConfig, rows: int = 8, seed: int = 0, text: int = 10, side: int = 4) -> PackedBatch:
     """Rows of one text-to-image sample each: a few words, then a square noise image of `side` tokens a side."""
     rng = np.random.default_rng(seed)
-    words = rng.integers(3, text - 4, rows)
-    num_latents = side * side
-    ids = np.zeros((rows, text), np.int32)
-    sample = np.full((rows, text), -1, np.int32)
-    split, full, order, position = (np.zeros((rows, text), np.int32) for _ in range(4))
-    for row, n in enumerate(words):
-        ids[row, : n + 2] = rng.integers(0, 60, n + 2)
-        sample[row, : n + 2] = 0
-        split[row, n : n + 2], full[row, n : n + 2] = 1, 1
-        order[row, :n], position[row, :n] = np.arange(n), np.arange(n)
-        order[row, n : n + 2], position[row, n : n + 2] = (n, n + 1 + num_latents), n
-    ones = np.ones((rows, num_latents), np.int32)
-    text_stream = TokenStream(sample, split, order, full, full, position)
-    latent = TokenStream(0 * ones, ones, words[:, None] + 1 + np.arange(num_latents)[None], ones, ones,
-                         ones * words[:, None])
-    grid = (np.arange(side)[:, None] * config.max_latent_size + np.arange(side)).reshape(1, -1)
-    pixels = side * config.latent_stride
-    empty = np.zeros((rows, 0), np.int32)
-    batch = PackedBatch(
-        text=text_stream, text_ids=ids,
-        vit=TokenStream(*[empty] * 6), vit_patches=np.zeros((rows, 0, 588), np.float32), vit_position_ids=empty,
-        latent=latent, latent_position_ids=ones * grid, latent_index=ones * np.arange(num_latents)[None],
-        timestep_logit=np.repeat(rng.normal(size=(rows, 1)), num_latents, 1).astype(np.float32),
-        images=rng.integers(0, 256, (rows, 1, pixels, pixels, 3)).astype(np.uint8),
-        image_size=np.full((rows, 1, 2), pixels, np.int32), reference_images=None,
-        image_columns={"alpha": np.repeat(rng.uniform(size=(rows, 1)), num_latents, 1).astype(np.float32),
-                       "reward_map": rng.uniform(-1, 1, (rows, num_latents)).astype(np.float32)},
-        ce_index=empty, ce_labels=empty, ce_weights=np.zeros((rows, 0), np.float32), text_columns={},
-    )
-    return batch
+    grid, pixels = (side, side), (side * config.latent_stride,) * 2
+    capacity = RowCapacity(text=text, vit=0, latent=side * side, ce=0, images=1, image_height=pixels[0],
+                           image_width=pixels[1], latent_stride=config.latent_stride, patch_values=588,
+                           columns=RewardWeighted.columns)
+
+    def row() -> PackedBatch:
+        columns = {"alpha": np.full(grid, rng.uniform(), np.float32), "reward_map": rng.uniform(-1, 1, grid)}
+        plan = (
+            TextItem(rng.integers(0, 60, rng.integers(1, text - 4))),
+            LatentItem(rng.integers(0, 256, (*pixels, 3)).astype(np.uint8), grid,
+                       position_ids(*grid, config.max_latent_size), loss=True, columns=columns),
+        )
+        return pack_row([pack_sample(plan, config.special_tokens, Dropout(), rng)], capacity)
+
+    return stack_rows([row() for _ in range(rows)])
 
 
 def on_devices(batch: PackedBatch, mesh: jax.sharding.Mesh) -> PackedBatch:

@@ -5,8 +5,10 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from srum_jax.families.bagel.packing import RowBuilder, RowCapacity, stack_rows
 from srum_jax.models.bagel.batch import PackedBatch, StepNoise
 from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.objectives.config import RewardWeighted
 from tools.check_parity.tensors import Tensors
 
 _FULL, _NOISE = 1, 2  # attention modes in the files; 0 is causal
@@ -59,28 +61,31 @@ def golden_batch(inputs: Tensors, latent_patch_size: int, downsample: int) -> Go
     height, width = images.shape[2:4]
     ce_places = inputs.get("ce_loss_indexes", np.zeros(0, np.int32))
     text_slot = {place: slot for slot, place in enumerate(text_places)}
-    num_latents = len(latent_places)
     rows_and_columns = inputs["patchified_vae_latent_shapes"]
-    batch = PackedBatch(
+    patches = inputs.get("packed_vit_tokens", np.zeros((0, 0), np.float32))
+    stride = latent_patch_size * downsample
+    capacity = RowCapacity(
+        text=len(text_places), vit=len(vit_places), latent=len(latent_places), ce=len(ce_places),
+        images=images.shape[1], image_height=height, image_width=width, latent_stride=stride,
+        patch_values=patches.shape[1], float_images=True, samples=len(inputs["sample_lens"]),
+        columns=RewardWeighted.columns)
+    batch = dataclasses.replace(
+        stack_rows([RowBuilder(capacity).finish()]),
         text=stream(text_places),
         text_ids=inputs["packed_text_ids"][None],
         vit=stream(vit_places),
-        vit_patches=inputs.get("packed_vit_tokens", np.zeros((0, 0), np.float32))[None],
+        vit_patches=patches[None],
         vit_position_ids=inputs.get("packed_vit_position_ids", np.zeros(0, np.int32))[None],
         latent=stream(latent_places),
         latent_position_ids=inputs["packed_latent_position_ids"][None],
-        latent_index=_latent_index(rows_and_columns, width // (latent_patch_size * downsample),
-                                   height // (latent_patch_size * downsample))[None],
+        latent_index=_latent_index(rows_and_columns, width // stride, height // stride)[None],
         timestep_logit=inputs["packed_timesteps_raw"][None],
         images=images,
-        image_size=(rows_and_columns * latent_patch_size * downsample)[None].astype(np.int32),
+        image_size=(rows_and_columns * stride)[None].astype(np.int32),
         reference_images=None if references is None else np.moveaxis(references, 1, -1)[None],
-        image_columns={"alpha": np.ones((1, num_latents), np.float32),
-                       "reward_map": np.zeros((1, num_latents), np.float32)},
         ce_index=np.array([[text_slot[place] for place in ce_places]], np.int32).reshape(1, -1),
         ce_labels=inputs.get("packed_label_ids", np.zeros(0, np.int32))[None],
         ce_weights=inputs.get("ce_loss_weights", np.ones(len(ce_places), np.float32))[None],
-        text_columns={},
     )
     noise = StepNoise(
         flow=jnp.asarray(inputs["noise"])[None],

@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import PartitionSpec
 
 from srum_jax.families.bagel.forward import BagelForward
+from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import RewardWeighted
@@ -124,3 +128,30 @@ def test_noise_depends_on_the_key_alone_and_streams_differ():
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert not np.array_equal(a.posterior, a.reference_posterior)
     assert abs(float(jnp.std(a.flow)) - 1) < 0.1
+
+
+def test_masks_say_whose_each_token_is_and_what_counts():
+    special, grid = CONFIG.special_tokens, (2, 2)
+    pixels = np.zeros((2 * CONFIG.latent_stride,) * 2 + (3,), np.uint8)
+    clean, noisy = (LatentItem(pixels, grid, position_ids(*grid, CONFIG.max_latent_size), loss=loss)
+                    for loss in (False, True))
+    plans = [[TextItem([1, 2]), noisy], [clean, TextItem([3], loss=True)]]
+    capacity = RowCapacity(text=16, vit=0, latent=10, ce=4, images=2, image_height=pixels.shape[0],
+                           image_width=pixels.shape[1], latent_stride=CONFIG.latent_stride, samples=3)
+    batch = stack_rows([pack_row([pack_sample(plan, special, Dropout(), np.random.default_rng(0)) for plan in plans],
+                                 capacity)])
+    masks = FORWARD.masks(batch)
+    assert masks.image[0].tolist() == [True] * 4 + [False] * 6, "clean images and padding do not count"
+    assert masks.image_sample[0].tolist() == [0] * 4 + [1] * 4 + [-1] * 2
+    assert masks.text_sample[0].tolist() == [1, 1, -1, -1]
+    np.testing.assert_allclose(masks.text[0], [2**-0.5, 2**-0.5, 0, 0])
+    assert {name: int(real.sum()) for name, real in masks.streams.items()} == {"text": 11, "vit": 0, "latent": 8}
+    assert masks.num_samples == 3
+
+
+def test_every_array_of_a_batch_is_laid_out_and_only_tokens_are_split_over_seq():
+    batch = random_batch(CONFIG, rows=2)
+    layout = FORWARD.layout(batch)
+    assert jax.tree.structure(layout) == jax.tree.structure(batch)
+    assert layout.latent.sample == layout.image_columns["alpha"] == PartitionSpec(("data", "fsdp"), "seq")
+    assert layout.images == layout.ce_index == PartitionSpec(("data", "fsdp"))
