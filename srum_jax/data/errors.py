@@ -16,6 +16,10 @@ class SchemaError(BadInput):
         return f"schema_error: field '{self.field}': expected {self.expected}, found {self.found}"
 
 
+class DuplicateIdError(SchemaError):
+    """The id of a record was used before in its set."""
+
+
 class ImageError(BadInput):
     """Bytes that are not an image which can be trained on."""
 

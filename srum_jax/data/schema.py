@@ -19,7 +19,7 @@ from srum_jax.rewards.boxes import Box
 
 SCHEMA_VERSION = 1
 IMAGE_FORMATS = ("png", "webp", "jpeg")
-PROVIDERS = ("sam", "components", "grounding", "both", "sample")
+PROVIDERS = ("sam", "components", "grounding", "both", "sample", "oracle")  # oracle: boxes of what was drawn
 JUDGE_MODES = ("region", "sample")
 MAX_RECORD_BYTES = 2**31 - 1
 _MAX_INT64 = 2**63 - 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.data.errors import SchemaError
+from srum_jax.data.errors import DuplicateIdError, SchemaError
 from srum_jax.data.example_proto import encode_record
 from srum_jax.data.image_transform import read_header
 from srum_jax.data.manifest import Manifest, finish_records, refuse_other_records, shard_name
@@ -123,7 +123,7 @@ class RecordWriter:
             raise SchemaError("record/index", f"(index, candidate) above {self._last}", str(place))
         identity = hashlib.sha256(record.record_id.encode()).digest()[:16]
         if identity in self._ids:
-            raise SchemaError("record/id", "an id that is used once", repr(record.record_id))
+            raise DuplicateIdError("record/id", "an id that is used once", repr(record.record_id))
         check_image(record)
         data = encode_record(record)
         number = record.index % self.num_shards

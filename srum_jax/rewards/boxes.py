@@ -69,7 +69,7 @@ def parse_coordinates(value: Any) -> tuple[int, int, int, int] | None:
     return tuple(corners)
 
 
-def official_regions(regions: Sequence[Mapping[str, Any]]) -> list[tuple[Box, float]]:
+def official_boxes(regions: Sequence[Mapping[str, Any]]) -> list[tuple[Box, float]]:
     """Boxes and scores of raw regions, used exactly as the authors' loader uses them (`spec` of their training file).
 
     The ends are taken as exclusive, nothing is clamped but the box, scores may lie outside [-1, 1].

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srum_jax.rewards.boxes import Box, official_regions, parse_coordinates
+from srum_jax.rewards.boxes import Box, official_boxes, parse_coordinates
 from srum_jax.rewards.reward_map import RewardMapConfig, RewardMapError, pixel_map, reward_map
 from tests.golden import golden_json, golden_tensors, model_cases
 
@@ -115,9 +115,9 @@ def test_maps_and_grids_of_the_reference_are_reproduced():
         width, height = case["image_size_wh"]
         if "raises" in case:
             with pytest.raises(TypeError, match="score"):
-                official_regions(case["regions"])
+                official_boxes(case["regions"])
             continue
-        regions, g = official_regions(case["regions"]), case["global_score"]
+        regions, g = official_boxes(case["regions"]), case["global_score"]
         full = pixel_map(regions, width=width, height=height, config=config) * np.float32((g + 1) / 2)
         np.testing.assert_allclose(full, tensors[f"map.{case['name']}"], atol=1e-6)
         for h, w in case["grids_hw"]:
@@ -133,7 +133,7 @@ def test_maps_of_the_training_cases_are_reproduced(folder, kind):
     tensors = golden_tensors(folder / f"train_{kind}.safetensors")
     for number, case in enumerate(golden_json(folder / f"train_{kind}_reward01.json")):
         width, height = case["size_wh"]
-        regions = official_regions(case["regions"])
+        regions = official_boxes(case["regions"])
         alpha = np.float32((case["global_score"] + 1) / 2)
         found = pixel_map(regions, width=width, height=height, config=OFFICIAL) * alpha
         np.testing.assert_allclose(found, tensors[f"in.reward01.{number}"], atol=1e-6)

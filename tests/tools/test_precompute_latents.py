@@ -40,8 +40,7 @@ from tools.make_rewards.verify_records import verify_records
 from tools.precompute_latents import __main__ as command
 from tools.precompute_latents import target as target_module
 from tools.precompute_latents.encoder import PosteriorEncoder
-from tools.precompute_latents.placed import Placed
-from tools.precompute_latents.target import Target
+from tools.precompute_latents.target import Placed, Target
 
 
 def checksum(checkpoint):

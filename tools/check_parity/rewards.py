@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from srum_jax.generation.records import detailed_prompt
-from srum_jax.rewards.boxes import official_regions
+from srum_jax.rewards.boxes import official_boxes
 from srum_jax.rewards.judgement import official_reply
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, reward_map
 from srum_jax.storage.reading import is_hidden
@@ -95,14 +95,14 @@ def _training_record(case: dict[str, Any]) -> dict[str, Any] | None:
 
 def _full_map(case: dict[str, Any]) -> np.ndarray:
     width, height = case["image_size_wh"]
-    regions = official_regions(case["regions"])
+    regions = official_boxes(case["regions"])
     alpha = np.float32((case["global_score"] + 1.0) / 2.0)
     return pixel_map(regions, width=width, height=height, config=_OFFICIAL) * alpha
 
 
 def _grid(case: dict[str, Any], grid: tuple[int, int]) -> np.ndarray:
     width, height = case["image_size_wh"]
-    regions = official_regions(case["regions"])
+    regions = official_boxes(case["regions"])
     return reward_map(regions, case["global_score"], width=width, height=height, grid=grid, config=_OFFICIAL).weight
 
 

@@ -18,7 +18,7 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import concatenate
 from srum_jax.objectives.config import RewardWeighted
-from srum_jax.rewards.boxes import Box, official_regions
+from srum_jax.rewards.boxes import Box, official_boxes
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, resize_bilinear, reward_map
 from srum_jax.training.step import share_of_loss
 from srum_jax.weights.table import Plan
@@ -157,7 +157,7 @@ def _groups(keys: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _regions(entry: dict) -> list[tuple[Box, float]]:
-    return official_regions(entry["regions"])
+    return official_boxes(entry["regions"])
 
 
 def _recompute(case: TrainingCase) -> Tensors:

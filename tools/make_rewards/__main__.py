@@ -1,6 +1,7 @@
 """Makes and checks the records that reward-weighted training reads.
 
-Each subcommand lives in a module of its own with `add_arguments(parser)` and `run(arguments) -> exit code`.
+Each subcommand lives in a module of its own with `add_arguments(parser)` and `run(arguments)`; that returns an exit
+code, or nothing for 0.
 """
 
 import argparse

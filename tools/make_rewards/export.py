@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import functools
 import json
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +18,7 @@ from srum_jax.data.errors import SchemaError
 from srum_jax.data.image_transform import read_header
 from srum_jax.data.manifest import MANIFEST
 from srum_jax.data.records_source import read_manifest
-from srum_jax.data.schema import RewardRecord
+from srum_jax.data.schema import RewardRecord, validate
 from srum_jax.data.sidecars import restore_sidecars
 from srum_jax.data.writer import RecordWriter, num_shards_for
 from srum_jax.errors import BadInput
@@ -29,7 +28,7 @@ from srum_jax.storage.errors import WriteError
 from tools.make_rewards.errors import Reject, Rejects
 from tools.make_rewards.official_format import official_entry
 from tools.make_rewards.provenance import record_provenance, run_provenance, shared_provenance, stage_settings
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
 from tools.make_rewards.reward_record import OFFICIAL_RULES, PAPER_RULES, ExportRules, reward_record
 from tools.make_rewards.run_folder import RunFolder
 from tools.make_rewards.verify import print_problems
@@ -81,7 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
         code = int(print_problems(verify_run(folder.root), folder.root) > 0)
         if not code:
             print(f"{folder.root}: prompts x candidates = exported + rejected, every id once, all checksums hold")
-    return code or _outcome(read_manifest(out).counts, arguments.max_reject_rate, folder.root)
+    if not code:
+        counts = read_manifest(out).counts
+        refuse_too_many(counts["candidates"], counts["rejected"], arguments.max_reject_rate, folder.root / "rejects")
+    return code
 
 
 def _export(
@@ -159,8 +161,9 @@ def _write_official(path: str, folder: RunFolder, rules: ExportRules) -> None:
     with _official_file(path) as official:
         for generation, segmentation, judgement in _images(folder):
             try:
-                official(_record(folder, generation, segmentation, judgement, rules, {}), generation["image"])
-            except Reject:
+                record = validate(_record(folder, generation, segmentation, judgement, rules, {}))
+                official(record, generation["image"])
+            except (Reject, SchemaError):
                 continue  # listed when it was exported
 
 
@@ -194,13 +197,6 @@ def _already_there(out: epath.Path, settings: dict[str, Any], will_be_verified: 
     if not problems:
         print(f"{out}: exported before; all checksums and counts hold")
     return int(problems > 0)
-
-
-def _outcome(counts: dict[str, Any], max_rate: float, root: epath.Path) -> int:
-    code = outcome({"images": counts["candidates"], "rejected": counts["rejected"]}, max_rate)
-    if code:
-        print(f"the reasons are in {root / 'rejects'}", file=sys.stderr)
-    return code
 
 
 def _images(folder: RunFolder) -> Iterator[tuple[dict, dict | None, dict]]:

@@ -33,7 +33,7 @@ from srum_jax.stages.folder import StageFolder
 from srum_jax.storage.atomic_file import file_sha256
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.import_jsonl import read_listed_image
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
 from tools.make_rewards.run_folder import print_outcome
 
 SUMMARY = "take over images that the authors' code has generated"
@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reject_argument(parser)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """The subcommand; returns the exit code."""
+def run(arguments: argparse.Namespace) -> None:
+    """The subcommand."""
     check_reject_rate(arguments.max_reject_rate)
     images = epath.Path(arguments.images)
     jsonl = epath.Path(arguments.jsonl) if arguments.jsonl is not None else images / "output.jsonl"
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             count += len(unit.jobs)
     summary = finish_shards(plan, bad, folder)
     print_outcome("import-generated", count, time.monotonic() - started, summary)
-    return outcome({"images": len(found) + len(bad), "rejected": summary["rejected"]}, arguments.max_reject_rate)
+    refuse_too_many(len(found) + len(bad), summary["rejected"], arguments.max_reject_rate, folder.root / "rejects")
 
 
 @dataclasses.dataclass(frozen=True)

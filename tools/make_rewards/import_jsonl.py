@@ -9,22 +9,22 @@ import argparse
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Iterator
 
 from etils import epath
 from tqdm import tqdm
 
 import srum_jax
-from srum_jax.data.errors import ImageError, ImageModeError, SchemaError
+from srum_jax.data.errors import DuplicateIdError, ImageError, ImageModeError, SchemaError
 from srum_jax.data.image_transform import decode_image
-from srum_jax.data.schema import IMAGE_FORMATS, GlobalStatus, RewardRecord, validate
+from srum_jax.data.schema import IMAGE_FORMATS, GlobalStatus, RewardRecord
 from srum_jax.data.writer import RecordWriter, num_shards_for, record_of_image
 from srum_jax.errors import BadInput
 from srum_jax.stages import STAGE_VERSION
 from srum_jax.storage.atomic_file import file_sha256, is_local, write_json
 from tools.make_rewards.errors import Reject, Rejects
 from tools.make_rewards.official_format import JudgedImage, convert_global, convert_regions, parse_entry
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
 
 SUMMARY = "turn the authors' SRUM JSON lines and images into records"
 STAGE = "import"
@@ -47,8 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="where to write; must not hold records")
     parser.add_argument("--name", default="srum-rewards", help="starts the file names (default: %(default)s)")
     parser.add_argument("--num-shards", type=int, metavar="N", help="default: by size, about 512 MiB each, at least 4")
-    parser.add_argument("--max-reject-rate", type=float, default=0.2, metavar="SHARE",
-                        help="exit with 3 if a larger share is rejected (default: %(default)s)")
+    add_reject_argument(parser)
     parser.add_argument("--global-absent", choices=["drop", "keep"], default="drop",
                         help="records without a usable global score (default: %(default)s)")
     parser.add_argument("--global-zero", choices=["drop", "keep"], default="keep",
@@ -57,15 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="records without any usable region (default: %(default)s)")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """The subcommand; returns the exit code."""
+def run(arguments: argparse.Namespace) -> None:
+    """The subcommand."""
     jsonl, images, out = (epath.Path(path) for path in (arguments.jsonl, arguments.images, arguments.out))
     if not jsonl.exists() or jsonl.is_dir():
         raise BadInput(f"--jsonl {jsonl}: no such file.")
     if not images.is_dir():
         raise BadInput(f"--images {images}: no such directory.")
-    if not 0 <= arguments.max_reject_rate <= 1:
-        raise BadInput(f"--max-reject-rate: expected a share in [0, 1], found {arguments.max_reject_rate}.")
+    check_reject_rate(arguments.max_reject_rate)
     rules = ImportRules(arguments.global_absent, arguments.global_zero, arguments.no_region)
     num_lines, num_bytes = _measure(jsonl, images)
     if not num_lines:
@@ -91,19 +89,14 @@ def run(arguments: argparse.Namespace) -> int:
                             **({"text": line.decode("utf-8-sig", "replace")} if record_id.startswith("line ") else {}))
         rejects.write(out / "rejects" / f"{STAGE}-00000-of-00001.jsonl")
         manifest = writer.close(num_prompts=num_lines)
-    share = rejects.total / num_lines
     summary = {
         "records": num_lines, "exported": manifest.num_records, "rejected": dict(sorted(rejects.reasons.items())),
-        "reject_rate": share, "warnings": dict(sorted(rejects.warnings.items())), "num_shards": manifest.num_shards,
-        "num_bytes": manifest.num_bytes,
+        "reject_rate": rejects.total / num_lines, "warnings": dict(sorted(rejects.warnings.items())),
+        "num_shards": manifest.num_shards, "num_bytes": manifest.num_bytes,
     }
     write_json(out / f"summary-{STAGE}.json", summary)
     print(json.dumps(summary, indent=1, sort_keys=True))
-    if share > arguments.max_reject_rate:
-        print(f"error: {rejects.total} of {num_lines} records were rejected, more than --max-reject-rate "
-              f"{arguments.max_reject_rate} allows; the reasons are in {out / 'rejects'}", file=sys.stderr)
-        return 3
-    return 0
+    refuse_too_many(num_lines, summary["rejected"], arguments.max_reject_rate, out / "rejects")
 
 
 def make_record(
@@ -143,17 +136,14 @@ def make_record(
     if record.image_format not in IMAGE_FORMATS:
         raise Reject("unreadable_image", f"{judged.image_file}: expected {', '.join(IMAGE_FORMATS)}, found "
                                          f"{record.image_format}")
-    try:
-        return validate(record)
-    except SchemaError as error:
-        raise Reject("schema_error", str(error)) from error
+    return record
 
 
 def _write(writer: RecordWriter, record: RewardRecord) -> None:
     try:
         writer.write(record)
     except SchemaError as error:
-        raise Reject("duplicate_id" if error.field == "record/id" else "schema_error", str(error)) from error
+        raise Reject("duplicate_id" if isinstance(error, DuplicateIdError) else "schema_error", str(error)) from error
 
 
 def _parse_line(raw: bytes) -> JudgedImage:

@@ -41,7 +41,7 @@ from srum_jax.stages.processes import add_process_arguments, find_processes
 from srum_jax.storage.reading import read_text
 from srum_jax.weights.fingerprint import checkpoint_fingerprint, directory_fingerprint
 from tools.make_rewards.errors import Reject
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
 from tools.make_rewards.repeats import add_repeat_arguments, shards_of
 from tools.make_rewards.run_folder import RunFolder, StageUnit, print_outcome, rejected
 
@@ -81,8 +81,8 @@ def settings_of(arguments: argparse.Namespace) -> JudgeSettings:
     return apply_overrides(together(judge=PRESETS[arguments.preset]), arguments.set).judge
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """The subcommand; returns the exit code."""
+def run(arguments: argparse.Namespace) -> None:
+    """The subcommand."""
     check_reject_rate(arguments.max_reject_rate)
     folder = RunFolder(arguments.out, find_processes(arguments.process_index, arguments.num_processes,
                                                      arguments.distributed))
@@ -123,7 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
             count += len(records)
     summary = folder.finish(JUDGE, _summary)
     print_outcome(JUDGE, count, time.monotonic() - started, summary)
-    return outcome(summary, arguments.max_reject_rate)
+    if summary is not None:  # all processes have finished
+        refuse_too_many(summary["images"], summary["rejected"], arguments.max_reject_rate)
 
 
 def _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms) -> JudgeUnit:

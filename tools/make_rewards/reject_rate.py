@@ -1,13 +1,11 @@
 """How many images may be left out before a command says so by its exit code."""
 
 import argparse
-import sys
 from collections.abc import Mapping
-from typing import Any
 
-from srum_jax.errors import BadInput
+from etils import epath
 
-TOO_MANY = 3  # exit code
+from srum_jax.errors import BadInput, Incomplete
 
 
 def add_reject_argument(parser: argparse.ArgumentParser) -> None:
@@ -22,18 +20,19 @@ def check_reject_rate(rate: float) -> None:
         raise BadInput(f"--max-reject-rate: expected a share in [0, 1], found {rate}.")
 
 
-def outcome(summary: Mapping[str, Any] | None, max_rate: float) -> int:
-    """The exit code of a stage: 3 if more of its images were rejected than allowed.
+def refuse_too_many(count: int, rejected: Mapping[str, int], max_rate: float, listed: epath.Path | None = None) -> None:
+    """Ends a stage that rejected more than it may.
 
     Args:
-      summary: with "images" and "rejected" by reason; None while other processes have not finished.
+      count: of all images.
+      rejected: how many of them, by reason.
       max_rate: the share that is allowed.
+      listed: where the images stand, with the reasons.
+
+    Raises:
+      Incomplete: more were rejected.
     """
-    if summary is None or not summary["images"]:
-        return 0
-    rejected = sum(summary["rejected"].values())
-    if rejected <= max_rate * summary["images"]:
-        return 0
-    print(f"error: {rejected} of {summary['images']} images were rejected, more than --max-reject-rate {max_rate} "
-          f"allows: {dict(summary['rejected'])}", file=sys.stderr)
-    return TOO_MANY
+    total = sum(rejected.values())
+    if total > max_rate * count:
+        raise Incomplete(f"{total} of {count} images were rejected, more than --max-reject-rate {max_rate} allows: "
+                         f"{dict(rejected)}" + (f"; the reasons are in {listed}" if listed else ""))

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from srum_jax.data.errors import ImageError, SchemaError
-from srum_jax.data.schema import GlobalStatus, Region, RewardRecord, Verdict, validate
+from srum_jax.data.errors import ImageError
+from srum_jax.data.schema import GlobalStatus, Region, RewardRecord, Verdict
 from srum_jax.data.writer import record_of_image
 from srum_jax.generation.prompts import Prompt
 from srum_jax.rewards.boxes import Box
@@ -43,7 +43,7 @@ def reward_record(
     rules: ExportRules,
     provenance: Mapping[str, Any],
 ) -> RewardRecord:
-    """Puts one record together.
+    """Puts one record together; whether it may be stored is checked where it is encoded.
 
     Args:
       prompt: of the image.
@@ -70,7 +70,7 @@ def reward_record(
     if layout is not None:
         status = GlobalStatus.OK
     try:
-        record = record_of_image(
+        return record_of_image(
             encoded,
             record_id=generation["record_id"],
             index=generation["index"],
@@ -94,11 +94,8 @@ def reward_record(
             judge_attempts=tuple(judgement["attempts"]),
             provenance=dict(provenance),
         )
-        return validate(record)
     except ImageError as error:
         raise Reject("unreadable_image", str(error)) from error
-    except SchemaError as error:
-        raise Reject("schema_error", str(error)) from error
 
 
 def _region(fields: Mapping[str, Any]) -> Region:

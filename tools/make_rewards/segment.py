@@ -23,7 +23,7 @@ from srum_jax.rewards.proposals import Proposal, clean_proposals
 from srum_jax.stages import GENERATE, SEGMENT, STAGE_VERSION, noted
 from srum_jax.stages.processes import add_process_arguments, find_processes
 from tools.make_rewards.errors import Reject
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, outcome
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
 from tools.make_rewards.repeats import add_repeat_arguments, shards_of
 from tools.make_rewards.run_folder import RunFolder, print_outcome, rejected
 
@@ -62,8 +62,8 @@ def settings_of(arguments: argparse.Namespace) -> SamConfig | ComponentsConfig:
     return getattr(apply_overrides(together(**{arguments.provider: group}), arguments.set), arguments.provider)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """The subcommand; returns the exit code."""
+def run(arguments: argparse.Namespace) -> None:
+    """The subcommand."""
     if arguments.max_candidates < 1 or arguments.min_area < 0:
         raise BadInput("--max-candidates, --min-area: expected at least 1 and at least 0, found "
                             f"{arguments.max_candidates} and {arguments.min_area}.")
@@ -84,7 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         count += len(records)
     summary = folder.finish(SEGMENT, _summary)
     print_outcome(SEGMENT, count, time.monotonic() - started, summary)
-    return outcome(summary, arguments.max_reject_rate)
+    if summary is not None:  # all processes have finished
+        refuse_too_many(summary["images"], summary["rejected"], arguments.max_reject_rate)
 
 
 def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str, Any]]:

@@ -18,8 +18,7 @@ from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from srum_jax.stages.processes import Processes
 from tools.precompute_latents.encoder import Encoding, PosteriorEncoder
-from tools.precompute_latents.placed import Placed
-from tools.precompute_latents.target import Target
+from tools.precompute_latents.target import Placed, Target
 
 _Item = TypeVar("_Item")
 

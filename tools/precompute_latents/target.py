@@ -7,6 +7,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -27,18 +28,31 @@ from srum_jax.data.manifest import (
     sidecar_path,
 )
 from srum_jax.data.records_source import read_manifest
+from srum_jax.data.schema import RewardRecord
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.data.tfrecord import INDEX_SUFFIX
 from srum_jax.data.writer import check_image
 from srum_jax.stages import noted
 from srum_jax.storage import atomic_file, object_store
 from srum_jax.storage.errors import AccessError, WriteError
-from tools.precompute_latents.placed import Placed
 
 SETTINGS_FILE = "latents.json"
 _SAME = ("file", "num_records", "first_id", "last_id")  # in the sidecars of a shard and of the one it was made from
 _BESIDE_SHARDS = (SETTINGS_FILE, MANIFEST, SHARDS_FILE, "features.json", "dataset_info.json")
 _READING = 32  # sidecars of a bucket at the same time
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """A record and where it was read."""
+
+    record: RewardRecord
+    file: str
+    number: int
+
+    def error(self, reason: Exception) -> DataError:
+        """What is wrong with it."""
+        return DataError(self.file, self.number, str(reason))
 
 
 class Target:

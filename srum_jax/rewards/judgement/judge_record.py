@@ -17,7 +17,7 @@ from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
 from srum_jax.rewards.judgement.score_processing import Severity, Unmatched, clipped, neutralised, penalised
 from srum_jax.rewards.judgement.selection import select_regions
 from srum_jax.rewards.judgement.settings import GlobalUnparsed, JudgeSettings, Mode, NeutralBand, Verify
-from srum_jax.rewards.judgement.verdict import Shows, Verdict, may_be_same_object, verdict
+from srum_jax.rewards.judgement.verdict import Decision, Shows, may_be_same_object, verdict
 from srum_jax.rewards.proposals import Proposal
 
 SKIPPED, ABSENT = "skipped", "absent"
@@ -62,7 +62,7 @@ def judge_record(subject: Subject, settings: JudgeSettings, templates: JudgeTemp
 @dataclasses.dataclass(frozen=True)
 class _Chosen:
     proposal: Proposal
-    verdict: Verdict | None  # None: nobody has looked yet
+    verdict: Decision | None  # None: nobody has looked yet
     named: str = ""  # by the identification
 
 
@@ -241,7 +241,7 @@ class _Judgement:
             "flags": flags,
         })
 
-    def _verdict(self, fields: ParsedFields) -> Verdict:
+    def _verdict(self, fields: ParsedFields) -> Decision:
         return verdict(fields.object, fields.claim, self.subject.keywords, strict=self.settings.verify_strict,
                        synonyms=self.subject.synonyms)
 

@@ -24,7 +24,7 @@ class Shows(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What was decided about one region."""
 
     shows: Shows
@@ -34,7 +34,7 @@ class Verdict:
 
 def verdict_of_object(
     object_text: str, keywords: Sequence[str], synonyms: Sequence[Sequence[str]] | None = None
-) -> Verdict:
+) -> Decision:
     """From the name that the judge gave to the object alone.
 
     Equal words are tried first, then synonyms, then near spellings; within each the prompt's first keyword wins.
@@ -54,11 +54,11 @@ def verdict_of_object(
     for test in tests:
         for keyword in keywords:
             if any(test(keyword, word) for word in words):
-                return Verdict(Shows.MATCH, keyword)
+                return Decision(Shows.MATCH, keyword)
     rest = {lemma(word) for word in content_words(tokens(object_text))}
     if rest & set(word_lists()["background"]):
-        return Verdict(Shows.BACKGROUND, None)
-    return Verdict(Shows.UNMATCHED, None)
+        return Decision(Shows.BACKGROUND, None)
+    return Decision(Shows.UNMATCHED, None)
 
 
 def may_be_same_object(one: str, other: str, synonyms: Sequence[Sequence[str]] | None = None) -> bool:
@@ -81,7 +81,7 @@ def verdict(
     *,
     strict: bool = False,
     synonyms: Sequence[Sequence[str]] | None = None,
-) -> Verdict:
+) -> Decision:
     """From the object's name and the keyword that the judge claims for it.
 
     A claim of a keyword is believed where the name says otherwise, unless `strict`; a name that matches is believed
@@ -99,13 +99,13 @@ def verdict(
     if claimed is not None:
         if named.shows is Shows.MATCH:
             return named
-        return named if strict else Verdict(Shows.MATCH, claimed, ("claim_only",))
+        return named if strict else Decision(Shows.MATCH, claimed, ("claim_only",))
     said = (claim or CLAIM_NONE).strip().upper()
     flags = () if said in (CLAIM_BACKGROUND, CLAIM_NONE) else ("bad_claim",)
     if named.shows is Shows.MATCH:
         return dataclasses.replace(named, flags=flags or ("claim_differs",))
     if said == CLAIM_BACKGROUND:
-        return Verdict(Shows.BACKGROUND, None, flags)
+        return Decision(Shows.BACKGROUND, None, flags)
     return dataclasses.replace(named, flags=flags)
 
 

@@ -142,7 +142,7 @@ def record_of(example: Example, index: int, image_size: int, provenance: dict[st
         has_directive=example.prompt.relation is not None,
         keywords=tuple(dict.fromkeys(phrase.shape for phrase in example.prompt.phrases)),
         regions=tuple(_regions(example.prompt, judgement)),
-        provider="grounding",
+        provider="oracle",
         num_found=len(judgement.regions),
         global_status=GlobalStatus.OK,
         global_score=judgement.global_score,
