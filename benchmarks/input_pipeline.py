@@ -38,14 +38,12 @@ from srum_jax.data.writer import record_of_image, write_records
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.rows import BagelPacker
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
-from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.models.bagel.config import RELEASED
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.observability.peak_flops import PEAK_FLOPS
 from srum_jax.rewards.boxes import Box
 
-_MODEL = BagelConfig(  # only its sizes matter here
-    llm=LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), vit=None, vae=AutoencoderConfig(),
-    special_tokens=SpecialTokens())
+_MODEL = dataclasses.replace(RELEASED, vit=None)  # only its sizes matter here
 _SAMPLES_PER_ROW = 2
 
 

@@ -12,20 +12,7 @@ from srum_jax.families.bagel.image_views import ImageViews, latent_view, patch_v
 from srum_jax.inference.batch_shapes import bucket, fill_rows, same_size
 from srum_jax.inference.random_keys import random_keys
 from srum_jax.inference.templates import Templates, split_thought
-from srum_jax.models.bagel.config import (
-    AutoencoderConfig,
-    BagelConfig,
-    LanguageConfig,
-    SpecialTokens,
-    VisionConfig,
-)
-
-REAL = BagelConfig(
-    llm=LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768),
-    vit=VisionConfig(1152, 4304, 16, 26, 980, 14, 3, 1e-6),
-    vae=AutoencoderConfig(),
-    special_tokens=SpecialTokens(),
-)
+from srum_jax.models.bagel.config import RELEASED
 
 
 @given(st.integers(1, 20000), st.sampled_from([1, 2, 4, 8]))
@@ -123,12 +110,12 @@ def test_a_template_directory_that_is_absent_or_holds_other_files_is_an_error(tm
     ((1000, 600), (992, 608), 70 * 43),
 ])
 def test_views_of_the_released_model_follow_its_transforms(size, latent, patches):
-    views = ImageViews.of(REAL)
+    views = ImageViews.of(RELEASED)
     assert (views.latent.max_size, views.latent.min_size, views.latent.stride) == (1024, 512, 16)
     assert (views.vit.max_size, views.vit.min_size, views.vit.stride) == (980, 224, 14)
-    view = latent_view(Image.new("RGB", size, (9, 200, 30)), views, REAL)
+    view = latent_view(Image.new("RGB", size, (9, 200, 30)), views, RELEASED)
     assert view.pixels.shape == (latent[1], latent[0], 3) and len(view.position_ids) == latent[0] * latent[1] // 256
-    assert patch_view(view.pixels, views, REAL).patches.shape == (patches, 588)
+    assert patch_view(view.pixels, views, RELEASED).patches.shape == (patches, 588)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

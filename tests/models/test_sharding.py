@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 
 from srum_jax.errors import BadInput
 from srum_jax.families.bagel.forward import BagelForward
-from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens, VisionConfig
+from srum_jax.models.bagel.config import RELEASED, LanguageConfig
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
 from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
@@ -18,16 +18,9 @@ from srum_jax.objectives.config import RewardWeighted
 from srum_jax.training.step import share_of_loss
 from tests.models.packs import mesh_of, on_devices, random_batch, small_config
 
-REAL = BagelConfig(
-    llm=LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768),
-    vit=VisionConfig(1152, 4304, 16, 26, 980, 14, 3, 1e-6),
-    vae=AutoencoderConfig(),
-    special_tokens=SpecialTokens(),
-)
-
 
 def test_the_released_model_has_the_published_number_of_values_and_is_never_materialised():
-    _, state = abstract_bagel(REAL)
+    _, state = abstract_bagel(RELEASED)
     sizes = {"vae": 0, "bagel": 0}
     for path, variable in nnx.to_flat_state(state):
         assert isinstance(variable.get_value(), jax.ShapeDtypeStruct)
@@ -37,7 +30,7 @@ def test_the_released_model_has_the_published_number_of_values_and_is_never_mate
 
 def test_every_parameter_of_the_released_model_has_a_rule_and_large_ones_are_split():
     mesh = mesh_of(1, 8, 1, 1)
-    _, state = abstract_bagel(REAL)
+    _, state = abstract_bagel(RELEASED)
     shardings = dict(nnx.to_flat_state(named_shardings(state, mesh, RULES)))
     replicated = 0
     for path, variable in nnx.to_flat_state(state):
@@ -66,7 +59,7 @@ def test_a_dimension_that_does_not_divide_is_an_error():
 
 
 def test_layouts_known_to_be_slow_are_refused_and_good_ones_are_not():
-    _, state = abstract_bagel(REAL)
+    _, state = abstract_bagel(RELEASED)
 
     class Mesh64:  # only the shape of a mesh matters here, and no machine has 64 devices at hand
         def __init__(self, **shape):

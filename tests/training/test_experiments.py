@@ -5,13 +5,10 @@ import pytest
 from srum_jax.experiment import ExperimentError, experiment_names, load_recipe
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.rows import row_capacity
-from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.models.bagel.config import RELEASED
 from srum_jax.overrides import apply_overrides, from_json, to_json
 from srum_jax.training.config import EmaConfig, LoraConfig, OptimizerConfig
 from srum_jax.training.experiment import Experiment
-
-REAL = BagelConfig(LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), None, AutoencoderConfig(),
-                   SpecialTokens())
 
 
 def recipe(name):
@@ -27,7 +24,7 @@ def test_every_experiment_builds_survives_json_and_is_documented(name):
     assert f"python -m srum_jax.train --experiment={name}" in module_doc
     if not name.startswith("tiny"):
         assert "not measured yet" in module_doc
-        row_capacity(rows, REAL)  # sizes go with the released model
+        row_capacity(rows, RELEASED)  # sizes go with the released model
 
 
 def test_the_named_experiments_of_the_paper_exist():

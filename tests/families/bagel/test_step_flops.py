@@ -6,7 +6,7 @@ import pytest
 
 from srum_jax.families.bagel.step_flops import PackCounts, count_pack, step_flops
 from srum_jax.models.bagel.architecture import BAGEL
-from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.models.bagel.config import RELEASED
 from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.logical_axes import shapes_by_name
@@ -58,14 +58,12 @@ def test_a_text_to_image_row_is_counted_by_hand():
 
 
 def test_the_released_model_takes_six_flops_for_each_weight_of_a_tokens_expert():
-    real = BagelConfig(LanguageConfig(152064, 3584, 18944, 28, 28, 4, 1e-6, 1e6, 32768), None, AutoencoderConfig(),
-                       SpecialTokens())
     # One expert's layer has 233,058,048 values, of which norms and biases are no matrices (spec of the checkpoint).
     matrices = 233_058_048 - 2 * 3584 - 2 * 128 - (3584 + 2 * 512)
     tokens = PackCounts(und_tokens=100, gen_tokens=0, vit_tokens=0, text_predictions=0, pairs=0)
-    assert step_flops(real, tokens) == 6 * 100 * 28 * matrices
+    assert step_flops(RELEASED, tokens) == 6 * 100 * 28 * matrices
     pairs = PackCounts(0, 0, 0, 0, pairs=1000)
-    assert step_flops(real, pairs) == 12 * 1000 * 28 * 3584, "12 x heads x head width a pair and layer"
+    assert step_flops(RELEASED, pairs) == 12 * 1000 * 28 * 3584, "12 x heads x head width a pair and layer"
 
 
 def test_weights_that_are_not_trained_take_no_gradient_and_factors_come_on_top():
