@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments._tiny_bagel.autoencoder import CONFIG as AUTOENCODER
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.worlds.shapes.model_files import LLM, MODEL, VIT
+from srum_jax.worlds.shapes.bases.bagel import LLM, MODEL, VIT
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 
 _PATCH = 8  # pixels of a latent token and of a ViT patch, along each side

@@ -10,7 +10,7 @@ from typing import Any
 from etils import epath
 
 from srum_jax.errors import BadInput
-from srum_jax.rewards.judgement.keywords import has_directive, keywords
+from srum_jax.rewards.judgement.words import has_directive, keywords
 
 MAX_ID_BYTES = 128
 MAX_BASE_SEED = 2**63 - 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from srum_jax.errors import BadInput
 from srum_jax.regions.components import Components, ComponentsConfig
 from srum_jax.regions.sam import Sam, SamConfig, suppress
-from srum_jax.rewards.judgement.selection import select_regions
+from srum_jax.rewards.judgement.judge_record import select_regions
 from srum_jax.rewards.judgement.verdict import Shows
 from srum_jax.rewards.mask_rle import decode_mask
 from srum_jax.rewards.proposals import RawProposal, clean_proposals

@@ -15,7 +15,6 @@ from srum_jax.rewards.judgement.judge_reply import ParsedFields, ReplyStatus
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates, corners_told, format_regions
 from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
 from srum_jax.rewards.judgement.score_processing import Severity, Unmatched, clipped, neutralised, penalised
-from srum_jax.rewards.judgement.selection import select_regions
 from srum_jax.rewards.judgement.settings import GlobalUnparsed, JudgeSettings, Mode, NeutralBand, Verify
 from srum_jax.rewards.judgement.verdict import Decision, Shows, may_be_same_object, verdict
 from srum_jax.rewards.proposals import Proposal
@@ -57,6 +56,23 @@ def judge_record(subject: Subject, settings: JudgeSettings, templates: JudgeTemp
     if settings.layout:
         yield from judgement.score_layout()
     return judgement.record()
+
+
+def select_regions(
+    shows: Sequence[Shows], *, max_regions: int, max_background: int = 2, max_unmatched: int = 2
+) -> list[int]:
+    """Numbers of the chosen regions in the order in which they are shown: matched, background, then unmatched.
+
+    Args:
+      shows: of each proposal, largest first; that order is kept within each kind.
+      max_regions: in all.
+      max_background, max_unmatched: of those kinds.
+    """
+    chosen: list[int] = []
+    limits = {Shows.MATCH: len(shows), Shows.BACKGROUND: max_background, Shows.UNMATCHED: max_unmatched}
+    for kind, limit in limits.items():
+        chosen += [number for number, found in enumerate(shows) if found is kind][:limit]
+    return chosen[:max_regions]
 
 
 @dataclasses.dataclass(frozen=True)

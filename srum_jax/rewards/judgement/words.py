@@ -1,4 +1,7 @@
-"""Words of prompts and of a judge's replies: tokens, base forms, and the lists by which they are sorted."""
+"""Words of prompts and of a judge's replies: tokens, base forms, keywords, and the lists by which they are sorted.
+
+Deterministic: every stage computes the same.
+"""
 
 import functools
 import importlib.resources
@@ -61,3 +64,23 @@ def content_words(words: Sequence[str], keep_shapes: bool = False) -> list[str]:
 def _removed_words(keep_shapes: bool) -> frozenset[str]:
     names = ("function_words", "colours", "sizes", "materials", *(() if keep_shapes else ("shapes",)))
     return frozenset(word for name in names for word in word_lists()[name])
+
+
+def keywords(prompt: str) -> list[str]:
+    """The nouns that a prompt names, as base forms in order of first appearance.
+
+    Some verbs survive; they only widen what may be matched. Names of shapes count only where nothing else is left.
+    """
+    words = tokens(prompt)
+    kept = content_words(words) or content_words(words, keep_shapes=True)
+    return list(dict.fromkeys(lemma(word) for word in kept))
+
+
+def has_directive(prompt: str) -> bool:
+    """Whether a prompt says how things are arranged ("left of", "behind", "in the centre"). Plain in, on, at do not."""
+    return any(pattern.search(prompt) for pattern in _directives())
+
+
+@functools.cache
+def _directives() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in word_lists()["directive_patterns"])

@@ -2,7 +2,6 @@
 
 import json
 
-from etils import epath
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from srum_jax.models.bagel.config import SpecialTokens
@@ -57,9 +56,3 @@ def tokenizer_files() -> dict[str, str]:
         "tokenizer.json": build_tokenizer().to_str(pretty=True),
         "tokenizer_config.json": json.dumps(settings, indent=2) + "\n",
     }
-
-
-def write_tokenizer(directory: epath.PathLike) -> None:
-    """Writes `tokenizer.json` and `tokenizer_config.json` into an existing directory."""
-    for name, text in tokenizer_files().items():
-        (epath.Path(directory) / name).write_text(text)

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srum_jax.rewards.judgement.keywords import has_directive, keywords
 from srum_jax.rewards.judgement.verdict import Shows, verdict, verdict_of_object
-from srum_jax.rewards.judgement.words import lemma, tokens
+from srum_jax.rewards.judgement.words import has_directive, keywords, lemma, tokens
 from tests.golden import WIDER
 from tests.rewards.judgement.vectors import vectors
 

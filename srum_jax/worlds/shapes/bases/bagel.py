@@ -5,9 +5,11 @@ a copy of the understanding expert, as in a new BAGEL (SRUM starts from a traine
 Its autoencoder is described in `patch_encoder`: four pixels a latent cell, so one latent token covers 8 x 8 pixels.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -20,22 +22,56 @@ from srum_jax.storage.atomic_directory import atomic_directory
 from srum_jax.weights.table import published_tensors
 from srum_jax.worlds.shapes.bases.patch_encoder import CONFIG as AUTOENCODER
 from srum_jax.worlds.shapes.bases.patch_encoder import autoencoder_tensors
-from srum_jax.worlds.shapes.model_files import LLM, MODEL, VIT
-from srum_jax.worlds.shapes.tokenizer import tokenizer_files
+from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS, tokenizer_files
 
+# What all tiny BAGELs of this world have in common; widths and sizes are added to it.
+LLM: dict[str, Any] = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "vocab_size": 160,
+    "num_hidden_layers": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": 512,
+    "bos_token_id": SPECIAL_TOKENS.bos,
+    "eos_token_id": SPECIAL_TOKENS.eos,
+}
+VIT: dict[str, Any] = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 96,
+    "intermediate_size": 192,
+    "num_hidden_layers": 3,  # as in the release, the last one is counted, and neither stored nor used
+    "num_attention_heads": 4,
+    "num_channels": 3,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-6,
+}
+MODEL: dict[str, Any] = {
+    "architectures": ["Bagel"],
+    "model_type": "bagel",
+    "visual_gen": True,
+    "visual_und": True,
+    "llm_qk_norm": True,
+    "layer_module": "Qwen2MoTDecoderLayer",
+    "tie_word_embeddings": False,
+    "vit_select_layer": -2,
+    "vit_rope": False,
+    "special_token_ids": {
+        "bos_token_id": SPECIAL_TOKENS.bos,
+        "eos_token_id": SPECIAL_TOKENS.eos,
+        "start_of_image": SPECIAL_TOKENS.start_of_image,
+        "end_of_image": SPECIAL_TOKENS.end_of_image,
+    },
+    "connector_act": "gelu_pytorch_tanh",
+    "interpolate_pos": False,
+    "timestep_shift": 1.0,
+}
 _LLM = LLM | {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6}
 _VIT = VIT | {"image_size": 140, "patch_size": 14}
-_VAE = {
-    "in_channels": AUTOENCODER.in_channels,
-    "out_ch": AUTOENCODER.out_ch,
-    "ch": AUTOENCODER.ch,
-    "ch_mult": list(AUTOENCODER.ch_mult),
-    "num_res_blocks": AUTOENCODER.num_res_blocks,
-    "z_channels": AUTOENCODER.z_channels,
-    "downsample": AUTOENCODER.downsample,
-    "scale_factor": AUTOENCODER.scale_factor,
-    "shift_factor": AUTOENCODER.shift_factor,
-}
+_VAE = dataclasses.asdict(AUTOENCODER) | {"ch_mult": list(AUTOENCODER.ch_mult)}
 _MODEL = MODEL | {"latent_patch_size": 2, "max_latent_size": 16, "vit_max_num_patch_per_side": 10}
 _TWIN = "_moe_gen"  # in the name of what the generation expert has of its own
 
