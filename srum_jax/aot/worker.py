@@ -1,6 +1,6 @@
 """Compiles one program in a process of its own, and prints what came out as JSON. Run by `compile`.
 
-    python -m srum_jax.aot.worker '{"kind": "step", "request": {...}, "cache": "DIR"}'
+    python -m srum_jax.aot.worker '{"kind": "train step", "request": {...}, "cache": "DIR"}'
 
 The TPU compiler reads its environment when it is loaded, and takes down the process when it fails badly; neither should
 happen to the command that the user gave.

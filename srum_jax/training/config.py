@@ -4,6 +4,8 @@ import dataclasses
 import math
 import os
 
+from srum_jax.errors import BadInput
+
 
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
@@ -16,9 +18,9 @@ class LoraConfig:
 
     def __post_init__(self):
         if self.rank < 1:
-            raise ValueError(f"model.lora.rank: expected a positive number, found {self.rank}.")
+            raise BadInput(f"model.lora.rank: expected a positive number, found {self.rank}.")
         if not 0 < self.alpha < math.inf:
-            raise ValueError(f"model.lora.alpha: expected a positive number, found {self.alpha}.")
+            raise BadInput(f"model.lora.alpha: expected a positive number, found {self.alpha}.")
 
     @property
     def scale(self) -> float:
@@ -57,7 +59,7 @@ class TrainingConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None and value < 1:
-                raise ValueError(f"training.{field.name}: expected a positive number, found {value}.")
+                raise BadInput(f"training.{field.name}: expected a positive number, found {value}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,19 +79,19 @@ class OptimizerConfig:
 
     def __post_init__(self):
         if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"optimizer.schedule: expected constant or cosine, found {self.schedule!r}.")
+            raise BadInput(f"optimizer.schedule: expected constant or cosine, found {self.schedule!r}.")
         if self.schedule == "cosine" and self.total_steps <= self.warmup_steps:
-            raise ValueError(f"optimizer.total_steps: expected more than warmup_steps {self.warmup_steps} with "
+            raise BadInput(f"optimizer.total_steps: expected more than warmup_steps {self.warmup_steps} with "
                              f"schedule cosine, found {self.total_steps}.")
         for name in ("learning_rate", "eps", "clip_norm"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"optimizer.{name}: expected a positive number, found {getattr(self, name)}.")
+                raise BadInput(f"optimizer.{name}: expected a positive number, found {getattr(self, name)}.")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"optimizer.{name}: expected a number in [0, 1), found {getattr(self, name)}.")
+                raise BadInput(f"optimizer.{name}: expected a number in [0, 1), found {getattr(self, name)}.")
         for name in ("warmup_steps", "weight_decay", "min_learning_rate"):
             if getattr(self, name) < 0:
-                raise ValueError(f"optimizer.{name}: expected at least 0, found {getattr(self, name)}.")
+                raise BadInput(f"optimizer.{name}: expected at least 0, found {getattr(self, name)}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +104,6 @@ class EmaConfig:
 
     def __post_init__(self):
         if not 0 < self.decay < 1:
-            raise ValueError(f"ema.decay: expected a number between 0 and 1, found {self.decay}.")
+            raise BadInput(f"ema.decay: expected a number between 0 and 1, found {self.decay}.")
         if self.start_step < 0:
-            raise ValueError(f"ema.start_step: expected at least 0, found {self.start_step}.")
+            raise BadInput(f"ema.start_step: expected at least 0, found {self.start_step}.")

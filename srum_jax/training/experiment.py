@@ -3,6 +3,7 @@
 import dataclasses
 
 from srum_jax.data.config import DataConfig, Rows
+from srum_jax.errors import BadInput
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import RewardWeighted
@@ -29,4 +30,4 @@ class Experiment:
 
     def __post_init__(self):
         if not 0 <= self.seed < _MAX_SEED:
-            raise ValueError(f"seed: expected a number from 0 to {_MAX_SEED - 1}, found {self.seed}.")
+            raise BadInput(f"seed: expected a number from 0 to {_MAX_SEED - 1}, found {self.seed}.")
