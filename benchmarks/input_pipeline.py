@@ -50,7 +50,7 @@ _SAMPLES_PER_ROW = 2
 class _LetterTokenizer:
     """One id a letter: the cost of a real tokenizer is small beside that of an image."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
         """Ids of a text."""
         return [ord(letter) for letter in text.encode("ascii", "replace").decode()]
 

@@ -71,8 +71,8 @@ class RandomDraws(Protocol):
 class Tokenizer(Protocol):
     """What packing needs of a tokenizer. It must survive pickling."""
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens around it."""
+    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
+        """Token ids of a text, without special tokens around it; whether names of such tokens in it act as them."""
 
 
 class Batch(Protocol):

@@ -34,7 +34,7 @@ OBJECTIVE = RewardWeighted()
 class LetterTokenizer:
     """One id a letter."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
         return [ord(letter) % 128 for letter in text]
 
 

@@ -26,6 +26,8 @@ class BagelRows:
     stride: int = 16  # pixels; the authors' scripts: 256
     max_pixels: int = DEFAULT_MAX_PIXELS
     latents: str = "images"  # encoded in every step; "stored": those in the records (tools.precompute_latents)
+    # Whether names of control tokens inside a text act as such, as in the reference; else they are text like any other.
+    control_tokens: bool = False
 
     def __post_init__(self):
         for field in ("samples_per_row", "text_capacity", "latent_capacity", "images_per_row", "image_height",

@@ -124,10 +124,13 @@ class BagelPacker:
                 TextItem(self._ids(example.answer), loss=True)]
 
     def _ids(self, text: str) -> list[int]:
-        ids = self.tokenizer.encode(text)
+        ids = self.tokenizer.encode(text, control_tokens=self.rows.control_tokens)
         if ids and not 0 <= min(ids) <= max(ids) < self.model.llm.vocab_size:
             raise CapacityError(f"its text has token id {max(ids)}, the model {self.model.llm.vocab_size} "
                                 "embeddings; the tokenizer belongs to another model")
+        if not self.rows.control_tokens and (special := set(dataclasses.astuple(self.model.special_tokens)) & set(ids)):
+            raise CapacityError(f"its text has the control token {min(special)}, which this tokenizer cannot read as "
+                                "text; leave the record out, or set rows.control_tokens=true")
         return ids
 
     def moments(self, picture: Picture) -> np.ndarray:

@@ -111,3 +111,27 @@ def test_a_picture_that_is_not_what_it_says_is_refused():
         Picture(8, 8).image()
     with pytest.raises(ImageError):
         Picture(8, 8, encoded=b"no image").image()
+
+
+class NamedMarkers(LetterTokenizer):
+    """Reads "[" as the marker that starts an image: always, or only where control tokens are asked for."""
+
+    def __init__(self, always):
+        self.always = always
+
+    def encode(self, text, *, control_tokens=False):
+        return [152 if letter == "[" and (self.always or control_tokens) else ord(letter) for letter in text]
+
+
+@pytest.mark.parametrize("control_tokens", [False, True])
+def test_names_of_control_tokens_in_a_prompt_are_text_unless_they_are_asked_to_act(control_tokens):
+    rows = dataclasses.replace(ROWS, control_tokens=control_tokens)
+    row = BagelPacker(rows, READER, NamedMarkers(always=False), COLUMNS).empty_row()
+    row.add(drawing("a["), np.random.default_rng(0))
+    assert row.finish().text_ids[:4].tolist() == [150, ord("a"), 152 if control_tokens else ord("["), 151]
+
+
+def test_a_control_token_that_cannot_be_read_as_text_is_refused():
+    row = BagelPacker(ROWS, READER, NamedMarkers(always=True), COLUMNS).empty_row()
+    with pytest.raises(CapacityError, match="control token 152"):
+        row.add(drawing("a["), np.random.default_rng(0))
