@@ -18,10 +18,11 @@ from flax import nnx
 
 from experiments._bagel_recipe import changed, paper_recipe
 from srum_jax.aot.training import PROMPT_TOKENS
+from srum_jax.data.example import stack_rows
 from srum_jax.errors import Failure
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.family import FAMILY
-from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.families.bagel.packing import RowCapacity, pack_row
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, TextItem, pack_sample

@@ -15,8 +15,9 @@ import functools
 import jax
 import numpy as np
 
+from srum_jax.data.example import stack_rows
 from srum_jax.data.image_transform import to_unit_range
-from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.families.bagel.packing import RowCapacity, pack_row
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, VitItem, pack_sample
 from srum_jax.models.bagel.batch import PackedBatch

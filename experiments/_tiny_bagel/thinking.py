@@ -31,7 +31,8 @@ from experiments._tiny_bagel.samples import (
     questions_of,
     words,
 )
-from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.data.example import stack_rows
+from srum_jax.families.bagel.packing import RowCapacity, pack_row
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
 from srum_jax.inference.templates import Templates

@@ -17,7 +17,7 @@ from absl import flags
 
 from srum_jax.data.config import DataConfig, check
 from srum_jax.data.errors import BadRecord, DataError, SchemaError
-from srum_jax.data.example import Batch, Packer
+from srum_jax.data.example import Batch, Packer, stack_rows
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.mixture import RecordMixture
 from srum_jax.data.record_reader import RECORD_ERRORS, example_of, picture_of
@@ -222,7 +222,7 @@ class HostBatchIterator(grain.DatasetIterator[HostBatch]):
 
 def _join_rows(rows: list[HostBatch]) -> HostBatch:
     return HostBatch(
-        batch=jax.tree.map(lambda *leaves: np.stack(leaves), *(row.batch for row in rows)),
+        batch=stack_rows([row.batch for row in rows]),
         record_ids=tuple(row.record_ids[0] for row in rows),
         bad_records=tuple(bad for row in rows for bad in row.bad_records),
     )

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from srum_jax.data.example import stack_rows
 from srum_jax.families.bagel.forward import BagelForward
-from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.families.bagel.packing import RowCapacity, pack_row
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.mesh import on_mesh

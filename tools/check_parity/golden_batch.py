@@ -5,7 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from srum_jax.families.bagel.packing import RowBuilder, RowCapacity, stack_rows
+from srum_jax.data.example import stack_rows
+from srum_jax.families.bagel.packing import RowBuilder, RowCapacity
 from srum_jax.models.bagel.batch import PackedBatch, StepNoise
 from srum_jax.models.layers.token_stream import TokenStream
 from srum_jax.objectives.config import RewardWeighted

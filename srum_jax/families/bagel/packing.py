@@ -6,7 +6,6 @@ C capacity of a buffer · M images · H, W pixels of the canvas
 import dataclasses
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from srum_jax.data.errors import CapacityError
@@ -192,8 +191,3 @@ def pack_row(samples: Sequence[PackedSample], capacity: RowCapacity) -> PackedBa
     for sample in samples:
         builder.add(sample)
     return builder.finish()
-
-
-def stack_rows(rows: Sequence[PackedBatch]) -> PackedBatch:
-    """Joins rows along a new leading axis. NumPy only, no device is touched."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from srum_jax.data.example import stack_rows
 from srum_jax.families.bagel.config import BagelRows
-from srum_jax.families.bagel.packing import RowBuilder, stack_rows
+from srum_jax.families.bagel.packing import RowBuilder
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample

@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec
 
+from srum_jax.data.example import stack_rows
 from srum_jax.families.bagel.forward import BagelForward
-from srum_jax.families.bagel.packing import RowCapacity, pack_row, stack_rows
+from srum_jax.families.bagel.packing import RowCapacity, pack_row
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, TextItem, pack_sample
 from srum_jax.models.bagel.model import Bagel
