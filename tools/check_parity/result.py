@@ -1,7 +1,8 @@
 """What a comparison found, and how groups of tensors are compared."""
 
 import dataclasses
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Unchecked:
     reason: str
 
 
-def compare_floats(name: str, pairs: Iterable[Pair], absolute: float, relative_l2: float | None = None) -> GroupResult:
+def compare_floats(name: str, pairs: Iterable[Pair], absolute: float, relative_l2: float = math.inf) -> GroupResult:
     """Every tensor must agree within `absolute` per value and, if given, `relative_l2` as a whole.
 
     Args:
@@ -40,29 +41,19 @@ def compare_floats(name: str, pairs: Iterable[Pair], absolute: float, relative_l
       absolute: largest allowed difference of a value. NaN never agrees.
       relative_l2: largest allowed norm of the difference over the norm of what was expected.
     """
-    def judge(expected: np.ndarray, found: np.ndarray) -> tuple[float, float, bool]:
-        error, relative = differences(expected, found)
-        return error, relative, error <= absolute and (relative_l2 is None or relative <= relative_l2)
-
-    bound = f"abs {absolute:.0e}" + (f", rel {relative_l2:.0e}" if relative_l2 is not None else "")
-    return _compare(name, pairs, judge, bound)
+    bound = f"abs {absolute:.0e}" + (f", rel {relative_l2:.0e}" if relative_l2 < math.inf else "")
+    return _compare(name, pairs, bound, lambda error, relative: error <= absolute and relative <= relative_l2)
 
 
 def compare_relative(name: str, pairs: Iterable[Pair], relative_l2: float, floor: float = 0.0) -> GroupResult:
     """Every tensor must agree within `relative_l2` as a whole, or within `floor` per value."""
-    def judge(expected: np.ndarray, found: np.ndarray) -> tuple[float, float, bool]:
-        error, relative = differences(expected, found)
-        return error, relative, relative <= relative_l2 or error <= floor
-
-    return _compare(name, pairs, judge, f"rel {relative_l2:.0e} or abs {floor:.0e}")
+    bound = f"rel {relative_l2:.0e} or abs {floor:.0e}"
+    return _compare(name, pairs, bound, lambda error, relative: relative <= relative_l2 or error <= floor)
 
 
 def compare_exact(name: str, pairs: Iterable[Pair]) -> GroupResult:
     """Every tensor must be equal, value by value."""
-    def judge(expected: np.ndarray, found: np.ndarray) -> tuple[float, float, bool]:
-        return *differences(expected, found), bool(np.array_equal(expected, found))
-
-    return _compare(name, pairs, judge, "exact")
+    return _compare(name, pairs, "exact", lambda error, relative: error == 0.0)
 
 
 def compare_mostly(
@@ -70,17 +61,12 @@ def compare_mostly(
 ) -> GroupResult:
     """All but `outlier_share` of the values of the group within `absolute`, the rest within `outlier_absolute`."""
     pairs = list(pairs)
-    size = max(1, sum(np.size(expected) for _, expected, _ in pairs))
-    outliers = 0
-
-    def judge(expected: np.ndarray, found: np.ndarray) -> tuple[float, float, bool]:
-        nonlocal outliers
-        error, relative = differences(expected, found)
-        outliers += int(np.sum(np.abs(expected.astype(np.float64) - found) > absolute))
-        return error, relative, error <= outlier_absolute
-
     bound = f"abs {absolute:.0e}; {outlier_share:.1%} up to {outlier_absolute:.0e}"
-    result = _compare(name, pairs, judge, bound)
+    result = _compare(name, pairs, bound, lambda error, relative: error <= outlier_absolute)
+    size = max(1, sum(np.size(expected) for _, expected, _ in pairs))
+    outliers = sum(int(np.sum(np.abs(expected.astype(np.float64) - found) > absolute))
+                   for _, expected, found in pairs
+                   if expected is not None and found is not None and expected.shape == found.shape)
     if outliers > outlier_share * size:
         detail = f"{outliers} of {size} values differ by more than {absolute:.0e}; {result.detail}"
         return dataclasses.replace(result, ok=False, detail=detail)
@@ -104,7 +90,9 @@ def differences(expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:
     return float(np.max(np.abs(difference))), float(error / norm) if norm > 0 else (0.0 if error == 0 else float("inf"))
 
 
-def _compare(name, pairs, judge, bound: str) -> GroupResult:
+def _compare(
+    name: str, pairs: Iterable[Pair], bound: str, agrees: Callable[[float, float], bool]
+) -> GroupResult:
     worst_absolute = worst_relative = 0.0
     num_compared, complaints = 0, []
     for tensor, expected, found in pairs:
@@ -119,9 +107,9 @@ def _compare(name, pairs, judge, bound: str) -> GroupResult:
             complaints.append(f"{tensor}: expected shape {np.shape(expected)}, found {np.shape(found)}")
             worst_absolute = worst_relative = float("inf")
             continue
-        error, relative, ok = judge(np.asarray(expected), np.asarray(found))
+        error, relative = differences(expected, found)
         worst_absolute, worst_relative = max(worst_absolute, error), max(worst_relative, relative)
-        if not ok:
+        if not agrees(error, relative):
             complaints.append(f"{tensor}: absolute {error:.2e}, relative {relative:.2e}")
     if not num_compared and not complaints:
         complaints.append("nothing to compare")

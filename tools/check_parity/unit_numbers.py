@@ -1,6 +1,7 @@
 """Tables, times and schedules of a `units` case."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,47 +19,39 @@ from tools.check_parity.tensors import Tensors
 _ABSOLUTE, _RELATIVE = 5e-5, 1e-5
 
 
-def check_sincos(entry: Any, tensors: Tensors) -> list[GroupResult]:
-    """Keys `sincos.dim{D}.side{N}`."""
-    del entry
+def _function(name: str, pattern: str, values: Callable[..., Any], source: str | None = None):
+    """A check of all tensors of a group, each computed from the numbers in its key.
 
-    def found(match: re.Match) -> np.ndarray:
-        return sincos_table(int(match[1]), int(match[2]))
+    Args:
+      name: of the group.
+      pattern: of a key behind the name. A tensor that does not match was not recomputed, and fails.
+      values: of the numbers and, if there is a source, of that tensor.
+      source: the key, behind the name, of a tensor that is an input of all.
+    """
+    def check(entry: Any, tensors: Tensors) -> list[GroupResult]:
+        del entry
+        given = [] if source is None else [tensors.get(f"{name}.{source}")]
+        pairs: list[Pair] = []
+        for key in sorted(tensors):
+            if key != f"{name}.{source}":
+                match = re.fullmatch(rf"{name}\.{pattern}", key)
+                known = match and all(value is not None for value in given)
+                pairs.append((key, tensors[key], np.asarray(values(*match.groups(), *given)) if known else None))
+        return [compare_floats(name, pairs, _ABSOLUTE, _RELATIVE)]
 
-    return [_floats("sincos", tensors, r"sincos\.dim(\d+)\.side(\d+)", found)]
-
-
-def check_timestep_embedding(entry: Any, tensors: Tensors) -> list[GroupResult]:
-    """Keys `timestep_embedding.t` and `.out{width}`."""
-    del entry
-    times = tensors.get("timestep_embedding.t")
-
-    def found(match: re.Match) -> np.ndarray | None:
-        return None if times is None else np.asarray(timestep_features(jnp.asarray(times), int(match[1])))
-
-    return [_floats("timestep_embedding", tensors, r"timestep_embedding\.out(\d+)", found, ("timestep_embedding.t",))]
-
-
-def check_train_time(entry: Any, tensors: Tensors) -> list[GroupResult]:
-    """Keys `train_time.raw` and `.shift{S}`."""
-    del entry
-    raw = tensors.get("train_time.raw")
-
-    def found(match: re.Match) -> np.ndarray | None:
-        return None if raw is None else np.asarray(timestep_from_logit(jnp.asarray(raw), float(match[1])))
-
-    return [_floats("train_time", tensors, r"train_time\.shift([\d.]+)", found, ("train_time.raw",))]
+    return check
 
 
-def check_schedule(entry: Any, tensors: Tensors) -> list[GroupResult]:
-    """Keys `schedule.n{N}.shift{S}.t` and `.dt`."""
-    del entry
+def _schedule(count: str, shift: str, part: str) -> Any:
+    return denoise_schedule(int(count), float(shift))[part == "dt"]
 
-    def found(match: re.Match) -> np.ndarray:
-        times, steps = denoise_schedule(int(match[1]), float(match[2]))
-        return np.asarray(times if match[3] == "t" else steps)
 
-    return [_floats("schedule", tensors, r"schedule\.n(\d+)\.shift([\d.]+)\.(t|dt)", found)]
+check_sincos = _function("sincos", r"dim(\d+)\.side(\d+)", lambda dim, side: sincos_table(int(dim), int(side)))
+check_timestep_embedding = _function(
+    "timestep_embedding", r"out(\d+)", lambda width, times: timestep_features(jnp.asarray(times), int(width)), "t")
+check_train_time = _function(
+    "train_time", r"shift([\d.]+)", lambda shift, raw: timestep_from_logit(jnp.asarray(raw), float(shift)), "raw")
+check_schedule = _function("schedule", r"n(\d+)\.shift([\d.]+)\.(t|dt)", _schedule)
 
 
 def check_learning_rate(entry: Any, tensors: Tensors) -> list[GroupResult]:
@@ -75,13 +68,3 @@ def check_learning_rate(entry: Any, tensors: Tensors) -> list[GroupResult]:
         # Learning rates are tiny: they are compared as shares of the peak.
         pairs.append((f"lr[{number}] {case['kind']}", expected / case["lr"], found / case["lr"]))
     return [compare_floats("lr", pairs, 1e-6, _RELATIVE)]
-
-
-def _floats(name: str, tensors: Tensors, pattern: str, found: Any, inputs: tuple[str, ...] = ()) -> GroupResult:
-    """Compares every tensor; one that neither matches the pattern nor is an input was not recomputed, and fails."""
-    pairs: list[Pair] = []
-    for key in sorted(tensors):
-        if key not in inputs:
-            match = re.fullmatch(pattern, key)
-            pairs.append((key, tensors[key], found(match) if match else None))
-    return compare_floats(name, pairs, _ABSOLUTE, _RELATIVE)
