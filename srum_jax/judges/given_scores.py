@@ -20,6 +20,7 @@ from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_record import Subject
 from srum_jax.rewards.judgement.score_processing import neutralised
 from srum_jax.rewards.judgement.settings import JudgeSettings, NeutralBand
+from srum_jax.storage.reading import numbered_lines
 
 
 class GivenScores:
@@ -32,15 +33,11 @@ class GivenScores:
           BadInput: naming the line, the field, what was expected and what was found.
         """
         self._path, self._entries = epath.Path(path), {}
-        if not self._path.exists():
-            raise BadInput(f"--judge jsonl:{path}: no such file.")
-        for number, line in enumerate(self._path.read_bytes().splitlines(), start=1):
-            if not line.strip():
-                continue
+        for number, line in numbered_lines(self._path):
             where = f"{self._path}:{number}"
             try:
-                entry = json.loads(line)
-            except ValueError as error:
+                entry = json.loads(line.decode("utf-8-sig"))
+            except (ValueError, RecursionError) as error:
                 raise BadInput(f"{where}: not valid JSON ({error}).") from error
             record_id = _check(entry, where)
             if record_id in self._entries:

@@ -16,6 +16,7 @@ from PIL import Image
 from srum_jax.errors import BadInput
 from srum_jax.rewards.mask_rle import decode_mask, encode_mask
 from srum_jax.rewards.proposals import RawProposal
+from srum_jax.storage.reading import why_absent
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.transformers_checkpoint import load_model, load_processor
 
@@ -151,9 +152,10 @@ def _without_torchvision(base: type) -> type:
 def _check_files(directory: epath.Path) -> None:
     for name in ("config.json", "model.safetensors"):
         if not (directory / name).exists():
+            found = f"{name}: {why_absent(directory / name)}" if directory.exists() else "no such directory"
             raise WeightsError(f"{directory}: expected a SAM checkpoint with config.json and model.safetensors, found "
-                           f"no {name if directory.exists() else 'such directory'}; point --sam-model to a directory "
-                           "such as a download of facebook/sam-vit-huge.")
+                               f"{found}; point --sam-model to a directory such as a download of "
+                               "facebook/sam-vit-huge.")
     try:
         kind = json.loads((directory / "config.json").read_text())
     except ValueError as error:  # no JSON, or no text

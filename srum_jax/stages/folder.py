@@ -27,6 +27,7 @@ from srum_jax.stages.processes import ALONE, Processes
 from srum_jax.stages.set_aside import withdraw
 from srum_jax.storage import atomic_file, object_store
 from srum_jax.storage.errors import WriteError
+from srum_jax.storage.reading import is_hidden
 
 
 class DamagedError(Failure, ValueError):
@@ -90,12 +91,13 @@ class StageFolder:
         return self.root / "rejects" / f"{self.stage}-{self.shard_name(shard)}.jsonl"
 
     def committed(self) -> set[epath.Path]:
-        """The chunks that exist."""
+        """The chunks that exist. What a system or an editor leaves between them is none."""
         chunks, found = self.folder / "chunks", set()
+        shards = {self.shard_name(shard) for shard in range(self.num_shards)}
         for folder in chunks.iterdir() if chunks.exists() else ():
-            if not folder.name.startswith("."):
-                found.update(path for path in folder.iterdir() if path.name.endswith(".jsonl")
-                             and not path.name.startswith("."))
+            if folder.name in shards:
+                found.update(path for path in folder.iterdir()
+                             if path.name.endswith(".jsonl") and not is_hidden(path.name))
         return found
 
     def lines(

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 from etils import epath
 
@@ -33,6 +34,28 @@ def read_text(path: epath.PathLike) -> str:
         raise TextFileError(f"{path}:{line}: expected UTF-8, found byte 0x{data[error.start]:02x} at column {column}; "
                             "convert the file.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def numbered_lines(path: epath.PathLike) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not blank, without white space around them, and their numbers from 1; whatever they end in.
+
+    A file of records is large: it is read as its lines are asked for, and each has its own errors.
+
+    Raises:
+      TextFileError: no such file, or it cannot be read.
+    """
+    try:
+        with epath.Path(path).open("rb") as file:
+            number = 0
+            for piece in file:
+                for line in piece.rstrip(b"\r\n").split(b"\r"):
+                    number += 1
+                    if line.strip():
+                        yield number, line.strip()
+    except FileNotFoundError as error:
+        raise TextFileError(f"{path}: {why_absent(path)}.") from error
+    except OSError as error:
+        raise TextFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
 def why_absent(path: epath.PathLike) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.storage.reading import why_absent
 from srum_jax.weights.errors import WeightsError
 
 # Where the settings of image processors are stored: alone, and within those of the whole processor.
@@ -74,8 +75,10 @@ def load_processor(kind: Any, directory: epath.PathLike) -> Any:
 
 def _check_config(directory: epath.Path) -> None:
     if _read_object(directory / "config.json") is None:
-        raise WeightsError(f"{directory}: expected a checkpoint of transformers, found no "
-                           f"{'config.json' if directory.exists() else 'such directory'}.")
+        raise WeightsError(f"{directory}: expected a checkpoint of transformers, found no such directory."
+                           if not directory.exists() else
+                           f"{directory / 'config.json'}: {why_absent(directory / 'config.json')}; a checkpoint of "
+                           "transformers has one.")
 
 
 def _stored_settings(directory: epath.Path) -> dict[str, Any]:
@@ -96,6 +99,8 @@ def _stored_settings(directory: epath.Path) -> dict[str, Any]:
 
 def _read_object(path: epath.Path) -> dict[str, Any] | None:
     if not path.exists():
+        if why_absent(path) != "no such file":  # a cache whose files were removed
+            raise WeightsError(f"{path}: {why_absent(path)}; copy the whole checkpoint.")
         return None
     try:
         found = json.loads(path.read_bytes())

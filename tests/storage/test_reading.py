@@ -2,7 +2,7 @@
 
 import pytest
 
-from srum_jax.storage.reading import TextFileError, is_hidden, read_text, why_absent
+from srum_jax.storage.reading import TextFileError, is_hidden, numbered_lines, read_text, why_absent
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -17,6 +17,12 @@ def test_bytes_that_are_no_utf8_are_named_by_line_and_column(tmp_path, end):
     (tmp_path / "a.txt").write_bytes(b"one" + end + b"tw\xf6")
     with pytest.raises(TextFileError, match=r"a\.txt:2: .*0xf6 at column 3"):
         read_text(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_lines_keep_their_numbers_whatever_they_end_in_and_blank_ones_are_left_out(tmp_path, end):
+    (tmp_path / "a.jsonl").write_bytes(end.join([b"one", b"", b" two ", b"\xff", b""]))
+    assert list(numbered_lines(tmp_path / "a.jsonl")) == [(1, b"one"), (3, b"two"), (4, b"\xff")]
 
 
 def test_a_link_that_leads_nowhere_is_told_with_its_target(tmp_path):

@@ -52,6 +52,9 @@ def test_the_intermediate_form_is_read_too(folder):
     (training_form("b.png", math.nan), "non_finite_score"), (training_form("b.png", 7.0), "global_unparsed"),
     (training_form("b.png", regions=[region([0, 0, 5, 5], math.inf)]), "non_finite_score"),
     (training_form("b.png", regions=[region([0, 0, 5, 5], None)]), "schema_error"),
+    (training_form("b.png", vlm_rewards=None), "schema_error"),
+    (training_form("b.png", vlm_rewards={"object": "cup"}), "schema_error"),
+    (training_form("b.png", vlm_rewards=[None]), "schema_error"),
     (training_form("b.png", regions=[region([0, 0, 5, 5], "0.5")]), "schema_error"),
     (training_form("b.png", vlm_rewards=[]), "global_unparsed"),
     (training_form("b.png", vlm_rewards=3), "schema_error"),
@@ -251,3 +254,28 @@ def test_verify_names_an_index_that_lies(tmp_path, capsys):
     index.write_bytes(offsets.tobytes())
     assert main(["verify", str(tmp_path / "records")]) == 1
     assert "does not hold the offsets of the records" in capsys.readouterr().err
+
+
+def test_a_box_that_is_null_is_counted_and_the_other_regions_stay(folder):
+    assert folder.run([training_form("a.png", regions=[region(None), region([1, 2, 3, 4], -0.5)])]) == 0
+    (record,) = folder.records
+    assert [tuple(r.box) for r in record.regions] == [(1, 2, 4, 5)]
+    assert folder.summary["warnings"] == {"region_box_unusable": 1}
+
+
+def test_lines_may_end_as_on_any_system(folder):
+    entries = [json.dumps(training_form(name)).encode() for name in ("a.png", "b.png")] + [b"{"]
+    for number, end in enumerate((b"\r\n", b"\r")):
+        (folder.path / "in.jsonl").write_bytes(b"\xef\xbb\xbf" + end.join(entries) + end)
+        out = folder.path / f"out{number}"
+        assert main(["import-jsonl", "--jsonl", str(folder.path / "in.jsonl"), "--images", str(folder.images),
+                     "--out", str(out), "--max-reject-rate", "0.5"]) == 0
+        (reject,) = map(json.loads, (out / "rejects" / "import-00000-of-00001.jsonl").read_text().splitlines())
+        assert reject["line"] == 3 and json.loads((out / "summary-import.json").read_text())["exported"] == 2
+
+
+def test_a_picture_that_is_a_link_to_nothing_is_rejected_with_where_it_leads(folder):
+    (folder.images / "link.png").symlink_to("../blobs/1")
+    assert folder.run([training_form("a.png"), training_form("link.png")], "--max-reject-rate", "0.5") == 0
+    (reject,) = folder.rejects
+    assert reject["reason"] == "missing_image" and "a link to ../blobs/1" in reject["detail"]

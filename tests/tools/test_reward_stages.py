@@ -148,7 +148,7 @@ def test_given_scores_that_cannot_be_used_are_errors_with_their_line(tmp_path, c
     (["judge", "--judge", "gpt"], "--judge gpt: expected model, hf:DIR"),
     (["judge"], "--checkpoint: expected the model that judges"),
     (["judge", "--judge", "hf:/nowhere"], "--judge hf:/nowhere: expected model, hf:DIR"),
-    (["judge", "--judge-templates", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
+    (["judge", "--judge-templates", "/nowhere.toml"], "/nowhere.toml: no such file"),
     (["judge", "--set", "judge.max_regions=0"], "judge.max_regions: expected an integer of at least 1"),
     (["judge", "--set", "judge.max_region=3"], "no such setting; the nearest is judge.max_regions"),
     (["judge", "--set", "judge.severity=strong"], "judge.severity: expected on or smooth or off, found 'strong'"),
@@ -201,6 +201,40 @@ def test_dialogues_side_by_side_are_those_one_by_one():
 
     together = run_dialogues(judgings(subjects), Echo())
     assert together == [run_dialogues(judgings([subject]), Echo())[0] for subject in subjects]
+
+
+def test_files_that_systems_and_editors_leave_in_the_folder_change_nothing(whole, tmp_path):
+    out = generated(tmp_path / "littered")
+    scores = scores_for(tmp_path / "scores.jsonl")
+
+    def litter():
+        for chunk in list(out.rglob("*.jsonl")):
+            for name in (".DS_Store", "Thumbs.db", f"._{chunk.name}", f"{chunk.name}~", f"{chunk.stem} copy.jsonl"):
+                (chunk.parent / name).write_bytes(b"\0")
+        for stage in out.glob("*/chunks"):
+            (stage / ".DS_Store").write_bytes(b"\0")
+            (stage / "desktop.ini").write_bytes(b"\0")
+
+    litter()
+    assert main(["segment", "--out", str(out), "--provider", "components"]) == 0
+    litter()
+    assert main(["judge", "--out", str(out), "--judge", scores]) == 0
+    litter()
+    assert main(["export", "--out", str(out), "--num-record-shards", "2", "--verify"]) == 0
+    assert main(["report", str(out), "--out", str(tmp_path / "report")]) == 0
+    found = contents(out)
+    assert {name: found[name] for name in contents(whole)} == contents(whole)
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_given_scores_may_come_from_any_system(whole, tmp_path, end):
+    out = generated(tmp_path / "run")
+    scores_for(tmp_path / "scores.jsonl")
+    text = (tmp_path / "scores.jsonl").read_text()
+    (tmp_path / "theirs.jsonl").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", end).encode())
+    assert main(["segment", "--out", str(out), "--provider", "components"]) == 0
+    assert main(["judge", "--out", str(out), "--judge", f"jsonl:{tmp_path / 'theirs.jsonl'}"]) == 0
+    assert (out / "summary-judge.json").read_bytes() == (whole / "summary-judge.json").read_bytes()
 
 
 @pytest.mark.slow

@@ -173,8 +173,8 @@ def reshape_a_tensor(directory):
 
 @pytest.mark.parametrize("damage, message", [
     (shutil.rmtree, "found no such directory; point --sam-model to"),
-    (lambda directory: (directory / "config.json").unlink(), "found no config.json; point --sam-model to"),
-    (lambda directory: (directory / "model.safetensors").unlink(), "found no model.safetensors; point --sam-model"),
+    (lambda directory: (directory / "config.json").unlink(), "config.json: no such file; point --sam-model to"),
+    (lambda directory: (directory / "model.safetensors").unlink(), "model.safetensors: no such file; point"),
     (lambda directory: (directory / "config.json").write_bytes(b"\xff{"), "config.json: expected JSON"),
     (change_config, "expected a checkpoint with model_type 'sam', found 'bert'"),
     (cut_weights, "cannot be loaded"),

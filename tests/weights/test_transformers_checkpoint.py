@@ -65,7 +65,7 @@ def test_a_whole_checkpoint_answers(whole):
     (lambda d: (d / WEIGHTS).write_bytes((d / WEIGHTS).read_bytes()[:-100]), ["the model cannot be loaded"]),
     (lambda d: (d / WEIGHTS).rename(d / "pytorch_model.bin"), ["the model cannot be loaded"]),
     (lambda d: (d / "config.json").write_text("{"), ["config.json", "not valid JSON"]),
-    (lambda d: (d / "config.json").unlink(), ["found no config.json"]),
+    (lambda d: (d / "config.json").unlink(), ["config.json: no such file"]),
     (lambda d: (d / "config.json").write_text('{"model_type": "bert"}'), ["the model cannot be loaded"]),
     (lambda d: (d / SETTINGS).write_text("{"), [SETTINGS, "not valid JSON"]),
     (lambda d: (d / SETTINGS).write_text("[]"), [SETTINGS, "expected a JSON object, found list"]),
@@ -84,6 +84,13 @@ def test_one_that_is_not_whole_is_refused_with_names_and_numbers(copy, damage, n
         HuggingFaceJudge(copy, "think", "cpu")
     assert str(copy) in str(caught.value) and "\n" not in str(caught.value)
     assert all(text in str(caught.value) for text in named), str(caught.value)
+
+
+def test_a_cache_whose_files_were_removed_is_told_with_where_its_links_lead(copy, tmp_path):
+    (copy / SETTINGS).unlink()
+    (copy / SETTINGS).symlink_to("../../blobs/123")
+    with pytest.raises(WeightsError, match=r"processor_config\.json: a link to \.\./\.\./blobs/123"):
+        HuggingFaceJudge(copy, "think", "cpu")
 
 
 def test_the_command_ends_with_2_and_notes_nothing_of_such_a_judge(copy, tmp_path, capfd):

@@ -11,7 +11,6 @@ import hashlib
 import json
 import time
 import unicodedata
-from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
@@ -31,6 +30,7 @@ from srum_jax.generation.work_units import Job, TooManyImagesError, Unit, plan_w
 from srum_jax.stages import GENERATE, STAGE_VERSION, noted
 from srum_jax.stages.folder import StageFolder
 from srum_jax.storage.atomic_file import file_sha256
+from srum_jax.storage.reading import numbered_lines
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.import_jsonl import read_listed_image
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
@@ -105,7 +105,7 @@ class _Image:
 def _read(jsonl: epath.Path, images: epath.Path, set_name: str) -> tuple[dict[int, _Image], list[BadRow]]:
     """Images by index, and the lines that cannot be used."""
     found, bad, lines_by_id = {}, [], {}
-    for index, (number, line) in enumerate(tqdm(_lines(jsonl), unit="line", disable=None)):
+    for index, (number, line) in enumerate(tqdm(numbered_lines(jsonl), unit="line", disable=None)):
         try:
             image = _parse(index, line, images, set_name)
             first = lines_by_id.setdefault(image.prompt.source_id, number)
@@ -189,11 +189,3 @@ def _run_json(
         "generate": {"jsonl_sha256": file_sha256(jsonl), "settings": {"num_candidates": 1, "base_seed": None,
                                                                       "batch_size": settings.batch_size}},
     }
-
-
-def _lines(jsonl: epath.Path) -> Iterator[tuple[int, bytes]]:
-    """Line number from 1, and bytes, of every line that is not blank."""
-    with jsonl.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if raw.strip():
-                yield number, raw.strip()

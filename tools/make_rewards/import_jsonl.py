@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
 
 from etils import epath
 from tqdm import tqdm
@@ -22,6 +21,7 @@ from srum_jax.data.writer import RecordWriter, num_shards_for, record_of_image
 from srum_jax.errors import BadInput
 from srum_jax.stages import STAGE_VERSION
 from srum_jax.storage.atomic_file import file_sha256, is_local, write_json
+from srum_jax.storage.reading import numbered_lines, why_absent
 from tools.make_rewards.errors import Reject, Rejects
 from tools.make_rewards.official_format import JudgedImage, convert_global, convert_regions, parse_entry
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
@@ -77,7 +77,8 @@ def run(arguments: argparse.Namespace) -> None:
     except ValueError as error:  # a bad name or number, or other records in the way
         raise BadInput(str(error)) from error
     with writer:
-        for index, line_number, line in tqdm(_lines(jsonl), total=num_lines, unit="record", disable=None):
+        lines = tqdm(numbered_lines(jsonl), total=num_lines, unit="record", disable=None)
+        for index, (line_number, line) in enumerate(lines):
             record_id = f"line {line_number}"
             try:
                 judged = _parse_line(line)
@@ -171,26 +172,16 @@ def read_listed_image(images: epath.Path, name: str) -> bytes:
     path = images / name
     try:
         if not (os.path.isfile(path) if is_local(path) else path.exists()):  # a pipe would wait for ever
-            raise Reject("missing_image", f"{name}: no such file below the folder of images")
+            raise Reject("missing_image", f"{name}: {why_absent(path)} below the folder of images")
         return path.read_bytes()
     except OSError as error:
         raise Reject("unreadable_image", f"{name}: {error.strerror or error}") from error
 
 
-def _lines(jsonl: epath.Path) -> Iterator[tuple[int, int, bytes]]:
-    """Index, line number from 1 and bytes of every line that is not blank."""
-    index = 0
-    with jsonl.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if raw.strip():
-                yield index, number, raw.strip()
-                index += 1
-
-
 def _measure(jsonl: epath.Path, images: epath.Path) -> tuple[int, int]:
     """Number of records, and bytes of their images as far as they can be found."""
     count = num_bytes = 0
-    for _, _, line in _lines(jsonl):
+    for _, line in numbered_lines(jsonl):
         count += 1
         try:
             num_bytes += (images / _parse_line(line).image_file).stat().length

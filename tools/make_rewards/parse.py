@@ -24,6 +24,7 @@ from srum_jax.rewards.judgement.attempts import Reading
 from srum_jax.rewards.judgement.judge_reply import ImageReply, ParsedFields, RegionReply
 from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings
+from srum_jax.storage.reading import numbered_lines
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate
 
 SUMMARY = "show what is read of saved replies of a judge"
@@ -76,14 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _read(path: epath.Path) -> Iterator[SavedReply]:
     count = 0
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error}).") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            count += 1
-            yield _saved(line, number, f"{path}:{number}")
+    for number, line in numbered_lines(path):
+        count += 1
+        yield _saved(line, number, f"{path}:{number}")
     if not count:
         raise BadInput(f"{path}: expected a JSON object on each line, found no line.")
 

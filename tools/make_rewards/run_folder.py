@@ -21,6 +21,7 @@ from srum_jax.stages.folder import DamagedError, StageFolder, by_shard
 from srum_jax.stages.processes import ALONE, Processes
 from srum_jax.stages.units import units_to_do
 from srum_jax.storage.atomic_file import file_sha256
+from srum_jax.storage.reading import why_absent
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.line_fields import check_line
 
@@ -145,7 +146,7 @@ class RunFolder:
         """
         path = self.root / GENERATE / generation["image"]
         if not path.exists():
-            raise Reject("missing_image", f"{path.name}: recorded, but not there; run `generate` again")
+            raise Reject("missing_image", f"{path.name}: recorded, but {why_absent(path)}; run `generate` again")
         encoded = path.read_bytes()
         try:
             image = to_rgb(decode_image(encoded))

@@ -3,6 +3,7 @@
 import collections
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from srum_jax.errors import BadInput
 from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT
 from srum_jax.stages.folder import DamagedError
 from tools.make_rewards.run_folder import RunFolder, StageUnit
+
+_UNIT = re.compile(r"\d+-c\d+")  # name of a unit that `generate` made
 
 
 class Place(NamedTuple):
@@ -112,9 +115,8 @@ class CommittedRun(RunFolder):
                                "field; it was changed.") from error
 
     def _units(self) -> list[StageUnit]:
-        shards = {self._generate.shard_name(shard): shard for shard in range(self.num_shards)}
-        found = sorted((shards[chunk.parent.name], chunk.stem) for chunk in self._generate.committed()
-                       if chunk.parent.name in shards)
+        found = sorted((int(chunk.parent.name.partition("-")[0]), chunk.stem) for chunk in self._generate.committed()
+                       if _UNIT.fullmatch(chunk.stem))  # not a copy beside it
         return [StageUnit(number, shard, name) for number, (shard, name) in enumerate(found)]
 
     def _read_unit(self, number: int) -> list[tuple[dict, dict | None, dict | None]]:
