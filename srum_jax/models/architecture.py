@@ -94,6 +94,11 @@ class Architecture:
         own = [file for file in self.files if file.part == part]
         return (own or [file for file in self.files if file.part is None])[0]
 
+    def alternatives_of(self, file: WeightFile) -> list[str]:
+        """The other names that one file with the same tensors may have."""
+        return [other.glob for other in self.files
+                if other != file and (other.prefix, other.part) == (file.prefix, file.part) and "*" not in other.glob]
+
     def shapes(self, config: Any, parts: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """Path and shape of every array of a model with the given parts."""
         return shapes_of(self.abstract(config, frozenset(parts))[1])

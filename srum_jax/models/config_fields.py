@@ -1,7 +1,9 @@
 """Typed reading of the JSON files that describe a model; every complaint names the file and the field."""
 
 import json
+import logging
 import math
+import re
 from typing import Any
 
 from etils import epath
@@ -9,6 +11,10 @@ from etils import epath
 from srum_jax.errors import BadInput
 from srum_jax.storage.reading import TextFileError, read_text
 
+_LOGGER = logging.getLogger(__name__)
+_QUOTED = r'("(?:[^"\\]|\\.)*")'
+_COMMENT = re.compile(_QUOTED + r"|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_COMMA = re.compile(_QUOTED + r"|,(?=\s*[}\]])", re.DOTALL)
 _LARGEST = 1e30  # of a number in a configuration; far above any that makes sense, and exact to compare with
 
 
@@ -83,11 +89,35 @@ def read_json(path: epath.Path) -> Any:
     try:
         return json.loads(read_text(path))
     except TextFileError as error:
-        raise ConfigError(f"{error} Expected the configuration of a model.") from error
+        raise ConfigError(f"{error} Copy it again from the published checkpoint.") from error
     except (ValueError, RecursionError) as error:  # broken text, an integer of thousands of digits, deep nesting
-        raise ConfigError(f"{path}: not valid JSON ({error}).") from error
+        raise ConfigError(f"{path}: not valid JSON ({error}); copy it again from the published checkpoint.") from error
 
 
 def read_optional(path: epath.Path) -> Any | None:
     """Parses one JSON file; None where there is none."""
     return read_json(path) if path.exists() else None
+
+
+def read_leniently(path: epath.Path) -> Any:
+    """Parses one JSON file that may hold comments, and commas behind the last item; an absent one is empty.
+
+    Where it is still no JSON, it counts as empty too, with a warning.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return read_json(path)
+    except ConfigError as error:
+        try:
+            values = json.loads(_COMMA.sub(_kept, _COMMENT.sub(_kept, read_text(path))))
+        except (ValueError, RecursionError):
+            _LOGGER.warning("%s Its defaults are used instead.", error)
+            return {}
+        _LOGGER.warning("%s: not strict JSON; read without its comments and surplus commas.", path)
+        return values
+
+
+def _kept(match: re.Match[str]) -> str:
+    """What stands in quotes."""
+    return match.group(1) or ""

@@ -7,6 +7,7 @@ index decides nothing that the files can tell by themselves, and where two could
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from etils import epath
 
 from srum_jax.models.architecture import Architecture, WeightFile
+from srum_jax.storage.object_store import is_local
 from srum_jax.storage.reading import why_absent
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.run_folder import hint
@@ -101,9 +103,16 @@ def _groups(
     """The entries of a part that there are files of, with these files; alternatives together."""
     groups: dict[str, list[tuple[WeightFile, list[str]]]] = {}
     for entry in (entry for entry in architecture.files if entry.part == part):
-        if files := sorted(str(file.relative_to(directory)) for file in directory.glob(entry.glob)):
-            groups.setdefault(entry.prefix, []).append((entry, files))
-    return list(groups.values())
+        files = sorted(str(file.relative_to(directory)) for file in directory.glob(entry.glob))
+        found = groups.setdefault(entry.prefix, [])
+        if files and not any(_are_one(directory / files[0], directory / other[0]) for _, other in found):
+            found.append((entry, files))
+    return [found for found in groups.values() if found]
+
+
+def _are_one(first: epath.Path, second: epath.Path) -> bool:
+    """Whether two names are of one file, as `export` gives a file two for the sake of different scripts."""
+    return is_local(first) and os.path.realpath(first) == os.path.realpath(second)
 
 
 def _entry_of(path: epath.Path, architecture: Architecture) -> WeightFile:
@@ -129,8 +138,8 @@ def _whole_set(directory: epath.Path, files: list[str]) -> list[str]:
         for k in range(1, int(count) + 1):
             sets[f"{start}{k:0{len(number)}d}{of}{count}{ending}"] = None
     if absent := [file for file in sets if not (directory / file).exists()]:
-        raise WeightsError(f"{directory}: expected {', '.join(absent)} beside {files[0]}, found "
-                           f"{why_absent(directory / absent[0])}; copy what is absent from where the others come from.")
+        raise WeightsError(f"{directory}: expected {', '.join(absent)}, found {why_absent(directory / absent[0])}; "
+                           "copy what is absent from where the other files come from.")
     return list(sets)
 
 

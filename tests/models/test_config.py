@@ -40,10 +40,16 @@ def test_what_the_release_leaves_out_takes_the_released_values(tmp_path):
     assert config.latent_stride == 16 and config.latent_values == 64
 
 
-def test_a_config_json_that_is_not_strictly_valid_is_passed_over_with_a_warning(tmp_path, caplog):
+@pytest.mark.parametrize("text, found", [
+    ('{"max_latent_size": 32,}', 32),
+    ('{"max_latent_size": 32 /* tokens */ // a side\n}', 32),
+    ('{"a": "//,}", "max_latent_size": 32,}', 32),
+    ("{max_latent_size", 64),
+])
+def test_a_config_json_that_is_not_strictly_valid_is_read_with_a_warning(text, found, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        config = BagelConfig.from_directory(write(tmp_path, llm_config=LLM, config='{"max_latent_size": 32,}'))
-    assert config.max_latent_size == 64 and "config.json" in caplog.text
+        config = BagelConfig.from_directory(write(tmp_path, llm_config=LLM, config=text))
+    assert config.max_latent_size == found and "config.json" in caplog.text
 
 
 def test_a_model_without_vision_tower_has_none(tmp_path):

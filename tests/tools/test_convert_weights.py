@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from srum_jax.weights.orbax_params import OrbaxArrays
 from srum_jax.weights.run_folder import find_step
 from tests import commands
@@ -94,6 +95,10 @@ def test_an_export_has_everything_that_the_official_code_loads(tmp_path, publish
     assert index["metadata"]["total_size"] == sum(array.nbytes for array in stored(published).values())
     assert "0 from the template" in capsys.readouterr().out
     assert run_import(exported, tmp_path / "again") == 0
+    # BAGEL's code reads the one name; SRUM's scripts read the other, unless BAGEL-7B-MoT is in the path.
+    assert (exported / "model.safetensors").samefile(exported / "ema.safetensors")
+    for path in (exported, exported / "model.safetensors"):
+        assert checkpoint_fingerprint(path, BAGEL) == checkpoint_fingerprint(published, BAGEL)
 
 
 def test_a_checkpoint_of_float32_exports_the_template_dtypes_exactly(tmp_path, published):

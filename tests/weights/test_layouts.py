@@ -235,13 +235,16 @@ def test_an_import_takes_the_file_that_is_named_and_says_so(folder, tmp_path, ca
     np.testing.assert_array_equal(stored["vae2llm.kernel"], TRAINED["vae2llm.weight"].T)
 
 
-@pytest.mark.parametrize("module, arguments", [
+COMMANDS = (
     ("srum_jax.generate", ("--prompt", "a red circle", "--out", "{out}", "--checkpoint", "{checkpoint}")),
     ("srum_jax.chat", ("--question", "what", "--checkpoint", "{checkpoint}")),
     ("srum_jax.train", ("--experiment=tiny_srum", "--workdir", "{out}", "--set", "model.checkpoint={checkpoint}",
                         "--set", "data.records={records}")),
     ("tools.precompute_latents", ("--checkpoint", "{checkpoint}", "--records", "{records}", "--out", "{out}")),
-])
+)
+
+
+@pytest.mark.parametrize("module, arguments", COMMANDS)
 def test_every_command_refuses_a_directory_with_two_sets_and_names_both(
     module, arguments, tiny_base, tmp_path
 ):
@@ -264,6 +267,40 @@ def test_a_directory_that_cannot_be_loaded_leaves_no_folder_of_pictures(tiny_bas
                                 "--checkpoint", checkpoint)
     assert code == 2 and "'llm2vae.bias' is missing" in err, err
     assert not (tmp_path / "deep").exists()
+
+
+def test_a_link_that_leads_nowhere_is_told_as_one(folder):
+    (folder / "ema.safetensors").rename(folder / "moved")
+    (folder / INDEX).unlink()
+    (folder / "ema.safetensors").symlink_to(folder / "blobs" / "0123")
+    with pytest.raises(WeightsError, match=r"expected ema\.safetensors, found a link to .*0123, which is not there"):
+        open_checkpoint(folder, BAGEL)
+
+
+@pytest.mark.parametrize("file", ["llm_config.json", "vit_config.json", "vae_config.json", "tokenizer.json", INDEX])
+def test_a_small_file_that_is_damaged_is_named_by_every_command(file, tiny_base, tmp_path):
+    checkpoint = shutil.copytree(tiny_base, tmp_path / "checkpoint")
+    (checkpoint / file).write_bytes((checkpoint / file).read_bytes()[:-20])
+    records = tmp_path / "records"
+    write_records(records, [made_up_record(0)], num_shards=1)
+    places = {"out": tmp_path / "out", "checkpoint": checkpoint, "records": records}
+    for module, arguments in COMMANDS:
+        if file == "tokenizer.json" and module == "tools.precompute_latents":
+            continue  # reads no text
+        code, _, err = commands.run(module, *(argument.format(**places) for argument in arguments))
+        assert code == 2 and str(checkpoint / file) in err and "copy it again" in err.lower(), err
+
+
+@pytest.mark.parametrize("damage", [lambda text: text.replace("\n}", ",\n}"), lambda text: "// BAGEL\n" + text])
+def test_a_config_json_that_is_no_strict_json_stops_nobody(damage, tiny_base, tmp_path):
+    """The published one is said to be such a file."""
+    checkpoint = shutil.copytree(tiny_base, tmp_path / "checkpoint")
+    path = checkpoint / "config.json"
+    path.write_text(damage(path.read_text()))
+    assert open_checkpoint(checkpoint, BAGEL).config == open_checkpoint(tiny_base, BAGEL).config
+    code, _, err = commands.run("srum_jax.generate", "--prompt", "a red circle", "--out", tmp_path / "out",
+                                "--checkpoint", checkpoint, "--dry-run")
+    assert code == 0 and str(path) in err, err
 
 
 def test_one_cause_is_one_line(folder):

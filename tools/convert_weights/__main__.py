@@ -24,7 +24,7 @@ _EPILOG = """\
 examples:
   python -m tools.convert_weights import --source BAGEL-7B-MoT --out converted
   python -m tools.convert_weights import --source BAGEL-7B-MoT --out converted_f32 --dtype float32
-  python -m tools.convert_weights export --checkpoint workdir --template BAGEL-7B-MoT --out exported
+  python -m tools.convert_weights export --checkpoint workdir --template BAGEL-7B-MoT --out exported/BAGEL-7B-MoT
   python -m tools.convert_weights export --adapter --checkpoint lora_run --template BAGEL-7B-MoT --out adapter
 
 exit codes: 0 done, 1 failed while writing, 2 unusable input or arguments, 130 interrupted.

@@ -4,20 +4,23 @@ import dataclasses
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.models.architecture import WeightFile
 from srum_jax.storage.atomic_directory import atomic_directory
 from srum_jax.storage.atomic_file import write_text
 from srum_jax.weights.arrays import ArrayReader, PublishedArrays, for_each_block
 from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.errors import raise_together
+from srum_jax.weights.safetensors_read import Region
 from srum_jax.weights.safetensors_write import SafetensorsWriter
 from srum_jax.weights.table import Piece
 from srum_jax.weights.weight_files import INDEX
@@ -30,6 +33,7 @@ from tools.convert_weights.output_directory import (
 logger = logging.getLogger(__name__)
 
 REPORT = "export_report.json"
+Write = Callable[[str, np.ndarray, Region], None]  # tensor, values, region of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,26 +103,12 @@ def export_weights(
             total=num_bytes, unit="B", unit_scale=True, desc="export", disable=not sys.stderr.isatty()
         ) as bar:
             for file, names in files.items():
-                metadata = source.metadata_of(names[0])
-                with SafetensorsWriter(
-                    directory / file, {name: forms[name] for name in names}, metadata
-                ) as writer:
-                    inside = set(names)
-                    for path in trained.shapes:
-                        mine = [
-                            piece for piece in published.plan.pieces.get(path, ()) if piece.source in inside
-                        ]
-                        if mine:
-                            _write_array(writer, trained, mine, forms, bar)
-                    for name in names:
-                        if name not in own:
-                            values = source.read(name)
-                            writer.write(name, values)
-                            bar.update(values.nbytes)
+                _write_file(directory, file, names, published, trained, bar)
+                _link(directory, file.glob, template.architecture.alternatives_of(file))
         copy_files(companions, directory)
         summary = ExportSummary(str(opened.path), opened.form, opened.lora is not None, len(own),
                                 dict(sorted(completed.items())), num_bytes, time.monotonic() - start)
-        weight_map = {name: file for file, names in files.items() for name in names}
+        weight_map = {name: file.glob for file, names in files.items() for name in names if "/" not in file.glob}
         index = {"metadata": {"total_size": num_bytes}, "weight_map": weight_map}
         write_text(directory / INDEX, json.dumps(index, indent=2) + "\n")
         write_text(directory / REPORT, json.dumps(
@@ -147,49 +137,82 @@ def check_belongs(opened: epath.Path, trained: ArrayReader, published: Published
                    "checkpoint that the training started from", problems)
 
 
-def _files(template: Checkpoint) -> dict[str, list[str]]:
+def _files(template: Checkpoint) -> dict[WeightFile, list[str]]:
     """Which tensors go into which file, in the template's order."""
-    files: dict[str, list[str]] = {}
+    files: dict[WeightFile, list[str]] = {}
     for name in template.published.source.in_order():
-        files.setdefault(template.architecture.home_of(name).glob, []).append(name)
+        files.setdefault(template.architecture.home_of(name), []).append(name)
     return files
 
 
+def _write_file(
+    directory: epath.Path, file: WeightFile, names: list[str], published: PublishedArrays, trained: ArrayReader,
+    bar: tqdm,
+) -> None:
+    """Writes the named tensors, with the values of `trained` where it has them."""
+    called = {name: name.removeprefix(file.prefix) for name in names}  # in the file
+    forms = {name: (published.source.tensors[name].dtype, published.source.tensors[name].shape) for name in names}
+    path = directory / file.glob
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with SafetensorsWriter(path, {called[name]: form for name, form in forms.items()},
+                           published.source.metadata_of(names[0])) as writer:
+
+        def write(name: str, values: np.ndarray, region: Region | None = None) -> None:
+            writer.write(called[name], values, region)
+            bar.update(values.nbytes)
+
+        left = dict.fromkeys(names)
+        for parameter in trained.shapes:
+            pieces = [piece for piece in published.plan.pieces.get(parameter, ()) if piece.source in called]
+            if pieces:
+                _write_array(write, trained, pieces, forms)
+            for piece in pieces:
+                del left[piece.source]
+        for name in left:
+            write(name, published.source.read(name))
+
+
+def _link(directory: epath.Path, name: str, others: list[str]) -> None:
+    """Gives a file the other names that scripts look for."""
+    for other in others:
+        try:
+            os.symlink(name, directory / other)
+        except OSError as error:  # not every file system has links
+            logger.warning("%s cannot be made another name of %s (%s).", other, name, error.strerror or error)
+
+
 def _write_array(
-    writer: SafetensorsWriter,
+    write: Write,
     trained: ArrayReader,
     pieces: list[Piece],
     forms: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
-    bar: tqdm,
 ) -> None:
     """Writes one array's tensors, region by region in the order that suits the checkpoint."""
-    path = pieces[0].target
+    parameter = pieces[0].target
     by_layer = {piece.layer: piece for piece in pieces}
-    for box in trained.boxes(path):
-        values = trained.read(path, box)
+    for box in trained.boxes(parameter):
+        values = trained.read(parameter, box)
         if None in by_layer:
-            _write_region(writer, by_layer[None], values, box, forms, bar)
+            _write_region(write, by_layer[None], values, box, forms)
             continue
         for offset, layer in enumerate(range(box[0].start, box[0].stop)):
             if layer in by_layer:
-                _write_region(writer, by_layer[layer], values[offset], box[1:], forms, bar)
+                _write_region(write, by_layer[layer], values[offset], box[1:], forms)
 
 
 def _write_region(
-    writer: SafetensorsWriter,
+    write: Write,
     piece: Piece,
     values: np.ndarray,
     box: tuple[slice, ...],
     forms: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
-    bar: tqdm,
 ) -> None:
     region = piece.source_region(box)
 
     def consume(rows: tuple[int, int], block: np.ndarray) -> None:
         first = region[0].start if region else 0
         moved = (slice(first + rows[0], first + rows[1]), *region[1:]) if region else ()
-        writer.write(piece.source, block, moved)
-        bar.update(block.nbytes)
+        write(piece.source, block, moved)
 
     for_each_block(piece.to_source(values), forms[piece.source][0], consume)
 

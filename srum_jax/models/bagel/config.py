@@ -1,15 +1,12 @@
 """Shapes of a BAGEL model, read from the JSON files that a released checkpoint carries."""
 
 import dataclasses
-import logging
 from typing import Any
 
 from etils import epath
 
-from srum_jax.models.config_fields import ConfigError, Fields, read_json, read_optional
+from srum_jax.models.config_fields import ConfigError, Fields, read_json, read_leniently, read_optional
 from srum_jax.models.decoder_config import DecoderConfig
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +101,8 @@ class BagelConfig:
             llm=read_json(directory / "llm_config.json"),
             vit=read_optional(directory / "vit_config.json"),
             vae=read_optional(directory / "vae_config.json"),
-            model=_read_tolerantly(directory / "config.json"),
+            # The published one is reported not to be strict JSON, and nothing in it is indispensable.
+            model=read_leniently(directory / "config.json"),
             source=str(directory),
         )
 
@@ -220,17 +218,6 @@ def _special_tokens(ids: dict[str, int] | None, vocab_size: int, source: str) ->
         raise ConfigError(f"{source}: special token id {largest} lies outside the vocabulary of {vocab_size} rows; "
                           "state 'special_token_ids' in config.json.")
     return tokens
-
-
-def _read_tolerantly(path: epath.Path) -> dict[str, Any]:
-    # The released config.json is reported not to be strictly valid JSON, and nothing in it is indispensable.
-    if not path.exists():
-        return {}
-    try:
-        return read_json(path)
-    except ConfigError as error:
-        logger.warning("%s The released values are used instead.", error)
-        return {}
 
 
 # The released BAGEL-7B-MoT, for what has to know its sizes without having its files.
