@@ -20,12 +20,6 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from srum_jax.models.bagel.architecture import BAGEL
-from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.weights.dtypes import DTYPES
-from srum_jax.weights.safetensors_write import SafetensorsWriter
-from srum_jax.weights.table import published_tensors
-
 # The released configuration; only the numbers of layers are changed.
 _LLM = {
     "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_key_value_heads": 4,
@@ -131,6 +125,13 @@ def make_checkpoint(directory: epath.Path, layers: int, vit_layers: int) -> tupl
     Returns:
       Bytes of all tensors, of the largest tensor, and of the largest stacked array.
     """
+    # These import JAX, which takes seconds.
+    from srum_jax.models.bagel.architecture import BAGEL
+    from srum_jax.models.bagel.config import BagelConfig
+    from srum_jax.weights.dtypes import DTYPES
+    from srum_jax.weights.safetensors_write import SafetensorsWriter
+    from srum_jax.weights.table import published_tensors
+
     directory.mkdir(parents=True)
     llm = _LLM | {"num_hidden_layers": layers}
     vit = _VIT | {"num_hidden_layers": vit_layers + 1}

@@ -30,14 +30,11 @@ from PIL import Image
 from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import DataError
 from srum_jax.data.manifest import Manifest
-from srum_jax.data.pipeline import HostBatchIterator
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from srum_jax.data.writer import record_of_image, write_records
 from srum_jax.families.bagel.config import BagelRows
-from srum_jax.families.bagel.rows import BagelPacker
-from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.models.bagel.config import RELEASED
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.observability.peak_flops import PEAK_FLOPS
@@ -117,6 +114,11 @@ def measure(records: str, size: int, num_workers: int, num_threads: int, rows_pe
     Raises:
       DataError: a record cannot be used.
     """
+    # These import JAX, which takes seconds.
+    from srum_jax.data.pipeline import HostBatchIterator
+    from srum_jax.families.bagel.rows import BagelPacker
+    from srum_jax.families.bagel.step_flops import count_pack, step_flops
+
     data = DataConfig(records=records, rows_per_batch=rows_per_batch, num_workers=num_workers, num_threads=num_threads)
     rows = BagelRows(samples_per_row=_SAMPLES_PER_ROW, image_height=size, image_width=size, max_size=size,
                      min_size=min(512, size), latent_capacity=_SAMPLES_PER_ROW * (size // 16) ** 2, latents=latents)

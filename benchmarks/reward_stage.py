@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-import jax
 from etils import epath
 
 from benchmarks.doc_section import command_line, replace_section
@@ -33,6 +32,8 @@ from tools.make_rewards.stage_recipe import STAGES, StageRecipe, add_input_argum
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _parser().parse_args(argv)
+    import jax  # takes seconds
+
     with tempfile.TemporaryDirectory() as directory:
         folder = epath.Path(directory)
         jax.config.update("jax_compilation_cache_dir", os.fspath(folder / "programs"))

@@ -7,48 +7,15 @@ Everything is kept in --out; the same command goes on where it was.
 """
 
 import argparse
-import dataclasses
-import json
 import os
 import sys
-import time
-from collections.abc import Mapping, Sequence
-
-import jax
-from etils import epath
-from flax import nnx
+from collections.abc import Sequence
 
 from experiments._argument_types import count, local_folder, positive
-from experiments._tiny_bagel import autoencoder as ae
-from experiments._tiny_bagel.export import write_trained_base
-from experiments._tiny_bagel.samples import SampleSettings
-from experiments._tiny_bagel.stage_loop import PROGRESS, run_stage
-from experiments._tiny_bagel.thinking import ThinkSettings, make_think_step, three_batches
-from experiments._tiny_study.understanding import understanding, understanding_table
-from experiments._tiny_think.exam import (
-    BASE,
-    CONTROL,
-    OWN_PLAN,
-    THINKER,
-    WAYS,
-    Exam,
-    LazyPipeline,
-    category_table,
-    picture_given_plan,
-    pictures_table,
-    plans_table,
-)
-from srum_jax.models.bagel.architecture import BAGEL
-from srum_jax.stages import noted
+from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
 from srum_jax.stages.interruption import run_command
-from srum_jax.storage.atomic_file import write_json, write_text
-from srum_jax.weights.checkpoint import open_checkpoint
-from srum_jax.weights.load import load
-from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
-from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 
-_HELD_OUT_SEED = 1001  # the sentences of the tiny study, or the first of them
 _EPILOG = f"""
 examples:
   python -m experiments.tiny_think --out runs/think
@@ -69,103 +36,10 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _parser().parse_args(argv)
-    return run_command(lambda: _run(args))
+    # Imports JAX, which takes seconds.
+    from experiments._tiny_think.study import run_study
 
-
-def _run(args: argparse.Namespace) -> None:
-    run = Run(args)
-    run.remember()
-    jax.config.update("jax_compilation_cache_dir", os.fspath(run.out / "programs"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    run.study()
-
-
-class Run:
-    """The models and tables of one folder."""
-
-    def __init__(self, args: argparse.Namespace):
-        self.out = args.out
-        self.base = trained_base() if args.base is None else args.base
-        self.seed, self.guidance, self.save_seconds = args.seed, args.guidance, args.save_seconds
-        self.prompts_per_category = args.prompts_per_category
-        self.settings = ThinkSettings(steps=args.steps, planned=args.planned, pictures=args.pictures,
-                                      questions=args.questions, learning_rate=args.learning_rate)
-        self.samples = SampleSettings(wrong_captions=args.wrong_captions)
-
-    def remember(self) -> None:
-        """A folder holds one study: other settings need another one.
-
-        Raises:
-          BadInput: naming what is different.
-        """
-        settings = {"base": os.fspath(self.base), "seed": self.seed, "prompts_per_category": self.prompts_per_category,
-                    **dataclasses.asdict(self.settings), **dataclasses.asdict(self.samples)}
-        noted.note(self.out / "study.json", settings)
-
-    def study(self) -> None:
-        """All steps; prints the tables and writes them to `OUT/table.md`."""
-        started = time.monotonic()
-        thinker = self.model(THINKER, plans=True)
-        models = {BASE: self.base, CONTROL: self.model(CONTROL, plans=False), THINKER: thinker}
-        pipelines = {name: LazyPipeline(checkpoint) for name, checkpoint in models.items()}
-        prompts = balanced_prompts(self.prompts_per_category, _HELD_OUT_SEED, held_out=True)
-        exam = Exam(self.out / "marks", prompts, self.seed)
-        plans = exam.plans(pipelines[THINKER])
-        found = {(name, plan): {scale: exam.marks(name, plan, scale, pipelines[name]) for scale in self.guidance}
-                 for name, plan in WAYS}
-        greedy = next(iter(plans.values()))
-        tables = {"Plans for held-out prompts": plans_table(plans, prompts),
-                  "Pictures for held-out prompts": pictures_table(found)}
-        for scale in self.guidance:
-            tables[f"Share that fits by category, %, guidance {scale:g}"] = "\n\n".join(
-                [category_table(found, prompts, scale),
-                 picture_given_plan(greedy, prompts, found[THINKER, OWN_PLAN][scale])])
-        tables["Understanding, on drawn pictures"] = understanding_table(self._understanding(pipelines))
-        text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
-        write_text(self.out / "table.md", text + "\n")
-        print(f"\n{text}")
-        print("\nBrackets: 95 % intervals over prompts; differences are paired. An asterisk: zero lies outside.")
-        minutes = {name: json.loads((self.out / "training" / name / PROGRESS).read_text())["seconds"] / 60
-                   for name in (CONTROL, THINKER)}
-        print(f"{self.out}: table.md; training took {minutes[CONTROL]:.1f} (control) and {minutes[THINKER]:.1f} "
-              f"minutes; {(time.monotonic() - started) / 60:.1f} minutes in all now")
-
-    def _understanding(self, pipelines: Mapping[str, LazyPipeline]) -> dict[str, dict[str, float]]:
-        path = self.out / "understanding.json"
-        measured = json.loads(path.read_text()) if path.exists() else {}
-        for name, pipeline in pipelines.items():
-            if name not in measured:
-                measured[name] = understanding(pipeline())
-                write_json(path, measured)
-        return measured
-
-    def model(self, name: str, *, plans: bool) -> epath.Path:
-        """Trains a model from the base, or finds it; a checkpoint in the layout of the base."""
-        directory = self.out / name
-        if directory.exists():
-            return directory
-        settings = dataclasses.replace(self.settings, plans=plans)
-        base = open_checkpoint(self.base, BAGEL)
-        config, (graphdef, loaded) = base.config, load(base)
-        encoder = ae.EncoderStage(rngs=nnx.Rngs(self.seed))
-        nnx.update(encoder.encoder, nnx.state(nnx.merge(graphdef, loaded).vae.encoder))
-        scale, shift = config.vae.scale_factor, config.vae.shift_factor
-        latents_of = ae.make_latents_of(encoder, scale, shift, config.latent_patch_size)
-        vae, rest = nnx.split_state(loaded, lambda path, _: path[0] == "vae", ...)
-        start, untrained, step = make_think_step(config, settings, self.seed, rest)
-
-        def inputs(number: int):
-            batches = three_batches(self.seed, number, config, settings, self.samples)
-            keys = jax.random.split(jax.random.fold_in(jax.random.key(self.seed + 1), number), 2)
-            pictures = batches.planned.images[:, 0], batches.pictures.images[:, 0]
-            return *(latents_of(p, key) for p, key in zip(pictures, keys, strict=True)), batches
-
-        described = {"base": os.fspath(self.base), "seed": self.seed, **dataclasses.asdict(settings),
-                     **dataclasses.asdict(self.samples)}
-        state = run_stage(self.out / "training" / name, start, inputs, step, steps=settings.steps, settings=described,
-                          save_seconds=self.save_seconds)
-        recipe = {"made_by": "python -m experiments.tiny_think", "settings": described}
-        return write_trained_base(directory, nnx.merge_state(state.average, untrained, vae), scale, shift, recipe)
+    return run_command(lambda: run_study(args))
 
 
 def _parser() -> argparse.ArgumentParser:

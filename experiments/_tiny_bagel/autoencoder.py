@@ -26,6 +26,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments._tiny_bagel.settings import StageSettings
 from srum_jax.models.bagel.config import AutoencoderConfig
 from srum_jax.models.bagel.vae import Autoencoder, Encoder, ImageDecoder
 from srum_jax.models.layers.linear import Conv
@@ -40,22 +41,6 @@ LOGVAR = -6.0  # of the stored posterior: a standard deviation of 0.05
 _OBJECT_WEIGHT = 3.0
 _BACKGROUND = BACKGROUND[0] / 127.5 - 1.0  # grey: the same in all three colours
 _CELL = 4  # pixels of a latent cell, along each side
-
-
-@dataclasses.dataclass(frozen=True)
-class StageSettings:
-    """Settings of one stage."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float  # highest; falls to 0 by a cosine after 3 % of warm-up
-    strongest_noise: float
-    penalty: float = 0.0
-    average: float = 0.998  # share of the running mean of the weights that a step keeps
-
-
-ENCODER_STAGE = StageSettings(steps=5000, batch_size=32, learning_rate=2e-3, strongest_noise=0.6, penalty=1e-3)
-DECODER_STAGE = StageSettings(steps=6000, batch_size=8, learning_rate=2e-3, strongest_noise=0.7)
 
 
 @jax.tree_util.register_dataclass

@@ -15,24 +15,11 @@ from flax import nnx
 
 from experiments._tiny_bagel.autoencoder import StageState, moving_average
 from experiments._tiny_bagel.joint import flat_model, flow_matching_loss, optimizer_of
+from experiments._tiny_bagel.settings import GeneratorSettings
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.training.state import split_trainable
-
-
-@dataclasses.dataclass(frozen=True)
-class GeneratorSettings:
-    """Settings of the stage."""
-
-    steps: int = 10000
-    pictures: int = 64  # in a step
-    learning_rate: float = 1.5e-3  # after 200 steps of warm-up; falls linearly to 0 over the last fifth of the steps
-    weight_decay: float = 0.01
-    average: float = 0.998  # share of the running mean of the weights that a step keeps
-    timestep_shift: float = 3.0  # of the training times
-    tidy: bool = True  # places and sizes follow from the prompt
-
 
 GeneratorStep = Callable[[StageState, jax.Array, PackedBatch], tuple[StageState, dict[str, jax.Array]]]
 

@@ -13,6 +13,7 @@ from flax import nnx
 
 from experiments._tiny_bagel.autoencoder import StageState, moving_average
 from experiments._tiny_bagel.samples import TwoBatches
+from experiments._tiny_bagel.settings import JointSettings
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
@@ -23,19 +24,6 @@ from srum_jax.objectives.weighted_sum import WeightedSum
 
 COMPUTE = ComputeConfig(dtype="float32", attention="dense", remat="none", scan_layers=False)
 _USUAL_DEVIATION = 0.02  # of `Bagel`'s initial values
-
-
-@dataclasses.dataclass(frozen=True)
-class JointSettings:
-    """Settings of the run."""
-
-    steps: int = 8000
-    pictures: int = 48  # to generate, in a step
-    questions: int = 48  # to answer, in a step
-    learning_rate: float = 1.5e-3  # after 200 steps of warm-up; falls linearly to 0 over the last fifth of the steps
-    weight_decay: float = 0.01
-    average: float = 0.998  # share of the running mean of the weights that a step keeps
-    timestep_shift: float = 1.0  # of the training times
 
 
 class FlatLinear(Linear):

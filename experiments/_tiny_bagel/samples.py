@@ -15,6 +15,7 @@ import functools
 import jax
 import numpy as np
 
+from experiments._tiny_bagel.settings import SampleSettings
 from srum_jax.data.example import stack_rows
 from srum_jax.data.image_transform import to_unit_range
 from srum_jax.families.bagel.packing import RowCapacity, pack_row
@@ -34,18 +35,6 @@ from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS, build_tokenizer
 
 # Streams of randomness, kept apart by the upper half of the seed.
 _GENERATE, _UNDERSTAND, _GENERATE_DRAWS, _UNDERSTAND_DRAWS = (stream << 32 for stream in range(4))
-
-
-@dataclasses.dataclass(frozen=True)
-class SampleSettings:
-    """What is learned from."""
-
-    wrong_captions: float = 0.35  # share of pictures to generate with a mistake that their caption does not tell
-    wrong_pictures: float = 0.5  # share of pictures to judge with a mistake
-    strange_prompts: float = 0.12  # share of pictures to judge by the prompt of another picture
-    shares: tuple[float, float, float] = (0.3, 0.4, 0.3)  # of questions: seen, whole, region
-    text_dropout: float = 0.1  # share of pictures to generate without caption
-    shaken_boxes: float = 0.3  # share of boxes with each side moved by up to a pixel
 
 
 @dataclasses.dataclass(frozen=True)

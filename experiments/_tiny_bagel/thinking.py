@@ -23,14 +23,8 @@ from flax import nnx
 
 from experiments._tiny_bagel.autoencoder import StageState, moving_average
 from experiments._tiny_bagel.joint import flat_model, loss_and_parts, optimizer_of
-from experiments._tiny_bagel.samples import (
-    SampleSettings,
-    capacities,
-    picture_of,
-    pictures_of,
-    questions_of,
-    words,
-)
+from experiments._tiny_bagel.samples import capacities, picture_of, pictures_of, questions_of, words
+from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
 from srum_jax.data.example import stack_rows
 from srum_jax.families.bagel.packing import RowCapacity, pack_row
 from srum_jax.families.bagel.position_ids import position_ids
@@ -46,20 +40,6 @@ from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS
 
 _PLANNED, _PICTURES, _QUESTIONS = (stream << 32 for stream in (20, 30, 40))  # added to the seed; see `samples`
 _DRAWS = 2 << 32  # as in `samples.pictures_of`, so that the control has the same times and the same captions left out
-
-
-@dataclasses.dataclass(frozen=True)
-class ThinkSettings:
-    """Settings of the training."""
-
-    plans: bool = True  # False: the control
-    steps: int = 1000
-    planned: int = 32  # pictures with a plan, in a step
-    pictures: int = 16  # without one
-    questions: int = 16
-    learning_rate: float = 1e-3  # after a tenth of the steps; falls linearly to 0 over the last fifth
-    weight_decay: float = 0.01
-    average: float = 0.99  # share of the running mean of the weights that a step keeps
 
 
 @jax.tree_util.register_dataclass

@@ -1,9 +1,12 @@
 """The least time that work takes on given chips. An estimate from published peaks, never a measurement."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from srum_jax.aot.topology import Chip
-from srum_jax.families.costs import Cost
+
+if TYPE_CHECKING:
+    from srum_jax.families.costs import Cost
 
 ASSUMPTIONS = (
     "Estimate, not a measurement: the largest of three times, each at the full published rate of the chips and all "
@@ -32,7 +35,7 @@ class Roofline:
         return max(("compute", "memory", "exchange"), key=lambda name: getattr(self, name))
 
 
-def roofline(cost: Cost, chip: Chip, rows: int, *, data: int, fsdp: int, tensor: int) -> Roofline:
+def roofline(cost: "Cost", chip: Chip, rows: int, *, data: int, fsdp: int, tensor: int) -> Roofline:
     """Of one program on a batch.
 
     Args:

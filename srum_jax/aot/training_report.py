@@ -1,11 +1,13 @@
 """What was found about a train step on one slice or several, as plain values and as text."""
 
 import importlib.metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srum_jax.aot.step_roofline import ASSUMPTIONS, step_roofline
 from srum_jax.aot.topology import GIB, Topology
-from srum_jax.aot.training import TrainPlan, TrainResult
+
+if TYPE_CHECKING:
+    from srum_jax.aot.training import TrainPlan, TrainResult
 
 _READING = 3  # of compiled programs; reports of another number are not comparable
 _SHOWN = 12  # lines of exchanges; --json has all
@@ -16,7 +18,7 @@ def made_with() -> dict[str, Any]:
     return {"reading": _READING, **{name: importlib.metadata.version(name) for name in ("jax", "libtpu")}}
 
 
-def training_entry(asked: TrainPlan, topology: Topology, result: TrainResult) -> dict[str, Any]:
+def training_entry(asked: "TrainPlan", topology: Topology, result: "TrainResult") -> dict[str, Any]:
     """All figures.
 
     Args:
@@ -56,7 +58,7 @@ def training_entry(asked: TrainPlan, topology: Topology, result: TrainResult) ->
     return entry if memory.refusal else entry | _program(topology, chips, result)
 
 
-def _program(topology: Topology, chips: int, result: TrainResult) -> dict[str, Any]:
+def _program(topology: Topology, chips: int, result: "TrainResult") -> dict[str, Any]:
     time = step_roofline(result.compiled_flops, result.collectives, topology.chip)
     peak = chips * topology.chip.peak_flops
     return {

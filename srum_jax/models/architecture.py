@@ -2,13 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from etils import epath
-from flax import nnx
 
 from srum_jax.models.key_table import Table
-from srum_jax.models.layers.logical_axes import Rules, dotted
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+    from srum_jax.models.layers.logical_axes import Rules
 
 Use = Literal["train", "draw", "read"]  # train on pictures, draw one, answer questions about one
 
@@ -68,8 +71,8 @@ class Architecture:
     table: Table
     parts: Mapping[str, Part]
     read_config: Callable[[epath.PathLike], Any]
-    abstract: Callable[[Any, frozenset[str]], tuple[nnx.GraphDef, nnx.State]]
-    rules: Rules
+    abstract: Callable[[Any, frozenset[str]], "tuple[nnx.GraphDef, nnx.State]"]
+    rules: "Rules"
     trainable: Mapping[str, tuple[str, ...]]
     never_trained: tuple[str, ...]
     linear_maps: Mapping[str, str]
@@ -101,9 +104,6 @@ class Architecture:
 
     def shapes(self, config: Any, parts: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """Path and shape of every array of a model with the given parts."""
-        return shapes_of(self.abstract(config, frozenset(parts))[1])
+        from srum_jax.models.layers.logical_axes import shapes_by_name  # JAX: those who look at files need none
 
-
-def shapes_of(state: nnx.State) -> dict[str, tuple[int, ...]]:
-    """Path and shape of every array of a state."""
-    return {dotted(path): variable.get_value().shape for path, variable in nnx.to_flat_state(state)}
+        return shapes_by_name(self.abstract(config, frozenset(parts))[1])

@@ -1,6 +1,9 @@
 """What devices can do at most, to say what share of it a run uses."""
 
-import jax
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jax
 
 # Dense bfloat16 peak of one JAX device, FLOP/s. A device is a chip; of the TPU7x, one of a chip's two cores.
 PEAK_FLOPS = {
@@ -18,7 +21,7 @@ PEAK_FLOPS = {
 }
 
 
-def peak_flops(devices: list[jax.Device]) -> float | None:
+def peak_flops(devices: "list[jax.Device]") -> float | None:
     """Peak of all devices together, FLOP/s; None where the kind is not known."""
     peak = PEAK_FLOPS.get(devices[0].device_kind)
     return None if peak is None else peak * len(devices)

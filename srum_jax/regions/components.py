@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import scipy  # its rooms are opened when they are entered
 
 from srum_jax.rewards.mask_rle import encode_mask
 from srum_jax.rewards.proposals import RawProposal
@@ -37,13 +38,11 @@ class Components:
         colours, counts = np.unique(border // 16, axis=0, return_counts=True)
         common = np.all(border // 16 == colours[counts.argmax()], axis=1)
         background = np.median(border[common], axis=0)
-        from scipy import ndimage  # takes a while; only those who segment shall wait for it
-
-        labels, _ = ndimage.label(np.abs(pixels - background).max(axis=-1) > self.config.tolerance)
-        areas = np.bincount(labels.ravel())[1:]
+        labels, _ = scipy.ndimage.label(np.abs(pixels - background).max(axis=-1) > self.config.tolerance)
+        areas, found = np.bincount(labels.ravel())[1:], scipy.ndimage.find_objects(labels)
         return [
             RawProposal((columns.start, rows.start, columns.stop, rows.stop), int(area),
                         rle=encode_mask(labels == label) if self.keep_masks else None)
-            for label, ((rows, columns), area) in enumerate(zip(ndimage.find_objects(labels), areas, strict=True), 1)
+            for label, ((rows, columns), area) in enumerate(zip(found, areas, strict=True), 1)
             if area >= self.config.min_area
         ]

@@ -13,8 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from srum_jax.errors import BadInput
 from srum_jax.families import registry
 from srum_jax.families.family import Family
-from srum_jax.models.architecture import Architecture, shapes_of
-from srum_jax.models.layers.logical_axes import dotted
+from srum_jax.models.architecture import Architecture
+from srum_jax.models.layers.logical_axes import dotted, shapes_by_name
 from srum_jax.training.config import ModelSource
 from srum_jax.training.lora import attach_factors, initial_factors
 from srum_jax.weights.checkpoint import Checkpoint, open_checkpoint
@@ -99,7 +99,7 @@ def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 
         _, frozen = load(checkpoint, mesh=mesh, dtype=compute_dtype)
         factors = initial_factors(factors, seed, mesh, architecture)
         return LoadedModel(family, checkpoint, config, graphdef, factors, frozen)
-    trained = shapes_of(split_trainable(checkpoint.abstract, source.trainable, architecture)[0])
+    trained = shapes_by_name(split_trainable(checkpoint.abstract, source.trainable, architecture)[0])
     _, state = load(checkpoint, mesh=mesh, dtype=lambda name: "float32" if name in trained else compute_dtype)
     return LoadedModel(family, checkpoint, config, graphdef, *split_trainable(state, source.trainable, architecture))
 

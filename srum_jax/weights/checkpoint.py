@@ -8,7 +8,8 @@ from typing import Any
 from etils import epath
 from flax import nnx
 
-from srum_jax.models.architecture import Architecture, shapes_of
+from srum_jax.models.architecture import Architecture
+from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.weights.arrays import ArrayReader, ConvertedArrays, PublishedArrays
 from srum_jax.weights.converted import MANIFEST, ConvertedSource, is_converted
 from srum_jax.weights.errors import WeightsError, raise_together
@@ -79,7 +80,7 @@ def open_checkpoint(
         _LOGGER.info("%s", source.chosen)
     config = architecture.read_config(source.directory)
     graphdef, abstract = architecture.abstract(config, wanted)
-    shapes = shapes_of(abstract)
+    shapes = shapes_by_name(abstract)
     present = wanted & {parameter.split(".")[0] for parameter in shapes}
     if converted:
         arrays = _converted(source, architecture, config, shapes)

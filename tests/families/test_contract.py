@@ -20,7 +20,6 @@ from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.mesh import build_mesh, on_mesh
 from srum_jax.mesh_config import MeshConfig
-from srum_jax.models.architecture import shapes_of
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.objectives.columns import ColumnNames
@@ -128,7 +127,7 @@ def test_weights_come_in_and_go_out_again_bit_for_bit(base, tmp_path):
 def test_abstract_shapes_are_those_of_the_loaded_model(base):
     architecture = base.family.architecture
     _, abstract = architecture.abstract(base.checkpoint.config, base.checkpoint.parts)
-    assert shapes_of(abstract) == {name: tuple(shape) for name, shape in shapes_by_name(base.loaded[1]).items()}
+    assert shapes_by_name(abstract) == {name: tuple(shape) for name, shape in shapes_by_name(base.loaded[1]).items()}
 
 
 def test_every_trainable_preset_names_parameters_and_none_that_is_never_trained(base):

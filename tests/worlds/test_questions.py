@@ -3,7 +3,8 @@
 import numpy as np
 
 from experiments._tiny_bagel.base_files import trained_base_config
-from experiments._tiny_bagel.samples import SampleSettings, batches_of, capacities, question_and_answer
+from experiments._tiny_bagel.samples import batches_of, capacities, question_and_answer
+from experiments._tiny_bagel.settings import SampleSettings
 from srum_jax.rewards.boxes import Box
 from srum_jax.worlds.shapes import questions
 from srum_jax.worlds.shapes.oracle import judge_scene

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its rooms are opened when they are entered
 
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.scene import (
@@ -182,6 +182,6 @@ def _partly_covered(scene: Scene) -> bool:
         inner[0] == start or inner[-1] == end - 1
         for inner, start, end in ((columns, box.x0, box.x1), (rows, box.y0, box.y1))
     ]
-    eroded = ndimage.binary_erosion(visible, _NECK)
-    in_one_piece = all(ndimage.label(mask)[1] == 1 for mask in (visible, eroded))
+    eroded = scipy.ndimage.binary_erosion(visible, _NECK)
+    in_one_piece = all(scipy.ndimage.label(mask)[1] == 1 for mask in (visible, eroded))
     return 0.12 <= covered <= 0.4 and all(seen) and in_one_piece

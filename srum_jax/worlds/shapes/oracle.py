@@ -17,7 +17,7 @@ import dataclasses
 import itertools
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy  # its rooms are opened when they are entered
 
 from srum_jax.rewards.boxes import Box
 from srum_jax.worlds.shapes.mistakes import Fault
@@ -144,7 +144,7 @@ def _match(prompt: Prompt, sight: Sight) -> _Matching:
             for number in wanted
         ]
     ).reshape(len(wanted), len(sight.objects))
-    rows, columns = linear_sum_assignment(costs)
+    rows, columns = scipy.optimize.linear_sum_assignment(costs)
     plain = {int(column): wanted[row] for row, column in zip(rows, columns, strict=True)}
     relation = prompt.relation
     if relation is None or len(plain) < 2 or not {relation.subject, relation.object} <= set(plain.values()):
@@ -161,7 +161,7 @@ def _match(prompt: Prompt, sight: Sight) -> _Matching:
             continue
         other_columns = [column for column in range(len(sight.objects)) if column not in pair]
         rest = costs[np.ix_(other_rows, other_columns)]
-        rest_rows, rest_columns = linear_sum_assignment(rest)
+        rest_rows, rest_columns = scipy.optimize.linear_sum_assignment(rest)
         phrases = {
             other_columns[column]: wanted[other_rows[row]]
             for row, column in zip(rest_rows, rest_columns, strict=True)

@@ -9,7 +9,7 @@ neither way.
 import dataclasses
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its rooms are opened when they are entered
 
 from srum_jax.rewards.boxes import Box
 from srum_jax.worlds.shapes.drawing import BACKGROUND, INK, PALETTE, ink_mask, shape_mask
@@ -85,13 +85,13 @@ def _components(labels: np.ndarray, foreground: np.ndarray) -> tuple[list[tuple[
         colored = labels == number
         if not np.any(colored):
             continue
-        islands, _ = ndimage.label(colored | (labels == _INK), _NEIGHBOURS)
+        islands, _ = scipy.ndimage.label(colored | (labels == _INK), _NEIGHBOURS)
         masks = [islands == island for island in np.unique(islands[colored])]
         large = [mask for mask in masks if np.sum(mask) >= _MIN_AREA * labels.size]
         specks = [mask for mask in masks if np.sum(mask) < _MIN_AREA * labels.size]
         reach = (
             [
-                ndimage.binary_dilation(mask, _NEIGHBOURS, max(1, round(_SPECK_REACH * labels.shape[1])))
+                scipy.ndimage.binary_dilation(mask, _NEIGHBOURS, max(1, round(_SPECK_REACH * labels.shape[1])))
                 for mask in large
             ]
             if specks
@@ -114,7 +114,7 @@ def _best_fit(mask: np.ndarray, foreground: np.ndarray) -> _Fit:
     side = max(seen.width, seen.height)
     fits = _fits(mask, foreground, seen, side)
     others = foreground & ~mask
-    touches_another = np.any(ndimage.binary_dilation(mask, _NEIGHBOURS) & others)
+    touches_another = np.any(scipy.ndimage.binary_dilation(mask, _NEIGHBOURS) & others)
     if touches_another and max(fit.match for fit in fits) < 1.0:
         for larger in range(side + 1, int(side * _LARGEST_GROWTH) + 1):
             fits += _fits(mask, foreground, seen, larger)

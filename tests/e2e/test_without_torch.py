@@ -1,0 +1,30 @@
+"""Training and generating work where neither PyTorch nor transformers can be imported."""
+
+import pytest
+
+from srum_jax.worlds.shapes.base import trained_base
+from tests import commands
+
+
+@pytest.fixture
+def without(tmp_path):
+    """Variables with which an import of either ends the process."""
+    for name in ("torch", "transformers", "tensorboardX", "tensorflow_datasets"):
+        (tmp_path / "blocked" / name).mkdir(parents=True)
+        (tmp_path / "blocked" / name / "__init__.py").write_text(f"raise SystemExit('{name} was imported')\n")
+    return {"PYTHONPATH": str(tmp_path / "blocked")}
+
+
+def test_training_needs_neither(without, tmp_path):
+    done = commands.run_afresh("srum_jax.train", "--experiment=tiny", "--workdir", tmp_path / "run", "--set",
+                               "training.steps=1", env=without)
+    assert done.code == 0, done.err
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    assert done.err == "", "nor do other libraries speak among our lines"
+
+
+def test_generating_needs_neither(without, tmp_path):
+    done = commands.run_afresh("srum_jax.generate", "--checkpoint", trained_base(), "--prompt", "a red circle", "--out",
+                               tmp_path / "out", "--set", "sampler.num_timesteps=3", "--dtype", "float32", env=without)
+    assert done.code == 0 and "complete" in done.out, done.err
+    assert all("rows checked" in line or "images" in line for line in done.err.splitlines()), done.err
