@@ -1,12 +1,11 @@
 """Which units are there already, and whether they are as they were written."""
 
-import json
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from srum_jax.generation.records import generation_record, image_path
+from srum_jax.generation.records import GenerationRecord, generation_record, image_path
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.work_units import Job, Unit
 from srum_jax.inference.requests import GeneratedImage
@@ -41,29 +40,24 @@ def missing_units(
                        on_checked=on_checked)
 
 
-def read_chunk(folder: StageFolder, unit: Unit) -> list[dict[str, Any]]:
+def read_chunk(folder: StageFolder, unit: Unit) -> list[GenerationRecord]:
     """The records of a committed unit.
 
     Raises:
       DamagedError: naming the file and line.
     """
-    return folder.lines(unit, _check_line, [job.record_id for job in unit.jobs])
-
-
-def _check_line(line: Any) -> None:
-    if not isinstance(line, dict) or not isinstance(line.get("record_id"), str):
-        raise ValueError("field 'record_id': expected an id, found none")
-    if not isinstance(line.get("image_sha256"), str):
-        raise ValueError("field 'image_sha256': expected a checksum, found none")
+    lines = folder.lines(unit, GenerationRecord.from_json, [job.record_id for job in unit.jobs])
+    return [GenerationRecord.from_json(line) for line in lines]
 
 
 _NO_IMAGE = GeneratedImage(np.zeros((0, 0, 3), np.uint8), None)  # for the fields that depend on none
+_OF_IMAGE = ("width", "height", "think_text", "think_truncated", "detailed_prompt", "image_sha256")
 
 
 def _set_changed_images_aside(unit: Unit, folder: StageFolder, settings: GenerationSettings) -> None:
     """Of a unit whose records can be read. Before the commit is withdrawn: afterwards nobody knows what was changed."""
     try:
-        recorded = {record.get("record_id"): record["image_sha256"] for record in read_chunk(folder, unit)}
+        recorded = {record.record_id: record.image_sha256 for record in read_chunk(folder, unit)}
     except DamagedError:
         return
     for job in unit.jobs:
@@ -83,24 +77,16 @@ def _is_intact(unit: Unit, folder: StageFolder, settings: GenerationSettings) ->
     if not all(image.exists() for image in images):
         return False
     for image, record in zip(images, records, strict=True):
-        if file_sha256(image) != record["image_sha256"]:
-            raise DamagedError(f"{image}: expected the file with SHA-256 {record['image_sha256'][:12]}..., as recorded "
+        if file_sha256(image) != record.image_sha256:
+            raise DamagedError(f"{image}: expected the file with SHA-256 {record.image_sha256[:12]}..., as recorded "
                                f"in {chunk.name}, found another; {folder.repair}")
     return True
 
 
-def _check_record(record: dict[str, Any], job: Job, settings: GenerationSettings) -> None:
-    """Raises ValueError if a field is absent, or is not what the job says."""
-    of_job = json.loads(json.dumps(generation_record(job, _NO_IMAGE, (0, 0), settings)))
-    for name, value in of_job.items():
-        if name not in record:
-            raise ValueError(f"field '{name}': found no such field")
-        found = record[name]
-        if name in ("width", "height"):
-            fits = type(found) is int and found > 0
-        elif name in ("think_text", "detailed_prompt"):
-            fits = found is None or isinstance(found, str)
-        else:
-            fits = name == "think_truncated" or found == value
-        if not fits:
-            raise ValueError(f"field '{name}': found {found!r}, which this run does not write")
+def _check_record(record: GenerationRecord, job: Job, settings: GenerationSettings) -> None:
+    """Raises ValueError if a field is not what the job says."""
+    of_job = generation_record(job, _NO_IMAGE, (0, 0), settings)
+    for field in dataclasses.fields(record):
+        found = getattr(record, field.name)
+        if field.name not in _OF_IMAGE and found != getattr(of_job, field.name):
+            raise ValueError(f"field '{field.name}': found {found!r}, which this run does not write")

@@ -12,7 +12,7 @@ from etils import epath
 from srum_jax.generation.image_store import crop_black_border, encode_image
 from srum_jax.generation.prompt_file import BadRow
 from srum_jax.generation.prompts import Prompt
-from srum_jax.generation.records import generation_record, image_path
+from srum_jax.generation.records import GenerationRecord, generation_record, image_path
 from srum_jax.generation.resume import read_chunk
 from srum_jax.generation.row_checks import read_source_image, request_of
 from srum_jax.generation.run_settings import GenerationSettings
@@ -28,7 +28,7 @@ class Committed:
     """What was written for one unit."""
 
     unit: Unit
-    records: list[dict[str, Any]]
+    records: list[GenerationRecord]
 
 
 def generate_units(
@@ -54,7 +54,7 @@ def generate_units(
     """
     for unit, images in one_ahead(units, lambda unit: _make(unit, generator, settings, source_folder)):
         records = [_store(job, image, folder, settings) for job, image in zip(unit.jobs, images, strict=True)]
-        folder.commit(unit, records)
+        folder.commit(unit, [record.to_json() for record in records])
         yield Committed(unit, records)
 
 
@@ -84,12 +84,12 @@ def _source(prompt: Prompt, folder: epath.Path) -> Any:
 
 def _store(
     job: Job, image: GeneratedImage, folder: StageFolder, settings: GenerationSettings
-) -> dict[str, Any]:
+) -> GenerationRecord:
     pixels = crop_black_border(image.pixels) if settings.output.crop_black_border else image.pixels
     record = generation_record(job, image, pixels.shape[:2], settings)
-    data = encode_image(pixels, settings.output.image_format, record)
+    data = encode_image(pixels, settings.output.image_format, record.to_json())
     folder.write(folder.folder / image_path(job, settings), data)
-    return record | {"image_sha256": hashlib.sha256(data).hexdigest()}
+    return dataclasses.replace(record, image_sha256=hashlib.sha256(data).hexdigest())
 
 
 def write_rejects(bad: Sequence[BadRow], folder: StageFolder) -> None:
@@ -130,10 +130,10 @@ def _summary(
     for unit in plan.units:
         for record in read_chunk(folder, unit):
             counts["images"] += 1
-            if record["think"]:
-                counts["plans_empty"] += not (record["think_text"] or "").strip()
-                counts["plans_truncated"] += bool(record["think_truncated"])
-                counts["plans_with_detailed_prompt"] += record["detailed_prompt"] is not None
+            if record.think:
+                counts["plans_empty"] += not (record.think_text or "").strip()
+                counts["plans_truncated"] += record.think_truncated
+                counts["plans_with_detailed_prompt"] += record.detailed_prompt is not None
         on_chunk()
     prompts = len({job.prompt.index for unit in plan.units for job in unit.jobs})
     return {

@@ -27,6 +27,6 @@ def test_a_record_with_another_value_is_an_error_that_names_the_field(tmp_path, 
     first, *others = path.read_text().splitlines()
     for record in (json.loads(first) | {field: value}, {k: v for k, v in json.loads(first).items() if k != field}):
         path.write_text("\n".join([json.dumps(record), *others]) + "\n")
-        with pytest.raises(DamagedError, match=rf"{path.name}:1: field '{field}'"):
+        with pytest.raises(DamagedError, match=rf"{path.name}:1: .*field '{field}'"):
             resumed(out)
     assert [unit.name for unit in resumed(out, repair=True)] == [path.stem]

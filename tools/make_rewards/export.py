@@ -22,6 +22,7 @@ from srum_jax.data.schema import RewardRecord, validate
 from srum_jax.data.sidecars import restore_sidecars
 from srum_jax.data.writer import RecordWriter, num_shards_for
 from srum_jax.errors import BadInput
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT, noted
 from srum_jax.storage.atomic_file import atomic_write, write_json
 from srum_jax.storage.errors import WriteError
@@ -89,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _export(
     arguments: argparse.Namespace, folder: RunFolder, rules: ExportRules, settings: dict[str, Any]
 ) -> None:
-    candidates = sum(len(folder.lines(GENERATE, unit)) for unit in folder.units)
+    candidates = sum(len(folder.generated(unit)) for unit in folder.units)
     num_shards = arguments.num_record_shards
     if num_shards is None:
         num_shards = num_shards_for(_num_bytes(folder), max(candidates, 1))
@@ -107,12 +108,12 @@ def _export(
                                      record_provenance(shared, generation))
                     writer.write(record)
                     _count_conversion(record, rejects)
-                    official(record, generation["image"])
+                    official(record, generation.image)
                 except (Reject, SchemaError) as error:
                     reject = error if isinstance(error, Reject) else Reject("schema_error", str(error))
-                    writer.reject(generation["index"], reject.reason)
-                    rejects.add(generation["record_id"], EXPORT, reject, index=generation["index"],
-                                candidate=generation["candidate"])
+                    writer.reject(generation.index, reject.reason)
+                    rejects.add(generation.record_id, EXPORT, reject, index=generation.index,
+                                candidate=generation.candidate)
         # Before the manifest: whoever finds that has the others too.
         rejects.write(folder.root / "rejects" / f"{EXPORT}-00000-of-00001.jsonl")
         summary = {"prompts": len(folder.prompts), "candidates": candidates, "exported": writer.num_records,
@@ -162,7 +163,7 @@ def _write_official(path: str, folder: RunFolder, rules: ExportRules) -> None:
         for generation, segmentation, judgement in _images(folder):
             try:
                 record = validate(_record(folder, generation, segmentation, judgement, rules, {}))
-                official(record, generation["image"])
+                official(record, generation.image)
             except (Reject, SchemaError):
                 continue  # listed when it was exported
 
@@ -199,18 +200,18 @@ def _already_there(out: epath.Path, settings: dict[str, Any], will_be_verified: 
     return int(problems > 0)
 
 
-def _images(folder: RunFolder) -> Iterator[tuple[dict, dict | None, dict]]:
+def _images(folder: RunFolder) -> Iterator[tuple[GenerationRecord, dict | None, dict]]:
     """What the three stages wrote of each image, in the order of prompts and candidates."""
-    places = [(generation["index"], generation["candidate"], number, row)
+    places = [(generation.index, generation.candidate, number, row)
               for number, unit in enumerate(folder.units)
-              for row, generation in enumerate(folder.lines(GENERATE, unit))]
+              for row, generation in enumerate(folder.generated(unit))]
 
     # Neighbouring prompts lie in different shards: some units of every shard are at hand at any time.
     @functools.lru_cache(maxsize=4 * folder.num_shards)
-    def lines(number: int) -> list[tuple[dict, dict | None, dict]]:
+    def lines(number: int) -> list[tuple[GenerationRecord, dict | None, dict]]:
         unit = folder.units[number]
-        generated = folder.lines(GENERATE, unit)
-        ids = [line["record_id"] for line in generated]
+        generated = folder.generated(unit)
+        ids = [record.record_id for record in generated]
         judged = folder.lines(JUDGE, unit, ids)
         # Whole images are judged without regions.
         needed = any(line.get("mode") == "region" for line in judged)
@@ -233,8 +234,8 @@ def _record(folder: RunFolder, generation, segmentation, judgement, rules: Expor
 def _num_bytes(folder: RunFolder) -> int:
     total = 0
     for unit in folder.units:
-        for generation in folder.lines(GENERATE, unit):
-            path = folder.root / GENERATE / generation["image"]
+        for generation in folder.generated(unit):
+            path = folder.root / GENERATE / generation.image
             total += path.stat().length if path.exists() else 0
     return total
 

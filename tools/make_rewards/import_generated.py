@@ -23,6 +23,7 @@ from srum_jax.data.schema import IMAGE_FORMATS, is_unicode
 from srum_jax.errors import BadInput
 from srum_jax.generation.prompt_file import BadRow
 from srum_jax.generation.prompts import IdError, Prompt, record_id, to_jsonl
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.generation.run_file import PROMPTS
 from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.generation.runner import finish_shards, write_rejects
@@ -162,21 +163,20 @@ def _commit(unit: Unit, found: dict[int, _Image], images: epath.Path, folder: St
             raise BadInput(f"{images / image.file}: {reject.detail}; it was there when the command began."
                                 ) from reject
         record = _record(job, image, encoded)
-        folder.write(folder.folder / record["image"], encoded)
-        records.append(record)
+        folder.write(folder.folder / record.image, encoded)
+        records.append(record.to_json())
     folder.commit(unit, records)
 
 
-def _record(job: Job, image: _Image, encoded: bytes) -> dict[str, Any]:
+def _record(job: Job, image: _Image, encoded: bytes) -> GenerationRecord:
     """As `generate` writes it; what only it can know is null."""
-    return {
-        "record_id": job.record_id, "index": job.prompt.index, "candidate": job.candidate, "prompt": job.prompt.prompt,
-        "category": job.prompt.category, "think": image.think_text is not None, "think_text": image.think_text,
-        "think_truncated": False, "detailed_prompt": image.detailed_prompt,
-        "image": f"images/{job.shard:05d}/{job.record_id}{_SUFFIXES[image.header.format]}",
-        "width": image.header.width, "height": image.header.height, "seed": None, "sampler": None,
-        "stage_version": STAGE_VERSION, "image_sha256": hashlib.sha256(encoded).hexdigest(),
-    }
+    return GenerationRecord(
+        record_id=job.record_id, index=job.prompt.index, candidate=job.candidate, prompt=job.prompt.prompt,
+        category=job.prompt.category, think=image.think_text is not None, think_text=image.think_text,
+        think_truncated=False, detailed_prompt=image.detailed_prompt,
+        image=f"images/{job.shard:05d}/{job.record_id}{_SUFFIXES[image.header.format]}", width=image.header.width,
+        height=image.header.height, seed=None, sampler=None, image_sha256=hashlib.sha256(encoded).hexdigest(),
+    )
 
 
 def _run_json(

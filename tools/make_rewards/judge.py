@@ -22,6 +22,7 @@ from tqdm import tqdm
 from srum_jax.data.schema import is_unicode
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.registry import family_of
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.inference.protocols import Answerer
 from srum_jax.inference.requests import Question, RequestError
 from srum_jax.inference.templates import Templates
@@ -36,7 +37,7 @@ from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode
 from srum_jax.rewards.proposals import Proposal
-from srum_jax.stages import GENERATE, JUDGE, SEGMENT, STAGE_VERSION, noted
+from srum_jax.stages import JUDGE, SEGMENT, STAGE_VERSION, noted
 from srum_jax.stages.processes import add_process_arguments, find_processes
 from srum_jax.storage.reading import read_text
 from srum_jax.weights.fingerprint import checkpoint_fingerprint, directory_fingerprint
@@ -140,7 +141,7 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
     def judge_unit(unit: StageUnit) -> list[dict[str, Any]]:
         lines: dict[int, dict[str, Any]] = {}
         dialogues: dict[int, tuple] = {}
-        generated = folder.lines(GENERATE, unit)
+        generated = folder.generated(unit)
         segmented = folder.lines(SEGMENT, unit) if settings.mode is Mode.REGION else [{}] * len(generated)
         for number, (generation, segmentation) in enumerate(zip(generated, segmented, strict=True)):
             if "rejected" in segmentation:
@@ -149,7 +150,7 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
             try:
                 _, pixels = folder.read_image(generation)
             except Reject as reject:
-                lines[number] = rejected(generation["record_id"], reject)
+                lines[number] = rejected(generation.record_id, reject)
                 continue
             subject = _subject(folder, generation, segmentation, synonyms)
             if judge is None:
@@ -181,7 +182,7 @@ def _answerer(arguments: argparse.Namespace, think: Templates) -> Answerer:
 
 def _subject(
     folder: RunFolder,
-    generation: dict[str, Any],
+    generation: GenerationRecord,
     segmentation: dict[str, Any],
     synonyms: Sequence[Sequence[str]] | None,
 ) -> Subject:
@@ -190,7 +191,7 @@ def _subject(
         Proposal(Box(*region["box"]), region["area"], region["predicted_iou"], region["stability"])
         for region in segmentation.get("regions", ())
     ]
-    return Subject(generation["record_id"], prompt.prompt, generation["width"], generation["height"], prompt.keywords,
+    return Subject(generation.record_id, prompt.prompt, generation.width, generation.height, prompt.keywords,
                    prompt.has_directive, proposals, synonyms)
 
 

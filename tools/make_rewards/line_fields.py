@@ -1,4 +1,4 @@
-"""What a line of a stage has to hold before anything reads it.
+"""What a line of a stage after `generate` has to hold before anything reads it.
 
 A chunk that was changed by hand may still be JSON. Lines are checked once, where they are read, so that nobody who uses
 a field has to wonder whether it is there. Values that only the schema of records can judge, such as scores out of
@@ -27,10 +27,6 @@ _LAYOUT: _Fields = {"score": _NUMBER, "score_raw": _OPTIONAL_NUMBER, "reason": s
 _CALL: _Fields = {"kind": str, "attempt": int, "num_tokens": int, "finish_reason": str}
 _REJECTED: _Fields = {"reason": str, "detail": str}
 _LINES: Mapping[str, _Fields] = {
-    "generate": {
-        "record_id": str, "index": int, "candidate": int, "image": str, "image_sha256": str, "width": int,
-        "height": int, "seed": (int, _NONE), "sampler": (dict, _NONE), "think": bool, "think_text": _OPTIONAL_TEXT,
-    },
     "segment": {"record_id": str, "provider": str, "regions": list, "num_found": int, "dropped": dict},
     "judge": {
         "record_id": str, "mode": str, "local_status": str, "global_status": str, "attempts": list, "regions": list,
@@ -45,19 +41,16 @@ def check_line(stage: str, line: Any) -> None:
     """Raises BadInput if a line of a stage cannot be used.
 
     Args:
-      stage: "generate", "segment" or "judge".
+      stage: "segment" or "judge".
       line: parsed JSON.
     """
     if not isinstance(line, dict):
         raise BadInput(f"expected an object, found {type(line).__name__}")
-    if "rejected" in line and stage != "generate":
+    if "rejected" in line:
         _check(line, {"record_id": str, "rejected": dict}, "")
         _check(line["rejected"], _REJECTED, "rejected.")
         return
     _check(line, _LINES[stage], "")
-    if stage == "generate":
-        _check_digest(line["image_sha256"])
-        return
     for number, region in enumerate(line["regions"]):
         _check(region, _REGION if stage == "segment" else _JUDGED_REGION, f"regions[{number}].")
         _check_integers(region.get("box"), 4, f"regions[{number}].box")
@@ -86,11 +79,6 @@ def _check(fields: Any, kinds: _Fields, prefix: str) -> None:
 def _check_integers(numbers: Any, count: int, name: str) -> None:
     if not isinstance(numbers, list) or len(numbers) != count or not all(type(number) is int for number in numbers):
         raise BadInput(f"field '{name}': expected {count} integers, found {reprlib.repr(numbers)}")
-
-
-def _check_digest(text: str) -> None:
-    if len(text) != 64 or set(text) - set("0123456789abcdef"):
-        raise BadInput(f"field 'image_sha256': expected a SHA-256, 64 hexadecimal digits, found {reprlib.repr(text)}")
 
 
 def _named(kind: type | tuple[type, ...]) -> str:

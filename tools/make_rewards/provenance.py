@@ -12,6 +12,7 @@ from etils import epath
 
 import srum_jax
 from srum_jax.data.schema import canonical_json
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.stages import GENERATE, JUDGE, SEGMENT, STAGE_VERSION
 from srum_jax.stages.folder import DamagedError
 from tools.make_rewards.run_folder import RunFolder
@@ -81,14 +82,14 @@ def shared_provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
     return shared
 
 
-def record_provenance(shared: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
+def record_provenance(shared: Mapping[str, Any], generation: GenerationRecord) -> dict[str, Any]:
     """That of one record.
 
     Args:
       shared: from `shared_provenance`.
       generation: line of `generate`.
     """
-    return {**shared, "sampler": generation["sampler"], "seed": generation["seed"], "think": generation["think"]}
+    return {**shared, "sampler": generation.sampler, "seed": generation.seed, "think": generation.think}
 
 
 def _imported(settings: Mapping[str, Any]) -> bool:

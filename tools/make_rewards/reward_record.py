@@ -8,6 +8,7 @@ from srum_jax.data.errors import ImageError
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord, Verdict
 from srum_jax.data.writer import record_of_image
 from srum_jax.generation.prompts import Prompt
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_reply import ReplyStatus
 from tools.make_rewards.errors import Reject
@@ -36,7 +37,7 @@ OFFICIAL_RULES = ExportRules(global_zero="drop", no_region="keep")
 
 def reward_record(
     prompt: Prompt,
-    generation: Mapping[str, Any],
+    generation: GenerationRecord,
     segmentation: Mapping[str, Any] | None,
     judgement: Mapping[str, Any],
     encoded: bytes,
@@ -72,16 +73,16 @@ def reward_record(
     try:
         return record_of_image(
             encoded,
-            record_id=generation["record_id"],
-            index=generation["index"],
-            candidate=generation["candidate"],
+            record_id=generation.record_id,
+            index=generation.index,
+            candidate=generation.candidate,
             prompt=prompt.prompt,
             prompt_set=prompt.set,
             source_id=prompt.source_id,
             category=prompt.category or "",
             keywords=tuple(prompt.keywords),
             has_directive=prompt.has_directive,
-            think_text=generation["think_text"],
+            think_text=generation.think_text,
             regions=regions,
             provider="sample" if segmentation is None else segmentation["provider"],
             num_found=0 if segmentation is None else segmentation["num_found"],

@@ -15,6 +15,7 @@ from srum_jax.data.errors import ImageError, ImageModeError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.errors import BadInput
 from srum_jax.generation.prompts import Prompt, read_jsonl
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.generation.run_file import PROMPTS
 from srum_jax.stages import GENERATE, STAGE_VERSION
 from srum_jax.stages.folder import DamagedError, StageFolder, by_shard
@@ -100,22 +101,26 @@ class RunFolder:
                                "it was changed after it was written.")
         return {prompt.index: prompt for prompt in prompts}
 
-    def prompt(self, generation: Mapping[str, Any]) -> Prompt:
+    def prompt(self, generation: GenerationRecord) -> Prompt:
         """That an image was made from.
 
         Raises:
           DamagedError: the line of the image names another one.
         """
-        prompt = self.prompts.get(generation["index"])
-        if prompt is None or prompt.record_id(generation["candidate"]) != generation["record_id"]:
-            raise DamagedError(f"{generation['record_id']}: expected a prompt and candidate of {self.prompts_file}, "
-                               f"found index {generation['index']} and candidate {generation['candidate']}; a chunk "
+        prompt = self.prompts.get(generation.index)
+        if prompt is None or prompt.record_id(generation.candidate) != generation.record_id:
+            raise DamagedError(f"{generation.record_id}: expected a prompt and candidate of {self.prompts_file}, "
+                               f"found index {generation.index} and candidate {generation.candidate}; a chunk "
                                "was changed after it was written. `generate --repair` makes it again.")
         return prompt
 
     def lines(self, stage: str, unit: StageUnit, expected: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """What a stage wrote of a unit; see `StageFolder.lines`."""
         return self.stage(stage).lines(unit, functools.partial(check_line, stage), expected)
+
+    def generated(self, unit: StageUnit) -> list[GenerationRecord]:
+        """What `generate` wrote of a unit; see `StageFolder.lines`."""
+        return [GenerationRecord.from_json(line) for line in self._generate.lines(unit, GenerationRecord.from_json)]
 
     def units_to_do(self, stage: str, *, repair: bool = False, again: Collection[int] = ()) -> list[StageUnit]:
         """The units of this process that are not committed. Checks those that are; see `stages.units.units_to_do`.
@@ -126,7 +131,7 @@ class RunFolder:
         """
         # Outside: what an earlier stage wrote is not made again here.
         share = self._generate.processes.share(self.units)
-        ids = {unit.number: [line["record_id"] for line in self.lines(GENERATE, unit)] for unit in share}
+        ids = {unit.number: [record.record_id for record in self.generated(unit)] for unit in share}
         return units_to_do(share, self.stage(stage), lambda unit: bool(self.lines(stage, unit, ids[unit.number])),
                            repair=repair, again=again)
 
@@ -137,14 +142,14 @@ class RunFolder:
         return self.stage(stage).finish(
             by_shard(self.units), lambda: summarise(line for unit in self.units for line in self.lines(stage, unit)))
 
-    def read_image(self, generation: Mapping[str, Any]) -> tuple[bytes, np.ndarray]:
+    def read_image(self, generation: GenerationRecord) -> tuple[bytes, np.ndarray]:
         """The stored file of a generated image, and its pixels uint8 [H, W, 3].
 
         Raises:
           Reject: it is absent, unreadable or too small.
           DamagedError: it is a readable image, but not the one that was recorded.
         """
-        path = self.root / GENERATE / generation["image"]
+        path = self.root / GENERATE / generation.image
         if not path.exists():
             raise Reject("missing_image", f"{path.name}: recorded, but {why_absent(path)}; run `generate` again")
         encoded = path.read_bytes()
@@ -154,8 +159,8 @@ class RunFolder:
             raise Reject("bad_image_size", f"{path.name}: {error}") from error
         except ImageError as error:
             raise Reject("unreadable_image", f"{path.name}: {error if encoded else 'empty'}") from error
-        if hashlib.sha256(encoded).hexdigest() != generation["image_sha256"]:
-            raise DamagedError(f"{path}: expected the file with SHA-256 {generation['image_sha256'][:12]}..., found "
+        if hashlib.sha256(encoded).hexdigest() != generation.image_sha256:
+            raise DamagedError(f"{path}: expected the file with SHA-256 {generation.image_sha256[:12]}..., found "
                                "another; `generate --repair` sets it aside and makes it again.")
         if min(image.size) < MIN_IMAGE_PIXELS:
             raise Reject("bad_image_size", f"{path.name}: expected at least {MIN_IMAGE_PIXELS} pixels a side, found "

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from srum_jax.data.image_transform import read_header
 from srum_jax.errors import BadInput
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.overrides import add_set_argument, apply_overrides, together
 from srum_jax.regions.components import Components, ComponentsConfig
 from srum_jax.regions.sam import Sam, SamConfig
 from srum_jax.rewards.proposals import Proposal, clean_proposals
-from srum_jax.stages import GENERATE, SEGMENT, STAGE_VERSION, noted
+from srum_jax.stages import SEGMENT, STAGE_VERSION, noted
 from srum_jax.stages.processes import add_process_arguments, find_processes
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     missing = folder.units_to_do(SEGMENT, repair=arguments.repair, again=shards_of(arguments.redo, folder.num_shards))
     started, count = time.monotonic(), 0
     for unit in tqdm(missing, unit="unit", disable=None):
-        records = [_segment(generation, folder, provider, arguments) for generation in folder.lines(GENERATE, unit)]
+        records = [_segment(generation, folder, provider, arguments) for generation in folder.generated(unit)]
         folder.stage(SEGMENT).commit(unit, records)
         count += len(records)
     summary = folder.finish(SEGMENT, _summary)
@@ -105,18 +106,18 @@ def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str
 
 
 def _segment(
-    generation: dict[str, Any], folder: RunFolder, provider: Sam | Components, arguments: argparse.Namespace
+    generation: GenerationRecord, folder: RunFolder, provider: Sam | Components, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     try:
         encoded, pixels = folder.read_image(generation)
     except Reject as reject:
-        return rejected(generation["record_id"], reject)
+        return rejected(generation.record_id, reject)
     raw = provider.propose(pixels)
     kept, dropped = clean_proposals(raw, pixels.shape[1], pixels.shape[0], max_candidates=arguments.max_candidates,
                                     min_area=arguments.min_area, max_share=arguments.max_share)
     converted = read_header(encoded).converted_from
     return {
-        "record_id": generation["record_id"], "provider": provider.name, "regions": [_line(p) for p in kept],
+        "record_id": generation.record_id, "provider": provider.name, "regions": [_line(p) for p in kept],
         "num_found": len(raw), "dropped": dropped, **({"converted_from": converted} if converted else {}),
         "stage_version": STAGE_VERSION,
     }

@@ -110,17 +110,17 @@ class _Expected:
         """Every image that was recorded, and its checksum."""
         for unit in tqdm(folder.units, unit="unit", disable=None):
             chunk = folder.stage(GENERATE).chunk(unit)
-            for line in folder.lines(GENERATE, unit):
-                row = self._row(line.get("index"), line.get("candidate"), line["record_id"])
+            for line in folder.generated(unit):
+                row = self._row(line.index, line.candidate, line.record_id)
                 if row is None:
-                    yield f"{chunk}: {line['record_id']}: no such prompt and candidate in {self._path.name}"
+                    yield f"{chunk}: {line.record_id}: no such prompt and candidate in {self._path.name}"
                     continue
                 if self.generated[row]:
-                    yield f"{chunk}: {line['record_id']}: is recorded twice"
+                    yield f"{chunk}: {line.record_id}: is recorded twice"
                 self.generated[row] = 1
-                self._images[row] = np.void(bytes.fromhex(line["image_sha256"])[:16])
+                self._images[row] = np.void(bytes.fromhex(line.image_sha256)[:16])
                 if not self._no_image[row]:
-                    yield from _verify_image(folder.root / GENERATE / line["image"], line["image_sha256"])
+                    yield from _verify_image(folder.root / GENERATE / line.image, line.image_sha256)
 
     def see_rejects(self, folder: RunFolder) -> Iterator[str]:
         """Every image that became no record."""

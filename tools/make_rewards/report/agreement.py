@@ -113,7 +113,7 @@ class OtherRun:
         self._places = {}
         for place in run.places():
             generation = run.candidate(place).generation
-            self._places[generation["record_id"]] = place
+            self._places[generation.record_id] = place
         self.images: collections.Counter[str] = collections.Counter()  # compared, other_image, absent, not_judged
         self.region, self.layout = Pairs(), Pairs()
         self.verdicts = [0, 0]  # equal, all
@@ -121,12 +121,12 @@ class OtherRun:
 
     def add(self, candidate: Candidate, row: dict[str, Any]) -> None:
         """Compares one image, and notes the other's scores in `row`: "other" of regions and of the global score."""
-        place = self._places.get(candidate.generation["record_id"])
+        place = self._places.get(candidate.generation.record_id)
         if place is None:
             self.images["absent"] += 1
             return
         other = self.run.candidate(place)
-        if other.generation["image_sha256"] != candidate.generation["image_sha256"]:
+        if other.generation.image_sha256 != candidate.generation.image_sha256:
             self.images["other_image"] += 1
             return
         judgement = other.judgement

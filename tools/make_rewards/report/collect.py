@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from srum_jax.errors import BadInput
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT
 from srum_jax.stages.folder import DamagedError
 from tools.make_rewards.run_folder import RunFolder, StageUnit
@@ -29,7 +30,7 @@ class Place(NamedTuple):
 class Candidate(NamedTuple):
     """One image, and what each stage says of it."""
 
-    generation: dict[str, Any]
+    generation: GenerationRecord
     segmentation: dict[str, Any] | None  # None: the stage has not done it
     judgement: dict[str, Any] | None  # likewise
     rejected: dict[str, Any] | None  # "stage", "reason" and "detail"; None: no stage has rejected it
@@ -61,11 +62,11 @@ class CommittedRun(RunFolder):
         self.counts.clear()
         found = []
         for unit in self.units:
-            lines = self.lines(GENERATE, unit)
+            lines = self.generated(unit)
             for stage in (GENERATE, SEGMENT, JUDGE):
                 if self.stage(stage).chunk(unit).exists():
                     self.counts[stage] += len(lines)
-            found += [Place(line["index"], line["candidate"], unit.number, row) for row, line in enumerate(lines)]
+            found += [Place(line.index, line.candidate, unit.number, row) for row, line in enumerate(lines)]
         return sorted(found)
 
     def candidate(self, place: Place) -> Candidate:
@@ -79,8 +80,8 @@ class CommittedRun(RunFolder):
         for stage, entry in ((SEGMENT, segmentation), (JUDGE, judgement)):
             if rejected is None and entry is not None and "rejected" in entry:
                 rejected = {"stage": stage, **entry["rejected"]}
-        if rejected is None and generation["record_id"] in self._rejects:
-            line = self._rejects[generation["record_id"]]
+        if rejected is None and generation.record_id in self._rejects:
+            line = self._rejects[generation.record_id]
             rejected = {name: line[name] for name in ("stage", "reason", "detail")}
         return Candidate(generation, segmentation, judgement, rejected, self.exported and rejected is None)
 
@@ -119,11 +120,11 @@ class CommittedRun(RunFolder):
                        if _UNIT.fullmatch(chunk.stem))  # not a copy beside it
         return [StageUnit(number, shard, name) for number, (shard, name) in enumerate(found)]
 
-    def _read_unit(self, number: int) -> list[tuple[dict, dict | None, dict | None]]:
+    def _read_unit(self, number: int) -> list[tuple[GenerationRecord, dict | None, dict | None]]:
         unit = self.units[number]
-        generated = self.lines(GENERATE, unit)
+        generated = self.generated(unit)
         columns = [generated]
-        ids = [line["record_id"] for line in generated]
+        ids = [record.record_id for record in generated]
         for stage in (SEGMENT, JUDGE):
             there = self.stage(stage).chunk(unit).exists()
             columns.append(self.lines(stage, unit, ids) if there else [None] * len(generated))

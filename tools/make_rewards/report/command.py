@@ -127,7 +127,7 @@ def _with_pictures(
 
     def small(candidate: Candidate) -> tuple[epath.Path, Thumbnail]:
         path = image_path(folder.root, candidate.generation)
-        return path, thumbnail(path, candidate.generation["image_sha256"], arguments.thumbnail_pixels,
+        return path, thumbnail(path, candidate.generation.image_sha256, arguments.thumbnail_pixels,
                                arguments.thumbnail_quality)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from srum_jax.generation.prompts import Prompt
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.stages.folder import DamagedError
 from tools.make_rewards.report.collect import Candidate
 from tools.make_rewards.report.maps import TokenMap, encode, short
@@ -25,9 +26,9 @@ def row(candidate: Candidate, prompt: Prompt) -> dict[str, Any]:
     generation, segmentation, judgement = candidate.generation, candidate.segmentation, candidate.judgement
     try:
         entry = {
-            "id": generation["record_id"], "index": generation["index"], "candidate": generation["candidate"],
+            "id": generation.record_id, "index": generation.index, "candidate": generation.candidate,
             "prompt": prompt.prompt, "category": prompt.category, "directive": prompt.has_directive,
-            "width": generation["width"], "height": generation["height"], "state": _state(candidate),
+            "width": generation.width, "height": generation.height, "state": _state(candidate),
             "rejected": candidate.rejected,
         }
         if judgement is not None and "rejected" not in judgement:
@@ -61,9 +62,9 @@ def more(
     generation, judgement = candidate.generation, candidate.judgement
     try:
         entry = {
-            "keywords": list(prompt.keywords), "source": prompt.source_id, "seed": str(generation["seed"]),
-            "think": generation["think_text"], "think_truncated": generation.get("think_truncated"),
-            "detailed": generation["detailed_prompt"],
+            "keywords": list(prompt.keywords), "source": prompt.source_id, "seed": str(generation.seed),
+            "think": generation.think_text, "think_truncated": generation.think_truncated,
+            "detailed": generation.detailed_prompt,
             "maps": {name: {**encode(found.R), "alpha": None if found.alpha is None else short(found.alpha),
                             "negative": shares[name]} for name, found in maps.items()},
         }
@@ -151,6 +152,6 @@ def _without_empty(entry: Mapping[str, Any]) -> dict[str, Any]:
             if value is not None and value is not False and not (isinstance(value, str | list | dict) and not value)}
 
 
-def _damaged(generation: Mapping[str, Any], error: BaseException) -> DamagedError:
-    return DamagedError(f"{generation.get('record_id')}: expected a record as the stages write it ({error!r}); a chunk "
+def _damaged(generation: GenerationRecord, error: BaseException) -> DamagedError:
+    return DamagedError(f"{generation.record_id}: expected a record as the stages write it ({error!r}); a chunk "
                         "was changed after it was written. Remove it and run its stage again.")

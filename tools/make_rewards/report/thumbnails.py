@@ -6,15 +6,14 @@ import hashlib
 import io
 import os
 import urllib.parse
-from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 from etils import epath
 from PIL import Image
 
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
+from srum_jax.generation.records import GenerationRecord
 from srum_jax.stages import GENERATE
 from srum_jax.stages.folder import DamagedError
 from srum_jax.storage.atomic_file import is_local
@@ -30,16 +29,16 @@ class Thumbnail:
     note: str | None  # what is wrong with the file
 
 
-def image_path(root: epath.Path, generation: Mapping[str, Any]) -> epath.Path:
+def image_path(root: epath.Path, generation: GenerationRecord) -> epath.Path:
     """The image file of a record.
 
     Raises:
       DamagedError: the record names a file elsewhere.
     """
-    name = generation.get("image")
-    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
+    name = generation.image
+    parts = PurePosixPath(name).parts
     if not parts or parts[0] != "images" or ".." in parts:
-        raise DamagedError(f"{generation['record_id']}: field 'image': expected a file below {GENERATE}/images, found "
+        raise DamagedError(f"{generation.record_id}: field 'image': expected a file below {GENERATE}/images, found "
                            f"{name!r}; its chunk was changed.")
     return root / GENERATE / name
 
