@@ -20,6 +20,7 @@ from etils import epath
 
 from benchmarks.doc_section import command_line, replace_section
 from srum_jax.aot.roofline import ASSUMPTIONS
+from srum_jax.command_line import user_path
 
 # One host each. --start: a batch that was found before, to be confirmed with few compilations.
 LARGEST = (
@@ -36,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="python -m benchmarks.aot_generation", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--docs", metavar="FILE", help="page whose section aot_generation is replaced")
+    parser.add_argument("--docs", type=user_path, metavar="FILE", help="page whose section aot_generation is replaced")
     parser.add_argument("--slices", default=",".join(topology for topology, _, _ in LARGEST), metavar="NAME,...",
                         help="default: %(default)s")
-    parser.add_argument("--json", metavar="FILE", help="also write all reports to this file")
-    parser.add_argument("--cache", help="see srum_jax.compile")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="also write all reports to this file")
+    parser.add_argument("--cache", type=user_path, help="see srum_jax.compile")
     parser.add_argument("--nice", default="10", help="by how much compilation gives way to others (default: 10)")
     args = parser.parse_args(argv)
     shared = ["--nice", args.nice, *(["--cache", args.cache] if args.cache else [])]

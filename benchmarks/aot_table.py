@@ -24,6 +24,7 @@ from etils import epath
 from benchmarks.doc_section import command_line, replace_section
 from srum_jax.aot.step_roofline import ASSUMPTIONS
 from srum_jax.aot.training_report import made_with, mesh_text
+from srum_jax.command_line import user_path
 
 DEFAULT_REPORTS = "~/.cache/srum_jax/aot_table"
 _NOT_YET = "not compiled yet"
@@ -102,12 +103,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="python -m benchmarks.aot_table", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--docs", metavar="FILE", help="page whose section aot_table is replaced")
+    parser.add_argument("--docs", type=user_path, metavar="FILE", help="page whose section aot_table is replaced")
     parser.add_argument("--runs", default=",".join(RUNS), metavar="NAME,...",
                         help="which are compiled, in this order; 'none' only writes the tables (default: %(default)s)")
-    parser.add_argument("--reports", default=DEFAULT_REPORTS, metavar="DIR",
+    parser.add_argument("--reports", type=user_path, default=DEFAULT_REPORTS, metavar="DIR",
                         help="one JSON file for each run (default: %(default)s)")
-    parser.add_argument("--cache", help="see srum_jax.compile")
+    parser.add_argument("--cache", type=user_path, help="see srum_jax.compile")
     parser.add_argument("--nice", default="10", help="by how much compilation gives way to others (default: 10)")
     args = parser.parse_args(argv)
     names = [] if args.runs == "none" else args.runs.split(",")

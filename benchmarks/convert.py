@@ -20,6 +20,8 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+from srum_jax.command_line import user_path
+
 # The released configuration; only the numbers of layers are changed.
 _LLM = {
     "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_key_value_heads": 4,
@@ -54,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--layers", type=int, default=2, help="decoder layers of the made-up checkpoint "
                                                               "(default 2)")
     parser.add_argument("--vit-layers", type=int, default=2, help="vision layers of it (default 2)")
-    parser.add_argument("--directory", help="where to work (default: the system's temporary directory)")
-    parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--directory", type=user_path, help="where to work (default: the system's temporary directory)")
+    parser.add_argument("--json", type=user_path, help="also write the figures to this file")
     arguments = parser.parse_args(argv)
     if min(arguments.layers, arguments.vit_layers) < 1:
         parser.error("--layers and --vit-layers: expected at least 1.")

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from benchmarks.doc_section import command_line, replace_section
+from srum_jax.command_line import user_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generate", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--checkpoint", metavar="DIR", help="a BAGEL checkpoint (default: a tiny random one)")
+    model.add_argument("--checkpoint", type=user_path, metavar="DIR",
+                       help="a BAGEL checkpoint (default: a tiny random one)")
     model.add_argument("--widths", choices=("tiny", "real"), default="tiny", help="of made-up weights (default: tiny)")
     parser.add_argument("--layers", type=int, default=2, help="with --widths real (default: 2)")
     parser.add_argument("--batches", type=_integers, default=(1, 4, 16), help="default: 1,4,16")
@@ -57,8 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32, on TPUs and GPUs bfloat16")
     parser.add_argument("--attention", choices=("auto", "dense", "chunked", "splash"), default="auto")
     parser.add_argument("--quick", action="store_true", help="batches 1 and 4, one small size, few steps, one repeat")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
-    parser.add_argument("--docs", metavar="FILE", help="page whose section generate, or generate_real, is replaced")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--docs", type=user_path, metavar="FILE",
+                        help="page whose section generate, or generate_real, is replaced")
     return parser
 
 

@@ -27,6 +27,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from srum_jax.command_line import user_path
 from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import DataError
 from srum_jax.data.manifest import Manifest
@@ -202,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.input_pipeline", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     have = parser.add_argument_group("what is measured")
-    have.add_argument("--records", metavar="DIR", help="your own records; default: made up")
+    have.add_argument("--records", type=user_path, metavar="DIR", help="your own records; default: made up")
     have.add_argument("--count", type=int, default=16, help="made-up records (default: %(default)s)")
     have.add_argument("--size", type=int, default=1024, help="pixels a side, a multiple of 16 (default: %(default)s)")
     have.add_argument("--format", choices=["png", "jpeg", "webp"], default="png", help="default: %(default)s")

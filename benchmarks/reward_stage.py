@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from benchmarks.doc_section import command_line, replace_section
+from srum_jax.command_line import user_path
 from srum_jax.errors import BadInput
 from srum_jax.storage.atomic_file import write_json
 from tools.make_rewards.__main__ import main as make_rewards
@@ -90,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--experiment", default="tiny_srum", metavar="NAME", help="whose stages (default: %(default)s)")
     parser.add_argument("--images", type=int, default=128, metavar="N", help="one per prompt (default: %(default)s)")
     add_input_arguments(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--docs", metavar="FILE", help="replace the table in this page")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--docs", type=user_path, metavar="FILE", help="replace the table in this page")
     return parser
 
 

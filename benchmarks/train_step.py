@@ -29,6 +29,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from srum_jax.command_line import user_path
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", default="1,2", help="with --device cpu: processors to use, one run each "
                         "(default: 1,2)")
     parser.add_argument("--steps", type=int, default=5, help="steps that are measured (default: 5)")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="also write the figures to this file")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)  # one run in this process, on so many processors
     _add_gpu_options(parser)
     args = parser.parse_args(argv)
@@ -71,7 +73,7 @@ def _add_gpu_options(parser: argparse.ArgumentParser) -> None:
                        help="encode an image of 16 pixels instead, which takes next to no time")
     group.add_argument("--peak", type=float, metavar="TFLOPS",
                        help="dense bfloat16 peak of the device, where srum_jax/training/flops.py does not know it")
-    group.add_argument("--profile", metavar="DIR", help="also trace three steps into this directory")
+    group.add_argument("--profile", type=user_path, metavar="DIR", help="also trace three steps into this directory")
     # Widths and image sides divided by so much, on whatever device there is: the same code where there is no GPU.
     group.add_argument("--width-divisor", type=int, default=1, help=argparse.SUPPRESS)
 

@@ -40,4 +40,4 @@ def local_folder(text: str) -> epath.Path:
     """
     if not text or "://" in text or os.path.isfile(text):
         raise argparse.ArgumentTypeError(f"expected a folder of this machine, found {text!r}")
-    return epath.Path(os.path.abspath(text))
+    return epath.Path(os.path.abspath(os.path.expanduser(text)))

@@ -17,7 +17,7 @@ from experiments._tiny_bagel.settings import (
     JointSettings,
     SampleSettings,
 )
-from srum_jax import command_line
+from srum_jax.command_line import user_path
 from srum_jax.stages.interruption import run_command
 
 _EPILOG = """
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m experiments.tiny_pretrain", description=__doc__, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=command_line.path, required=True, help="directory of the run")
+    parser.add_argument("--out", type=user_path, required=True, help="directory of the run")
     parser.add_argument("--seed", type=count, default=0, help="of everything (default: %(default)s)")
     parser.add_argument("--steps", type=count, default=JointSettings.steps,
                         help="of joint training (default: %(default)s)")

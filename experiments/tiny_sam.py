@@ -17,6 +17,7 @@ from etils import epath
 from experiments._argument_types import count, positive
 from experiments._tiny_sam.generator import POINTS_PER_SIDE, SAM_ARGUMENTS, TINY_WORLD
 from experiments._tiny_sam.settings import TrainingSettings
+from srum_jax.command_line import user_path
 from srum_jax.errors import BadInput
 from srum_jax.regions.sam import Sam, SamConfig
 from srum_jax.stages.interruption import run_command
@@ -70,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--out", metavar="DIR", help="trains; directory of the run")
-    what.add_argument("--measure", metavar="DIR", help="measures a SAM checkpoint")
+    what.add_argument("--out", type=user_path, metavar="DIR", help="trains; directory of the run")
+    what.add_argument("--measure", type=user_path, metavar="DIR", help="measures a SAM checkpoint")
     defaults = TrainingSettings()
     parser.add_argument("--steps", type=positive, default=defaults.steps, help="of training (default: %(default)s)")
     parser.add_argument("--seed", type=count, default=defaults.seed, help="of everything (default: %(default)s)")
@@ -82,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overlapping", type=float, default=defaults.samples.overlapping, metavar="SHARE",
                         help="of the world's own pictures that have one object in front of another "
                              "(default: %(default)s)")
-    parser.add_argument("--start", metavar="DIR", help="trains this checkpoint further instead of random weights")
+    parser.add_argument("--start", type=user_path, metavar="DIR",
+                        help="trains this checkpoint further instead of random weights")
     parser.add_argument("--save-seconds", type=float, default=60.0, help="between two saved states")
     group = parser.add_argument_group("measurement")
     group.add_argument("--scenes", type=count, default=200,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 from PIL import Image
 
-from srum_jax.command_line import set_up_streams
+from srum_jax.command_line import set_up_streams, user_path
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.errors import ANTICIPATED, BadInput, tell
@@ -128,7 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_model_arguments(parser)
     group = parser.add_argument_group("question")
-    group.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeatable")
+    group.add_argument("--image", type=user_path, action="append", default=[], metavar="FILE",
+                       help="a picture; repeatable")
     group.add_argument("--question", metavar="TEXT", help="without it, questions are read line by line")
     group.add_argument("--json", action="store_true", help="print every answer as one line of JSON")
     group = parser.add_argument_group("sampling")

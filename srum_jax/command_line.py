@@ -12,7 +12,7 @@ from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import MESH_AXES
 
 
-def path(text: str) -> str:
+def user_path(text: str) -> str:
     """A path as a user types it, for `type=` of an argument: shells leave the ~ of --workdir=~/run to us."""
     return os.path.expanduser(text)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from srum_jax import command_line
+from srum_jax.command_line import user_path
 from srum_jax.errors import ANTICIPATED, BadInput, tell
 from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.models.compute import MESH_AXES
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m srum_jax.compile", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--experiment", metavar="NAME_OR_PATH",
+    what.add_argument("--experiment", type=user_path, metavar="NAME_OR_PATH",
                       help=f"the train step of one of {', '.join(experiment_names())}; or of a .py file")
     what.add_argument("--generation", action="store_true", help="prefill, text decoding, denoising and the autoencoder")
     parser.add_argument("--topology", required=True, metavar="CHIP:GRID", help="for instance v5e:4x4 or v5p:2x2x1")
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-timesteps", type=_positive, default=50, help="of sampling; one step less (default: 50)")
     parser.add_argument("--editing", action="store_true", help="sample with the settings of editing: three branches")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="default: bfloat16")
-    parser.add_argument("--checkpoint", type=command_line.path, metavar="DIR",
+    parser.add_argument("--checkpoint", type=user_path, metavar="DIR",
                         help="whose JSON files say the sizes (default: that of the experiment, if it names one; else "
                              "BAGEL-7B-MoT)")
     parser.add_argument("--layers", type=_positive, help="another number of decoder layers")
@@ -107,10 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--programs", metavar="NAME,...",
                         help="some of those that generation has, for BAGEL prefill, decode, denoise and pixels "
                              "(default: all)")
-    parser.add_argument("--cache", type=command_line.path, default=DEFAULT_CACHE, metavar="DIR",
+    parser.add_argument("--cache", type=user_path, default=DEFAULT_CACHE, metavar="DIR",
                         help=f"results of earlier compilations; 'none' keeps none (default: {DEFAULT_CACHE})")
     parser.add_argument("--nice", type=int, default=0, help="by how much compilation gives way to other processes")
-    parser.add_argument("--json", type=command_line.path, metavar="FILE", help="also write the report to this file")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="also write the report to this file")
     group = parser.add_argument_group("with --experiment")
     group.add_argument("--set", action="append", default=[], metavar="a.b=c",
                        help="override one setting of the experiment; repeatable")
@@ -118,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
                        help="so many slices of this topology, joined by the data center's network (default: 1)")
     group.add_argument("--compiler-option", action="append", default=[], metavar="NAME=VALUE",
                        help="of XLA's TPU compiler, for instance xla_tpu_scoped_vmem_limit_kib=98304; repeatable")
-    group.add_argument("--hlo", type=command_line.path, metavar="FILE",
+    group.add_argument("--hlo", type=user_path, metavar="FILE",
                        help="also write the compiled program's text to this file")
     return parser
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from srum_jax import command_line
+from srum_jax.command_line import user_path
 from srum_jax.errors import Failure
 from srum_jax.inference.templates import Templates
 
@@ -26,7 +27,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
       required: whether the command always needs a model.
     """
     group = parser.add_argument_group("model")
-    group.add_argument("--checkpoint", required=required, metavar="DIR",
+    group.add_argument("--checkpoint", type=user_path, required=required, metavar="DIR",
                        help="a published checkpoint, or converted weights")
     group.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16",
                        help="of weights and activations (default: %(default)s)")
@@ -36,8 +37,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
                        metavar="data=1,fsdp=4,tensor=2",
                        help="how the devices of this process are used: copies of the model, shards of its weights, "
                             "shards of heads and MLP; -1 takes what the others leave (default: fsdp=-1)")
-    group.add_argument("--templates", metavar="DIR", help="instructions of think mode in your own words; see "
-                                                          "srum_jax/inference/template_files")
+    group.add_argument("--templates", type=user_path, metavar="DIR",
+                       help="instructions of think mode in your own words; see "
+                            "srum_jax/inference/template_files")
     group.add_argument("--control-tokens", action="store_true", help="names of control tokens inside a prompt act as "
                        "such, as in the published code; without it they are text like any other")
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from srum_jax import command_line
+from srum_jax.command_line import user_path
 from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.overrides import add_set_argument, apply_overrides
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _shown(argv: Sequence[str] | None) -> Experiment:
     """Whose settings `--help` lists: those of the experiment that is named, if one is."""
     first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--experiment", type=command_line.path)
+    first.add_argument("--experiment", type=user_path)
     first.add_argument("-h", "--help", action="store_true")
     found, _ = first.parse_known_args(argv)
     if found.help and found.experiment:
@@ -73,9 +74,9 @@ def _parser(shown: Experiment) -> argparse.ArgumentParser:
         prog="python -m srum_jax.train", description=__doc__, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--experiment", required=True, type=command_line.path, metavar="NAME_OR_PATH",
+    parser.add_argument("--experiment", required=True, type=user_path, metavar="NAME_OR_PATH",
                         help=f"one of {', '.join(experiment_names())}; or a .py file")
-    parser.add_argument("--workdir", type=command_line.path, help="where checkpoints and logs go; default: runs/NAME")
+    parser.add_argument("--workdir", type=user_path, help="where checkpoints and logs go; default: runs/NAME")
     parser.add_argument("--distributed", action="store_true", help="this is one of several processes of the same run")
     add_set_argument(parser, shown)
     return parser

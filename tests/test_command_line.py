@@ -1,11 +1,16 @@
 """What all commands do with their arguments."""
 
 import argparse
+import ast
 
 import pytest
 
 from srum_jax import command_line
 from srum_jax.mesh_config import MeshConfig
+from tests.imports import ROOT
+
+# How `--help` calls a path.
+PATHS = ("DIR", "FILE", "FOLDER", "HF_DIR", "CKPT_DIR", "NAME_OR_PATH", "REPORT", "REPLIES.jsonl")
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -27,3 +32,22 @@ def test_one_axis_may_take_what_the_others_leave():
 def test_a_mesh_that_cannot_be_read_is_an_error(text):
     with pytest.raises(argparse.ArgumentTypeError, match="AXIS=SIZE"):
         command_line.mesh(("data", "fsdp"))(text)
+
+
+def path_arguments():
+    """Where an argument that is a path is declared, and the name of what reads it."""
+    for room in ("srum_jax", "tools", "experiments", "benchmarks"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "add_argument":
+                    said = {word.arg: word.value for word in node.keywords}
+                    if getattr(said.get("metavar"), "value", None) in PATHS:
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", getattr(said.get("type"), "id", None)
+
+
+def test_a_tilde_stands_for_the_users_folder_in_every_argument_that_is_a_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert command_line.user_path("~/run") == "/home/me/run" and command_line.user_path("a/~b") == "a/~b"
+    found = dict(path_arguments())
+    assert len(found) > 50
+    assert {place: kind for place, kind in found.items() if kind not in ("user_path", "local_folder")} == {}

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
+from srum_jax.command_line import user_path
 from srum_jax.storage.atomic_file import atomic_write
 from srum_jax.storage.reading import is_hidden
 
@@ -24,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; 2 if the folder holds no images."""
     parser = argparse.ArgumentParser(prog="python -m tools.contact_sheet", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", required=True, metavar="DIR", help="the --out of srum_jax.generate")
-    parser.add_argument("--out", required=True, metavar="FILE", help="a .png to be written")
+    parser.add_argument("--run", type=user_path, required=True, metavar="DIR", help="the --out of srum_jax.generate")
+    parser.add_argument("--out", type=user_path, required=True, metavar="FILE", help="a .png to be written")
     parser.add_argument("--columns", type=int, default=8, metavar="N", help="prompts shown (default: %(default)s)")
     parser.add_argument("--side", type=int, default=96, metavar="PIXELS", help="of each image (default: %(default)s)")
     args = parser.parse_args(argv)

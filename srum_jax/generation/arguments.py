@@ -4,6 +4,7 @@ import argparse
 import re
 from typing import Any
 
+from srum_jax.command_line import user_path
 from srum_jax.errors import BadInput
 from srum_jax.families.registry import samplers
 from srum_jax.generation.prompt_formats import AUTO
@@ -18,7 +19,7 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the groups "prompts", "images", "output", "processes" and "settings"."""
     group = parser.add_argument_group("prompts")
     source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prompts", metavar="FILE",
+    source.add_argument("--prompts", type=user_path, metavar="FILE",
                         help="JSON lines, a JSON array, a table (.csv, .tsv) or plain text")
     source.add_argument("--prompt", action="append", metavar="TEXT", help="a prompt itself; repeatable")
     group.add_argument("--prompt-format", choices=(AUTO, *PROMPT_FORMATS), default=AUTO,
@@ -26,8 +27,9 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fields", metavar="prompt=A,id=B,category=C", help="names of the fields in the custom format")
     group.add_argument("--set-name", metavar="NAME", help="first part of every record's id (default: the file's name)")
     group.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
-    group.add_argument("--keywords", metavar="FILE", help="keywords of your own for some or all prompts: JSON lines "
-                       '{"id": "7", "keywords": ["sofa", "plate"]}, by the id in the prompt file')
+    group.add_argument("--keywords", type=user_path, metavar="FILE",
+                       help="keywords of your own for some or all prompts: JSON lines "
+                            '{"id": "7", "keywords": ["sofa", "plate"]}, by the id in the prompt file')
     group.add_argument("--dedupe", action="store_true",
                        help="of rows with the same prompt, take the first; the others are listed in OUT/rejects")
     group.add_argument("--on-error", choices=("stop", "skip"), default="stop",
@@ -46,7 +48,7 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--think", action=argparse.BooleanOptionalAction, default=False, help="write a plan first")
 
     group = parser.add_argument_group("output")
-    group.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
+    group.add_argument("--out", type=user_path, required=True, metavar="DIR", help="new, or begun by the same command")
     group.add_argument("--batch-size", type=int, default=8, metavar="B", help="images made together (default: 8)")
     group.add_argument("--repair", action="store_true", help="make again what was changed; it goes to OUT/old, and so "
                                                              "does what later stages made of it")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from srum_jax import command_line
+from srum_jax.command_line import user_path
 from srum_jax.errors import BadInput, tell
 from srum_jax.storage.atomic_file import write_text
 from tools.check_parity.result import GroupResult, Unchecked
@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", choices=["bagel"], help="the model that the case belongs to")
-    parser.add_argument("case_dir", type=command_line.path, help="folder of weights and recorded tensors")
-    parser.add_argument("--json", type=command_line.path, metavar="REPORT", help="also write the report to this file")
+    parser.add_argument("case_dir", type=user_path, help="folder of weights and recorded tensors")
+    parser.add_argument("--json", type=user_path, metavar="REPORT", help="also write the report to this file")
     args = parser.parse_args(argv)
     # These take seconds to import.
     import jax

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
-from srum_jax import command_line
+from srum_jax.command_line import user_path
 from srum_jax.errors import BadInput, exit_code, tell
 from srum_jax.families.registry import NAMES, family, recognise
 from srum_jax.stages.interruption import ends_in_time
@@ -42,9 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="import|export")
     from_published = commands.add_parser("import", help="from a published checkpoint to converted weights")
     from_published.add_argument("--model", choices=NAMES, help="family of the model (default: what the source is)")
-    from_published.add_argument("--source", type=command_line.path, required=True, metavar="HF_DIR",
+    from_published.add_argument("--source", type=user_path, required=True, metavar="HF_DIR",
                                 help="published checkpoint: a directory, or one safetensors file of it")
-    from_published.add_argument("--out", type=command_line.path, required=True, metavar="CKPT_DIR",
+    from_published.add_argument("--out", type=user_path, required=True, metavar="CKPT_DIR",
                                 help="directory to be made")
     from_published.add_argument("--dtype", choices=("bfloat16", "float32"),
                                 help="of all arrays (default: each as the source has it)")
@@ -54,12 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     to_published = commands.add_parser("export", help="from converted weights or a training run to that "
                                                       "layout")
     to_published.add_argument("--model", choices=NAMES, help="family of the model (default: what the template is)")
-    to_published.add_argument("--checkpoint", type=command_line.path, required=True, metavar="CKPT_DIR",
+    to_published.add_argument("--checkpoint", type=user_path, required=True, metavar="CKPT_DIR",
                               help="converted weights, a training run's directory, or one step of it")
-    to_published.add_argument("--template", type=command_line.path, required=True, metavar="HF_DIR",
+    to_published.add_argument("--template", type=user_path, required=True, metavar="HF_DIR",
                               help="published checkpoint that gives names, dtypes, and what the checkpoint "
                                    "lacks")
-    to_published.add_argument("--out", type=command_line.path, required=True, metavar="DIR",
+    to_published.add_argument("--out", type=user_path, required=True, metavar="DIR",
                               help="directory to be made")
     to_published.add_argument("--weights", choices=sorted(FORMS),
                               help="of a training run: the average of the weights (ema) or the weights of the last "

@@ -14,6 +14,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.command_line import user_path
 from srum_jax.data.errors import SchemaError
 from srum_jax.data.image_transform import read_header
 from srum_jax.data.manifest import MANIFEST
@@ -42,7 +43,7 @@ _PRESETS = {"paper": PAPER_RULES, "official": OFFICIAL_RULES}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder of the other stages")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="the folder of the other stages")
     parser.add_argument("--name", default="srum-rewards", help="starts the file names (default: %(default)s)")
     parser.add_argument("--preset", choices=tuple(_PRESETS), default="paper",
                         help="where the following two start (default: %(default)s)")
@@ -51,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-region", choices=("drop", "keep"), help="records without any scored region "
                         "(paper: drop, official: keep)")
     parser.add_argument("--num-record-shards", type=int, metavar="N", help="default: by size, about 512 MiB each")
-    parser.add_argument("--official-jsonl", metavar="FILE", help="write the authors' training format too")
+    parser.add_argument("--official-jsonl", type=user_path, metavar="FILE",
+                        help="write the authors' training format too")
     parser.add_argument("--verify", action="store_true",
                         help="then prove that prompts x candidates = exported + rejected, every id occurs once, and "
                              "all checksums hold (as `verify OUT`)")

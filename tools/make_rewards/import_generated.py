@@ -17,6 +17,7 @@ from etils import epath
 from tqdm import tqdm
 
 import srum_jax
+from srum_jax.command_line import user_path
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import ImageHeader, read_header
 from srum_jax.data.schema import IMAGE_FORMATS, is_unicode
@@ -44,9 +45,9 @@ _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--images", required=True, metavar="DIR", help="the folder of the images")
-    parser.add_argument("--jsonl", metavar="FILE", help="what they show (default: DIR/output.jsonl)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
+    parser.add_argument("--images", type=user_path, required=True, metavar="DIR", help="the folder of the images")
+    parser.add_argument("--jsonl", type=user_path, metavar="FILE", help="what they show (default: DIR/output.jsonl)")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="new, or begun by the same command")
     parser.add_argument("--set-name", metavar="NAME", help="first part of every record's id (default: DIR's name)")
     parser.add_argument("--num-shards", type=int, default=16, metavar="N", help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=64, metavar="B",

@@ -14,6 +14,7 @@ from etils import epath
 from tqdm import tqdm
 
 import srum_jax
+from srum_jax.command_line import user_path
 from srum_jax.data.errors import DuplicateIdError, ImageError, ImageModeError, SchemaError
 from srum_jax.data.image_transform import decode_image
 from srum_jax.data.schema import IMAGE_FORMATS, GlobalStatus, RewardRecord
@@ -42,9 +43,12 @@ class ImportRules:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--jsonl", required=True, metavar="FILE", help="judged images, one JSON object a line")
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder that the file names are relative to")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where to write; must not hold records")
+    parser.add_argument("--jsonl", type=user_path, required=True, metavar="FILE",
+                        help="judged images, one JSON object a line")
+    parser.add_argument("--images", type=user_path, required=True, metavar="DIR",
+                        help="folder that the file names are relative to")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR",
+                        help="where to write; must not hold records")
     parser.add_argument("--name", default="srum-rewards", help="starts the file names (default: %(default)s)")
     parser.add_argument("--num-shards", type=int, metavar="N", help="default: by size, about 512 MiB each, at least 4")
     add_reject_argument(parser)

@@ -19,6 +19,7 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.command_line import user_path
 from srum_jax.data.schema import is_unicode
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.registry import family_of
@@ -54,15 +55,17 @@ JudgeUnit = Callable[[StageUnit], list[dict[str, Any]]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder of `generate` and `segment`")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR",
+                        help="the folder of `generate` and `segment`")
     parser.add_argument("--judge", default="model", metavar="WHO",
                         help="model: the checkpoint itself (default); hf:DIR: a vision-language model of transformers; "
                              "jsonl:FILE: given scores")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper",
                         help="where the settings below start (default: %(default)s)")
     group = parser.add_argument_group("judgement")
-    group.add_argument("--judge-templates", metavar="FILE", help="questions in your own words, TOML")
-    group.add_argument("--synonyms", metavar="FILE", help="groups of words that mean the same: a JSON list of lists")
+    group.add_argument("--judge-templates", type=user_path, metavar="FILE", help="questions in your own words, TOML")
+    group.add_argument("--synonyms", type=user_path, metavar="FILE",
+                       help="groups of words that mean the same: a JSON list of lists")
     group.add_argument("--batch-size", type=int, default=16, metavar="N", help="calls answered together (default: 16)")
     group.add_argument("--keep-raw", action=argparse.BooleanOptionalAction, default=True,
                        help="whether records keep the whole replies (default: they do)")
@@ -94,6 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
     think = Templates.read(arguments.templates)
     synonyms = None if arguments.synonyms is None else _read_synonyms(arguments.synonyms)
     kind, _, source = arguments.judge.partition(":")
+    source = user_path(source)
     begun_with = {
         "stage_version": STAGE_VERSION, "judge": _identity(kind, source, arguments), "preset": arguments.preset,
         "settings": dataclasses.asdict(settings),

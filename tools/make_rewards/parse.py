@@ -19,6 +19,7 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.command_line import user_path
 from srum_jax.errors import BadInput, Incomplete
 from srum_jax.rewards.judgement.attempts import Reading
 from srum_jax.rewards.judgement.judge_reply import ImageReply, ParsedFields, RegionReply
@@ -44,7 +45,8 @@ class SavedReply:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("replies", metavar="REPLIES.jsonl", help="the saved replies, as described above")
+    parser.add_argument("replies", type=user_path, metavar="REPLIES.jsonl",
+                        help="the saved replies, as described above")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper",
                         help="paper: this project's parser (default); official: the authors'")
     parser.add_argument("--json", action="store_true", help="print an object for each reply, and one for the totals")

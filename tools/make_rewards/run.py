@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from etils import epath
 
 from srum_jax import generate
+from srum_jax.command_line import user_path
 from srum_jax.experiment import experiment_names
 from srum_jax.stages.interruption import run_command
 from tools.make_rewards import export, judge, segment
@@ -35,10 +36,10 @@ RunStage = Callable[[str, Sequence[str]], int]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--experiment", required=True, metavar="NAME_OR_PATH",
+    parser.add_argument("--experiment", type=user_path, required=True, metavar="NAME_OR_PATH",
                         help=f"one of {', '.join(experiment_names())}, or a .py file; its function rewards(folder) "
                              "states the arguments of the stages")
-    parser.add_argument("--out", required=True, metavar="DIR", help="new, or begun by the same command")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="new, or begun by the same command")
     add_input_arguments(parser)
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage (default: %(default)s)")
     parser.add_argument("--runner", choices=("local", "ray"), default="local",

@@ -14,6 +14,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.command_line import user_path
 from srum_jax.data.image_transform import read_header
 from srum_jax.errors import BadInput
 from srum_jax.generation.records import GenerationRecord
@@ -33,11 +34,12 @@ SUMMARY = "propose regions for every image"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder that `generate` has made")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR",
+                        help="the folder that `generate` has made")
     parser.add_argument("--provider", choices=("sam", "components"), default="sam",
                         help="sam: Segment Anything (default); components: connected regions of even colour, for drawn "
                              "worlds and for trying things out")
-    parser.add_argument("--sam-model", metavar="DIR", help="a SAM checkpoint in Hugging Face's layout")
+    parser.add_argument("--sam-model", type=user_path, metavar="DIR", help="a SAM checkpoint in Hugging Face's layout")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of SAM")
     parser.add_argument("--max-candidates", type=int, default=20, metavar="N",
                         help="largest regions that are kept (default: %(default)s; the authors keep 10)")

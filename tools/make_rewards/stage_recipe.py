@@ -12,6 +12,7 @@ from typing import Any
 
 from etils import epath
 
+from srum_jax.command_line import user_path
 from srum_jax.errors import BadInput
 from srum_jax.experiment import load_recipe
 from srum_jax.rewards.judgement.settings import JudgeSettings
@@ -67,9 +68,9 @@ def read_stage_recipe(experiment: str, folder: epath.Path) -> StageRecipe:
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options that name what a recipe leaves open."""
-    parser.add_argument("--checkpoint", metavar="DIR", help="the model that draws and judges")
-    parser.add_argument("--prompts", metavar="FILE", help="what it draws")
-    parser.add_argument("--sam-model", metavar="DIR", help="the SAM that proposes regions")
+    parser.add_argument("--checkpoint", type=user_path, metavar="DIR", help="the model that draws and judges")
+    parser.add_argument("--prompts", type=user_path, metavar="FILE", help="what it draws")
+    parser.add_argument("--sam-model", type=user_path, metavar="DIR", help="the SAM that proposes regions")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                         help="change an argument of a stage (generate.num_candidates=4), or a setting that its own "
                              "--set takes (sampler.num_timesteps=25, judge.max_regions=5); none takes it away; "

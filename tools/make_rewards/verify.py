@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from srum_jax.command_line import user_path
 from srum_jax.data.records_source import find_records, read_manifest
 from srum_jax.errors import BadInput
 from tools.make_rewards.verify_records import verify_records
@@ -20,7 +21,8 @@ SUMMARY = "prove that a run, or a directory of records, is whole"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("directory", metavar="DIR", help="the --out of a run, or a folder that holds manifest.json")
+    parser.add_argument("directory", type=user_path, metavar="DIR",
+                        help="the --out of a run, or a folder that holds manifest.json")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 import srum_jax
-from srum_jax import command_line
+from srum_jax.command_line import user_path
 from srum_jax.data.errors import DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.errors import BadInput
@@ -106,13 +106,13 @@ def _run(arguments: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.precompute_latents", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=command_line.path, required=True, metavar="DIR", help="reward records")
-    parser.add_argument("--out", type=command_line.path, required=True, metavar="DIR",
+    parser.add_argument("--records", type=user_path, required=True, metavar="DIR", help="reward records")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR",
                         help="where to write; new, or begun by the same command")
-    parser.add_argument("--checkpoint", type=command_line.path, metavar="DIR",
+    parser.add_argument("--checkpoint", type=user_path, metavar="DIR",
                         help="the checkpoint that will be trained, published or converted; of its weights only the "
                              "autoencoder is read (default: the experiment's model.checkpoint)")
-    parser.add_argument("--experiment", metavar="NAME_OR_PATH",
+    parser.add_argument("--experiment", type=user_path, metavar="NAME_OR_PATH",
                         help="whose settings of rows and data are taken: one of "
                         f"{', '.join(experiment_names())}; or a .py file (default: those of BagelRows)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32",

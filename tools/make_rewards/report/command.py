@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from srum_jax.command_line import user_path
 from srum_jax.data.errors import DataError
 from srum_jax.errors import BadInput
 from srum_jax.rewards.reward_map import RewardMapError
@@ -31,9 +32,10 @@ _AHEAD = 64  # images that are read together
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("run", metavar="DIR", help="the folder of a run")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help=f"where {PAGE} is written")
-    parser.add_argument("--compare", metavar="DIR", help="a folder with the same images and another judgement of them")
+    parser.add_argument("run", type=user_path, metavar="DIR", help="the folder of a run")
+    parser.add_argument("--out", type=user_path, required=True, metavar="FOLDER", help=f"where {PAGE} is written")
+    parser.add_argument("--compare", type=user_path, metavar="DIR",
+                        help="a folder with the same images and another judgement of them")
     group = parser.add_argument_group("what is shown")
     chosen = group.add_mutually_exclusive_group()
     chosen.add_argument("--limit", type=int, metavar="N", help="the first N candidates only")
