@@ -1,4 +1,4 @@
-"""Small made-up records, a tiny model and a tokenizer that needs no files."""
+"""Small made-up records, a row for the tiny model and a tokenizer that needs no files."""
 
 import dataclasses
 import io
@@ -12,20 +12,15 @@ from srum_jax.data.schema import GlobalStatus, Region, RewardRecord
 from srum_jax.data.writer import record_of_image, write_records
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.rows import BagelPacker
-from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig, SpecialTokens
+from srum_jax.models.bagel.config import BagelConfig, SpecialTokens
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.objectives.objective import Objective
 from srum_jax.rewards.boxes import Box
+from tests.models.packs import small_config
 
-MODEL = BagelConfig(
-    llm=LanguageConfig(vocab_size=160, hidden_size=64, intermediate_size=96, num_layers=2, num_heads=4, num_kv_heads=2,
-                       rms_norm_eps=1e-6, rope_theta=1e6, max_position_embeddings=512),
-    vit=None,
-    vae=AutoencoderConfig(ch=8, ch_mult=(1, 2), num_res_blocks=1, z_channels=4, downsample=2),
-    special_tokens=SpecialTokens(150, 151, 152, 153),
-    latent_patch_size=2,
-    max_latent_size=16,
-)
+# The tiny model, with a token for every letter.
+MODEL = small_config(vit=None, llm=dataclasses.replace(small_config().llm, vocab_size=160),
+                     special_tokens=SpecialTokens(150, 151, 152, 153), max_latent_size=16)
 
 
 OBJECTIVE = RewardWeighted()
