@@ -178,98 +178,54 @@ def _parse_json(text: bytearray, file: str) -> dict[str, Any]:
     if not text.startswith(b"{"):
         raise WeightsError(f"{file}: not a safetensors file: expected a header that starts with '{{', "
                            f"found {bytes(text[:8])!r}. Only safetensors files are read.")
-    repeated: list[str] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = dict(pairs)
-        if len(keys) != len(pairs):
-            seen: set[str] = set()
-            repeated.extend(key for key, _ in pairs if key in seen or seen.add(key))
-        return keys
-
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
+        return json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise WeightsError(f"{file}: the header is not valid JSON ({reason}); the file is damaged. "
                            "Copy it again.") from error
-    if repeated:
-        raise WeightsError(f"{file}: the header names {', '.join(repr(key) for key in repeated[:5])} twice; "
-                           "the file is damaged or was made to mislead.")
-    if not isinstance(header, dict):
-        raise WeightsError(f"{file}: expected a JSON object as header, found {type(header).__name__}.")
-    return header
 
 
 def _check_header(
     header: dict[str, Any], data_begin: int, file_size: int, file: str
 ) -> tuple[dict[str, TensorEntry], dict[str, str]]:
-    problems: list[str] = []
-    metadata = header.pop("__metadata__", None)
-    metadata = {} if metadata is None else metadata
+    metadata = header.pop("__metadata__", None) or {}
+    problems = [f"tensor {name!r}: expected a name of valid Unicode" for name in header if not _is_text(name)]
     if not isinstance(metadata, dict) or not all(_is_text(part) for item in metadata.items() for part in item):
         problems.append(f"field '__metadata__': expected an object of strings, found {_brief(metadata)}")
-        metadata = {}
-    problems += [f"tensor {name!r}: expected a name of valid Unicode" for name in header if not _is_text(name)]
-    tensors = {}
-    for name, fields in header.items():
-        entry = _check_entry(name, fields, data_begin, problems)
-        if entry is not None:
-            tensors[name] = entry
-    if not problems:
-        position = data_begin
-        for name, entry in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-            if entry.begin != position:
-                what = "overlaps another tensor" if entry.begin < position else "leaves a gap before it"
-                problems.append(f"tensor '{name}': {what}: expected to begin at byte {position}, "
-                                f"found {entry.begin}")
-                break
-            position = entry.end
-    if not problems and position > file_size:
-        cut = [name for name, entry in tensors.items() if entry.end > file_size]
-        for name in cut:
-            problems.append(
-                f"tensor '{name}' is truncated: expected {tensors[name].num_bytes} bytes up to byte "
-                f"{tensors[name].end}, found {max(0, file_size - tensors[name].begin)}; copy the file again"
-            )
-    elif not problems and position < file_size:
-        problems.append(f"expected {position} bytes, found {file_size}: {file_size - position} bytes "
-                        "behind the last tensor belong to none; copy the file again")
+    entries = {name: _entry(fields, data_begin) for name, fields in header.items()}
+    tensors = {name: entry for name, entry in entries.items() if entry is not None}
+    problems += [f"tensor '{name}': expected a dtype of {', '.join(DTYPES)}, a shape, and data_offsets that agree with "
+                 f"both, found {_brief(header[name])}" for name, entry in entries.items() if entry is None]
     raise_together(f"{file}: not a valid safetensors file", problems)
+    position = data_begin
+    for name, entry in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if entry.begin != position:  # bits of the header that fell over would move weights, without a word
+            raise WeightsError(f"{file}: tensor '{name}': expected to begin at byte {position}, where the one before "
+                               f"it ends, found {entry.begin}; the file is damaged. Copy it again.")
+        if entry.end > file_size:
+            raise WeightsError(f"{file}: is truncated: expected {max(entry.end for entry in tensors.values())} bytes, "
+                               f"found {file_size}, which end in tensor '{name}'; copy the file again.")
+        position = entry.end
+    if position < file_size:
+        raise WeightsError(f"{file}: expected {position} bytes, found {file_size}: {file_size - position} bytes behind "
+                           "the last tensor belong to none; copy the file again.")
     return tensors, metadata
 
 
-def _check_entry(name: str, fields: Any, data_begin: int, problems: list[str]) -> TensorEntry | None:
-    if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
-        problems.append(f"tensor '{name}': expected the fields dtype, shape, data_offsets, found "
-                        f"{_brief(fields)}")
-        return None
-    dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
-    before = len(problems)
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        problems.append(f"tensor '{name}': field 'dtype': expected one of {', '.join(DTYPES)}, found "
-                        f"{_brief(dtype)}")
-    if not _is_counts(shape) or len(shape) > _MAX_RANK:
-        problems.append(f"tensor '{name}': field 'shape': expected at most {_MAX_RANK} non-negative "
-                        f"integers, found {_brief(shape)}")
-    if not _is_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        problems.append(f"tensor '{name}': field 'data_offsets': expected [begin, end], found "
-                        f"{_brief(offsets)}")
-    if len(problems) > before:
-        return None
-    expected = math.prod(shape) * DTYPES[dtype].itemsize
-    if offsets[1] - offsets[0] != expected:
-        problems.append(f"tensor '{name}': expected {expected} bytes for {dtype} {_brief(shape)}, "
-                        f"found {offsets[1] - offsets[0]}")
-        return None
-    return TensorEntry(DTYPES[dtype], tuple(shape), data_begin + offsets[0], data_begin + offsets[1])
+def _entry(fields: Any, data_begin: int) -> TensorEntry | None:
+    """Where a tensor lies; None where the header does not say so, or contradicts itself."""
+    match fields:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
+            known = dtype in DTYPES and _is_counts([*shape, begin, end]) and len(shape) <= _MAX_RANK
+            if known and end - begin == math.prod(shape) * DTYPES[dtype].itemsize:
+                return TensorEntry(DTYPES[dtype], tuple(shape), data_begin + begin, data_begin + end)
+    return None
 
 
-def _is_counts(values: Any) -> bool:
+def _is_counts(values: list[Any]) -> bool:
     # Bounded, so that products stay printable and fit what an array can be asked for.
-    return isinstance(values, list) and all(
-        isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 for value in values
-    )
+    return all(type(value) is int and 0 <= value < 2**62 for value in values)
 
 
 def _is_text(value: Any) -> bool:
