@@ -53,6 +53,18 @@ class StageState:
     average: nnx.State
     optimizer: optax.OptState
 
+    @classmethod
+    def begin(cls, parameters: nnx.State, optimizer: optax.GradientTransformation) -> "StageState":
+        """Before the first step."""
+        return cls(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters))
+
+    def after(self, gradient: nnx.State, optimizer: optax.GradientTransformation, keep: float) -> "StageState":
+        """After a step along a gradient; `keep` is the share of the running mean of the weights that a step keeps."""
+        updates, moments = optimizer.update(gradient, self.optimizer, self.parameters)
+        parameters = optax.apply_updates(self.parameters, updates)
+        average = moving_average(self.average, parameters, self.step, keep)
+        return StageState(self.step + 1, parameters, average, moments)
+
 
 class EncoderStage(nnx.Module):
     """The encoder from its third level on, and the throw-away decoder."""
@@ -156,13 +168,9 @@ def make_stage(
     def step(state: StageState, inputs: jax.Array, targets: jax.Array) -> tuple[StageState, jax.Array]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         loss, gradient = jax.value_and_grad(loss_of)(state.parameters, inputs, targets, key)
-        updates, moments = optimizer.update(gradient, state.optimizer)
-        parameters = optax.apply_updates(state.parameters, updates)
-        average = moving_average(state.average, parameters, state.step, settings.average)
-        return StageState(state.step + 1, parameters, average, moments), loss
+        return state.after(gradient, optimizer, settings.average), loss
 
-    start = StageState(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters))
-    return start, graphdef, rest, step
+    return StageState.begin(parameters, optimizer), graphdef, rest, step
 
 
 def _thirds(values: jax.Array) -> jax.Array:

@@ -9,11 +9,10 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from experiments._tiny_bagel.autoencoder import StageState, moving_average
+from experiments._tiny_bagel.autoencoder import StageState
 from experiments._tiny_bagel.joint import flat_model, flow_matching_loss, optimizer_of
 from experiments._tiny_bagel.settings import GeneratorSettings
 from srum_jax.models.bagel.architecture import BAGEL
@@ -50,14 +49,10 @@ def make_generator_step(
     def update(state: StageState, rest: nnx.State, latent: jax.Array, batch: PackedBatch):
         key = jax.random.fold_in(jax.random.key(seed + 2), state.step)
         loss, gradient = jax.value_and_grad(loss_of)(state.parameters, rest, latent, batch, key)
-        updates, moments = optimizer.update(gradient, state.optimizer, state.parameters)
-        parameters = optax.apply_updates(state.parameters, updates)
-        average = moving_average(state.average, parameters, state.step, settings.average)
         losses = {"flow": loss, "gradient_norm": optax.global_norm(gradient)}
-        return StageState(state.step + 1, parameters, average, moments), losses
+        return state.after(gradient, optimizer, settings.average), losses
 
     def step(state: StageState, latent: jax.Array, batch: PackedBatch):
         return update(state, rest, latent, batch)
 
-    start = StageState(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters))
-    return start, rest, step
+    return StageState.begin(parameters, optimizer), rest, step

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from experiments._tiny_bagel.autoencoder import StageState, moving_average
+from experiments._tiny_bagel.autoencoder import StageState
 from experiments._tiny_bagel.samples import TwoBatches
 from experiments._tiny_bagel.settings import JointSettings
 from srum_jax.families.bagel.forward import BagelForward
@@ -67,14 +67,10 @@ def make_joint_step(
     def step(state: StageState, latent: jax.Array, batches: TwoBatches):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         (_, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.parameters, latent, batches, key)
-        updates, moments = optimizer.update(gradient, state.optimizer, state.parameters)
-        parameters = optax.apply_updates(state.parameters, updates)
-        average = moving_average(state.average, parameters, state.step, settings.average)
         losses["gradient_norm"] = optax.global_norm(gradient)
-        return StageState(state.step + 1, parameters, average, moments), losses
+        return state.after(gradient, optimizer, settings.average), losses
 
-    start = StageState(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters))
-    return start, graphdef, rest, step
+    return StageState.begin(parameters, optimizer), graphdef, rest, step
 
 
 def flat_model(config: BagelConfig, seed: int) -> Bagel:

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments._tiny_bagel.autoencoder import StageState, moving_average
+from experiments._tiny_bagel.autoencoder import StageState
 from experiments._tiny_bagel.joint import flat_model, loss_and_parts, optimizer_of
 from experiments._tiny_bagel.samples import capacities, picture_of, pictures_of, questions_of, words
 from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
@@ -151,10 +151,7 @@ def make_think_step(
     def step(state: StageState, inputs: tuple[jax.Array, jax.Array, ThreeBatches]):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         (_, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.parameters, *inputs, key)
-        updates, moments = optimizer.update(gradient, state.optimizer, state.parameters)
-        parameters = optax.apply_updates(state.parameters, updates)
-        average = moving_average(state.average, parameters, state.step, settings.average)
         losses["gradient_norm"] = optax.global_norm(gradient)
-        return StageState(state.step + 1, parameters, average, moments), losses
+        return state.after(gradient, optimizer, settings.average), losses
 
-    return StageState(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters)), rest, step
+    return StageState.begin(parameters, optimizer), rest, step

@@ -43,7 +43,7 @@ def record_of_image(encoded: bytes, **fields: Any) -> RewardRecord:
                         image_height=header.height, image_sha256=hashlib.sha256(encoded).digest(), **fields)
 
 
-def check_image(record: RewardRecord, checksum: bool = True) -> None:
+def check_image(record: RewardRecord) -> None:
     """Compares a record's image fields with its image bytes.
 
     Raises:
@@ -56,7 +56,7 @@ def check_image(record: RewardRecord, checksum: bool = True) -> None:
                                  ("image/height", record.image_height, header.height)):
         if stated != found:
             raise SchemaError(field, f"{found!r}, as in the image's header", repr(stated))
-    if checksum and hashlib.sha256(record.image_encoded).digest() != record.image_sha256:
+    if hashlib.sha256(record.image_encoded).digest() != record.image_sha256:
         raise SchemaError("image/sha256", "the SHA-256 of image/encoded", record.image_sha256.hex())
 
 

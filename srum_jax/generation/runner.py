@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -102,16 +102,13 @@ def write_rejects(bad: Sequence[BadRow], folder: StageFolder) -> None:
         folder.create(folder.rejects(shard), b"".join(lines))
 
 
-def finish_shards(
-    plan: WorkPlan, bad: Sequence[BadRow], folder: StageFolder, on_chunk: Callable[[], None] = lambda: None
-) -> Mapping[str, Any] | None:
+def finish_shards(plan: WorkPlan, bad: Sequence[BadRow], folder: StageFolder) -> Mapping[str, Any] | None:
     """Marks the shards that are complete; if all are, writes the summary and returns it.
 
     Args:
       plan: of the whole run.
       bad: rows that were left out.
       folder: of the run.
-      on_chunk: called for each chunk that is read for the summary.
     """
     shards = dict.fromkeys(range(plan.num_shards), ()) | by_shard(plan.units)
 
@@ -120,12 +117,10 @@ def finish_shards(
         return {"num_records": sum(len(unit.jobs) for unit in shards[shard]),
                 "num_rejected": dict(sorted(rejected.items()))}
 
-    return folder.finish(shards, lambda: _summary(plan, bad, folder, on_chunk), describe)
+    return folder.finish(shards, lambda: _summary(plan, bad, folder), describe)
 
 
-def _summary(
-    plan: WorkPlan, bad: Sequence[BadRow], folder: StageFolder, on_chunk: Callable[[], None]
-) -> dict[str, Any]:
+def _summary(plan: WorkPlan, bad: Sequence[BadRow], folder: StageFolder) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     for unit in plan.units:
         for record in read_chunk(folder, unit):
@@ -134,7 +129,6 @@ def _summary(
                 counts["plans_empty"] += not (record.think_text or "").strip()
                 counts["plans_truncated"] += record.think_truncated
                 counts["plans_with_detailed_prompt"] += record.detailed_prompt is not None
-        on_chunk()
     prompts = len({job.prompt.index for unit in plan.units for job in unit.jobs})
     return {
         "prompts": prompts + len(bad),

@@ -11,21 +11,20 @@ from srum_jax.stages.folder import create_once, readable_json
 from srum_jax.storage import object_store
 
 
-def note(path: epath.Path, settings: Mapping[str, Any], *, option: str = "--out") -> None:
+def note(path: epath.Path, settings: Mapping[str, Any]) -> None:
     """Notes settings in a file, or compares them with what it holds. Of several processes the first one writes it.
 
     Args:
       path: of the file; its folder is made.
       settings: whatever JSON can hold, without dates, paths or names of machines.
-      option: of the command line, that names the folder.
 
     Raises:
       BadInput: others were noted; lists the differences.
       WriteError: the file cannot be written.
     """
-    if not compare(path, settings, option=option):
+    if not compare(path, settings):
         create_once(path, readable_json(settings))
-        compare(path, settings, option=option)
+        compare(path, settings)
 
 
 def compare(

@@ -230,10 +230,10 @@ def readable_json(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def file_sha256(path: epath.PathLike, block_bytes: int = 1 << 22) -> str:
+def file_sha256(path: epath.PathLike) -> str:
     """Hexadecimal SHA-256 of a file, read in blocks."""
     digest = hashlib.sha256()
     with object_store.os_errors(path), epath.Path(path).open("rb") as file:
-        while block := file.read(block_bytes):
+        while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()

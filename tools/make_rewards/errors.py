@@ -7,9 +7,6 @@ from etils import epath
 
 from srum_jax.storage.atomic_file import write_text
 
-REASONS = ("bad_prompt", "duplicate_id", "missing_image", "unreadable_image", "bad_image_size", "local_unparsed",
-           "no_region", "global_unparsed", "global_zero", "non_finite_score", "schema_error")
-
 
 class Reject(Exception):
     """A record is left out: an outcome, not a failure of the command."""

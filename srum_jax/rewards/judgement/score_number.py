@@ -55,14 +55,14 @@ class ParsedNumber:
     problem: str | None = None  # "no_number", "out_of_range", "is_a_range", "ambiguous_decimal", "unclear_number", ...
 
 
-def parse_score(text: str, low: float = -1.0, high: float = 1.0) -> ParsedNumber:
+def parse_score(text: str, low: float = -1.0) -> ParsedNumber:
     """Reads a value that is a number, possibly with its own scale and a harmless remark.
 
     Emphasis, brackets and quotes around it are skipped, full-width characters are those that they stand for.
 
     Args:
       text: what follows the label.
-      low, high: the allowed range; beyond it by rounding only, the number is clipped.
+      low: the least allowed number, as 1 is the greatest; beyond them by rounding only, the number is clipped.
 
     Returns:
       The number, or "no_number" (none at the start), "out_of_range" (too large, or another scale behind it),
@@ -79,21 +79,21 @@ def parse_score(text: str, low: float = -1.0, high: float = 1.0) -> ParsedNumber
     if _RANGE.match(rest):
         return ParsedNumber(None, "is_a_range")
     value = float(number[2]) * (-1.0 if number[1] not in ("", "+") else 1.0)
-    if not low - _TOLERANCE <= value <= high + _TOLERANCE:
+    if not low - _TOLERANCE <= value <= 1.0 + _TOLERANCE:
         return ParsedNumber(None, "out_of_range")
-    value = min(max(value, low), high) + 0.0  # without the sign of a zero
-    rest, scaled = _without_scale(rest, low, high)
+    value = min(max(value, low), 1.0) + 0.0  # without the sign of a zero
+    rest, scaled = _without_scale(rest, low)
     rest = _closed(rest, opening)
     if rest is not None and not scaled:
-        rest, scaled = _without_scale(rest, low, high)
+        rest, scaled = _without_scale(rest, low)
     if rest is not None and _says_nothing(rest, None if scaled else value, low):
         return ParsedNumber(value)
     return ParsedNumber(None, "out_of_range" if rest and _OTHER_SCALE.match(rest) else "unclear_number")
 
 
-def _without_scale(rest: str, low: float, high: float) -> tuple[str, bool]:
+def _without_scale(rest: str, low: float) -> tuple[str, bool]:
     """What follows the asked range's own end or ends, and whether they stood there."""
-    end = rf"{high:g}(?:\.0+)?(?![\d.,]*\d)"
+    end = r"1(?:\.0+)?(?![\d.,]*\d)"
     start = rf"{_SIGN if low < 0 else ''}{abs(low):g}(?:\.0+)?"
     ends = rf"{start}\s*(?:to|and|,|\.\.\.?|~|[-\u2010-\u2015])\s*\+?{end}"
     alone = rf"(?:/|out\s+of|of|\u6ee1\u5206(?:\u4e3a|\u662f|:)?)\s*{end}\u5206?"
