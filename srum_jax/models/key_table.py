@@ -49,10 +49,16 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Ignored:
-    """Source tensors that the model does not need, and why."""
+    """Source tensors that the model does not need, and why. `*` at the end of a name stands for anything."""
 
     source: str
     reason: str
+
+    @functools.cached_property
+    def names(self) -> re.Pattern[str]:
+        """Matches the names of these tensors."""
+        pattern = name_pattern(self.source.removesuffix("*")).pattern
+        return re.compile(f"{pattern}.*" if self.source.endswith("*") else pattern)
 
 
 @dataclasses.dataclass(frozen=True)

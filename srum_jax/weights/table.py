@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from srum_jax.models.key_table import LAYER, Rule, Table, name_pattern
+from srum_jax.models.key_table import LAYER, Rule, Table
 from srum_jax.weights.dtypes import NAMES, WEIGHT_DTYPES
 from srum_jax.weights.errors import raise_together
 
@@ -122,9 +122,8 @@ def paired(
         pieces[target] = tuple(wanted)
     ignored = {}
     extra: dict[str, list[str]] = {}  # by name without numbers
-    ignorable = [(name_pattern(entry.source), entry.reason) for entry in table.ignored]
     for name, tensor in sources.items():
-        reasons = [reason for pattern, reason in ignorable if pattern.fullmatch(name)]
+        reasons = [entry.reason for entry in table.ignored if entry.names.fullmatch(name)]
         users = claims.get(name, [])
         if len(users) > 1:
             problems.append(f"{tensor.file}: tensor '{name}' would fill {', '.join(users)}; the key table is wrong")

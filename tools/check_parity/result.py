@@ -45,6 +45,13 @@ def compare_floats(name: str, pairs: Iterable[Pair], absolute: float, relative_l
     return _compare(name, pairs, bound, lambda error, relative: error <= absolute and relative <= relative_l2)
 
 
+def compare_to_peak(name: str, pair: Pair, share: float, floor: float) -> GroupResult:
+    """One tensor, which must agree within `share` of the largest magnitude expected of it, plus `floor`, per value."""
+    _, expected, _ = pair
+    absolute = floor + (0.0 if expected is None else share * float(np.max(np.abs(expected), initial=0.0)))
+    return _compare(name, [pair], f"abs {share:.0e} of the peak + {floor:.0e}", lambda error, _: error <= absolute)
+
+
 def compare_relative(name: str, pairs: Iterable[Pair], relative_l2: float, floor: float = 0.0) -> GroupResult:
     """Every tensor must agree within `relative_l2` as a whole, or within `floor` per value."""
     bound = f"rel {relative_l2:.0e} or abs {floor:.0e}"

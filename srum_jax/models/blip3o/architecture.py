@@ -1,0 +1,47 @@
+"""BLIP3o as it is stored, built and laid out."""
+
+from srum_jax.models.architecture import Architecture, Part, WeightFile
+from srum_jax.models.blip3o.config import Blip3oConfig
+from srum_jax.models.blip3o.model import abstract_blip3o
+from srum_jax.models.blip3o.sharding import RULES
+from srum_jax.models.blip3o.weights import (
+    DECODER_SOURCES,
+    EVA_PREFIX,
+    EVA_SOURCES,
+    TABLE,
+    UNET_PREFIX,
+    VAE_PREFIX,
+    VISION_SOURCES,
+)
+
+BLIP3O = Architecture(
+    name="blip3o",
+    files=(
+        WeightFile("model.safetensors"),
+        WeightFile("model-*-of-*.safetensors"),
+        # The tower's release is a pickled file; `tools.convert_weights` makes this one of it.
+        WeightFile("eva_clip_vision_tower/model.safetensors", prefix=EVA_PREFIX, part="eva"),
+        WeightFile("diffusion-decoder/unet/diffusion_pytorch_model.bf16.safetensors", prefix=UNET_PREFIX,
+                   part="decoder"),
+        WeightFile("diffusion-decoder/vae/diffusion_pytorch_model.bf16.safetensors", prefix=VAE_PREFIX,
+                   part="decoder"),
+    ),
+    table=TABLE,
+    parts={
+        "vision": Part("vision tower", VISION_SOURCES, frozenset({"read"})),
+        "eva": Part("EVA-CLIP tower", EVA_SOURCES, frozenset({"train"})),
+        "decoder": Part("pixel decoder", DECODER_SOURCES, frozenset({"draw"})),
+    },
+    read_config=Blip3oConfig.from_directory,
+    abstract=abstract_blip3o,
+    rules=RULES,
+    trainable={
+        # As the official freezing sequence leaves it: the language model only passes the gradient on.
+        "default": ("dit.*", "queries.*"),
+        # The condition of a prompt is then a constant.
+        "dit": ("dit.*",),
+    },
+    never_trained=("vision.*", "eva.*", "decoder.*"),
+    linear_maps={},
+    encoder="eva.",
+)

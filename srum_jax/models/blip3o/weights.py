@@ -1,0 +1,81 @@
+"""The key table of BLIP3o: names in the published files, and where they go in our model.
+
+Published linear weights are (out, in), ours (in, out); published convolutions are (out, in, height, width), ours
+(height, width, in, out). Layers of one kind are stacked on a leading axis. The files of `diffusion-decoder` get
+prefixes, and the tower's own file the one that its tensors carry in the main files.
+"""
+
+from collections.abc import Iterator
+
+from srum_jax.models.key_table import Ignored, Rule, Table
+
+EVA_PREFIX = "model.gen_vision_tower.vision_tower.model."
+UNET_PREFIX = "diffusion-decoder.unet."
+VAE_PREFIX = "diffusion-decoder.vae."
+DIT_PREFIX = "model.dit.model."
+_LINEAR = (1, 0)
+_CONV = (2, 3, 1, 0)
+
+
+def _linear(source: str, target: str, bias: bool = True) -> Iterator[Rule]:
+    yield Rule(f"{source}.weight", f"{target}.kernel", _LINEAR)
+    if bias:
+        yield Rule(f"{source}.bias", f"{target}.bias")
+
+
+def _norm(source: str, target: str) -> Iterator[Rule]:
+    yield Rule(f"{source}.weight", f"{target}.scale")
+    yield Rule(f"{source}.bias", f"{target}.bias")
+
+
+def _rms(source: str, target: str) -> Iterator[Rule]:
+    yield Rule(f"{source}.weight", f"{target}.scale")
+
+
+def _conv(source: str, target: str) -> Iterator[Rule]:
+    yield Rule(f"{source}.weight", f"{target}.kernel", _CONV)
+    yield Rule(f"{source}.bias", f"{target}.bias")
+
+
+def _language_model() -> Iterator[Rule]:
+    yield Rule("model.embed_tokens.weight", "llm.embed.embedding")
+    yield from _linear("lm_head", "llm.lm_head", bias=False)
+    yield from _rms("model.norm", "llm.norm")
+    layer, ours = "model.layers.{layer}", "llm.layers"
+    yield from _rms(f"{layer}.input_layernorm", f"{ours}.input_norm")
+    yield from _rms(f"{layer}.post_attention_layernorm", f"{ours}.mlp_norm")
+    for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
+        yield from _linear(f"{layer}.self_attn.{theirs}_proj", f"{ours}.{name}")
+    yield from _linear(f"{layer}.self_attn.o_proj", f"{ours}.out", bias=False)
+    for name in ("gate", "up", "down"):
+        yield from _linear(f"{layer}.mlp.{name}_proj", f"{ours}.{name}", bias=False)
+    yield Rule("model.latent_queries", "queries.vectors")
+
+
+def _vision() -> Iterator[Rule]:
+    yield Rule("visual.patch_embed.proj.weight", "vision.patch_embed.kernel", (1, 2, 3, 4, 0))
+    layer, ours = "visual.blocks.{layer}", "vision.layers"
+    for number in (1, 2):
+        yield from _rms(f"{layer}.norm{number}", f"{ours}.norm{number}")
+    yield from _linear(f"{layer}.attn.qkv", f"{ours}.qkv")
+    yield from _linear(f"{layer}.attn.proj", f"{ours}.out")
+    for name in ("gate", "up", "down"):
+        yield from _linear(f"{layer}.mlp.{name}_proj", f"{ours}.{name}")
+    yield from _rms("visual.merger.ln_q", "vision.merger.norm")
+    yield from _linear("visual.merger.mlp.0", "vision.merger.fc1")
+    yield from _linear("visual.merger.mlp.2", "vision.merger.fc2")
+
+
+TABLE = Table(
+    rules=(*_language_model(), *_vision()),
+    ignored=(
+        Ignored("model.vae.*", "an autoencoder that BLIP3o does not use"),
+        Ignored(f"{VAE_PREFIX}encoder.*", "the pixel decoder's autoencoder only decodes"),
+        Ignored(f"{VAE_PREFIX}quant_conv.*", "the pixel decoder's autoencoder only decodes"),
+    ),
+)
+
+# Parts that a model may be built without, and how the names of their tensors begin.
+VISION_SOURCES = ("visual.",)
+EVA_SOURCES = (EVA_PREFIX,)
+DECODER_SOURCES = (UNET_PREFIX, VAE_PREFIX)

@@ -1,0 +1,72 @@
+"""Which comparisons a case folder of BLIP3o calls for."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from etils import epath
+from flax import nnx
+
+from srum_jax.errors import BadInput
+from srum_jax.models.blip3o.architecture import BLIP3O
+from srum_jax.storage.reading import is_hidden
+from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.load import load
+from tools.check_parity import blip3o_frozen, blip3o_language, blip3o_vision
+from tools.check_parity.blip3o_case import Case
+from tools.check_parity.result import GroupResult, Unchecked
+from tools.check_parity.tensors import read_tensors
+
+# File of recorded tensors, without `golden_` and ending -> what recomputes them.
+_CHECKS: dict[str, Callable[[Case], list[GroupResult | Unchecked]]] = {
+    "preprocess": blip3o_vision.check_preprocess,
+    "vision": blip3o_vision.check_vision,
+    "llm_text": blip3o_language.check_text,
+    "llm_image": blip3o_language.check_image,
+}
+
+
+def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
+    """Recomputes whatever the folder holds.
+
+    Args:
+      directory: of weights with `golden_*` files and `freeze.json`.
+
+    Raises:
+      BadInput: it is no such folder.
+    """
+    directory = epath.Path(directory)
+    if not directory.is_dir():
+        raise BadInput(f"{directory}: expected a case folder, found no directory.")
+    names = sorted(path.name for path in directory.iterdir() if not is_hidden(path.name))
+    files = {name: name.removeprefix("golden_").removesuffix(".safetensors") for name in names
+             if name.startswith("golden_") and name.endswith(".safetensors")}
+    if not files:
+        raise BadInput(f"{directory}: expected golden_*.safetensors beside the weights of a model, found "
+                       f"{', '.join(names[:10]) or 'an empty directory'}.")
+    checkpoint = open_checkpoint(directory, BLIP3O)
+    tensors = {}
+    for file, name in files.items():
+        with _reading(directory / file):
+            tensors[name] = read_tensors(directory / file)
+    case = Case(directory, checkpoint.config, nnx.merge(*load(checkpoint)), tensors)
+    results: list[GroupResult | Unchecked] = []
+    for file, name in files.items():
+        if name in _CHECKS:
+            with _reading(directory / file):
+                results += _CHECKS[name](case)
+    if "freeze.json" in names:
+        with _reading(directory / "freeze.json"):
+            results += blip3o_frozen.check(checkpoint)
+    for name in names:
+        if name != "freeze.json" and files.get(name) not in _CHECKS:
+            results.append(Unchecked(name, "describes the case, or is unknown to this command"))
+    return results
+
+
+@contextlib.contextmanager
+def _reading(path: epath.Path) -> Iterator[None]:
+    """Says of which file it was that something the format promises is absent or of another shape."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OSError) as error:
+        raise BadInput(f"{path}: not a case of the documented format ({type(error).__name__}: {error}).") from error

@@ -1,0 +1,33 @@
+"""Recomputes `freeze.json`: which tensors the reference trains."""
+
+import json
+
+from srum_jax.weights.checkpoint import Checkpoint
+from srum_jax.weights.table import published_tensors
+from tools.check_parity.result import GroupResult
+
+
+def check(checkpoint: Checkpoint) -> list[GroupResult]:
+    """Compares both lists with what the preset "default" trains and leaves.
+
+    Args:
+      checkpoint: the case; its file lists every tensor of a model that is ready to be trained.
+    """
+    architecture = checkpoint.architecture
+    stated = json.loads((checkpoint.directory / "freeze.json").read_text())
+    shapes = architecture.shapes(checkpoint.config, {"vision", "eva"})
+    trained = [name for name in shapes if _matches(name, architecture.trainable["default"])]
+    found = {"trainable": published_tensors(architecture.table, {name: shapes[name] for name in trained})}
+    found["frozen"] = published_tensors(architecture.table, {name: shapes[name] for name in shapes.keys() - trained})
+    results = []
+    for title, names in found.items():
+        differing = sorted(set(stated[title]) ^ names.keys())
+        results.append(GroupResult(
+            f"freeze/{title}", float(len(differing)), 0.0, "exact", len(stated[title]), not differing,
+            f"in one of the two lists only: {', '.join(differing[:5])}" if differing else "",
+        ))
+    return results
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(name.startswith(pattern.removesuffix("*")) for pattern in patterns)
