@@ -48,11 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     settings = _settings(args)
     variants = _variants(args)
+    # These import JAX, which takes seconds.
+    from experiments._tiny_study.whole_study import run_study
+    from srum_jax.devices import start_devices
+
+    start_devices()
     base = trained_base() if args.base is None else args.base
     study = Study.begin(args.out, settings, base)
-    # Imports JAX, which takes seconds.
-    from experiments._tiny_study.whole_study import run_study
-
     second_round = not args.quick if args.second_round is None else args.second_round
     with at_work(study, args.jobs) as work:
         run_study(work, base, variants, second_round=second_round)

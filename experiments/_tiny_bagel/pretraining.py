@@ -29,6 +29,7 @@ from experiments._tiny_bagel.settings import (
     SampleSettings,
 )
 from experiments._tiny_bagel.stage_loop import PROGRESS, run_stage
+from srum_jax.devices import start_devices
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.pipeline import load
 from srum_jax.storage.atomic_file import write_json
@@ -45,6 +46,7 @@ _MORE_PICTURES = 5 << 32  # added to the seed: pictures that joint training has 
 
 def run_stages(arguments: argparse.Namespace) -> None:
     """The stage that is asked for, or all."""
+    start_devices()
     run = Run(arguments)
     for stage in PRETRAINING_STAGES if arguments.stage is None else (arguments.stage,):
         getattr(run, stage)()

@@ -16,6 +16,7 @@ from srum_jax import train
 from srum_jax.overrides import to_json
 from srum_jax.stages import noted
 from srum_jax.storage.atomic_file import write_json
+from srum_jax.weights.fingerprint import directory_fingerprint
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts, write_prompt_files
 from tools.convert_weights.__main__ import main as convert_weights
 from tools.make_rewards.__main__ import main as make_rewards
@@ -66,7 +67,7 @@ class Study:
         if not (epath.Path(base) / _LLM_CONFIG).exists():
             raise SettingsError(f"--base {os.fspath(base)}: expected a checkpoint in BAGEL's layout, found no "
                                 f"{_LLM_CONFIG}.")
-        noted.note(_settings_file(out), dataclasses.asdict(settings) | {"base": os.fspath(base)})
+        noted.note(_settings_file(out), dataclasses.asdict(settings) | {"base_sha256": directory_fingerprint(base)})
         return cls(out, settings)
 
     @classmethod
@@ -126,15 +127,15 @@ class Study:
           StudyError: training or the export failed, or was stopped.
         """
         exported = self.checkpoint(name or variant, seed)
-        recipe = {"made_by": _MADE_BY, "start": os.fspath(start), "records": os.fspath(rewards), "seed": seed,
-                  "variant": to_json(tiny_recipe(variant))}
         if not exported.exists():
             self._train(variant, seed, rewards, start, exported)
         found = _read_recipe(exported)
+        recipe = {"made_by": _MADE_BY, "start_sha256": directory_fingerprint(start), "seed": seed,
+                  "variant": to_json(tiny_recipe(variant))}
         if found == _read_recipe(epath.Path(start)):  # the export has copied that of the start, if there is one
-            write_json(exported / _RECIPE_FILE, recipe)
-        elif found != recipe:
-            changed = ", ".join(key for key in recipe if found.get(key) != recipe[key])
+            paths = {"start": os.fspath(start), "records": os.fspath(rewards)}  # as it was then: a study may be moved
+            write_json(exported / _RECIPE_FILE, recipe | paths)
+        elif changed := ", ".join(key for key in recipe if found.get(key) != recipe[key]):
             raise SettingsError(f"{exported}: was made in another way ({changed}; see its {_RECIPE_FILE}). Use another "
                                 "--out, or remove it together with its marks and its folder in `training`.")
         return exported

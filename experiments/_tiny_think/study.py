@@ -30,10 +30,12 @@ from experiments._tiny_think.exam import (
     pictures_table,
     plans_table,
 )
+from srum_jax.devices import start_devices
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.stages import noted
 from srum_jax.storage.atomic_file import write_json, write_text
 from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.fingerprint import directory_fingerprint
 from srum_jax.weights.load import load
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
@@ -43,6 +45,7 @@ _HELD_OUT_SEED = 1001  # the sentences of the tiny study, or the first of them
 
 def run_study(args: argparse.Namespace) -> None:
     """All of it."""
+    start_devices()
     run = Run(args)
     run.remember()
     jax.config.update("jax_compilation_cache_dir", os.fspath(run.out / "programs"))
@@ -68,7 +71,8 @@ class Run:
         Raises:
           BadInput: naming what is different.
         """
-        settings = {"base": os.fspath(self.base), "seed": self.seed, "prompts_per_category": self.prompts_per_category,
+        settings = {"base_sha256": directory_fingerprint(self.base), "seed": self.seed,
+                    "prompts_per_category": self.prompts_per_category,
                     **dataclasses.asdict(self.settings), **dataclasses.asdict(self.samples)}
         noted.note(self.out / "study.json", settings)
 
@@ -130,7 +134,7 @@ class Run:
             pictures = batches.planned.images[:, 0], batches.pictures.images[:, 0]
             return *(latents_of(p, key) for p, key in zip(pictures, keys, strict=True)), batches
 
-        described = {"base": os.fspath(self.base), "seed": self.seed, **dataclasses.asdict(settings),
+        described = {"base_sha256": directory_fingerprint(self.base), "seed": self.seed, **dataclasses.asdict(settings),
                      **dataclasses.asdict(self.samples)}
         state = run_stage(self.out / "training" / name, start, inputs, step, steps=settings.steps, settings=described,
                           save_seconds=self.save_seconds)

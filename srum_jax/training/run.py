@@ -5,7 +5,6 @@ made for a run that cannot be is taken back.
 """
 
 import contextlib
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from srum_jax.data.errors import DataError
 from srum_jax.data.records_source import read_manifest
 from srum_jax.devices import start_devices
 from srum_jax.distributed import join
-from srum_jax.errors import ANTICIPATED, BadInput, exit_code, tell
+from srum_jax.errors import ANTICIPATED, BadInput, tell
 from srum_jax.mesh import build_mesh
 from srum_jax.overrides import to_json
 from srum_jax.process_watch import ProcessWatch
@@ -27,6 +26,7 @@ from srum_jax.stages import noted
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.storage.errors import AccessError
+from srum_jax.storage.no_trace import entries_go_if_refused, folder_goes_if_refused
 from srum_jax.storage.ownership import owned
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.loop import Ending, Outcome, train
@@ -87,9 +87,8 @@ def run(
       began: see `train`.
 
     Raises:
-      BadInput: before anything is written; or another run is at work there.
-      BadInput: the directory was begun with other settings, weights or records.
-      BadInput: another version began it, or it cannot be written to.
+      BadInput: the devices do not start or the mesh does not fit; another run is at work in the directory, or it was
+        begun by another version or with other settings, weights or records, or it cannot be written to.
     """
     start_devices()
     build_mesh(experiment.mesh)
@@ -97,13 +96,13 @@ def run(
         _meet_others("prepared")  # the first process writes what all of them read
         return train(_prepared(experiment, workdir, prepare), workdir, began)
     with _claimed(workdir):
-        is_new = not _compared(workdir, to_json(experiment), (*MAY_CHANGE, _READ))
-        with _taken_back_if_refused(workdir) if is_new else contextlib.nullcontext():
+        _compare(workdir, to_json(experiment), (*MAY_CHANGE, _READ))
+        with entries_go_if_refused(workdir, until=lambda: object_store.exists(workdir / CONFIG_FILE)):
             experiment = _prepared(experiment, workdir, prepare)
             identities = _identities(experiment)
             settings = to_json(experiment) | {_READ: identities}
             if identities is not None:
-                _compared(workdir, settings, MAY_CHANGE)
+                _compare(workdir, settings, MAY_CHANGE)
             _meet_others("prepared")
             return train(experiment, workdir, began, lambda: write_json(workdir / CONFIG_FILE, settings))
 
@@ -133,68 +132,39 @@ def _identities(experiment: Experiment) -> dict[str, Any] | None:
         return None
 
 
-def _compared(workdir: epath.Path, settings: dict[str, Any], may_change: tuple[str, ...]) -> bool:
-    """Whether the directory was begun before.
-
-    Raises:
-      BadInput: by something else.
-    """
+def _compare(workdir: epath.Path, settings: dict[str, Any], may_change: tuple[str, ...]) -> None:
+    """Raises BadInput if the directory was begun with something else."""
     path = workdir / CONFIG_FILE
     if not object_store.exists(path):
-        return False
+        return
     unshared = noted.unshared_names(noted.read(path, "--workdir") | {_READ: None}, settings | {_READ: None})
     if unshared:
         raise BadInput(f"{path}: another version of this program began this run, with other settings "
-                           f"({', '.join(unshared[:5])}); use another --workdir, or that version.")
-    return noted.compare(path, settings, option="--workdir", may_change=may_change)
+                       f"({', '.join(unshared[:5])}); use another --workdir, or that version.")
+    noted.compare(path, settings, option="--workdir", may_change=may_change)
 
 
 @contextlib.contextmanager
 def _claimed(workdir: epath.Path) -> Iterator[None]:
-    """Makes the directory, and keeps others out of it; a directory that it made goes again if the block is refused.
+    """Makes the directory, and keeps others out of it.
 
     Raises:
       BadInput: another process is in it; or it cannot be made, or written to.
     """
     local = object_store.is_local(workdir)
-    made = [folder for folder in (workdir, *workdir.parents) if local and not folder.exists()]
-    try:
-        with contextlib.ExitStack() as stack:
-            try:
-                if local:
-                    workdir.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(owned(workdir))
-            except AccessError as error:
-                raise BadInput(f"--workdir {workdir}: the bucket refuses it ({error}); expected credentials with "
-                                   "the role roles/storage.objectAdmin on it.") from error
-            except OSError as error:
-                if not local:
-                    raise  # a bucket that does not answer for a while: another start may help
-                raise BadInput(f"--workdir {workdir}: cannot be made, or written to ({error}).") from error
-            yield
-    except BaseException as error:
-        if exit_code(error) == 2:
-            for folder in made:  # the innermost first
-                with contextlib.suppress(OSError):  # not empty: not ours alone
-                    os.rmdir(folder)
-        raise
-
-
-@contextlib.contextmanager
-def _taken_back_if_refused(workdir: epath.Path) -> Iterator[None]:
-    """What the block makes directly in a directory goes again if it is refused before the settings are noted."""
-    before = _entries(workdir)
-    try:
+    with folder_goes_if_refused(workdir), contextlib.ExitStack() as stack:
+        try:
+            if local:
+                workdir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(owned(workdir))
+        except AccessError as error:
+            raise BadInput(f"--workdir {workdir}: the bucket refuses it ({error}); expected credentials with the role "
+                           "roles/storage.objectAdmin on it.") from error
+        except OSError as error:
+            if not local:
+                raise  # a bucket that does not answer for a while: another start may help
+            raise BadInput(f"--workdir {workdir}: cannot be made, or written to ({error}).") from error
         yield
-    except BaseException as error:
-        if exit_code(error) == 2 and not object_store.exists(workdir / CONFIG_FILE):
-            for path in _entries(workdir) - before:
-                path.rmtree() if path.is_dir() else path.unlink()
-        raise
-
-
-def _entries(workdir: epath.Path) -> set[epath.Path]:
-    return set(workdir.iterdir()) if workdir.exists() else set()
 
 
 def summarise(outcome: Outcome) -> None:

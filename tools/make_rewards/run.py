@@ -13,8 +13,12 @@ from etils import epath
 
 from srum_jax import generate
 from srum_jax.command_line import user_path
+from srum_jax.errors import BadInput
 from srum_jax.experiment import experiment_names
+from srum_jax.stages import GENERATE
+from srum_jax.stages.folder import StageFolder
 from srum_jax.stages.interruption import run_command
+from srum_jax.storage.no_trace import entries_go_if_refused, folder_goes_if_refused
 from tools.make_rewards import export, judge, segment
 from tools.make_rewards.runners import local
 from tools.make_rewards.runners.cluster import Cluster, ClusterConfig
@@ -55,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
+    out = epath.Path(arguments.out)
+    with (folder_goes_if_refused(out),
+          entries_go_if_refused(out, until=StageFolder(out, GENERATE, num_shards=1).settings.exists)):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     recipe = _recipe(arguments)
     check_command_lines(recipe, arguments.out, _MODULES)
     worst = 0
@@ -65,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
             # The records are written by one process.
             code = local.run_stage(stage, words) if stage == "export" else run_stage(stage, words)
             worst = max(worst, code)
+            if code == BadInput.exit_code:  # it has said why
+                raise BadInput(f"{stage} ended with exit code {code}; the later stages were not started")
             if code not in (0, _ROWS_LEFT_OUT):
                 print(f"error: {stage} ended with exit code {code}; the later stages were not started", file=sys.stderr)
                 return code
