@@ -111,10 +111,11 @@ def decode_image(encoded: bytes) -> Image.Image:
       ImageError: the bytes are damaged, truncated, or of a kind that has no 8-bit RGB form.
     """
     try:
-        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
-            return with_pixels(image)
+        image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
     except _DECODE_ERRORS as error:
         raise ImageError(f"undecodable image: {_describe(error)}") from error
+    with image:
+        return with_pixels(image)
 
 
 def with_pixels(image: Image.Image) -> Image.Image:

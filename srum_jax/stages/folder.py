@@ -22,9 +22,9 @@ from typing import Any, Protocol, TypeVar
 from etils import epath
 
 from srum_jax.errors import BadInput, Failure
-from srum_jax.stages import GENERATE
+from srum_jax.stages import GENERATE, STAGES
 from srum_jax.stages.processes import ALONE, Processes
-from srum_jax.stages.set_aside import withdraw
+from srum_jax.stages.set_aside import set_aside, withdraw_export
 from srum_jax.storage import atomic_file, object_store
 from srum_jax.storage.errors import WriteError
 from srum_jax.storage.reading import is_hidden
@@ -147,8 +147,19 @@ class StageFolder:
 
     def withdraw(self, unit: Unit) -> list[epath.Path]:
         """Takes back a commit, so that the unit can be made again; what it consisted of, and what later stages made of
-        it, goes to `old/`. Returns where it is now."""
-        return withdraw(self.root, self.stage, self.shard_name(unit.shard), self.chunk(unit).name)
+        it, goes to `old/`. Returns where it is now.
+
+        The stage's own chunk is moved last: a run that is stopped in between finds the same reason to withdraw it once
+        more.
+        """
+        moved = withdraw_export(self.root)
+        for name in reversed(STAGES[STAGES.index(self.stage) :]):
+            stage = self.of(name)
+            for path in (stage.summary, stage.done(unit.shard)):
+                path.unlink(missing_ok=True)
+            if stage.chunk(unit).exists():
+                moved.append(set_aside(self.root, stage.chunk(unit)))
+        return [path for path in moved if path is not None]
 
     def finish(
         self,

@@ -8,7 +8,7 @@ What only sums up other files (done files, summaries) is removed; it is written 
 
 from etils import epath
 
-from srum_jax.stages import EXPORT, STAGES
+from srum_jax.stages import EXPORT
 
 OLD = "old"
 
@@ -30,26 +30,6 @@ def set_aside(root: epath.Path, path: epath.Path) -> epath.Path | None:
     except FileNotFoundError:  # it never was there, or another process came first
         return None
     return free
-
-
-def withdraw(root: epath.Path, stage: str, shard_name: str, chunk_name: str) -> list[epath.Path]:
-    """Takes back a committed unit of a stage, and all that later stages made of it; returns what was moved.
-
-    The stage's own chunk is moved last: a run that is stopped in between finds the same reason to withdraw it again.
-
-    Args:
-      root: of the run.
-      stage: one of `stages.STAGES`.
-      shard_name: as in file names, "00003-of-00016".
-      chunk_name: file name of the unit's chunk.
-    """
-    moved = withdraw_export(root)
-    for name in reversed(STAGES[STAGES.index(stage) :]):
-        for path in (root / f"summary-{name}.json", root / name / "done" / f"{shard_name}.json"):
-            path.unlink(missing_ok=True)
-        chunk = root / name / "chunks" / shard_name / chunk_name
-        moved.append(set_aside(root, chunk) if chunk.exists() else None)
-    return [path for path in moved if path is not None]
 
 
 def withdraw_export(root: epath.Path) -> list[epath.Path]:
