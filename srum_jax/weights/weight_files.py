@@ -16,7 +16,7 @@ from etils import epath
 
 from srum_jax.models.architecture import Architecture, WeightFile
 from srum_jax.storage.object_store import is_local
-from srum_jax.storage.reading import why_absent
+from srum_jax.storage.reading import is_hidden, why_absent
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.run_folder import hint
 
@@ -103,7 +103,8 @@ def _groups(
     """The entries of a part that there are files of, with these files; alternatives together."""
     groups: dict[str, list[tuple[WeightFile, list[str]]]] = {}
     for entry in (entry for entry in architecture.files if entry.part == part):
-        files = sorted(str(file.relative_to(directory)) for file in directory.glob(entry.glob))
+        files = sorted(str(file.relative_to(directory)) for file in directory.glob(entry.glob)
+                       if not is_hidden(file.name))
         found = groups.setdefault(entry.prefix, [])
         if files and not any(_are_one(directory / files[0], directory / other[0]) for _, other in found):
             found.append((entry, files))
