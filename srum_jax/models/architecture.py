@@ -92,15 +92,20 @@ class Architecture:
         return next((self.part_of(rule.source) for rule, _ in self.table.rules_for(parameter)), None)
 
     def home_of(self, source: str) -> WeightFile:
-        """The file that a published tensor is written to: its part's own, or that of the model itself."""
+        """The file that a published tensor is written to: one of its part's own, or that of the model itself."""
         part = self.part_of(source)
-        own = [file for file in self.files if file.part == part]
+        own = [file for file in self.files if file.part == part and source.startswith(file.prefix)]
         return (own or [file for file in self.files if file.part is None])[0]
 
     def alternatives_of(self, file: WeightFile) -> list[str]:
         """The other names that one file with the same tensors may have."""
         return [other.glob for other in self.files
                 if other != file and (other.prefix, other.part) == (file.prefix, file.part) and "*" not in other.glob]
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Directories inside a checkpoint's that hold weights, and small files that belong to them."""
+        return tuple(dict.fromkeys(file.glob.split("/")[0] for file in self.files if "/" in file.glob))
 
     def shapes(self, config: Any, parts: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """Path and shape of every array of a model with the given parts."""

@@ -1,7 +1,7 @@
 """The tensors of a published checkpoint. Only safetensors and JSON files are ever opened."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -74,7 +74,7 @@ class PublishedSource:
 
     def companions(self) -> list[epath.Path]:
         """Configurations, tokenizer files and the like that belong to the checkpoint."""
-        return companion_files(self.directory)
+        return companion_files(self.directory, self.chosen.folders)
 
     def _begin(self, name: str) -> tuple[int, int]:
         path, own = self._homes[name]
@@ -82,10 +82,11 @@ class PublishedSource:
         return entry.begin, entry.end
 
 
-def companion_files(directory: epath.Path) -> list[epath.Path]:
-    """The small files beside the weights, sorted by name."""
+def companion_files(directory: epath.Path, folders: Sequence[str] = ()) -> list[epath.Path]:
+    """The small files beside the weights, and all in some directories there, sorted by name."""
     files = []
-    for path in sorted(directory.iterdir()):
+    inside = [path for folder in folders for path in (directory / folder).rglob("*")]
+    for path in [*sorted(directory.iterdir()), *sorted(inside)]:
         wanted = ((path.name.endswith(_COMPANIONS) or path.name.startswith(("LICENSE", "NOTICE")))
                   and not is_hidden(path.name))
         ours = path.name in ("srum_weights.json", "export_report.json")

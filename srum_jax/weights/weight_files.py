@@ -35,6 +35,7 @@ class WeightFiles:
       why: these and no others; for messages.
       index: tensor -> file, where there is an index.
       doubts: how the index contradicts what is there.
+      folders: directories inside it whose small files belong to the checkpoint, too.
     """
 
     directory: epath.Path
@@ -42,6 +43,7 @@ class WeightFiles:
     why: str
     index: Mapping[str, str]
     doubts: tuple[str, ...]
+    folders: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.directory}: reading {', '.join(self.entries)} ({self.why})"
@@ -94,7 +96,7 @@ def choose_files(path: epath.PathLike, architecture: Architecture, parts: frozen
             if len(found) > 1:
                 raise WeightsError(_ambiguous(directory, found, index))
             entries |= dict.fromkeys(_whole_set(directory, found[0][1]), found[0][0])
-    return WeightFiles(directory, entries, why, index, tuple(doubts))
+    return WeightFiles(directory, entries, why, index, tuple(doubts), architecture.folders)
 
 
 def _groups(

@@ -1,4 +1,4 @@
-"""Command line of the converter: `python -m tools.convert_weights import|export`."""
+"""Command line of the converter: `python -m tools.convert_weights import|export|unpickle`."""
 
 import argparse
 import logging
@@ -24,6 +24,7 @@ _EPILOG = """\
 examples:
   python -m tools.convert_weights import --source BAGEL-7B-MoT --out converted
   python -m tools.convert_weights import --source BAGEL-7B-MoT --out converted_f32 --dtype float32
+  python -m tools.convert_weights unpickle --source EVA/pytorch_model.bin --out BLIP3o/eva_clip_vision_tower
   python -m tools.convert_weights export --checkpoint workdir --template BAGEL-7B-MoT --out exported/BAGEL-7B-MoT
   python -m tools.convert_weights export --adapter --checkpoint lora_run --template BAGEL-7B-MoT --out adapter
 
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="import|export")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="import|export|unpickle")
     from_published = commands.add_parser("import", help="from a published checkpoint to converted weights")
     from_published.add_argument("--model", choices=NAMES, help="family of the model (default: what the source is)")
     from_published.add_argument("--source", type=user_path, required=True, metavar="HF_DIR",
@@ -66,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
                                    "update (raw); default: ema if the run keeps one")
     to_published.add_argument("--adapter", action="store_true",
                               help="of a LoRA run: the low-rank factors alone, in the format of PEFT")
+    from_pickled = commands.add_parser("unpickle", help="from pickled weights of PyTorch (.bin) to safetensors, by "
+                                                        "PyTorch in a process of its own; needs srum-jax[rewards]")
+    from_pickled.add_argument("--source", type=user_path, required=True, metavar="FILE_OR_DIR",
+                              help="one .bin file, or a directory of them")
+    from_pickled.add_argument("--out", type=user_path, required=True, metavar="DIR", help="directory to be made")
     return parser
 
 
@@ -78,8 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ends_in_time():  # a preempted run tidies up like an interrupted one
             if arguments.command == "import":
                 _import(arguments)
-            else:
+            elif arguments.command == "export":
                 _export(arguments)
+            else:
+                _unpickle(arguments)
     except BadInput as error:
         return tell(error)
     except OSError as error:
@@ -118,6 +126,13 @@ def _import(arguments: argparse.Namespace) -> None:
     print(f"{arguments.out}: {summary.num_tensors} tensors in {summary.num_arrays} arrays, "
           f"{summary.num_bytes / 1e9:.3f} GB, {summary.num_files_copied} other files, "
           f"{summary.seconds:.1f} s ({rate:.0f} MB/s)")
+
+
+def _unpickle(arguments: argparse.Namespace) -> None:
+    from tools.convert_weights.unpickle import unpickle
+
+    for path in unpickle(arguments.source, arguments.out):
+        print(path)
 
 
 def _export(arguments: argparse.Namespace) -> None:

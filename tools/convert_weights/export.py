@@ -105,7 +105,7 @@ def export_weights(
             for file, names in files.items():
                 _write_file(directory, file, names, published, trained, bar)
                 _link(directory, file.glob, template.architecture.alternatives_of(file))
-        copy_files(companions, directory)
+        copy_files(companions, source.directory, directory)
         summary = ExportSummary(str(opened.path), opened.form, opened.lora is not None, len(own),
                                 dict(sorted(completed.items())), num_bytes, time.monotonic() - start)
         weight_map = {name: file.glob for file, names in files.items() for name in names if "/" not in file.glob}

@@ -71,7 +71,7 @@ def import_weights(source: Checkpoint, out: epath.PathLike, *, dtype: str | None
                 with SafetensorsWriter(directory / name, forms, {"format": "srum_jax"}) as writer:
                     for path, (array_dtype, _) in forms.items():
                         _write_array(writer, arrays, path, array_dtype, bar)
-        num_copied = copy_files(companions, directory)
+        num_copied = copy_files(companions, arrays.source.directory, directory)
         manifest = Manifest(
             model=source.architecture.name,
             dtype=dtype or "source",

@@ -51,10 +51,12 @@ def check_name(out: epath.Path) -> None:
                            "name or remove it yourself.")
 
 
-def copy_files(files: list[epath.Path], directory: epath.Path) -> int:
-    """Copies small files byte for byte; returns how many."""
+def copy_files(files: list[epath.Path], source: epath.Path, directory: epath.Path) -> int:
+    """Copies small files byte for byte, from and to the same places in two directories; returns how many."""
     for file in files:
-        write_bytes(directory / file.name, file.read_bytes())
+        copy = directory / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(copy, file.read_bytes())
     return len(files)
 
 
