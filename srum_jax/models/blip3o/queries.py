@@ -33,5 +33,5 @@ class ImageQueries(nnx.Module):
 
     def states(self, hidden: jax.Array, first: jax.Array) -> jax.Array:
         """The states at the queries' own places: [B, S, D] to [B, Q, D]."""
-        places = first[:, None] + jnp.arange(self.vectors.shape[1])
+        places = first[:, None] + jnp.arange(self.vectors.shape[1])[None]
         return jnp.take_along_axis(hidden, places[..., None], axis=1)

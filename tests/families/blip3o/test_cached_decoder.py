@@ -1,0 +1,45 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+from srum_jax.families.blip3o.cached_decoder import read, text_continuation
+from srum_jax.inference.context import empty_context
+from srum_jax.models.blip3o.model import Blip3o
+from srum_jax.models.blip3o.patches import arrange, flat_patches
+from srum_jax.models.blip3o.positions import understanding_positions
+from srum_jax.models.compute import ComputeConfig
+from tests.models.tiny_blip3o import tiny_config
+
+COMPUTE = ComputeConfig()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_decoding_with_a_cache_equals_the_full_forward(tied):
+    config = tiny_config(tie_word_embeddings=tied)
+    model = Blip3o(config, rngs=nnx.Rngs(0), parts={"vision"})
+    pixels = np.random.default_rng(0).integers(0, 256, (56, 84, 3), np.uint8)
+    patches = flat_patches(Image.fromarray(pixels), config.vision)
+    rows, columns = (length // config.vision.merge_size for length in patches[1])
+    pad, pictures = config.special_tokens.image_pad, arrange([patches], config.vision)
+    prompt = [1, *[pad] * (rows * columns), 2, 3]
+    ids = np.asarray([prompt, [0] * (len(prompt) - 2) + [7, 8]])  # padded on the left
+    real = np.asarray([[True] * len(prompt), [False] * (len(prompt) - 2) + [True] * 2])
+    fed = np.asarray([[11, 12, 13], [21, 22, 23]])
+
+    whole, there = np.concatenate([ids, fed], axis=1), np.concatenate([real, np.ones_like(fed, bool)], axis=1)
+    position, _ = understanding_positions(whole, there, [(rows, columns)], pad)
+    embedded = model.embed_conversation(jnp.asarray(whole), pictures, COMPUTE)
+    expected = model.llm.logits(model.hidden(embedded, jnp.asarray(there), jnp.asarray(position), COMPUTE))
+
+    position, following = understanding_positions(ids, real, [(rows, columns)], pad)
+    context = empty_context(config.llm, 2, ids.shape[1] + fed.shape[1], jnp.float32)
+    embedded = model.embed_conversation(jnp.asarray(ids), pictures, COMPUTE)
+    _, written = read(model.llm, embedded, jnp.asarray(real), jnp.asarray(position), context, COMPUTE)
+    context = context.append(written, jnp.asarray(real), jnp.asarray(following))
+    step = jax.jit(text_continuation(model.llm, COMPUTE))
+    for number in range(fed.shape[1]):
+        logits, context = step(context, jnp.asarray(fed[:, number]), jnp.ones(2, jnp.int32))
+        np.testing.assert_allclose(logits, expected[:, ids.shape[1] + number], rtol=1e-4, atol=1e-4)
