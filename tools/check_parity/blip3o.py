@@ -11,7 +11,7 @@ from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.storage.reading import is_hidden
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load
-from tools.check_parity import blip3o_frozen, blip3o_language, blip3o_vision
+from tools.check_parity import blip3o_features, blip3o_frozen, blip3o_language, blip3o_vision
 from tools.check_parity.blip3o_case import Case
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import read_tensors
@@ -22,6 +22,9 @@ _CHECKS: dict[str, Callable[[Case], list[GroupResult | Unchecked]]] = {
     "vision": blip3o_vision.check_vision,
     "llm_text": blip3o_language.check_text,
     "llm_image": blip3o_language.check_image,
+    "eva": blip3o_features.check_eva,
+    "train": blip3o_features.check_train,
+    "sampling": blip3o_features.check_sampling,
 }
 
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.models.blip3o.config import Blip3oConfig
+from srum_jax.models.blip3o.dit import DiT
+from srum_jax.models.blip3o.eva import EvaTower
 from srum_jax.models.blip3o.patches import Pictures
 from srum_jax.models.blip3o.positions import alike, mrope_angles
 from srum_jax.models.blip3o.queries import ImageQueries
@@ -45,7 +47,9 @@ class Blip3o(nnx.Module):
         self.config = config
         self.llm = Decoder(config.llm, rngs=rngs, tied=config.llm.tied, dtype=param_dtype)
         self.queries = ImageQueries(config.num_queries, config.llm.hidden_size, rngs=rngs, dtype=param_dtype)
+        self.dit = DiT(config.dit, rngs=rngs, dtype=param_dtype)
         self.vision = VisionTower(config.vision, rngs=rngs, dtype=param_dtype) if "vision" in wanted else None
+        self.eva = EvaTower(config.eva, rngs=rngs, dtype=param_dtype) if "eva" in wanted else None
 
     def query_states(
         self, ids: jax.Array, real: jax.Array, first_query: jax.Array, compute: ComputeConfig, tap: Tap | None = None

@@ -12,7 +12,6 @@ from srum_jax.models.key_table import Ignored, Rule, Table
 EVA_PREFIX = "model.gen_vision_tower.vision_tower.model."
 UNET_PREFIX = "diffusion-decoder.unet."
 VAE_PREFIX = "diffusion-decoder.vae."
-DIT_PREFIX = "model.dit.model."
 _LINEAR = (1, 0)
 _CONV = (2, 3, 1, 0)
 
@@ -66,8 +65,47 @@ def _vision() -> Iterator[Rule]:
     yield from _linear("visual.merger.mlp.2", "vision.merger.fc2")
 
 
+def _diffusion_transformer() -> Iterator[Rule]:
+    published, ours = "model.dit.model", "dit"
+    for theirs, name in (
+        ("patch_embedder.proj", "patch_embed"), ("caption_projection.linear_1", "condition_fc1"),
+        ("caption_projection.linear_2", "condition_fc2"), ("norm_out.linear_1", "out_scale"),
+        ("norm_out.linear_2", "out"), ("time_caption_embed.timestep_embedder.linear_1", "time_fc1"),
+        ("time_caption_embed.timestep_embedder.linear_2", "time_fc2"),
+        ("time_caption_embed.caption_embedder.1", "pooled"),
+    ):
+        yield from _linear(f"{published}.{theirs}", f"{ours}.{name}")
+    yield from _norm(f"{published}.time_caption_embed.caption_embedder.0", f"{ours}.pooled_norm")
+    layer, ours = f"{published}.layers.{{layer}}", f"{ours}.layers"
+    yield Rule(f"{layer}.gate", f"{ours}.cross_gate")
+    yield from _linear(f"{layer}.norm1.linear", f"{ours}.modulation")
+    for theirs, name in (("norm1.norm", "attention_norm"), ("norm1_context", "context_norm"),
+                         ("norm2", "attention_out_norm"), ("ffn_norm1", "mlp_norm"), ("ffn_norm2", "mlp_out_norm")):
+        yield from _rms(f"{layer}.{theirs}", f"{ours}.{name}")
+    for attention, kind in (("attn1", "self"), ("attn2", "cross")):
+        for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
+            yield from _linear(f"{layer}.{attention}.to_{theirs}", f"{ours}.{kind}_{name}", bias=False)
+        for theirs, name in (("q", "query"), ("k", "key")):
+            yield from _norm(f"{layer}.{attention}.norm_{theirs}", f"{ours}.{kind}_{name}_norm")
+    yield from _linear(f"{layer}.attn2.to_out.0", f"{ours}.out", bias=False)  # of both attentions
+    for number, name in ((1, "gate"), (2, "down"), (3, "up")):
+        yield from _linear(f"{layer}.feed_forward.linear_{number}", f"{ours}.{name}", bias=False)
+
+
+def _feature_tower() -> Iterator[Rule]:
+    yield Rule(f"{EVA_PREFIX}cls_token", "eva.class_token")
+    yield Rule(f"{EVA_PREFIX}pos_embed", "eva.position")
+    yield from _conv(f"{EVA_PREFIX}patch_embed.proj", "eva.patch_embed")
+    layer, ours = f"{EVA_PREFIX}blocks.{{layer}}", "eva.layers"
+    for number in (1, 2):
+        yield from _norm(f"{layer}.norm{number}", f"{ours}.norm{number}")
+        yield from _linear(f"{layer}.mlp.fc{number}", f"{ours}.fc{number}")
+    yield from _linear(f"{layer}.attn.qkv", f"{ours}.qkv")
+    yield from _linear(f"{layer}.attn.proj", f"{ours}.out")
+
+
 TABLE = Table(
-    rules=(*_language_model(), *_vision()),
+    rules=(*_language_model(), *_diffusion_transformer(), *_vision(), *_feature_tower()),
     ignored=(
         Ignored("model.vae.*", "an autoencoder that BLIP3o does not use"),
         Ignored(f"{VAE_PREFIX}encoder.*", "the pixel decoder's autoencoder only decodes"),
