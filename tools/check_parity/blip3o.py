@@ -11,6 +11,8 @@ from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.storage.reading import is_hidden
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load
+from srum_jax.weights.published import PublishedSource
+from srum_jax.weights.weight_files import choose_files
 from tools.check_parity import blip3o_features, blip3o_frozen, blip3o_language, blip3o_vision
 from tools.check_parity.blip3o_case import Case
 from tools.check_parity.result import GroupResult, Unchecked
@@ -46,7 +48,7 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
     if not files:
         raise BadInput(f"{directory}: expected golden_*.safetensors beside the weights of a model, found "
                        f"{', '.join(names[:10]) or 'an empty directory'}.")
-    checkpoint = open_checkpoint(directory, BLIP3O)
+    checkpoint = open_checkpoint(directory, BLIP3O, _parts(directory))
     tensors = {}
     for file, name in files.items():
         with _reading(directory / file):
@@ -64,6 +66,14 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
         if name != "freeze.json" and files.get(name) not in _CHECKS:
             results.append(Unchecked(name, "describes the case, or is unknown to this command"))
     return results
+
+
+def _parts(directory: epath.Path) -> set[str]:
+    """The optional parts that the model has and the case holds weights of."""
+    shapes = BLIP3O.shapes(BLIP3O.read_config(directory), BLIP3O.parts)
+    source = PublishedSource(choose_files(directory, BLIP3O, frozenset(BLIP3O.parts)))
+    return {part for name in source.tensors if (part := BLIP3O.part_of(name)) is not None
+            and any(parameter.startswith(f"{part}.") for parameter in shapes)}
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class Case:
 def compared(
     name: str, expected: Tensors, found: dict[str, Any], given: frozenset[str] = frozenset(), **tables: dict[str, float]
 ) -> list[GroupResult | Unchecked]:
-    """Every tensor of a file: integers exactly, floats as activations.
+    """Every tensor that a file holds: integers exactly, floats as activations.
 
     Args:
       name: of the file, for the report.
@@ -50,16 +50,16 @@ def compared(
       **tables: tensors with an absolute tolerance of their own.
     """
     results: list[GroupResult | Unchecked] = []
-    for key in sorted({*expected, *found}):
+    for key in sorted(expected):
         title = f"{name}/{key}"
         if key in given:
             results.append(Unchecked(title, "an input of the case, used as it is"))
             continue
         value = None if found.get(key) is None else np.asarray(found[key])
-        pair = (key, expected.get(key), value)
+        pair = (key, expected[key], value)
         if key in tables:
             results.append(compare_floats(title, [pair], **tables[key]))
-        elif key in expected and not np.issubdtype(expected[key].dtype, np.floating):
+        elif not np.issubdtype(expected[key].dtype, np.floating):
             results.append(compare_exact(title, [pair]))
         else:
             results.append(compare_to_peak(title, pair, **ACTIVATION))

@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from srum_jax.families.blip3o.flow_sampling import draw_features, guided, velocities
 from srum_jax.models.blip3o.flow import (
@@ -15,6 +16,7 @@ from srum_jax.models.blip3o.flow import (
     sampling_timesteps,
     train_sigmas,
 )
+from srum_jax.models.blip3o.patches import eva_pixels
 from tools.check_parity.blip3o_case import COMPUTE, TABLE, TIMES, Case, compared
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import Tensors
@@ -31,17 +33,24 @@ def channels_first(x: jax.Array) -> np.ndarray:
 
 
 def check_eva(case: Case) -> list[GroupResult | Unchecked]:
-    """The tower; of large tensors the case holds the first pictures."""
+    """The tower; of large tensors the case holds the first pictures, and of small cases only their sources."""
     tensors, taps = case.tensors["eva"], _Taps()
-    features = case.model.eva(channels_last(tensors["images"]), COMPUTE, taps)
+    if "images" in tensors:
+        images = channels_last(tensors["images"])
+    else:
+        source = Image.fromarray(case.tensors["preprocess"]["raw_0"])
+        images = jnp.asarray(eva_pixels(source, case.config.eva.image_size))[None]
+    features = case.model.eva(images, COMPUTE, taps)
     found = {
         "patch_embed": taps["patch_embed"][0],
         "features": features,
         "pooled": channels_first(case.model.eva.pooled(features)),
         **{f"block_{number}": x for number, x in enumerate(taps["block"])},
     }
-    shown = {name: np.asarray(value)[: len(tensors[name])] for name, value in found.items() if name in tensors}
-    return compared("eva", tensors, shown, frozenset({"images"}))
+    given = frozenset({"images"})
+    shown = {name: np.asarray(found[name])[: len(tensors[name])] for name in found.keys() & tensors}
+    expected = {name: value if name in given else value[: len(images)] for name, value in tensors.items()}
+    return compared("eva", expected, shown, given)
 
 
 def check_train(case: Case) -> list[GroupResult | Unchecked]:

@@ -1,0 +1,58 @@
+import json
+import shutil
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.golden import HERE, model_cases
+from tools.check_parity.__main__ import main
+
+OURS = HERE / "blip3o" / "tiny_tied"
+
+
+def copy_with(tmp_path, *files):
+    """The case with the weights, and of its records only those named."""
+    case = shutil.copytree(OURS, tmp_path / "case")
+    for path in case.glob("golden_*"):
+        if path.name not in files:
+            path.unlink()
+    return case
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", model_cases("blip3o"))
+def test_every_golden_tensor_of_a_model_case_is_matched(case, tmp_path):
+    report = tmp_path / "report.json"
+    assert main(["blip3o", str(case), "--json", str(report)]) == 0
+    groups = {group["name"] for group in json.loads(report.read_text())["groups"]}
+    assert {"eva/pooled", "llm_text/gen_tokens", "train/nodrop.pred", "train/drop1.mse_loss", "train/query_hidden",
+            "sampling/s30.latents_final", "sampling/s4.model_timesteps", "freeze/trainable", "freeze/frozen"} <= groups
+
+
+def test_text_decoded_with_a_cache_is_the_references(tmp_path):
+    assert main(["blip3o", str(copy_with(tmp_path, "golden_llm_text.safetensors"))]) == 0
+
+
+def test_a_tensor_that_is_out_and_one_that_is_unknown_fail_by_name(tmp_path, capsys):
+    case = copy_with(tmp_path, "golden_preprocess.safetensors", "golden_eva.safetensors")
+    tensors = load_file(case / "golden_eva.safetensors")
+    save_file({**tensors, "pooled": tensors["pooled"] * 1.001, "block_9": tensors["pooled"]},
+              case / "golden_eva.safetensors")
+    assert main(["blip3o", str(case)]) == 1
+    out = capsys.readouterr().out
+    assert "pooled: absolute" in out and "block_9: missing, nothing" in out
+    assert "eva/pooled" in out.splitlines()[-1]
+
+
+def test_a_part_that_should_be_frozen_and_is_trained_fails_by_name(tmp_path, capsys):
+    case = copy_with(tmp_path, "golden_preprocess.safetensors")
+    lists = json.loads((case / "freeze.json").read_text())
+    lists["frozen"].append(lists["trainable"].pop())
+    (case / "freeze.json").write_text(json.dumps(lists))
+    assert main(["blip3o", str(case)]) == 1
+    assert "model.dit.model.norm_out.linear_2.bias" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_no_case_is_an_error(tmp_path, capsys):
+    assert main(["blip3o", str(tmp_path)]) == 2
+    assert "golden_*.safetensors" in capsys.readouterr().err
