@@ -13,7 +13,7 @@ from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load
 from srum_jax.weights.published import PublishedSource
 from srum_jax.weights.weight_files import choose_files
-from tools.check_parity import blip3o_features, blip3o_frozen, blip3o_language, blip3o_vision
+from tools.check_parity import blip3o_features, blip3o_frozen, blip3o_language, blip3o_rewards, blip3o_vision
 from tools.check_parity.blip3o_case import Case
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import read_tensors
@@ -27,6 +27,8 @@ _CHECKS: dict[str, Callable[[Case], list[GroupResult | Unchecked]]] = {
     "eva": blip3o_features.check_eva,
     "train": blip3o_features.check_train,
     "sampling": blip3o_features.check_sampling,
+    "srum": blip3o_rewards.check_losses,
+    "srum_grads": blip3o_rewards.check_gradients,
 }
 
 
@@ -53,7 +55,8 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
     for file, name in files.items():
         with _reading(directory / file):
             tensors[name] = read_tensors(directory / file)
-    case = Case(directory, checkpoint.config, nnx.merge(*load(checkpoint)), tensors)
+    case = Case(directory, checkpoint.config, nnx.merge(*load(checkpoint)),
+                checkpoint.published.plan, tensors)
     results: list[GroupResult | Unchecked] = []
     for file, name in files.items():
         if name in _CHECKS:

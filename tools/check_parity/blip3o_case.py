@@ -9,6 +9,7 @@ from etils import epath
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.weights.table import Plan
 from tools.check_parity.result import GroupResult, Unchecked, compare_exact, compare_floats, compare_to_peak
 from tools.check_parity.tensors import Tensors
 
@@ -28,12 +29,14 @@ class Case:
       directory: of the case.
       config: of the model.
       model: with every part that the case has weights of.
+      plan: pairs its arrays with published names.
       tensors: of each `golden_*` file, by its name without `golden_` and ending.
     """
 
     directory: epath.Path
     config: Blip3oConfig
     model: Blip3o
+    plan: Plan
     tensors: dict[str, Tensors]
 
 

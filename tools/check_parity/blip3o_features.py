@@ -1,5 +1,6 @@
 """Recomputes `golden_eva`, `golden_train` and `golden_sampling`: features of pictures, and how they are predicted."""
 
+import dataclasses
 import re
 
 import jax
@@ -32,6 +33,34 @@ def channels_first(x: jax.Array) -> np.ndarray:
     return np.moveaxis(np.asarray(x), -1, 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainingInputs:
+    """What `golden_train` gives."""
+
+    ids: jax.Array  # int32 [B, S]
+    real: jax.Array  # bool [B, S]
+    first_query: jax.Array  # int32 [B]
+    latents: jax.Array  # [B, H, W, C]
+    noise: jax.Array
+    sigma: jax.Array  # [B]
+
+    @property
+    def noisy(self) -> jax.Array:
+        """The network's input, [B, H, W, C]."""
+        share = self.sigma[:, None, None, None]
+        return (1 - share) * self.latents + share * self.noise
+
+
+def training_inputs(case: Case) -> TrainingInputs:
+    """Of a case."""
+    tensors, tokens = case.tensors["train"], case.config.special_tokens
+    ids = jnp.asarray(tensors["input_ids"].astype(np.int32))
+    return TrainingInputs(
+        ids, ids != tokens.pad, jnp.argmax(ids == tokens.image_query, axis=1).astype(jnp.int32),
+        channels_last(tensors["latents"]), channels_last(tensors["noise"]), drawn_sigma(jnp.asarray(tensors["u"])),
+    )
+
+
 def check_eva(case: Case) -> list[GroupResult | Unchecked]:
     """The tower; of large tensors the case holds the first pictures, and of small cases only their sources."""
     tensors, taps = case.tensors["eva"], _Taps()
@@ -56,22 +85,18 @@ def check_eva(case: Case) -> list[GroupResult | Unchecked]:
 def check_train(case: Case) -> list[GroupResult | Unchecked]:
     """The training forward, without and with dropped conditions."""
     tensors, model, config = case.tensors["train"], case.model, case.config
-    ids = jnp.asarray(tensors["input_ids"].astype(np.int32))
-    real = ids != config.special_tokens.pad
-    first = jnp.argmax(ids == config.special_tokens.image_query, axis=1).astype(jnp.int32)
+    inputs = training_inputs(case)
+    ids, sigma, noisy = inputs.ids, inputs.sigma, inputs.noisy
     taps = _Taps()
-    condition = model.query_states(ids, real, first, COMPUTE, taps)
+    condition = model.query_states(ids, inputs.real, inputs.first_query, COMPUTE, taps)
     states = [*taps["embed"], *taps["layer"]]
     states[-1] = np.asarray(model.llm.norm(jnp.asarray(states[-1])))
-    latents, noise = channels_last(tensors["latents"]), channels_last(tensors["noise"])
-    sigma = drawn_sigma(jnp.asarray(tensors["u"]))
-    share = sigma[:, None, None, None]
-    noisy, target = (1 - share) * latents + share * noise, noise - latents
+    target = inputs.noise - inputs.latents
     queries = np.asarray(ids == config.special_tokens.image_query)
-    mask = np.asarray(real)
+    mask = np.asarray(inputs.real)
     found = {
         "attention_mask": mask.astype(np.uint8),
-        "i_s_pos": first,
+        "i_s_pos": inputs.first_query,
         "labels_after": np.where(queries, -100, tensors["labels_in"]),
         "query_hidden": condition,
         "sigmas": sigma,
