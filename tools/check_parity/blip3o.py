@@ -13,7 +13,14 @@ from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load
 from srum_jax.weights.published import PublishedSource
 from srum_jax.weights.weight_files import choose_files
-from tools.check_parity import blip3o_features, blip3o_frozen, blip3o_language, blip3o_rewards, blip3o_vision
+from tools.check_parity import (
+    blip3o_decoder,
+    blip3o_features,
+    blip3o_frozen,
+    blip3o_language,
+    blip3o_rewards,
+    blip3o_vision,
+)
 from tools.check_parity.blip3o_case import Case
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import read_tensors
@@ -29,6 +36,7 @@ _CHECKS: dict[str, Callable[[Case], list[GroupResult | Unchecked]]] = {
     "sampling": blip3o_features.check_sampling,
     "srum": blip3o_rewards.check_losses,
     "srum_grads": blip3o_rewards.check_gradients,
+    "decoder": blip3o_decoder.check_decoder,
 }
 
 

@@ -20,17 +20,7 @@ from srum_jax.models.blip3o.flow import (
 from srum_jax.models.blip3o.patches import eva_pixels
 from tools.check_parity.blip3o_case import COMPUTE, TABLE, TIMES, Case, compared
 from tools.check_parity.result import GroupResult, Unchecked
-from tools.check_parity.tensors import Tensors
-
-
-def channels_last(x: np.ndarray) -> jax.Array:
-    """[B, C, H, W] to [B, H, W, C]."""
-    return jnp.asarray(np.moveaxis(x, 1, -1))
-
-
-def channels_first(x: jax.Array) -> np.ndarray:
-    """The inverse."""
-    return np.moveaxis(np.asarray(x), -1, 1)
+from tools.check_parity.tensors import Tensors, channels_first, channels_last
 
 
 @dataclasses.dataclass(frozen=True)

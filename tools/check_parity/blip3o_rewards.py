@@ -16,9 +16,10 @@ from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores
 from srum_jax.rewards.boxes import official_boxes
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, reward_map
 from tools.check_parity.blip3o_case import GRADIENT, TABLE, Case, compared
-from tools.check_parity.blip3o_features import channels_last, training_inputs
+from tools.check_parity.blip3o_features import training_inputs
 from tools.check_parity.published_names import published
 from tools.check_parity.result import GroupResult, Unchecked, compare_to_peak
+from tools.check_parity.tensors import channels_last
 
 # Boxes of these cases have exclusive ends.
 _MAPS = {"code": RewardMapConfig.official(edge="half_open"), "signed": RewardMapConfig.paper(overlap="last")}

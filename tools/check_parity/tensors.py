@@ -1,6 +1,7 @@
 """Reading a case's tensors."""
 
-
+import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
@@ -13,3 +14,13 @@ def read_tensors(path: epath.Path) -> Tensors:
     """All tensors of one safetensors file."""
     file = SafetensorsFile(path)
     return {name: np.array(file.read(name)) for name in file.tensors}
+
+
+def channels_last(x: np.ndarray) -> jax.Array:
+    """[B, C, H, W] to [B, H, W, C]."""
+    return jnp.asarray(np.moveaxis(x, 1, -1))
+
+
+def channels_first(x: jax.Array) -> np.ndarray:
+    """The inverse."""
+    return np.moveaxis(np.asarray(x), -1, 1)

@@ -3,14 +3,13 @@
 from srum_jax.models.architecture import Architecture, Part, WeightFile
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.model import abstract_blip3o
+from srum_jax.models.blip3o.pixel_weights import UNET_PREFIX, VAE_PREFIX
 from srum_jax.models.blip3o.sharding import RULES
 from srum_jax.models.blip3o.weights import (
     DECODER_SOURCES,
     EVA_PREFIX,
     EVA_SOURCES,
     TABLE,
-    UNET_PREFIX,
-    VAE_PREFIX,
     VISION_SOURCES,
 )
 

@@ -13,6 +13,7 @@ from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.dit import DiT
 from srum_jax.models.blip3o.eva import EvaTower
 from srum_jax.models.blip3o.patches import Pictures
+from srum_jax.models.blip3o.pixel_decoder import PixelDecoder
 from srum_jax.models.blip3o.positions import alike, mrope_angles
 from srum_jax.models.blip3o.queries import ImageQueries
 from srum_jax.models.blip3o.vision import VisionTower
@@ -50,6 +51,8 @@ class Blip3o(nnx.Module):
         self.dit = DiT(config.dit, rngs=rngs, dtype=param_dtype)
         self.vision = VisionTower(config.vision, rngs=rngs, dtype=param_dtype) if "vision" in wanted else None
         self.eva = EvaTower(config.eva, rngs=rngs, dtype=param_dtype) if "eva" in wanted else None
+        drawn = "decoder" in wanted and config.pixels is not None
+        self.decoder = PixelDecoder(config.pixels, rngs=rngs, dtype=param_dtype) if drawn else None
 
     def query_states(
         self, ids: jax.Array, real: jax.Array, first_query: jax.Array, compute: ComputeConfig, tap: Tap | None = None

@@ -1,53 +1,30 @@
 """The key table of BLIP3o: names in the published files, and where they go in our model.
 
-Published linear weights are (out, in), ours (in, out); published convolutions are (out, in, height, width), ours
-(height, width, in, out). Layers of one kind are stacked on a leading axis. The files of `diffusion-decoder` get
-prefixes, and the tower's own file the one that its tensors carry in the main files.
+Layers of one kind are stacked on a leading axis. The files of `diffusion-decoder` get prefixes, and the tower's own
+file the one that its tensors carry in the main files.
 """
 
 from collections.abc import Iterator
 
+from srum_jax.models.blip3o.pixel_weights import UNET_PREFIX, VAE_PREFIX, unet, vae
+from srum_jax.models.blip3o.published_layers import conv, linear, norm, rms
 from srum_jax.models.key_table import Ignored, Rule, Table
 
 EVA_PREFIX = "model.gen_vision_tower.vision_tower.model."
-UNET_PREFIX = "diffusion-decoder.unet."
-VAE_PREFIX = "diffusion-decoder.vae."
-_LINEAR = (1, 0)
-_CONV = (2, 3, 1, 0)
-
-
-def _linear(source: str, target: str, bias: bool = True) -> Iterator[Rule]:
-    yield Rule(f"{source}.weight", f"{target}.kernel", _LINEAR)
-    if bias:
-        yield Rule(f"{source}.bias", f"{target}.bias")
-
-
-def _norm(source: str, target: str) -> Iterator[Rule]:
-    yield Rule(f"{source}.weight", f"{target}.scale")
-    yield Rule(f"{source}.bias", f"{target}.bias")
-
-
-def _rms(source: str, target: str) -> Iterator[Rule]:
-    yield Rule(f"{source}.weight", f"{target}.scale")
-
-
-def _conv(source: str, target: str) -> Iterator[Rule]:
-    yield Rule(f"{source}.weight", f"{target}.kernel", _CONV)
-    yield Rule(f"{source}.bias", f"{target}.bias")
 
 
 def _language_model() -> Iterator[Rule]:
     yield Rule("model.embed_tokens.weight", "llm.embed.embedding")
-    yield from _linear("lm_head", "llm.lm_head", bias=False)
-    yield from _rms("model.norm", "llm.norm")
+    yield from linear("lm_head", "llm.lm_head", bias=False)
+    yield from rms("model.norm", "llm.norm")
     layer, ours = "model.layers.{layer}", "llm.layers"
-    yield from _rms(f"{layer}.input_layernorm", f"{ours}.input_norm")
-    yield from _rms(f"{layer}.post_attention_layernorm", f"{ours}.mlp_norm")
+    yield from rms(f"{layer}.input_layernorm", f"{ours}.input_norm")
+    yield from rms(f"{layer}.post_attention_layernorm", f"{ours}.mlp_norm")
     for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
-        yield from _linear(f"{layer}.self_attn.{theirs}_proj", f"{ours}.{name}")
-    yield from _linear(f"{layer}.self_attn.o_proj", f"{ours}.out", bias=False)
+        yield from linear(f"{layer}.self_attn.{theirs}_proj", f"{ours}.{name}")
+    yield from linear(f"{layer}.self_attn.o_proj", f"{ours}.out", bias=False)
     for name in ("gate", "up", "down"):
-        yield from _linear(f"{layer}.mlp.{name}_proj", f"{ours}.{name}", bias=False)
+        yield from linear(f"{layer}.mlp.{name}_proj", f"{ours}.{name}", bias=False)
     yield Rule("model.latent_queries", "queries.vectors")
 
 
@@ -55,14 +32,14 @@ def _vision() -> Iterator[Rule]:
     yield Rule("visual.patch_embed.proj.weight", "vision.patch_embed.kernel", (1, 2, 3, 4, 0))
     layer, ours = "visual.blocks.{layer}", "vision.layers"
     for number in (1, 2):
-        yield from _rms(f"{layer}.norm{number}", f"{ours}.norm{number}")
-    yield from _linear(f"{layer}.attn.qkv", f"{ours}.qkv")
-    yield from _linear(f"{layer}.attn.proj", f"{ours}.out")
+        yield from rms(f"{layer}.norm{number}", f"{ours}.norm{number}")
+    yield from linear(f"{layer}.attn.qkv", f"{ours}.qkv")
+    yield from linear(f"{layer}.attn.proj", f"{ours}.out")
     for name in ("gate", "up", "down"):
-        yield from _linear(f"{layer}.mlp.{name}_proj", f"{ours}.{name}")
-    yield from _rms("visual.merger.ln_q", "vision.merger.norm")
-    yield from _linear("visual.merger.mlp.0", "vision.merger.fc1")
-    yield from _linear("visual.merger.mlp.2", "vision.merger.fc2")
+        yield from linear(f"{layer}.mlp.{name}_proj", f"{ours}.{name}")
+    yield from rms("visual.merger.ln_q", "vision.merger.norm")
+    yield from linear("visual.merger.mlp.0", "vision.merger.fc1")
+    yield from linear("visual.merger.mlp.2", "vision.merger.fc2")
 
 
 def _diffusion_transformer() -> Iterator[Rule]:
@@ -74,38 +51,38 @@ def _diffusion_transformer() -> Iterator[Rule]:
         ("time_caption_embed.timestep_embedder.linear_2", "time_fc2"),
         ("time_caption_embed.caption_embedder.1", "pooled"),
     ):
-        yield from _linear(f"{published}.{theirs}", f"{ours}.{name}")
-    yield from _norm(f"{published}.time_caption_embed.caption_embedder.0", f"{ours}.pooled_norm")
+        yield from linear(f"{published}.{theirs}", f"{ours}.{name}")
+    yield from norm(f"{published}.time_caption_embed.caption_embedder.0", f"{ours}.pooled_norm")
     layer, ours = f"{published}.layers.{{layer}}", f"{ours}.layers"
     yield Rule(f"{layer}.gate", f"{ours}.cross_gate")
-    yield from _linear(f"{layer}.norm1.linear", f"{ours}.modulation")
+    yield from linear(f"{layer}.norm1.linear", f"{ours}.modulation")
     for theirs, name in (("norm1.norm", "attention_norm"), ("norm1_context", "context_norm"),
                          ("norm2", "attention_out_norm"), ("ffn_norm1", "mlp_norm"), ("ffn_norm2", "mlp_out_norm")):
-        yield from _rms(f"{layer}.{theirs}", f"{ours}.{name}")
+        yield from rms(f"{layer}.{theirs}", f"{ours}.{name}")
     for attention, kind in (("attn1", "self"), ("attn2", "cross")):
         for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
-            yield from _linear(f"{layer}.{attention}.to_{theirs}", f"{ours}.{kind}_{name}", bias=False)
+            yield from linear(f"{layer}.{attention}.to_{theirs}", f"{ours}.{kind}_{name}", bias=False)
         for theirs, name in (("q", "query"), ("k", "key")):
-            yield from _norm(f"{layer}.{attention}.norm_{theirs}", f"{ours}.{kind}_{name}_norm")
-    yield from _linear(f"{layer}.attn2.to_out.0", f"{ours}.out", bias=False)  # of both attentions
+            yield from norm(f"{layer}.{attention}.norm_{theirs}", f"{ours}.{kind}_{name}_norm")
+    yield from linear(f"{layer}.attn2.to_out.0", f"{ours}.out", bias=False)  # of both attentions
     for number, name in ((1, "gate"), (2, "down"), (3, "up")):
-        yield from _linear(f"{layer}.feed_forward.linear_{number}", f"{ours}.{name}", bias=False)
+        yield from linear(f"{layer}.feed_forward.linear_{number}", f"{ours}.{name}", bias=False)
 
 
 def _feature_tower() -> Iterator[Rule]:
     yield Rule(f"{EVA_PREFIX}cls_token", "eva.class_token")
     yield Rule(f"{EVA_PREFIX}pos_embed", "eva.position")
-    yield from _conv(f"{EVA_PREFIX}patch_embed.proj", "eva.patch_embed")
+    yield from conv(f"{EVA_PREFIX}patch_embed.proj", "eva.patch_embed")
     layer, ours = f"{EVA_PREFIX}blocks.{{layer}}", "eva.layers"
     for number in (1, 2):
-        yield from _norm(f"{layer}.norm{number}", f"{ours}.norm{number}")
-        yield from _linear(f"{layer}.mlp.fc{number}", f"{ours}.fc{number}")
-    yield from _linear(f"{layer}.attn.qkv", f"{ours}.qkv")
-    yield from _linear(f"{layer}.attn.proj", f"{ours}.out")
+        yield from norm(f"{layer}.norm{number}", f"{ours}.norm{number}")
+        yield from linear(f"{layer}.mlp.fc{number}", f"{ours}.fc{number}")
+    yield from linear(f"{layer}.attn.qkv", f"{ours}.qkv")
+    yield from linear(f"{layer}.attn.proj", f"{ours}.out")
 
 
 TABLE = Table(
-    rules=(*_language_model(), *_diffusion_transformer(), *_vision(), *_feature_tower()),
+    rules=(*_language_model(), *_diffusion_transformer(), *_vision(), *_feature_tower(), *unet(), *vae()),
     ignored=(
         Ignored("model.vae.*", "an autoencoder that BLIP3o does not use"),
         Ignored(f"{VAE_PREFIX}encoder.*", "the pixel decoder's autoencoder only decodes"),

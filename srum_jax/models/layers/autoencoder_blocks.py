@@ -9,45 +9,59 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from srum_jax.models.layers.linear import Conv
+from srum_jax.models.layers.linear import Conv, Linear
 from srum_jax.models.layers.norm import GroupNorm
 
 SAME = ((1, 1), (1, 1))  # padding of a convolution of 3 x 3 that keeps the size
 NORM_EPS = 1e-6
+NORM_GROUPS = 32
 # At 1024 pixels the middle attention has 16,384 tokens; its scores are computed for this many queries at a time.
 _QUERY_BLOCK = 4096
 
 
 class ResidualBlock(nnx.Module):
-    """Two convolutions around a skip connection."""
+    """Two convolutions around a skip connection; a U-Net's also take an embedding of its time."""
 
-    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype):
-        self.norm1 = GroupNorm(in_features, NORM_EPS, rngs=rngs, dtype=dtype)
+    def __init__(
+        self, in_features: int, out_features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype, num_groups: int = NORM_GROUPS,
+        eps: float = NORM_EPS, time_width: int | None = None,
+    ):
+        self.norm1 = GroupNorm(in_features, eps, rngs=rngs, num_groups=num_groups, dtype=dtype)
         self.conv1 = Conv(in_features, out_features, 3, rngs=rngs, padding=SAME, dtype=dtype)
-        self.norm2 = GroupNorm(out_features, NORM_EPS, rngs=rngs, dtype=dtype)
+        self.time_proj = None if time_width is None else Linear(time_width, out_features, rngs=rngs, dtype=dtype)
+        self.norm2 = GroupNorm(out_features, eps, rngs=rngs, num_groups=num_groups, dtype=dtype)
         self.conv2 = Conv(out_features, out_features, 3, rngs=rngs, padding=SAME, dtype=dtype)
         self.nin_shortcut = Conv(in_features, out_features, 1, rngs=rngs, dtype=dtype) if (
             in_features != out_features) else None
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, in] to [B, H, W, out]."""
+    def __call__(self, x: jax.Array, time: jax.Array | None = None) -> jax.Array:
+        """[B, H, W, in] to [B, H, W, out]; `time` [B, time_width] where the block was built for one."""
         y = self.conv1(jax.nn.silu(self.norm1(x)))
+        if self.time_proj is not None:
+            y = y + self.time_proj(jax.nn.silu(time))[:, None, None]
         y = self.conv2(jax.nn.silu(self.norm2(y)))
         return y + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
 class PixelAttention(nnx.Module):
-    """One head over all pixels."""
+    """One head over all pixels. Its maps are stored as convolutions of 1 x 1, or as the matrices that these are."""
 
-    def __init__(self, features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype):
-        self.norm = GroupNorm(features, NORM_EPS, rngs=rngs, dtype=dtype)
-        self.q, self.k, self.v, self.proj_out = (Conv(features, features, 1, rngs=rngs, dtype=dtype) for _ in range(4))
+    def __init__(
+        self, features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype, num_groups: int = NORM_GROUPS, matrices: bool = False
+    ):
+        def pointwise() -> Linear | Conv:
+            if matrices:
+                return Linear(features, features, rngs=rngs, dtype=dtype)
+            return Conv(features, features, 1, rngs=rngs, dtype=dtype)
+
+        self.norm = GroupNorm(features, NORM_EPS, rngs=rngs, num_groups=num_groups, dtype=dtype)
+        self.q, self.k, self.v, self.proj_out = (pointwise() for _ in range(4))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] to [B, H, W, C]."""
         normed = self.norm(x)
         query, key, value = (
-            conv(normed).reshape(x.shape[0], -1, 1, x.shape[-1]) for conv in (self.q, self.k, self.v)
+            pointwise(normed).reshape(x.shape[0], -1, 1, x.shape[-1]) for pointwise in (self.q, self.k, self.v)
         )
         num_pixels = query.shape[1]
         if num_pixels > _QUERY_BLOCK and num_pixels % _QUERY_BLOCK == 0:
@@ -62,10 +76,12 @@ class PixelAttention(nnx.Module):
 class Middle(nnx.Module):
     """Block, attention, block at the lowest resolution."""
 
-    def __init__(self, features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype):
-        self.block_1 = ResidualBlock(features, features, rngs=rngs, dtype=dtype)
-        self.attn_1 = PixelAttention(features, rngs=rngs, dtype=dtype)
-        self.block_2 = ResidualBlock(features, features, rngs=rngs, dtype=dtype)
+    def __init__(
+        self, features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype, num_groups: int = NORM_GROUPS, matrices: bool = False
+    ):
+        self.block_1 = ResidualBlock(features, features, rngs=rngs, dtype=dtype, num_groups=num_groups)
+        self.attn_1 = PixelAttention(features, rngs=rngs, dtype=dtype, num_groups=num_groups, matrices=matrices)
+        self.block_2 = ResidualBlock(features, features, rngs=rngs, dtype=dtype, num_groups=num_groups)
 
     def __call__(self, x: jax.Array, tap=None) -> jax.Array:
         """[B, h, w, C] to [B, h, w, C]; `tap` is called with the attention's output."""
@@ -78,9 +94,12 @@ class Middle(nnx.Module):
 class Level(nnx.Module):
     """The blocks of one resolution, and the change to the next one."""
 
-    def __init__(self, widths: list[int], *, down: bool = False, up: bool = False, rngs: nnx.Rngs, dtype: jnp.dtype):
+    def __init__(
+        self, widths: list[int], *, down: bool = False, up: bool = False, rngs: nnx.Rngs, dtype: jnp.dtype,
+        num_groups: int = NORM_GROUPS,
+    ):
         self.block = nnx.List(
-            [ResidualBlock(i, o, rngs=rngs, dtype=dtype) for i, o in itertools.pairwise(widths)]
+            ResidualBlock(i, o, rngs=rngs, dtype=dtype, num_groups=num_groups) for i, o in itertools.pairwise(widths)
         )
         # One row below and one column on the right, nothing above and on the left.
         self.downsample = Conv(
@@ -94,5 +113,10 @@ class Level(nnx.Module):
         if self.downsample is not None:
             x = self.downsample(x)
         if self.upsample is not None:
-            x = self.upsample(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2))
+            x = self.upsample(doubled(x))
         return x
+
+
+def doubled(x: jax.Array) -> jax.Array:
+    """Every pixel four times: [B, H, W, C] to [B, 2 H, 2 W, C]."""
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
