@@ -83,9 +83,9 @@ class PublishedSource:
 
 
 def companion_files(directory: epath.Path, folders: Sequence[str] = ()) -> list[epath.Path]:
-    """The small files beside the weights, and all in some directories there, sorted by name."""
+    """The small files beside the weights, and those up to two levels down in some directories, sorted by name."""
     files = []
-    inside = [path for folder in folders for path in (directory / folder).rglob("*")]
+    inside = [path for folder in folders for level in ("*", "*/*") for path in (directory / folder).glob(level)]
     for path in [*sorted(directory.iterdir()), *sorted(inside)]:
         wanted = ((path.name.endswith(_COMPANIONS) or path.name.startswith(("LICENSE", "NOTICE")))
                   and not is_hidden(path.name))
