@@ -1,4 +1,4 @@
-"""BLIP3o's pixel decoder on a tiny model of random weights; its numbers are compared in tests/golden."""
+"""BLIP3o's pixel decoder: a recorded picture, and what holds of a tiny model of random weights."""
 
 import functools
 import math
@@ -11,12 +11,21 @@ from flax import nnx
 
 from srum_jax.families.blip3o.pixel_sampling import decoded_pixels, draw_latents
 from srum_jax.models.blip3o.architecture import BLIP3O
-from srum_jax.models.blip3o.pixel_config import PixelDecoderConfig, PixelSchedule, PixelVaeConfig, UNetConfig
+from srum_jax.models.blip3o.pixel_config import (
+    PixelDecoderConfig,
+    PixelSchedule,
+    PixelVaeConfig,
+    UNetConfig,
+    read_pixel_decoder,
+)
 from srum_jax.models.blip3o.pixel_decoder import PixelDecoder
 from srum_jax.models.blip3o.pixel_schedule import pixel_times
+from srum_jax.models.blip3o.pixel_weights import UNET_PREFIX, VAE_PREFIX
 from srum_jax.models.blip3o.unet import UNet
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.weights.table import published_tensors
+from srum_jax.models.layers.logical_axes import dotted
+from srum_jax.weights.table import SourceTensor, make_plan, published_tensors
+from tests.golden import golden_json, golden_tensors
 
 COMPUTE = ComputeConfig()
 TINY = PixelDecoderConfig(
@@ -33,6 +42,41 @@ def decoder() -> PixelDecoder:
     graph, shapes = nnx.split(nnx.eval_shape(lambda: PixelDecoder(TINY, rngs=nnx.Rngs(0))))
     draw = np.random.default_rng(0)  # one by one, initializers would be compiled for every shape
     return nnx.merge(graph, jax.tree.map(lambda x: jnp.asarray(draw.normal(0, 0.2, x.shape), x.dtype), shapes))
+
+
+def recorded_decoder() -> PixelDecoder:
+    folder, weights = "blip3o/pixel_decoder/diffusion-decoder", "diffusion_pytorch_model.bf16.safetensors"
+    files = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
+    config = read_pixel_decoder(*(golden_json(f"{folder}/{file}") for file in files), 56, folder)
+    tensors = {prefix + name: values for prefix, part in ((UNET_PREFIX, "unet"), (VAE_PREFIX, "vae"))
+               for name, values in golden_tensors(f"{folder}/{part}/{weights}").items()}
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: PixelDecoder(config, rngs=nnx.Rngs(0))))
+    flat = {f"decoder.{dotted(path)}": (path, variable) for path, variable in nnx.to_flat_state(shapes)}
+    sources = {name: SourceTensor(values.dtype, values.shape, folder) for name, values in tensors.items()}
+    plan = make_plan(BLIP3O.table, sources, {name: x.get_value().shape for name, (_, x) in flat.items()}, folder)
+
+    def filled(name):
+        values = [piece.to_target(tensors[piece.source]) for piece in plan.pieces[name]]
+        return jnp.asarray(values[0] if plan.pieces[name][0].layer is None else np.stack(values))
+
+    return nnx.merge(graph, nnx.from_flat_state(
+        [(path, variable.replace(filled(name))) for name, (path, variable) in flat.items()]))
+
+
+def test_a_recorded_picture_is_drawn_again():
+    recorded, decoder = golden_tensors("blip3o/pixel_decoder/golden_decoder.safetensors"), recorded_decoder()
+
+    @nnx.jit
+    def drawn(decoder, noise, embeds):
+        latent = draw_latents(decoder, noise, embeds[:1], embeds[1:], COMPUTE, num_steps=4)
+        return latent, decoded_pixels(decoder.vae, latent, COMPUTE)
+
+    with jax.default_matmul_precision("highest"):
+        latent, pixels = drawn(decoder, np.moveaxis(recorded["initial_noise"], 1, -1), recorded["prompt_embeds"])
+    for found, expected in ((jnp.moveaxis(latent, -1, 1), recorded["latents_final"]),
+                            (pixels, recorded["image_float"])):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5 * np.max(np.abs(expected)) + 1e-6)
+    np.testing.assert_allclose(np.round(255 * pixels[0]), recorded["image_uint8"], rtol=0, atol=1)
 
 
 @functools.partial(nnx.jit, static_argnames="guidance")
