@@ -42,15 +42,17 @@ setup(
         "protobuf>=5",
         "safetensors>=0.5",
         "scipy>=1.14",
+        "tensorflow-datasets>=4.9.10",  # reads record directories; TensorFlow itself is not needed
         "tensorstore>=0.1.80",
         "tokenizers>=0.21",
         "tqdm>=4.66",
+        "transformers>=5",  # tokenizers without tokenizer.json, other judges, SAM; training and generating do without
     ],
     extras_require={
         "tpu": ["jax[tpu]>=0.10.2,<0.11", "etils[epath-gcs]>=1.12"],
         "cuda12": ["jax[cuda12]>=0.10.2,<0.11"],
         "gcs": ["etils[epath-gcs]>=1.12"],  # gs:// paths on other machines than TPU VMs
-        "rewards": ["torch>=2.5", "transformers>=5"],
+        "rewards": ["torch>=2.5"],
         "ray": ["ray>=2.40"],  # the reward stage on a cluster
         "dev": [
             "etils[epath-gcs]>=1.12",
@@ -65,10 +67,8 @@ setup(
             "pytest-xdist>=3.6",
             "ray>=2.40",
             "ruff>=0.9",
-            "tensorflow-datasets>=4.9.10",  # reads record directories; TensorFlow itself is not needed
             "tensorboardX>=2.6.4",  # reads the event files that training writes
             "torch>=2.5",  # reference for resizing and optimiser arithmetic in tests; the CPU build is enough
-            "transformers>=5",
         ],
     },
     entry_points={
