@@ -49,7 +49,7 @@ def compiled(tmp_path_factory):
     sizes = {name: SIDE for name in ("image_height", "image_width", "max_size", "min_size")}
     sizes |= {"stride": STRIDE, "latent_capacity": 2 * LATENTS}
     request = TrainRequest(
-        "v5p:4x4x4", "bagel_cot", tuple(f"data.{name}={size}" for name, size in sizes.items()),
+        "v5p:4x4x4", "bagel_cot", tuple(f"rows.{name}={size}" for name, size in sizes.items()),
         MeshConfig(data=DATA, fsdp=FSDP), checkpoint=str(folder), hlo_file=str(folder / "step"))
     return compile_apart(request, None), Program((folder / "step").read_text())
 
