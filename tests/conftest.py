@@ -34,7 +34,6 @@ _share_compiled_programs()
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402 - after the environment that it reads
-import pytest  # noqa: E402
 
 pytest_plugins = ["tests.gcs", "tests.faulty_bucket", "tests.fixtures"]
 
@@ -45,15 +44,3 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("nightly", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """With `--dist loadgroup`, slow tests are dealt out one by one; the others of a file stay together.
-
-    So do slow ones that use what is made once for their file.
-    """
-    for item in items:
-        shares = any(found[-1].scope == "module" for found in item._fixtureinfo.name2fixturedefs.values() if found)
-        if shares or not item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))

@@ -49,7 +49,7 @@ def _help(module, *subcommand):
 
 
 _OURS = ("srum_jax.", "tools.", "benchmarks.", "experiments.")
-TESTS = "python -m pytest -n 2 --dist loadgroup"
+TESTS = "python -m pytest -n 2 --dist loadfile"
 
 
 def test_the_readme_names_the_two_commands():
