@@ -23,7 +23,7 @@ from srum_jax.models.blip3o.pixel_schedule import pixel_times
 from srum_jax.models.blip3o.pixel_weights import UNET_PREFIX, VAE_PREFIX
 from srum_jax.models.blip3o.unet import UNet
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.models.layers.logical_axes import dotted
+from srum_jax.models.layers.logical_axes import dotted, named_shardings
 from srum_jax.weights.table import SourceTensor, make_plan, published_tensors
 from tests.golden import golden_json, golden_tensors
 
@@ -93,12 +93,18 @@ def shapes_of(module):
             for path, variable in nnx.to_flat_state(nnx.state(module))}
 
 
-def test_the_u_net_has_as_many_parameters_as_the_published_one():
+def test_the_u_net_has_as_many_parameters_as_the_published_one_and_large_ones_are_split():
     published = UNetConfig(
         in_channels=4, out_channels=4, widths=(320, 640, 1280), layers_per_block=2, transformer_depth=(0, 2, 10),
         num_heads=(5, 10, 20), condition_width=1792, size_features=256, norm_groups=32, norm_eps=1e-5, sample_size=128)
-    shapes = shapes_of(nnx.eval_shape(lambda: UNet(published, rngs=nnx.Rngs(0))))
+    state = nnx.state(nnx.eval_shape(lambda: UNet(published, rngs=nnx.Rngs(0))))
+    shapes = {dotted(path): variable.get_value().shape for path, variable in nnx.to_flat_state(state)}
     assert sum(map(math.prod, shapes.values())) == 2_525_520_644
+    mesh = jax.sharding.AbstractMesh((2, 16, 1, 2), ("data", "fsdp", "seq", "tensor"))
+    split = {dotted(path): variable.get_value().shard_shape(shapes[dotted(path)])
+             for path, variable in nnx.to_flat_state(named_shardings(state, mesh, BLIP3O.rules))}
+    assert split["mid.transformer.0.blocks.fc1.kernel"] == (10, 1280 // 16, 8 * 1280 // 2)
+    assert split["mid.transformer.0.blocks.cross_key.kernel"] == (10, 1792 // 16, 1280 // 2)
 
 
 def test_every_parameter_has_one_published_tensor_per_layer(decoder):

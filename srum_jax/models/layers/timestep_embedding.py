@@ -1,4 +1,4 @@
-"""Sinusoidal features of a flow-matching time."""
+"""Sinusoidal features of a time, or of another number."""
 
 import math
 
@@ -12,7 +12,8 @@ def timestep_features(timestep: jax.Array, width: int = 256, max_period: float =
     """Cosines, then sines, of the time at geometrically spaced frequencies.
 
     Args:
-      timestep: float32 [...], in [0, 1] and not scaled. Kept in float32: neighbouring times collide in bfloat16.
+      timestep: float32 [...], or another number, on the scale that the network was trained with. Kept in float32:
+        neighbouring times collide in bfloat16.
       width: values per time, even.
       max_period: period of the slowest frequency, over 2 pi.
 
