@@ -12,7 +12,7 @@ from srum_jax.storage.ranges import RangeReader
 from srum_jax.storage.reading import is_hidden
 from srum_jax.weights.converted import MANIFEST, is_converted, read_manifest
 from srum_jax.weights.safetensors_read import SafetensorsFile, TensorEntry
-from srum_jax.weights.weight_files import INDEX, choose_files
+from srum_jax.weights.weight_files import INDEX, WeightFiles, choose_files
 
 _SAMPLE_BYTES = 4096
 _READING = 32  # threads
@@ -37,7 +37,15 @@ def checkpoint_fingerprint(checkpoint: epath.PathLike, architecture: Architectur
     if is_converted(checkpoint):
         directory = epath.Path(checkpoint)
         return _fingerprint(directory, read_manifest(directory / MANIFEST).files)
-    chosen = choose_files(checkpoint, architecture, frozenset(architecture.parts))
+    return files_fingerprint(choose_files(checkpoint, architecture, frozenset(architecture.parts)))
+
+
+def files_fingerprint(chosen: WeightFiles) -> str:
+    """The same of a published checkpoint whose files were chosen with all parts.
+
+    Raises:
+      WeightsError: a file is damaged.
+    """
     return _fingerprint(chosen.directory, chosen.entries)
 
 

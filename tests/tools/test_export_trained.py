@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.compute import ComputeConfig
@@ -20,6 +21,7 @@ from srum_jax.training.experiment import Experiment
 from srum_jax.training.state import TrainState, load_model
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.errors import WeightsError
+from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from srum_jax.weights.merged import MergedArrays, has_factors
 from srum_jax.weights.orbax_params import OrbaxArrays
 from srum_jax.weights.run_folder import find_step
@@ -61,6 +63,12 @@ def save_run(workdir, checkpoint, lora, *, with_ema=False, settings=None):
     with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(4, state, {}, experiment)
     return model
+
+
+def note_start(workdir, start):
+    """As `python -m srum_jax.train` notes what it reads."""
+    noted = {"model": {"checkpoint": str(start)}, "read": {"checkpoint_sha256": checkpoint_fingerprint(start, BAGEL)}}
+    (workdir / "config.json").write_text(json.dumps(noted))
 
 
 def run_export(workdir, template, out, *options):
@@ -152,6 +160,64 @@ def test_another_models_factors_are_refused(tmp_path, published, capsys):
     for options in ((), ("--adapter",)):
         assert run_export(tmp_path / "run", tmp_path / "other", tmp_path / "out", *options) == 2
         assert "array 'llm.layers.gen.gate.kernel': expected shape" in capsys.readouterr().err
+
+
+@pytest.fixture
+def run_of_save(tmp_path, published):
+    """A run that started from another checkpoint than `published`, of the same shapes: its directory, and the start."""
+    save = tiny_checkpoint.write(tmp_path / "save", seed=7)
+    save_run(tmp_path / "run", save, None)
+    note_start(tmp_path / "run", save)
+    return tmp_path / "run", save
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_template_that_a_run_did_not_start_from_is_refused(tmp_path, published, run_of_save, capsys, moved):
+    run, save = run_of_save
+    if moved:
+        save = save.rename(tmp_path / "elsewhere")
+    assert run_export(run, published, tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert str(published) in said and str(tmp_path / "save") in said and not (tmp_path / "out").exists()
+    assert run_export(run, save, tmp_path / "out") == 0, "its own start, wherever it lies"
+
+
+def test_low_rank_factors_are_not_merged_into_other_weights_than_their_own(tmp_path, published, capsys):
+    save = tiny_checkpoint.write(tmp_path / "save", seed=7)
+    save_run(tmp_path / "run", save, LORA)
+    note_start(tmp_path / "run", save)
+    for options in ((), ("--adapter",)):
+        assert run_export(tmp_path / "run", published, tmp_path / "out", *options) == 2
+        assert str(save) in capsys.readouterr().err
+
+
+def test_a_template_may_be_the_start_filled_up_or_what_it_was_converted_from(tmp_path, published, run_of_save):
+    run, save = run_of_save
+    content = load_file(save / "ema.safetensors")
+    blind = {name: values for name, values in content.items() if BAGEL.part_of(name) != "vit"}
+    base = load_file(published / "ema.safetensors")
+    save_file(blind, save / "ema.safetensors")
+    note_start(run, save)
+    filled = shutil.copytree(save, tmp_path / "filled")
+    save_file(base | blind, filled / "ema.safetensors")
+    assert run_export(run, filled, tmp_path / "out") == 0
+    assert main(["import", "--source", str(filled), "--out", str(tmp_path / "converted"), "--dtype", "float32"]) == 0
+    note_start(run, tmp_path / "converted")
+    assert run_export(run, filled, tmp_path / "again") == 0
+    written = [load_file(tmp_path / name / "ema.safetensors") for name in ("out", "again")]
+    for name, values in written[0].items():
+        np.testing.assert_array_equal(values, written[1][name])
+        if "vit" in name:
+            np.testing.assert_array_equal(values, base[name])
+    assert run_export(run, published, tmp_path / "mixed") == 2
+
+
+def test_a_step_of_an_unknown_start_is_exported_with_a_warning(tmp_path, published, run_of_save, caplog):
+    run, _ = run_of_save
+    (run / "config.json").unlink()
+    assert run_export(run, published, tmp_path / "out") == 0
+    warned, = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "read.checkpoint_sha256" in warned and str(published) in warned
 
 
 def test_an_adapter_has_the_modules_of_the_official_model(tmp_path, published):

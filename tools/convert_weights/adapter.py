@@ -54,7 +54,7 @@ def export_adapter(
         raise WeightsError(f"--checkpoint {opened.path}: expected low-rank factors of a run with model.lora, found "
                            "whole weights; export them without --adapter.")
     published = template.published
-    check_belongs(opened.path, opened.weights(published), published)
+    check_belongs(opened, template)
     tensors = dict(_tensors(opened.arrays, published))
     forms = {name: (np.dtype(np.float32), values.shape) for name, values in tensors.items()}
     check_output(out, sum(4 * math.prod(shape) for _, shape in forms.values()))

@@ -24,11 +24,12 @@ from srum_jax.weights.safetensors_read import Region
 from srum_jax.weights.safetensors_write import SafetensorsWriter
 from srum_jax.weights.table import Piece
 from srum_jax.weights.weight_files import INDEX
-from tools.convert_weights.export_source import open_source
+from tools.convert_weights.export_source import ExportSource, open_source
 from tools.convert_weights.output_directory import (
     check_output,
     copy_files,
 )
+from tools.convert_weights.start import check_start
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def export_weights(
     opened = open_source(template.architecture, checkpoint, form)
     published = template.published
     trained = opened.weights(published)
-    check_belongs(opened.path, trained, published)
+    check_belongs(opened, template)
     files = _files(template)
     source = published.source
     forms = {
@@ -118,14 +119,15 @@ def export_weights(
     return summary
 
 
-def check_belongs(opened: epath.Path, trained: ArrayReader, published: PublishedArrays) -> None:
-    """Refuses weights that the template's model has no place for.
+def check_belongs(opened: ExportSource, template: Checkpoint) -> None:
+    """Refuses weights that the template's model has no place for, and those of a run that started from others.
 
     Raises:
-      WeightsError: listing them.
+      WeightsError: listing them; or see `check_start`.
     """
     problems = []
-    for path, shape in trained.shapes.items():
+    published = template.published
+    for path, shape in opened.weights(published).shapes.items():
         expected = published.shapes.get(path)
         if expected is None:
             problems.append(f"array '{path}' {shape}: expected no such array in the template's model")
@@ -133,8 +135,10 @@ def check_belongs(opened: epath.Path, trained: ArrayReader, published: Published
             problems.append(f"array '{path}': expected shape {expected} as in the template, found {shape}")
         elif path in published.plan.computed:
             logger.info("array '%s' is not exported: the template has no tensor for it.", path)
-    raise_together(f"{opened}: does not belong to the template {published.source.directory}; give the published "
+    raise_together(f"{opened.path}: does not belong to the template {published.source.directory}; give the published "
                    "checkpoint that the training started from", problems)
+    if opened.of_run:
+        check_start(opened.path, template)
 
 
 def _files(template: Checkpoint) -> dict[WeightFile, list[str]]:

@@ -23,12 +23,14 @@ class ExportSource:
       path: the directory that is really read; of a training run, the step.
       form: "raw", or "ema" for the average of the weights.
       arrays: what was trained or converted; of a LoRA run, the factors.
+      of_run: whether a training run has saved them.
       lora: settings of the factors; None where there are none.
     """
 
     path: epath.Path
     form: str
     arrays: ArrayReader
+    of_run: bool
     lora: LoraConfig | None = None
 
     def weights(self, base: PublishedArrays) -> ArrayReader:
@@ -57,7 +59,7 @@ def open_source(architecture: Architecture, path: epath.PathLike, form: str | No
             raise WeightsError(f"--weights ema: {path} holds converted weights, which have no average beside them; "
                                "leave --weights away.")
         source = ConvertedSource(path, architecture.name)
-        return ExportSource(path, "raw", ConvertedArrays(source, source.shapes, architecture.table))
+        return ExportSource(path, "raw", ConvertedArrays(source, source.shapes, architecture.table), of_run=False)
     step = find_step(path)
     if step is None:
         raise WeightsError(
@@ -71,7 +73,7 @@ def open_source(architecture: Architecture, path: epath.PathLike, form: str | No
                            "Export with --weights raw.")
     form = form or ("ema" if averaged else "raw")
     arrays = OrbaxArrays(step, FORMS[form])
-    return ExportSource(step, form, arrays, _lora(step) if has_factors(arrays) else None)
+    return ExportSource(step, form, arrays, True, _lora(step) if has_factors(arrays) else None)
 
 
 def _lora(step: epath.Path) -> LoraConfig:
