@@ -32,12 +32,14 @@ class _Sign:
       family: its name; None for what no family can read.
       words: the sign, for messages.
       shown: (directory, fields of its config.json) -> whether it is there.
+      beside: what is to be copied to weights that its trainer saves without the small files.
     """
 
     title: str
     family: str | None
     words: str
     shown: Callable[[epath.Path, Mapping[str, Any]], bool]
+    beside: str = ""
 
 
 def _model_type(name: str) -> str:
@@ -46,7 +48,8 @@ def _model_type(name: str) -> str:
 
 _BLIP3O, _JANUS = "blip3o_qwen", "multi_modality"
 _SIGNS = (
-    _Sign("BAGEL", "bagel", "llm_config.json", lambda directory, _: (directory / "llm_config.json").exists()),
+    _Sign("BAGEL", "bagel", "llm_config.json", lambda directory, _: (directory / "llm_config.json").exists(),
+          "the JSON and tokenizer files and ae.safetensors of BAGEL-7B-MoT, never its ema.safetensors"),
     _Sign("BLIP3o", "blip3o", f'{_model_type(_BLIP3O)} and "vision_config"',
           lambda _, fields: fields.get("model_type") == _BLIP3O and "vision_config" in fields),
     _Sign("BLIP3o-NEXT", None, f'{_model_type(_BLIP3O)} without "vision_config"',
@@ -95,11 +98,21 @@ def recognise(checkpoint: epath.PathLike) -> str:
         known = "; ".join(f"{sign.words} ({sign.title})" for sign in _SIGNS if sign.family is not None)
         found = _model_type(fields["model_type"]) if "model_type" in fields else "none of these"
         raise WeightsError(f"{directory}: cannot tell which family of models this is: expected {known}; found {found}. "
-                           f"{hint(directory)}")
+                           f"{hint(directory) or _advice(directory)}")
     if sign.family not in _MODULES:
         raise WeightsError(f"{directory}: found {sign.words}, which is {sign.title}; this version reads "
                            f"{', '.join(NAMES)}.")
     return sign.family
+
+
+def _advice(directory: epath.Path) -> str:
+    weights = sorted(path.name for path in directory.iterdir() if path.name.lower().endswith(".safetensors"))
+    if not weights:
+        return ("Give a directory that holds weights and their small files. Only safetensors and JSON files are read; "
+                ".bin and .pt files are never opened.")
+    copies = "; ".join(f"to weights of {sign.title}, {sign.beside}" for sign in _SIGNS if sign.beside)
+    return (f"The small files are absent that belong to {', '.join(weights[:5])}. Copy them here from the checkpoint "
+            f"that training started from ({copies}).")
 
 
 def _fields(path: epath.Path) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -74,10 +75,11 @@ def open_checkpoint(
     converted = is_converted(path)
     if converted:
         source = ConvertedSource(path, architecture.name)
-        _LOGGER.info("%s: reading converted weights", path)
+        _say(f"{path}: reading converted weights ({MANIFEST} is there)")
     else:
-        source = PublishedSource(choose_files(path, architecture, wanted))
-        _LOGGER.info("%s", source.chosen)
+        chosen = choose_files(path, architecture, wanted)
+        _say(f"{chosen.directory}: reading {', '.join(chosen.entries)} ({chosen.why})")
+        source = PublishedSource(chosen)
     config = architecture.read_config(source.directory)
     graphdef, abstract = architecture.abstract(config, wanted)
     shapes = shapes_by_name(abstract)
@@ -87,6 +89,14 @@ def open_checkpoint(
     else:
         arrays = _published(source, architecture, wanted, shapes)
     return Checkpoint(architecture, source.directory, config, present, graphdef, abstract, arrays)
+
+
+def _say(line: str) -> None:
+    """What is read is said, also where nobody has set up logging."""
+    if _LOGGER.hasHandlers():
+        _LOGGER.info("%s", line)
+    else:
+        print(f"INFO: {line}", file=sys.stderr)
 
 
 def _published(
@@ -103,7 +113,7 @@ def _published(
         if cause := common_cause(architecture, tensors, shapes):
             raise WeightsError(f"{source.chosen}: {cause}.")
         raise_together(f"{source.chosen}: does not fit the model", [*doubts, *absent.values(), *problems])
-    for doubt in doubts:
+    for doubt in [*source.chosen.stale, *doubts]:
         _LOGGER.warning("%s; the files alone are complete, and are read.", doubt)
     return PublishedArrays(source, dataclasses.replace(plan, ignored={**plan.ignored, **omitted}))
 

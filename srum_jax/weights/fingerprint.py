@@ -16,7 +16,8 @@ from srum_jax.weights.weight_files import INDEX, WeightFiles, choose_files
 
 _SAMPLE_BYTES = 4096
 _READING = 32  # threads
-_SMALL_FILES = (".json", ".txt", ".model", ".jinja")  # configurations and tokenizer
+# Configurations and tokenizer; other texts are remarks, such as the `processing_complete.txt` of SRUM's converter.
+_SMALL_FILES = (".json", "merges.txt", "vocab.txt", ".model", ".jinja")
 _LARGEST_SMALL_FILE = 64 * 2**20
 _LEFT_OUT = (INDEX, "export_report.json")  # the one decides nothing, the other is of how the weights were written
 

@@ -31,9 +31,12 @@ def absent_parts(
     for part, names in _by_part(architecture, targets).items():
         if part not in there:
             homes = " or ".join(file.glob for file in architecture.files if file.part == part)
+            remedy = (f"copy {homes} of the released checkpoint beside the weights" if homes else
+                      "fill these weights up with it first and give the filled folder (import --without "
+                      f"{part}, then export with a template that has it: docs/convert_weights.md)")
             absent[part] = (f"the {architecture.parts[part].title} is missing: expected {len(names)} tensors such as "
-                            f"'{names[0]}'{f' in {homes}' if homes else ''}, found none; take a checkpoint that has "
-                            f"them, or leave the part {part!r} out where that is offered")
+                            f"'{names[0]}'{f' in {homes}' if homes else ''}, found none; {remedy}, or leave the part "
+                            f"out where that is offered (import --without {part})")
     return absent
 
 

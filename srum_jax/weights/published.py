@@ -34,6 +34,7 @@ class PublishedSource:
         self._homes: dict[str, tuple[str, str]] = {}  # tensor -> file, and what that calls it
         self.tensors: dict[str, SourceTensor] = {}
         problems = []
+        twice: dict[tuple[str, str], list[str]] = {}
         for path, entry in chosen.entries.items():
             try:
                 file = self.files[path] = SafetensorsFile(chosen.directory / path)
@@ -43,10 +44,13 @@ class PublishedSource:
             for own, tensor in file.tensors.items():
                 name = entry.prefix + own
                 if name in self._homes:
-                    problems.append(f"tensor '{name}' is in {self.tensors[name].file} and in {file.path}; expected it "
-                                    "once, remove one of the files")
+                    twice.setdefault((self.tensors[name].file, str(file.path)), []).append(name)
                 self._homes[name] = path, own
                 self.tensors[name] = SourceTensor(tensor.dtype, tensor.shape, str(file.path))
+        problems += [f"{first} and {second} both hold '{names[0]}'"
+                     f"{f' and {len(names) - 1} more tensors' * (len(names) > 1)}; expected each once, move the "
+                     "file that you do not mean elsewhere"
+                     for (first, second), names in twice.items()]
         raise_together(f"{chosen.directory}: cannot be read", problems)
 
     def read(self, name: str, region: Region | None = None) -> np.ndarray:

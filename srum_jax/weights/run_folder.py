@@ -51,8 +51,8 @@ def run_settings(step: epath.Path) -> tuple[epath.Path, dict[str, Any]]:
     return path, settings
 
 
-def hint(directory: epath.Path) -> str:
-    """What to do about a directory that was given for a published checkpoint and is none."""
+def hint(directory: epath.Path) -> str | None:
+    """What to do about a directory that was given for a published checkpoint and is known to be something else."""
     if find_step(directory) is not None:
         return ("It belongs to a training run: export that first (python -m tools.convert_weights export --checkpoint "
                 f"{directory} --template HF_DIR --out DIR), and give the result.")
@@ -61,8 +61,7 @@ def hint(directory: epath.Path) -> str:
     snapshots = directory / "snapshots"
     if snapshots.is_dir() and (found := sorted(path.name for path in snapshots.iterdir())):
         return f"It is the root of a download cache: give {snapshots / found[-1]}."
-    return ("Take the whole directory of the published checkpoint. Only safetensors and JSON files are read; .bin and "
-            ".pt files are never opened.")
+    return None
 
 
 def _is_step(path: epath.Path) -> bool:

@@ -20,6 +20,7 @@ from srum_jax.weights.errors import WeightsError, raise_together
 # The limit of the format's own reader; a longer header is an attack or not a header.
 MAX_HEADER_BYTES = 100_000_000
 _MAX_RANK = 16
+_LFS_POINTER = b"version "  # how the text begins that git-lfs leaves in the place of a large file
 # A region of whole columns lies scattered over its rows. Short rows are read as they are, a block of them at
 # a time, and the columns picked out in memory: requests of a few hundred bytes would cost more than the
 # bytes between them.
@@ -142,6 +143,9 @@ class SafetensorsFile:
             )
         length_bytes = bytearray(8)
         self._fill(memoryview(length_bytes), 0)
+        if length_bytes == _LFS_POINTER:
+            raise WeightsError(f"{self.path}: a git-lfs pointer, which stands for the file; fetch that with `git lfs "
+                               "pull`, or download it.")
         length = int.from_bytes(length_bytes, "little")
         if length > MAX_HEADER_BYTES:
             raise WeightsError(

@@ -114,8 +114,8 @@ def paired(
             claims.setdefault(piece.source, []).append(target)
         if absent:
             problems.append(f"{_named([piece.source for piece in absent])} missing: expected shape "
-                            f"{_source_shape(absent[0], shape)} (for '{target}'), found nothing; take the whole "
-                            "checkpoint, or correct the JSON files beside it")
+                            f"{_source_shape(absent[0], shape)} (for '{target}'), found nothing; the files "
+                            "are not all that was saved, or the JSON files beside them describe another model")
         misfits = [misfit for piece in wanted if piece.source in sources
                    and (misfit := _misfit(piece, sources[piece.source], shape))]
         problems += misfits[:1] if len(misfits) < 2 else [f"{misfits[0]} ({len(misfits) - 1} more like it)"]

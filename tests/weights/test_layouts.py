@@ -8,6 +8,8 @@ import hashlib
 import json
 import logging
 import shutil
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -164,10 +166,13 @@ def test_a_save_without_vision_tower_draws_and_trains_and_is_refused_only_to_tho
         (folder / INDEX).unlink()
     expected = without(TRAINED, [*LOST, *TABLES]) | {name: BASE[name] for name in BASE if BAGEL.part_of(name) == "vae"}
     assert checksum_of_loaded(folder, BLIND) == checksum(expected)
-    with pytest.raises(WeightsError) as caught:
+    caplog.clear()
+    with caplog.at_level(logging.INFO), pytest.raises(WeightsError) as caught:
         open_checkpoint(folder, BAGEL)
-    message = str(caught.value)
+    message, (said,) = str(caught.value), lines(caplog, logging.INFO)
     assert "vision tower is missing" in message and file in message.splitlines()[0]
+    assert "--without vit" in message and "fill these weights up" in message and "take a checkpoint" not in message
+    assert said not in message and "ema.safetensors for" not in message, "not the base's weights"
     assert len(message.splitlines()) <= 4
 
 
@@ -277,7 +282,7 @@ def test_a_link_that_leads_nowhere_is_told_as_one(folder):
         open_checkpoint(folder, BAGEL)
 
 
-@pytest.mark.parametrize("file", ["llm_config.json", "vit_config.json", "vae_config.json", "tokenizer.json", INDEX])
+@pytest.mark.parametrize("file", ["llm_config.json", "vit_config.json", "vae_config.json", "tokenizer.json"])
 def test_a_small_file_that_is_damaged_is_named_by_every_command(file, tiny_base, tmp_path):
     checkpoint = shutil.copytree(tiny_base, tmp_path / "checkpoint")
     (checkpoint / file).write_bytes((checkpoint / file).read_bytes()[:-20])
@@ -338,3 +343,164 @@ def test_the_root_of_a_download_cache_is_told_from_a_checkpoint(folder, tmp_path
     assert checksum_of_loaded(root / "snapshots" / "0123abcd") == checksum(BASE)
 
 
+
+
+def test_a_bare_save_of_the_trainer_is_told_what_to_copy_by_every_command(tiny_base, tmp_path):
+    """`0002000/{ema,model}.safetensors` beside pickled states; following the words gives the trained weights."""
+    save = tmp_path / "results" / "0002000"
+    save.mkdir(parents=True)
+    base = load_file(tiny_base / "ema.safetensors")
+    trained = {name: (values + 1).astype(values.dtype) for name, values in base.items()}
+    for file in ("ema", "model"):
+        save_file(trained, save / f"{file}.safetensors")
+    (save / "optimizer.00000-of-00008.pt").write_bytes(b"")
+    records = tmp_path / "records"
+    write_records(records, [made_up_record(0)], num_shards=1)
+    places = {"out": tmp_path / "out", "checkpoint": save, "records": records}
+    told = set()
+    for module, arguments in COMMANDS:
+        code, _, err = commands.run(module, *(argument.format(**places) for argument in arguments))
+        assert code == 2, err
+        told.add(next(line for line in err.splitlines() if "ae.safetensors" in line).partition(str(save))[2])
+    words, = told
+    assert "JSON and tokenizer files and ae.safetensors of BAGEL-7B-MoT, never its ema.safetensors" in words
+    for file in tiny_base.iterdir():
+        if file.name != "ema.safetensors":
+            shutil.copy(file, save)
+    with pytest.raises(WeightsError, match="either may be meant"):
+        open_checkpoint(save, BAGEL)
+    encoder = load_file(tiny_base / "ae.safetensors")
+    assert checksum_of_loaded(save / "ema.safetensors") == checksum(trained | encoder)
+
+
+@pytest.mark.parametrize("file", ["EMA.safetensors", "foo.safetensors"])
+def test_the_path_of_a_file_of_another_name_is_offered(folder, file):
+    (folder / "ema.safetensors").unlink()
+    save_file(of_model(TRAINED), folder / file)
+    with pytest.raises(WeightsError) as caught:
+        open_checkpoint(folder, BAGEL)
+    assert str(folder / file) in str(caught.value) and "names ema.safetensors" not in str(caught.value)
+    encoder = {name: BASE[name] for name in BASE if BAGEL.part_of(name) == "vae"}
+    assert checksum_of_loaded(folder / file) == checksum(TRAINED | encoder)
+
+
+def test_an_index_alone_names_no_weights_to_be_copied(folder):
+    (folder / "ema.safetensors").unlink()
+    with pytest.raises(WeightsError) as caught:
+        open_checkpoint(folder, BAGEL)
+    assert "Copy the weights that you mean" in str(caught.value) and "names ema" not in str(caught.value)
+
+
+def test_trained_weights_without_an_autoencoder_are_told_where_to_copy_it_from(folder):
+    converted_by_the_authors(folder)
+    (folder / "ae.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"copy ae\.safetensors of the released checkpoint") as caught:
+        open_checkpoint(folder, BAGEL, BLIND)
+    assert "names ema.safetensors" not in str(caught.value)
+
+
+def named_by_the_index_beside_ema(folder):
+    save_file(of_model(TRAINED), folder / "foo.safetensors")
+    (folder / INDEX).write_text(json.dumps({"weight_map": dict.fromkeys(of_model(TRAINED), "foo.safetensors")}))
+    return "ema.safetensors", "foo.safetensors"
+
+
+def two_counts_of_shards(folder):
+    (folder / "ema.safetensors").unlink()
+    names = sorted(of_model(TRAINED))
+    for count in (2, 3):
+        for k in range(count):
+            save_file({name: TRAINED[name] for name in names[k::count]},
+                      folder / f"model-{k + 1:05d}-of-{count:05d}.safetensors")
+    return "model-00001-of-00002.safetensors", "model-00001-of-00003.safetensors"
+
+
+@pytest.mark.parametrize("layout", [named_by_the_index_beside_ema, two_counts_of_shards], ids=lambda x: x.__name__)
+def test_any_two_sets_are_one_line_that_offers_paths(folder, layout):
+    files = layout(folder)
+    with pytest.raises(WeightsError) as caught:
+        open_checkpoint(folder, BAGEL)
+    assert len(str(caught.value).splitlines()) == 1
+    encoder = {name: BASE[name] for name in BASE if BAGEL.part_of(name) == "vae"}
+    for file in files:
+        assert str(folder / file) in str(caught.value)
+        model = BASE if file == "ema.safetensors" else TRAINED
+        assert checksum_of_loaded(folder / file) == checksum(of_model(model) | encoder)
+
+
+def test_an_autoencoder_in_two_files_is_one_line_that_names_both(folder):
+    save_file(BASE, folder / "ema.safetensors")
+    with pytest.raises(WeightsError) as caught:
+        open_checkpoint(folder, BAGEL)
+    problem, = str(caught.value).splitlines()[1:]
+    assert str(folder / "ema.safetensors") in problem and str(folder / "ae.safetensors") in problem
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def cut_off(path):
+    path.write_bytes((path.parent / "ema.safetensors").read_bytes()[:-9])
+
+
+def pointer_of_git_lfs(path):
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 29000000000\n")
+
+
+def link_that_leads_nowhere(path):
+    path.symlink_to(path.parent / "blobs" / "0123")
+
+
+def directory_of_that_name(path):
+    path.mkdir()
+
+
+def part_of_a_set(path):
+    save_file(of_model(TRAINED), path.parent / "model-00001-of-00002.safetensors")
+
+
+@pytest.mark.parametrize("damage", [empty, cut_off, pointer_of_git_lfs, link_that_leads_nowhere, directory_of_that_name,
+                                    part_of_a_set], ids=lambda damage: damage.__name__)
+def test_a_second_set_that_is_broken_is_named_and_only_the_whole_one_is_offered(folder, damage):
+    damage(folder / "model.safetensors")
+    with pytest.raises(WeightsError) as caught:
+        open_checkpoint(folder, BAGEL)
+    offered = str(caught.value).rpartition("give its path")[2]
+    assert "model" in str(caught.value) and "either" not in str(caught.value)
+    assert str(folder / "ema.safetensors") in offered and "/model" not in offered
+    assert checksum_of_loaded(folder / "ema.safetensors") == checksum(BASE)
+
+
+def test_a_pointer_of_git_lfs_is_called_one(folder):
+    pointer_of_git_lfs(folder / "ema.safetensors")
+    with pytest.raises(WeightsError, match=r"ema\.safetensors: a git-lfs pointer.*git lfs pull"):
+        open_checkpoint(folder, BAGEL)
+
+
+def test_two_names_of_one_file_are_one_set(folder):
+    (folder / "model.safetensors").hardlink_to(folder / "ema.safetensors")
+    assert checksum_of_loaded(folder) == checksum(BASE)
+
+
+def test_a_file_of_converted_weights_leads_to_their_directory(folder, tmp_path):
+    assert convert(["import", "--source", str(folder), "--out", str(tmp_path / "converted")]) == 0
+    with pytest.raises(WeightsError, match=f"give their directory, {tmp_path / 'converted'}\\."):
+        open_checkpoint(tmp_path / "converted" / "weights-00001-of-00001.safetensors", BAGEL)
+
+
+def test_a_damaged_index_is_a_warning_where_the_files_alone_are_complete(folder, caplog):
+    (folder / INDEX).write_text('{"weight_map": {')
+    assert checksum_of_loaded(folder) == checksum(BASE)
+    doubt, = lines(caplog, logging.WARNING)
+    assert str(folder / INDEX) in doubt and "not valid JSON" in doubt
+    (folder / "ema.safetensors").unlink()
+    with pytest.raises(WeightsError, match="not valid JSON"):
+        open_checkpoint(folder, BAGEL)
+
+
+def test_what_is_read_is_said_where_nobody_set_up_logging(tiny_base):
+    code = ("from srum_jax import pipeline; import srum_jax.weights.checkpoint as c; from srum_jax.families.registry "
+            f"import family_of; c.open_checkpoint({str(tiny_base)!r}, family_of({str(tiny_base)!r}).architecture)")
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"INFO: {tiny_base}: reading ema.safetensors, ae.safetensors" in child.stderr

@@ -182,7 +182,7 @@ def tensor_in_both_files(directory):
     content = load_file(directory / "ae.safetensors")
     content["llm2vae.bias"] = np.zeros(16, ml_dtypes.bfloat16)
     tiny_checkpoint.save_file(content, directory / "ae.safetensors")
-    return "tensor 'llm2vae.bias' is in"
+    return "both hold 'llm2vae.bias'"
 
 
 def index_with_a_path(directory):
@@ -191,14 +191,8 @@ def index_with_a_path(directory):
     return "found '../secret.safetensors'"
 
 
-def index_not_json(directory):
-    (directory / "model.safetensors.index.json").write_text("{")
-    return "model.safetensors.index.json: not valid JSON"
-
-
 @pytest.mark.parametrize("damage", [
     corrupt_shape, remove_file, remove_config, integer_weights, tensor_in_both_files, index_with_a_path,
-    index_not_json,
 ], ids=lambda f: f.__name__)
 def test_a_damaged_published_checkpoint_is_refused_with_the_reason(published, tmp_path, damage):
     shutil.copytree(published, tmp_path / "source")

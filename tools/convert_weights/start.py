@@ -41,11 +41,12 @@ def check_start(step: epath.Path, template: Checkpoint) -> None:
     if expected is None:
         _LOGGER.warning("%s does not say which weights the run started from (expected %s with read.checkpoint_sha256): "
                         "that they are those of the template is not checked, and what the step lacks is taken from "
-                        "%s.", step, config, _named(template))
+                        "%s.", step, config, template.published.source.chosen)
         return
-    if files_fingerprint(template.published.source.chosen) == expected:
+    chosen = template.published.source.chosen
+    if files_fingerprint(chosen) == expected:
         return
-    refused = f"--template {_named(template)}: expected the weights that the run {step} started from, {start}"
+    refused = f"--template {chosen}: expected the weights that the run {step} started from, {start}"
     noted = f"({config}: read.checkpoint_sha256 {expected[:12]})"
     try:
         found = checkpoint_fingerprint(start, template.architecture)
@@ -70,11 +71,6 @@ def _recorded(config: epath.Path) -> tuple[str, str | None]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "", None
     return (start, digest) if isinstance(start, str) and isinstance(digest, str) else ("", None)
-
-
-def _named(template: Checkpoint) -> str:
-    chosen = template.published.source.chosen
-    return f"{chosen.directory} ({', '.join(chosen.entries)})"
 
 
 def _first_difference(start: str, template: Checkpoint) -> str | None:

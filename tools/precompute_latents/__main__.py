@@ -19,6 +19,7 @@ from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.errors import BadInput
 from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.registry import recognise
 from srum_jax.overrides import add_set_argument, apply_overrides
 from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import add_process_arguments, find_processes
@@ -58,6 +59,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if not checkpoint:
         raise BadInput("--checkpoint: expected the directory of a BAGEL checkpoint, found nothing, and the "
                             "experiment names none.")
+    if (family := recognise(checkpoint)) != "bagel":
+        raise BadInput(f"--checkpoint {checkpoint}: expected a checkpoint of BAGEL, found one of {family}.")
     if arguments.images_per_device < 1:
         raise BadInput(f"--images-per-device: expected a positive number, found {arguments.images_per_device}.")
     # These import JAX, which takes seconds.
