@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import itertools
 import json
 import shutil
@@ -39,7 +38,6 @@ from tests.weights import tiny_checkpoint
 from tools.make_rewards.verify_records import verify_records
 from tools.precompute_latents import __main__ as command
 from tools.precompute_latents import target as target_module
-from tools.precompute_latents.encoder import PosteriorEncoder
 from tools.precompute_latents.target import Placed, Target
 
 
@@ -50,13 +48,6 @@ def checksum(checkpoint):
 def precompute(records, out, *options):
     return command.main(["--records", str(records), "--out", str(out), "--experiment", "tiny_srum",
                          "--images-per-device", "1", *options])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def encoders_are_compiled_once():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "PosteriorEncoder", functools.cache(PosteriorEncoder))
-        yield
 
 
 @pytest.fixture(scope="module")
