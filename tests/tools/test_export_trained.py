@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted
+from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.overrides import to_json
 from srum_jax.training.checkpoint import Checkpoints
 from srum_jax.training.config import LoraConfig, ModelSource
@@ -218,6 +219,29 @@ def test_a_step_of_an_unknown_start_is_exported_with_a_warning(tmp_path, publish
     assert run_export(run, published, tmp_path / "out") == 0
     warned, = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert "read.checkpoint_sha256" in warned and str(published) in warned
+
+
+@pytest.mark.parametrize("checkpoint", ["run", "converted"])
+def test_position_tables_that_a_template_lacks_are_written(tmp_path, published, capsys, checkpoint):
+    bare = shutil.copytree(published, tmp_path / "bare")
+    content = load_file(published / "ema.safetensors")
+    tables = {name for name in content if name.endswith("pos_embed.pos_embed")}
+    save_file({name: values for name, values in content.items() if name not in tables}, bare / "ema.safetensors")
+    save_run(tmp_path / "run", bare, None)
+    assert main(["import", "--source", str(bare), "--out", str(tmp_path / "converted")]) == 0
+    assert run_export(tmp_path / checkpoint, bare, tmp_path / "out") == 0
+    written = load_file(tmp_path / "out" / "ema.safetensors")
+    assert len(tables) == 2 and written.keys() == content.keys()
+    printed = capsys.readouterr().out
+    for name, side in (("latent_pos_embed.pos_embed", 4), ("vit_pos_embed.pos_embed", 2)):
+        np.testing.assert_array_equal(written[name], sincos_table(16, side).astype(written[name].dtype))
+        assert written[name].shape == content[name].shape and written[name].dtype == content[name].dtype
+        assert (f"computed {name}: neither" in printed) == (checkpoint == "run")
+
+
+def test_a_published_checkpoint_is_no_checkpoint_to_export_and_is_to_be_imported_first(tmp_path, published, capsys):
+    assert run_export(published, published, tmp_path / "out") == 2
+    assert f"import it first (python -m tools.convert_weights import --source {published}" in capsys.readouterr().err
 
 
 def test_an_adapter_has_the_modules_of_the_official_model(tmp_path, published):

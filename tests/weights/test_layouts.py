@@ -499,6 +499,14 @@ def test_a_damaged_index_is_a_warning_where_the_files_alone_are_complete(folder,
         open_checkpoint(folder, BAGEL)
 
 
+def test_stored_latents_say_whose_autoencoder_was_read(tiny_base, tmp_path):
+    records = tmp_path / "records"
+    write_records(records, [made_up_record(0)], num_shards=1)
+    _, _, err = commands.run("tools.precompute_latents", "--experiment", "tiny_srum", "--checkpoint", tiny_base,
+                             "--records", records, "--out", tmp_path / "out")
+    assert "INFO" in err and f"{tiny_base}: reading ema.safetensors, ae.safetensors" in err
+
+
 def test_what_is_read_is_said_where_nobody_set_up_logging(tiny_base):
     code = ("from srum_jax import pipeline; import srum_jax.weights.checkpoint as c; from srum_jax.families.registry "
             f"import family_of; c.open_checkpoint({str(tiny_base)!r}, family_of({str(tiny_base)!r}).architecture)")

@@ -155,6 +155,8 @@ def _export(arguments: argparse.Namespace) -> None:
         print(f"taken from the template, because {summary.checkpoint} does not have them:")
         for group, count in summary.from_template.items():
             print(f"  {group}: {count} tensor{'s' * (count != 1)}")
+    for name in summary.computed:
+        print(f"computed {name}: neither has a tensor for this constant")
     rate = summary.num_bytes / 1e6 / max(summary.seconds, 1e-9)
     print(f"{arguments.out}: {summary.num_from_checkpoint} tensors from {summary.checkpoint}, "
           f"{sum(summary.from_template.values())} from the template (see {REPORT}), "

@@ -22,7 +22,7 @@ from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.errors import raise_together
 from srum_jax.weights.safetensors_read import Region
 from srum_jax.weights.safetensors_write import SafetensorsWriter
-from srum_jax.weights.table import Piece
+from srum_jax.weights.table import Piece, Plan, SourceTensor, make_plan, published_tensors
 from srum_jax.weights.weight_files import INDEX
 from tools.convert_weights.export_source import ExportSource, open_source
 from tools.convert_weights.output_directory import (
@@ -47,6 +47,7 @@ class ExportSummary:
       merged: whether low-rank factors were merged into the template's weights.
       num_from_checkpoint: tensors with values of the checkpoint.
       from_template: group of tensors -> how many of them were taken from the template.
+      computed: tensors of constants that neither has.
       num_bytes: written.
       seconds: it took.
     """
@@ -56,6 +57,7 @@ class ExportSummary:
     merged: bool
     num_from_checkpoint: int
     from_template: Mapping[str, int]
+    computed: tuple[str, ...]
     num_bytes: int
     seconds: float
 
@@ -66,8 +68,9 @@ def export_weights(
     """Writes a checkpoint in the published layout.
 
     Every tensor has the template's name, dtype, order and shape. Its values are the checkpoint's if it has
-    them, else the template's. Low-rank factors are merged into the template's values in float32. Memory holds
-    one tensor (of a training checkpoint: some chunks; at a merge three matrices) and a block of 64 MiB.
+    them, else the template's; constants that the template lacks are written too. Low-rank factors are merged
+    into the template's values in float32. Memory holds one tensor (of a training
+    checkpoint: some chunks; at a merge three matrices) and a block of 64 MiB.
 
     Args:
       checkpoint: converted weights, a training run's directory, its `checkpoints`, or one step of it.
@@ -85,37 +88,38 @@ def export_weights(
     published = template.published
     trained = opened.weights(published)
     check_belongs(opened, template)
-    files = _files(template)
     source = published.source
-    forms = {
-        name: (source.tensors[name].dtype, source.tensors[name].shape)
-        for names in files.values()
-        for name in names
-    }
+    tensors = _tensors(template)
+    plan = make_plan(published.plan.table, tensors, published.shapes, str(source.directory))
+    files: dict[WeightFile, list[str]] = {}
+    for name in tensors:
+        files.setdefault(template.architecture.home_of(name), []).append(name)
+    forms = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     num_bytes = sum(dtype.itemsize * math.prod(shape) for dtype, shape in forms.values())
     companions = [file for file in source.companions() if file.name != REPORT]
     check_output(out, num_bytes + sum(file.stat().length for file in companions))
 
-    pieces = published.plan.by_source()
+    pieces = plan.by_source()
     own = {name for name, piece in pieces.items() if piece.target in trained.shapes}
-    completed = Counter(_group(name, pieces.get(name)) for name in forms if name not in own)
+    completed = Counter(_group(name, pieces.get(name)) for name in source.tensors if name not in own)
+    computed = tuple(name for name in forms if name not in own and name not in source.tensors)
     with atomic_directory(out) as directory:
         with tqdm(
             total=num_bytes, unit="B", unit_scale=True, desc="export", disable=not sys.stderr.isatty()
         ) as bar:
             for file, names in files.items():
-                _write_file(directory, file, names, published, trained, bar)
+                _write_file(directory, file, {name: forms[name] for name in names}, plan, published, trained, bar)
                 _link(directory, file.glob, template.architecture.alternatives_of(file))
         copy_files(companions, source.directory, directory)
         summary = ExportSummary(str(opened.path), opened.form, opened.lora is not None, len(own),
-                                dict(sorted(completed.items())), num_bytes, time.monotonic() - start)
+                                dict(sorted(completed.items())), computed, num_bytes, time.monotonic() - start)
         weight_map = {name: file.glob for file, names in files.items() for name in names if "/" not in file.glob}
         index = {"metadata": {"total_size": num_bytes}, "weight_map": weight_map}
         write_text(directory / INDEX, json.dumps(index, indent=2) + "\n")
         write_text(directory / REPORT, json.dumps(
             {"checkpoint": summary.checkpoint, "weights": summary.form, "lora_merged": summary.merged,
              "template": str(source.directory), "tensors_from_checkpoint": len(own),
-             "tensors_from_template": summary.from_template}, indent=1) + "\n")
+             "tensors_from_template": summary.from_template, "tensors_computed": computed}, indent=1) + "\n")
     return summary
 
 
@@ -133,29 +137,32 @@ def check_belongs(opened: ExportSource, template: Checkpoint) -> None:
             problems.append(f"array '{path}' {shape}: expected no such array in the template's model")
         elif expected != shape:
             problems.append(f"array '{path}': expected shape {expected} as in the template, found {shape}")
-        elif path in published.plan.computed:
-            logger.info("array '%s' is not exported: the template has no tensor for it.", path)
     raise_together(f"{opened.path}: does not belong to the template {published.source.directory}; give the published "
                    "checkpoint that the training started from", problems)
     if opened.of_run:
         check_start(opened.path, template)
 
 
-def _files(template: Checkpoint) -> dict[WeightFile, list[str]]:
-    """Which tensors go into which file, in the template's order."""
-    files: dict[WeightFile, list[str]] = {}
-    for name in template.published.source.in_order():
-        files.setdefault(template.architecture.home_of(name), []).append(name)
-    return files
+def _tensors(template: Checkpoint) -> dict[str, SourceTensor]:
+    """What is to be written, in the template's order; after it the constants that the template lacks, stored as most of
+    its tensors are."""
+    published = template.published
+    tensors = {name: published.source.tensors[name] for name in published.source.in_order()}
+    usual = Counter(tensor.dtype for tensor in tensors.values()).most_common(1)[0][0]
+    constants = published_tensors(published.plan.table, {path: published.shapes[path]
+                                                         for path in published.plan.computed})
+    origin = str(published.source.directory)
+    return tensors | {name: SourceTensor(usual, shape, origin) for name, shape in constants.items()}
 
 
 def _write_file(
-    directory: epath.Path, file: WeightFile, names: list[str], published: PublishedArrays, trained: ArrayReader,
-    bar: tqdm,
+    directory: epath.Path, file: WeightFile, forms: Mapping[str, tuple[np.dtype, tuple[int, ...]]], plan: Plan,
+    published: PublishedArrays, trained: ArrayReader, bar: tqdm,
 ) -> None:
     """Writes the named tensors, with the values of `trained` where it has them."""
+    names = list(forms)
     called = {name: name.removeprefix(file.prefix) for name in names}  # in the file
-    forms = {name: (published.source.tensors[name].dtype, published.source.tensors[name].shape) for name in names}
+    constants = {piece.source: piece for path in published.plan.computed for piece in plan.pieces[path]}
     path = directory / file.glob
     path.parent.mkdir(parents=True, exist_ok=True)
     with SafetensorsWriter(path, {called[name]: form for name, form in forms.items()},
@@ -167,13 +174,16 @@ def _write_file(
 
         left = dict.fromkeys(names)
         for parameter in trained.shapes:
-            pieces = [piece for piece in published.plan.pieces.get(parameter, ()) if piece.source in called]
+            pieces = [piece for piece in plan.pieces.get(parameter, ()) if piece.source in called]
             if pieces:
                 _write_array(write, trained, pieces, forms)
             for piece in pieces:
                 del left[piece.source]
         for name in left:
-            write(name, published.source.read(name))
+            if (piece := constants.get(name)) is None:
+                write(name, published.source.read(name))
+            else:
+                write(name, np.ascontiguousarray(piece.to_source(published.read(piece.target, None, forms[name][0]))))
 
 
 def _link(directory: epath.Path, name: str, others: list[str]) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 
 from etils import epath
 
+from srum_jax.families.registry import recognise
 from srum_jax.models.architecture import Architecture
 from srum_jax.overrides import OverrideError, from_json
 from srum_jax.training.config import LoraConfig
@@ -62,6 +63,10 @@ def open_source(architecture: Architecture, path: epath.PathLike, form: str | No
         return ExportSource(path, "raw", ConvertedArrays(source, source.shapes, architecture.table), of_run=False)
     step = find_step(path)
     if step is None:
+        if _is_published(path):
+            raise WeightsError(f"--checkpoint {path}: expected converted weights or a training run, found a published "
+                               "checkpoint: import it first (python -m tools.convert_weights import --source "
+                               f"{path} --out DIR), and give the result.")
         raise WeightsError(
             f"--checkpoint {path}: expected converted weights (srum_weights.json), a training run's "
             "directory, its 'checkpoints', or one finished step of it; found none of these. An interrupted "
@@ -74,6 +79,14 @@ def open_source(architecture: Architecture, path: epath.PathLike, form: str | No
     form = form or ("ema" if averaged else "raw")
     arrays = OrbaxArrays(step, FORMS[form])
     return ExportSource(step, form, arrays, True, _lora(step) if has_factors(arrays) else None)
+
+
+def _is_published(path: epath.Path) -> bool:
+    try:
+        recognise(path)
+    except WeightsError:
+        return False
+    return True
 
 
 def _lora(step: epath.Path) -> LoraConfig:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 import srum_jax
-from srum_jax.command_line import user_path
+from srum_jax.command_line import set_up_streams, user_path
 from srum_jax.data.errors import DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.errors import BadInput
@@ -44,6 +44,7 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
+    set_up_streams()
     arguments = _parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
