@@ -213,6 +213,26 @@ def test_a_template_may_be_the_start_filled_up_or_what_it_was_converted_from(tmp
     assert run_export(run, published, tmp_path / "mixed") == 2
 
 
+def test_a_save_without_vision_tower_is_filled_up_as_the_page_says_and_then_is_a_template(tmp_path, published, capsys):
+    save = tiny_checkpoint.write(tmp_path / "save", seed=7)
+    content = load_file(save / "ema.safetensors")
+    save_file({name: values.astype(np.float32) for name, values in content.items() if BAGEL.part_of(name) != "vit"},
+              save / "ema.safetensors")
+    save_run(tmp_path / "run", save, None)
+    note_start(tmp_path / "run", save)
+    assert run_export(tmp_path / "run", save, tmp_path / "out") == 2
+    assert "fill these weights up with it first" in capsys.readouterr().err
+    assert run_export(tmp_path / "run", published, tmp_path / "out") == 2
+    assert f"--template {save}; if it lacks a part, fill it up first" in capsys.readouterr().err
+    assert main(["import", "--source", str(save), "--out", str(tmp_path / "converted"), "--without", "vit"]) == 0
+    assert run_export(tmp_path / "converted", published, tmp_path / "filled") == 0
+    assert run_export(tmp_path / "run", tmp_path / "filled", tmp_path / "out") == 0
+    base, found = load_file(published / "ema.safetensors"), load_file(tmp_path / "out" / "ema.safetensors")
+    for name, values in found.items():
+        if "_moe_gen" not in name:
+            np.testing.assert_array_equal(values, (base if BAGEL.part_of(name) == "vit" else content)[name])
+
+
 def test_a_step_of_an_unknown_start_is_exported_with_a_warning(tmp_path, published, run_of_save, caplog):
     run, _ = run_of_save
     (run / "config.json").unlink()
