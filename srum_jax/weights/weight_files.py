@@ -37,7 +37,8 @@ class WeightFiles:
       why: these and no others; for messages.
       index: tensor -> file, where there is an index.
       doubts: how the index contradicts what is there.
-      stale: the same where it names other weights of the model; following it would lead to another model.
+      stale: the same where it names what the architecture knows and finds by itself; following it could lead to
+        another model.
       folders: directories inside it whose small files belong to the checkpoint, too.
     """
 
@@ -90,8 +91,8 @@ def choose_files(path: epath.PathLike, architecture: Architecture, parts: frozen
         entries = _only(directory, found, index) | others
         for file in dict.fromkeys(index.values()):
             if not (directory / file).exists():
-                of_model = any(epath.Path(file).match(entry.glob) for entry in architecture.files if entry.part is None)
-                (stale if of_model else doubts).append(_absent(directory, file, index))
+                # The model's are other weights than these; an absent part is told of when its tensors are looked for.
+                (stale if _is_known(file, architecture) else doubts).append(_absent(directory, file, index))
     for part in sorted(parts):
         for prefix in dict.fromkeys(entry.prefix for entry in architecture.files if entry.part == part):
             if found := _sets(directory, architecture, part, prefix):

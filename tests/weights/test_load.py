@@ -163,7 +163,7 @@ def corrupt_shape(directory):
 
 def remove_file(directory):
     (directory / "ae.safetensors").unlink()
-    return "and that is no such file"
+    return "found none; copy ae.safetensors"
 
 
 def remove_config(directory):
