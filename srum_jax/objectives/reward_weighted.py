@@ -17,21 +17,25 @@ Named settings, all of this one objective:
     sparse          SRUM with reward_map.binarize "region": scores become 1 or 0
 """
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 
-from srum_jax.objectives.config import RewardWeighted
 from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores
 from srum_jax.objectives.weighted_sum import WeightedSum
 
+if TYPE_CHECKING:  # it calls these functions
+    from srum_jax.objectives.config import RewardWeighted
 
-def totals(settings: RewardWeighted, masks: TokenMasks) -> dict[str, jax.Array]:
+
+def totals(settings: "RewardWeighted", masks: TokenMasks) -> dict[str, jax.Array]:
     """Image tokens and predicted texts, the denominators of the means; float32 [] each."""
     return {"image": jnp.sum(masks.image, dtype=jnp.float32), "text": jnp.sum(_text_weights(settings, masks))}
 
 
 def share_of_loss(
-    settings: RewardWeighted, scores: TokenScores, masks: TokenMasks, columns: Columns, totals: dict[str, jax.Array]
+    settings: "RewardWeighted", scores: TokenScores, masks: TokenMasks, columns: Columns, totals: dict[str, jax.Array]
 ) -> tuple[jax.Array, dict[str, WeightedSum]]:
     """See `Objective.__call__`."""
     alpha, reward_map = columns.image["alpha"], columns.image["reward_map"]
@@ -58,7 +62,7 @@ def share_of_loss(
     return loss, logged | {f"reward/{name}": WeightedSum.of(value, masks.image) for name, value in statistics.items()}
 
 
-def reward_weight(settings: RewardWeighted, alpha: jax.Array, reward_map: jax.Array) -> jax.Array:
+def reward_weight(settings: "RewardWeighted", alpha: jax.Array, reward_map: jax.Array) -> jax.Array:
     """The factor of each token's error in the reward term, float32 [B, C].
 
     `alpha * R`, raised where needed so that the sum of both terms' factors keeps `factor_floor`. A factor below minus
@@ -75,5 +79,5 @@ def reward_weight(settings: RewardWeighted, alpha: jax.Array, reward_map: jax.Ar
     return weight
 
 
-def _text_weights(settings: RewardWeighted, masks: TokenMasks) -> jax.Array:
+def _text_weights(settings: "RewardWeighted", masks: TokenMasks) -> jax.Array:
     return masks.text if settings.reweight_text else (masks.text > 0).astype(jnp.float32)
