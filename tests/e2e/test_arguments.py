@@ -30,7 +30,7 @@ def command(capsys, tmp_path):
         (["--experiment=tny"], "no such experiment; the nearest is tiny"),
         (["--experiment=absent.py"], "absent.py: no such file"),
         (["--experiment=tiny", "--set", "seed=-1"], "seed: expected a number from 0 to 4294967295, found -1"),
-        (["--experiment=tiny", "--set", "model.checkpoint=/absent"], "/absent: no such directory"),
+        (["--experiment=tiny", "--set", "model.checkpoint=/absent"], "/absent: no such file"),
         (["--experiment=tiny", "--set", "training.stps=3"], "no such setting; the nearest is training.steps"),
         (["--experiment=tiny", "--set", "training.steps=many"], "training.steps: expected int, found 'many'"),
         (["--experiment=tiny", "--set", "training.steps=0"], "training.steps: expected a positive number, found 0"),
