@@ -27,7 +27,7 @@ def test_every_golden_tensor_of_a_model_case_is_matched(case, tmp_path):
     groups = {group["name"] for group in json.loads(report.read_text())["groups"]}
     assert {"eva/pooled", "llm_text/gen_tokens", "train/nodrop.pred", "train/drop1.mse_loss", "train/query_hidden",
             "sampling/s30.latents_final", "srum/nodrop.signed.total_lambda0.5",
-            "srum_grads/full.model.latent_queries", "sampling/s4.model_timesteps", "freeze/trainable",
+            "srum_grads/drop1.signed.lambda0.5.model.latent_queries", "sampling/s4.model_timesteps", "freeze/trainable",
             "freeze/frozen"} <= groups
 
 
