@@ -22,7 +22,7 @@ from srum_jax.data.example_proto import decode_record
 from srum_jax.data.mixture import RecordMixture
 from srum_jax.data.record_reader import RECORD_ERRORS, example_of, picture_of
 from srum_jax.data.records_source import RecordsSource
-from srum_jax.objectives.objective import Objective
+from srum_jax.objectives.objective import RecordObjective
 
 _ENDLESS = 1 << 48  # rows; Grain wants a length
 _MAX_SEED = 1 << 64
@@ -42,7 +42,7 @@ class HostBatch:
 class RowSource:
     """Rows of the endless stream by number. Can be sent to another process."""
 
-    def __init__(self, data: DataConfig, packer: Packer, objective: Objective, seed: int):
+    def __init__(self, data: DataConfig, packer: Packer, objective: RecordObjective, seed: int):
         check("seed", 0 <= seed < _MAX_SEED, "a 64-bit number that is not negative", seed)
         check("data.records", bool(data.records), "a directory of reward records", data.records)
         self.data, self.packer, self.objective, self.seed = data, packer, objective, seed
@@ -129,7 +129,7 @@ class HostBatchIterator(grain.DatasetIterator[HostBatch]):
     """
 
     def __init__(
-        self, data: DataConfig, packer: Packer, objective: Objective, *, seed: int, process_index: int = 0,
+        self, data: DataConfig, packer: Packer, objective: RecordObjective, *, seed: int, process_index: int = 0,
         process_count: int = 1,
     ):
         super().__init__()

@@ -5,7 +5,7 @@ import functools
 from srum_jax.data.errors import CapacityError, ImageError, SchemaError
 from srum_jax.data.example import Example, Picture
 from srum_jax.data.schema import RewardRecord
-from srum_jax.objectives.objective import Objective
+from srum_jax.objectives.objective import RecordObjective
 from srum_jax.rewards.reward_map import RewardMapError
 
 # What a record can be wrong in; everything else is an error of the program and is not caught.
@@ -17,7 +17,7 @@ def picture_of(record: RewardRecord) -> Picture:
     return Picture(record.image_width, record.image_height, encoded=record.image_encoded, code=record.code)
 
 
-def example_of(record: RewardRecord, objective: Objective, *, with_prompt: bool) -> Example:
+def example_of(record: RewardRecord, objective: RecordObjective, *, with_prompt: bool) -> Example:
     """The record as a sample of drawing.
 
     Args:

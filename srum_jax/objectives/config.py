@@ -1,7 +1,8 @@
 """Settings of the objectives. Imports no array library but NumPy: `--set` is answered before another is loaded."""
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores
     from srum_jax.objectives.weighted_sum import WeightedSum
+
+_REDUCTIONS = ("token", "sequence", "constant")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,3 +79,143 @@ class RewardWeighted:
         from srum_jax.objectives import reward_weighted  # and with it JAX
 
         return reward_weighted.share_of_loss(self, scores, masks, columns, totals)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preference:
+    """The better of two outputs over the worse (`preference.py`). Both lie in one row, see its columns.
+
+    Columns: `pair`, the number of the pair in its row; `side`, 1 for the winner, -1 for the loser, 0 for neither.
+    """
+
+    columns: ClassVar[ColumnNames] = ColumnNames(image=("pair", "side"), text=("pair", "side"))
+
+    beta: float = 2.5  # scale of the margin
+    gamma_beta_ratio: float = 0.5  # the margin that is asked for, in log probability per token
+    smoothing: float = 0.0  # assumed share of pairs that are the wrong way round
+    sft_coefficient: float = 0.0  # of minus the winner's mean log probability
+
+    def __post_init__(self):
+        _require(0 < self.beta < math.inf, "beta", "a positive number", self.beta)
+        _require(0 <= self.smoothing < 0.5, "smoothing", "a number in [0, 0.5)", self.smoothing)
+        for name in ("gamma_beta_ratio", "sft_coefficient"):
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, name, "a finite number of at least 0", value)
+
+    def check(self, image_error: str) -> None:
+        """See `Objective.check`."""
+        _require_log_prob(self, image_error)
+
+    def totals(self, masks: "TokenMasks", columns: "Columns") -> dict[str, "jax.Array"]:
+        """See `Objective.totals`."""
+        from srum_jax.objectives import preference  # and with it JAX
+
+        return preference.totals(masks, columns)
+
+    def __call__(
+        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: dict[str, "jax.Array"]
+    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
+        """See `Objective.__call__`."""
+        from srum_jax.objectives import preference  # and with it JAX
+
+        return preference.share_of_loss(self, scores, masks, columns, totals)
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyGradient:
+    """Every output by its advantage (`policy_gradient.py`).
+
+    Columns: `advantage`, of the sequence; `old_log_prob` and `reference_log_prob` of each token, where they are used.
+    """
+
+    epsilon_low: float = 0.2  # the ratio is cut off below 1 minus this
+    epsilon_high: float = 0.2  # and above 1 plus this
+    kl_coefficient: float = 0.0  # of the distance from the reference; above 0 needs its log probabilities
+    reduction: str = "token"  # how tokens are added up: token, sequence or constant
+    constant_length: int = 1024  # tokens; what a sequence is divided by with reduction constant
+    on_policy: bool = True  # one update for each output: the old log probability is the present one
+
+    def __post_init__(self):
+        _require(0 < self.epsilon_low < 1, "epsilon_low", "a number between 0 and 1", self.epsilon_low)
+        _require(0 < self.epsilon_high < math.inf, "epsilon_high", "a positive number", self.epsilon_high)
+        _require(0 <= self.kl_coefficient < math.inf, "kl_coefficient", "a finite number of at least 0",
+                 self.kl_coefficient)
+        _require(self.reduction in _REDUCTIONS, "reduction", f"one of {', '.join(_REDUCTIONS)}", self.reduction)
+        _require(self.constant_length >= 1, "constant_length", "a positive number", self.constant_length)
+
+    @property
+    def columns(self) -> ColumnNames:
+        """See `Objective`."""
+        names = ["advantage"]
+        names += [] if self.on_policy else ["old_log_prob"]
+        names += ["reference_log_prob"] if self.kl_coefficient else []
+        return ColumnNames(tuple(names), tuple(names))
+
+    def check(self, image_error: str) -> None:
+        """See `Objective.check`."""
+        _require_log_prob(self, image_error)
+
+    def totals(self, masks: "TokenMasks", columns: "Columns") -> dict[str, "jax.Array"]:
+        """See `Objective.totals`."""
+        from srum_jax.objectives import policy_gradient  # and with it JAX
+
+        return policy_gradient.totals(self, masks, columns)
+
+    def __call__(
+        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: dict[str, "jax.Array"]
+    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
+        """See `Objective.__call__`."""
+        from srum_jax.objectives import policy_gradient  # and with it JAX
+
+        return policy_gradient.share_of_loss(self, scores, masks, columns, totals)
+
+
+@dataclasses.dataclass(frozen=True)
+class Joint:
+    """Pictures by one objective and texts by another, each a mean over its own (`joint.py`)."""
+
+    generation: "RewardWeighted | Preference | PolicyGradient" = dataclasses.field(
+        default_factory=lambda: Preference(beta=5.0, gamma_beta_ratio=0.1))
+    understanding: Preference | PolicyGradient = dataclasses.field(default_factory=Preference)
+    generation_coefficient: float = 1.0  # of the loss of pictures
+    understanding_coefficient: float = 1.0  # of the loss of texts
+
+    def __post_init__(self):
+        for name in ("generation_coefficient", "understanding_coefficient"):
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, name, "a finite number of at least 0", value)
+
+    @property
+    def columns(self) -> ColumnNames:
+        """See `Objective`."""
+        return ColumnNames(self.generation.columns.image, self.understanding.columns.text)
+
+    def check(self, image_error: str) -> None:
+        """See `Objective.check`. Texts have log probabilities in every family."""
+        self.generation.check(image_error)
+
+    def totals(self, masks: "TokenMasks", columns: "Columns") -> dict[str, Any]:
+        """See `Objective.totals`."""
+        from srum_jax.objectives import joint  # and with it JAX
+
+        return joint.totals(self, masks, columns)
+
+    def __call__(
+        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: dict[str, Any]
+    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
+        """See `Objective.__call__`."""
+        from srum_jax.objectives import joint  # and with it JAX
+
+        return joint.share_of_loss(self, scores, masks, columns, totals)
+
+
+def _require(condition: bool, name: str, expected: str, found: Any) -> None:
+    if not condition:
+        raise ValueError(f"objective.{name}: expected {expected}, found {found!r}.")
+
+
+def _require_log_prob(objective: Any, image_error: str) -> None:
+    if image_error != "log_prob":
+        raise ValueError(f"objective: {type(objective).__name__} needs log probabilities of pictures, this family has "
+                         f"errors of a {image_error}; give pictures to RewardWeighted and texts to "
+                         f"{type(objective).__name__} (Joint, as experiments/suder_bagel.py does).")

@@ -1,4 +1,4 @@
-"""What an objective is: it names columns, computes them for a judged picture, and turns scores into a loss."""
+"""What an objective is: it names columns that lie beside the tokens, and turns scores and columns into a loss."""
 
 from typing import Any, Protocol
 
@@ -27,9 +27,6 @@ class Objective(Protocol):
           ValueError: this objective cannot use such errors.
         """
 
-    def columns_of(self, judged: Judged, grid: Grid) -> dict[str, np.ndarray]:
-        """The image columns of a judged picture, float32 [rows, columns] each."""
-
     def totals(self, masks: TokenMasks, columns: Columns) -> Any:
         """Denominators of the means, of all that `masks` covers; a tree of float32 []."""
 
@@ -42,3 +39,10 @@ class Objective(Protocol):
           scores, masks, columns: of this batch.
           totals: of the *whole step*; shares of micro-batches then simply add up.
         """
+
+
+class RecordObjective(Objective, Protocol):
+    """An objective that can learn from records."""
+
+    def columns_of(self, judged: Judged, grid: Grid) -> dict[str, np.ndarray]:
+        """The image columns of a judged picture, float32 [rows, columns] each."""

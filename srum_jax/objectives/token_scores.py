@@ -49,6 +49,45 @@ class Columns:
     text: dict[str, Array]  # float32 [B, T] each
 
 
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """Image tokens or text tokens of a batch, for objectives that treat them alike; L of them in a row."""
+
+    log_prob: jax.Array | None  # float32 [B, L]; None where only what precedes a step is known
+    mask: Array  # bool [B, L]
+    sample: Array  # int32 [B, L]
+    columns: dict[str, Array]  # float32 [B, L] each
+    num_samples: int  # slots of a row
+
+
+def streams_of(scores: TokenScores | None, masks: TokenMasks, columns: Columns) -> dict[str, Stream]:
+    """The streams that bring columns, by name. An image token's log probability is minus its error."""
+    image, text = (None, None) if scores is None else (-scores.image_error, scores.text_log_prob)
+    streams = {
+        "image": Stream(image, jnp.asarray(masks.image), masks.image_sample, columns.image, masks.num_samples),
+        "text": Stream(text, jnp.asarray(masks.text) > 0, masks.text_sample, columns.text, masks.num_samples),
+    }
+    return {name: stream for name, stream in streams.items() if stream.columns}
+
+
+def membership(stream: Stream) -> jax.Array:
+    """Which tokens belong to which sample, bool [B, L, samples]."""
+    samples = jnp.arange(stream.num_samples)
+    return stream.mask[..., None] & (jnp.asarray(stream.sample)[..., None] == samples[None, None])
+
+
+def sample_means(values: jax.Array, members: jax.Array) -> jax.Array:
+    """Means over the tokens that belong together, float32 [B, ...]; 0 where there are none.
+
+    Args:
+      values: [B, L]; those of tokens that belong nowhere may be anything.
+      members: bool [B, L, ...].
+    """
+    values = values.astype(jnp.float32).reshape(*values.shape, *(1,) * (members.ndim - 2))
+    count = jnp.sum(members, axis=1, dtype=jnp.float32)
+    return jnp.sum(jnp.where(members, values, 0.0), axis=1) / jnp.maximum(count, 1.0)
+
+
 def error_by_time(scores: TokenScores, masks: TokenMasks) -> dict[str, WeightedSum]:
     """The plain error in each quarter of the time; nothing for models without a path."""
     if scores.time is None:

@@ -233,6 +233,9 @@ def _check_tokens(rows: Rows, mesh: Mesh) -> None:
 
 
 def _check_objective(experiment: Experiment, forward: Forward) -> None:
+    if not hasattr(experiment.objective, "columns_of"):
+        raise SettingsError(f"objective: {type(experiment.objective).__name__} compares several outputs of one input, "
+                            "which records do not hold; use RewardWeighted.")
     try:
         experiment.objective.check(forward.image_error)
     except ValueError as error:

@@ -23,6 +23,13 @@ def golden_json(name: str | pathlib.Path):
     return json.loads((HERE / name).read_text())
 
 
+def suder_case(name: str) -> tuple[dict, dict]:
+    """Inputs and outputs of one worked example of SUDER: lists as arrays, where they are no lists of names."""
+    case = next(case for case in golden_json("suder/vectors.json")["cases"] if case["name"] == name)
+    return tuple({key: np.asarray(value) if isinstance(value, list) else value for key, value in case[part].items()}
+                 for part in ("inputs", "outputs"))
+
+
 def model_cases(family: str) -> list:
     """Folders of weights and recorded tensors, as parameters: the repository's, and the wider ones that are there."""
     ours = [pytest.param(path, id=path.name) for path in sorted((HERE / family).glob("tiny_*"))]
