@@ -20,7 +20,7 @@ from srum_jax.families.family import Family
 from srum_jax.families.registry import family_of
 from srum_jax.inference.opened import DEFAULT_MAX_PROMPT_TOKENS, Opened, SmallFiles
 from srum_jax.inference.programs import Programs
-from srum_jax.inference.protocols import Answerer, Checker, Generator, OnStep
+from srum_jax.inference.protocols import Answerer, Checker, Generator, OnStep, Scorer
 from srum_jax.inference.requests import Answer, GeneratedImage, ImageRequest, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
@@ -39,10 +39,12 @@ class Pipeline:
     Attributes:
       generator: makes images.
       answerer: answers questions; None where the family cannot be asked.
+      scorer: says how likely the model makes texts and pictures; None where it cannot.
     """
 
     generator: Generator
     answerer: Answerer | None
+    scorer: Scorer | None = None
 
     def check(self, request: ImageRequest | Question) -> None:
         """See `Checker`."""
@@ -121,7 +123,8 @@ def load(
     programs = Programs(graphdef, state, arranged, ComputeConfig(dtype=dtype, attention=attention, remat="none"))
     opened = Opened(**vars(files), programs=programs)
     return Pipeline(family.generator(opened, family.sampler() if sampler is None else sampler),
-                    None if family.answerer is None else family.answerer(opened))
+                    None if family.answerer is None else family.answerer(opened),
+                    None if family.scorer is None else family.scorer(opened))
 
 
 def checker(

@@ -11,7 +11,7 @@ from srum_jax.data.config import Rows
 from srum_jax.data.example import Batch, Packer, Tokenizer
 from srum_jax.families.costs import Costs
 from srum_jax.inference.opened import Opened, SmallFiles
-from srum_jax.inference.protocols import Answerer, Checker, Generator
+from srum_jax.inference.protocols import Answerer, Checker, Generator, Scorer
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.columns import ColumnNames
@@ -56,6 +56,7 @@ class Family:
       checker: says what the generator and the answerer would say, from the small files alone.
       generator: makes images, sampled as an instance of `sampler` says.
       answerer: answers questions; None where a family cannot be asked.
+      scorer: says how likely the model makes texts and pictures; None where it cannot be asked.
       float32: how the names of parameters begin that generation keeps in float32 whatever the dtype.
       costs: what its work amounts to; None: nobody has counted it.
     """
@@ -68,5 +69,6 @@ class Family:
     checker: Callable[[SmallFiles], Checker]
     generator: Callable[[Opened, Any], Generator]
     answerer: Callable[[Opened], Answerer] | None
+    scorer: Callable[[Opened], Scorer] | None = None
     float32: tuple[str, ...] = ()
     costs: Costs | None = None

@@ -61,6 +61,42 @@ class Generator(Checker, Protocol):
         """
 
 
+class Scorer(Protocol):
+    """Says how likely the model makes what it is given: the dual rewards (`rewards.dual_likelihood`).
+
+    Attributes:
+      exact: whether the score of a picture is a log likelihood; otherwise errors stand in its place.
+    """
+
+    exact: bool
+
+    def texts(self, questions: Sequence[Question], answers: Sequence[str], *, count_end: bool = False) -> np.ndarray:
+        """Mean log probability per token of each answer, at temperature 1; float32 [N]. See `dual_likelihood`: R_G.
+
+        Args:
+          questions: with the pictures that they are about.
+          answers: as many; texts.
+          count_end: whether the marker that ends an answer is one of its tokens.
+
+        Raises:
+          RequestError: one of them cannot be read; says which.
+        """
+
+    def pictures(
+        self, requests: Sequence[ImageRequest], pictures: Sequence[np.ndarray], times: np.ndarray
+    ) -> np.ndarray:
+        """What R_U is the mean of, float32 [N, K]: minus the velocity error at each time; [N, 1] where `exact`.
+
+        Args:
+          requests: prompts, and seeds of the noise; where two seeds are equal, so is everything that is drawn.
+          pictures: uint8 [H, W, 3], as many.
+          times: float32 [N, K] on the flow's path; a model of codes has no use for them.
+
+        Raises:
+          RequestError: as for `texts`.
+        """
+
+
 class Answerer(Checker, Protocol):
     """Answers questions."""
 

@@ -83,32 +83,19 @@ def likelihood_bound_weights(times: jax.Array) -> jax.Array:
     return (1 - times) / times
 
 
-@dataclasses.dataclass(frozen=True)
-class Strata:
-    """Where the K draws of a reward lie."""
-
-    times: np.ndarray  # float32 [K]
-    signs: np.ndarray  # float32 [K], of the noise
-
-
-def strata(low: float, high: float, draws: int, offset: float = 0.5, *, antithetic: bool = False) -> Strata:
-    """One time in each of `draws` equal parts of [low, high).
+def strata(low: float, high: float, draws: int, offset: float = 0.5) -> np.ndarray:
+    """One time in each of `draws` equal parts of [low, high), float32 [K].
 
     Args:
       low, high: 0 <= low < high <= 1.
       draws: K.
       offset: in [0, 1), where in its part each time lies; one half is the middle.
-      antithetic: half as many parts, each used twice, with a noise and with its opposite; K must be even.
 
     Raises:
       ValueError: an argument is out of range.
     """
     if not 0 <= low < high <= 1:
         raise ValueError(f"times: expected 0 <= low < high <= 1, found {low} and {high}.")
-    repeats = 2 if antithetic else 1
-    if draws < 1 or draws % repeats:
-        raise ValueError(f"draws: expected a positive multiple of {repeats}, found {draws}.")
-    parts = draws // repeats
-    times = low + (high - low) * (np.arange(parts) + offset) / parts
-    signs = np.tile([1.0, -1.0][:repeats], parts)
-    return Strata(np.repeat(times, repeats).astype(np.float32), signs.astype(np.float32))
+    if draws < 1:
+        raise ValueError(f"draws: expected a positive number, found {draws}.")
+    return (low + (high - low) * (np.arange(draws) + offset) / draws).astype(np.float32)

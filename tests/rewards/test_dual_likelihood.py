@@ -88,15 +88,13 @@ def test_errors_of_velocity_noise_and_data_are_one_error():
     np.testing.assert_allclose(x_t + (1 - t[..., None]) * velocity, expected["eps_hat"], rtol=1e-4, atol=1e-6)
 
 
-def test_each_stratum_of_the_times_has_one_draw_or_a_noise_and_its_opposite():
+def test_each_stratum_of_the_times_has_one_draw():
     given, expected = suder_case("time_grid")
     low, high, draws = given["low"], given["high"], given["draws"]
-    np.testing.assert_allclose(strata(low, high, draws).times, expected["middles"])
-    np.testing.assert_allclose(strata(low, high, draws, given["offset"]).times, expected["offset"], rtol=1e-6)
-    found = strata(low, high, draws, antithetic=True)
-    np.testing.assert_allclose(found.times, expected["antithetic_times"])
-    assert found.signs.tolist() == expected["antithetic_signs"].tolist()
-    assert strata(low, high, draws).signs.tolist() == [1] * draws
+    np.testing.assert_allclose(strata(low, high, draws), expected["middles"])
+    np.testing.assert_allclose(strata(low, high, draws, given["offset"]), expected["offset"], rtol=1e-6)
+    # Two draws of opposite noise in each of half as many strata have these times.
+    np.testing.assert_allclose(np.repeat(strata(low, high, draws // 2), 2), expected["antithetic_times"])
 
 
 @pytest.mark.parametrize(("arguments", "name"), [((0.5, 0.5, 4), "times"), ((-0.1, 1.0, 4), "times"),

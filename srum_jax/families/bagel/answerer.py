@@ -5,13 +5,37 @@ from collections.abc import Sequence
 import jax
 
 from srum_jax.families.bagel.conversation import Conversation, patch_slots, text_slots
-from srum_jax.families.bagel.request_reader import RequestReader
+from srum_jax.families.bagel.request_reader import ReadQuestion, RequestReader
 from srum_jax.inference.batch_shapes import filled
 from srum_jax.inference.opened import Opened
+from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import Answer, ImageRequest, Question, each_read
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import split_thought
+
+
+def asked(programs: Programs, questions: Sequence[ReadQuestion], system: Sequence[int] | None = None) -> Conversation:
+    """A conversation that holds the pictures of each question, then its text; the answer is to follow.
+
+    Args:
+      programs: of the model.
+      questions: a multiple of `programs.rows_multiple`.
+      system: instructions that stand before, token ids without markers.
+    """
+    texts = [item.prompt for item in questions]
+    images = [
+        [item.patches[i] if i < len(item.patches) else None for item in questions]
+        for i in range(max(len(item.patches) for item in questions))
+    ]
+    slots = text_slots(texts) + sum(map(patch_slots, images)) + (text_slots([system]) if system is not None else 0)
+    conversation = Conversation(programs, len(questions), slots, image_guidance=False)
+    if system is not None:
+        conversation.add_system([system] * len(questions))
+    for views in images:
+        conversation.add_patches(views)
+    conversation.add_text(texts)
+    return conversation
 
 
 class BagelAnswerer:
@@ -46,18 +70,7 @@ class BagelAnswerer:
         system = None
         if think:
             system = self.opened.tokenizer.encode(self.opened.templates.think_understanding, control_tokens=True)
-        texts = [item.prompt for item in read]
-        images = [
-            [item.patches[i] if i < len(item.patches) else None for item in read]
-            for i in range(max(len(item.patches) for item in read))
-        ]
-        slots = text_slots(texts) + sum(map(patch_slots, images)) + (text_slots([system]) if think else 0)
-        conversation = Conversation(self.programs, len(read), slots, image_guidance=False)
-        if think:
-            conversation.add_system([system] * len(read))
-        for views in images:
-            conversation.add_patches(views)
-        conversation.add_text(texts)
+        conversation = asked(self.programs, read, system)
         keys = random_keys([item.seed for item in read], Use.TEXT)
         decoded = jax.device_get(conversation.write(keys, active, sampler or TextSampler()))
         if not allow_non_finite:

@@ -8,10 +8,12 @@ from srum_jax.families.bagel.generator import BagelGenerator
 from srum_jax.families.bagel.request_reader import RequestReader
 from srum_jax.families.bagel.rows import BagelPacker
 from srum_jax.families.bagel.sampler import FlowSampler
+from srum_jax.families.bagel.scorer import BagelScorer
 from srum_jax.families.family import Family
 from srum_jax.models.bagel.architecture import BAGEL
 
 FAMILY = Family(
     architecture=BAGEL, rows=BagelRows, packer=BagelPacker, forward=BagelForward, sampler=FlowSampler,
-    checker=RequestReader, generator=BagelGenerator, answerer=BagelAnswerer, float32=("vae.",), costs=BagelCosts(),
+    checker=RequestReader, generator=BagelGenerator, answerer=BagelAnswerer, scorer=BagelScorer,
+    float32=("vae.",), costs=BagelCosts(),
 )

@@ -5,6 +5,7 @@ B rows · R guidance branches · G latent tokens · P values of a token
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,15 @@ import numpy as np
 from srum_jax.families.bagel.cached_decoder import Reader, image_tokens, make_reader
 from srum_jax.families.bagel.guidance import guided_velocity
 from srum_jax.families.bagel.prefill import NUM_MARKERS, image_markers
-from srum_jax.families.bagel.sampler import FlowSampler
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.inference.context import Context, stack_branches
 from srum_jax.models.bagel.decoder import Hidden
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.flow_path import shift_timestep
+
+# x [B, G, P] and times [] or [B] -> float32 [B, G, P], and what else was computed
+Velocity = Callable[[jax.Array, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
 
 @jax.tree_util.register_dataclass
@@ -72,7 +76,7 @@ def sample_latents(
     traces = []
     for start, end in _runs(guided):
         count = branches if guided[start] else 1
-        velocity = _velocity(model, contexts[:count], layout, sampler, compute)
+        velocity = flow_velocity(model, contexts[:count], layout, sampler.guidance, compute)
 
         def step(x: jax.Array, now: jax.Array, velocity=velocity) -> tuple[jax.Array, dict[str, jax.Array]]:
             t, dt = now
@@ -84,8 +88,18 @@ def sample_latents(
     return x, traces
 
 
-def _velocity(model, contexts: list[Context], layout: LatentLayout, sampler: FlowSampler, compute: ComputeConfig):
-    """The guided velocity as a function of (x [B, G, P], t []), over one, two or three branches."""
+def flow_velocity(
+    model: Bagel, contexts: list[Context], layout: LatentLayout, guidance: Guidance, compute: ComputeConfig
+) -> Velocity:
+    """The velocity on top of contexts that do not change, zero in padding; guided where there are several.
+
+    Args:
+      model: any.
+      contexts: of one, two or three branches; see `sample_latents`.
+      layout: of the latent tokens.
+      guidance: of several branches.
+      compute: precision and attention route.
+    """
     branches = len(contexts)
     repeat = lambda x: jnp.repeat(x, branches, axis=0)  # noqa: E731
     context = contexts[0] if branches == 1 else stack_branches(contexts)
@@ -97,14 +111,15 @@ def _velocity(model, contexts: list[Context], layout: LatentLayout, sampler: Flo
     und = jnp.broadcast_to(marker_values, (branches * real.shape[0], *marker_values.shape))
 
     def velocity(x: jax.Array, t: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        gen = model.embed_latents(x, jnp.full(x.shape[:2], t), layout.position_ids, compute.compute_dtype)
+        times = jnp.broadcast_to(t[..., None], x.shape[:2])
+        gen = model.embed_latents(x, times, layout.position_ids, compute.compute_dtype)
         hidden, _ = read(Hidden(und, repeat(gen)))
         predicted = model.llm2vae(hidden.gen).astype(jnp.float32)
         predicted = predicted.reshape(-1, branches, *predicted.shape[1:])
         names = ("v_cond", "v_text", "v_img")[:branches]
         parts = {name: predicted[:, i] for i, name in enumerate(names)}
         v = parts["v_cond"] if branches == 1 else guided_velocity(
-            parts["v_cond"], parts["v_text"], parts.get("v_img"), real, sampler.guidance
+            parts["v_cond"], parts["v_text"], parts.get("v_img"), real, guidance
         )
         return jnp.where(real[..., None], v, 0.0), {**parts, "und": hidden.und, "gen": hidden.gen}
 

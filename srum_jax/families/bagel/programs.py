@@ -14,6 +14,7 @@ from srum_jax.families.bagel.image_codec import (
 )
 from srum_jax.families.bagel.prefill import prefill_latents, prefill_patches, prefill_text
 from srum_jax.families.bagel.sampler import FlowSampler
+from srum_jax.families.bagel.scoring import flow_errors, text_log_probs
 from srum_jax.families.bagel.text_writing import write_text
 from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.programs import Program
@@ -66,6 +67,17 @@ def _sample_steps(
     return latent, jnp.concatenate([s["t"] for s in stretches]), jnp.concatenate(predicted)
 
 
+def _score_text(model: Bagel, compute: ComputeConfig, *arguments: jax.Array) -> jax.Array:
+    return text_log_probs(model, *arguments, compute)
+
+
+def _flow_errors(
+    model: Bagel, compute: ComputeConfig, context: Context, latent: jax.Array, keys: jax.Array, times: jax.Array,
+    layout: LatentLayout,
+) -> jax.Array:
+    return flow_errors(model, context, latent, keys, times, layout, compute)
+
+
 def _encode_images(model: Bagel, compute: ComputeConfig, images: jax.Array, keys: jax.Array) -> jax.Array:
     return encode_images(model.vae, images, posterior_noise(keys, *images.shape[1:3], model.config), model.config)
 
@@ -93,6 +105,10 @@ WRITE_TEXT = Program(_write_text, rows=(1, 2), static=(3,))
 SAMPLE_LATENTS = Program(_sample_latents, rows=(1, 2), static=(3,))
 # the same -> latents, times float32 [S] of the steps, and the latents that each step had in view float32 [S, B, G, P]
 SAMPLE_STEPS = Program(_sample_steps, rows=(1, 2), static=(3,))
+# context, token_ids [B, T], num_tokens [B] -> float32 [B, T]; see `scoring.text_log_probs`; the context is kept
+SCORE_TEXT = Program(_score_text, rows=(1, 2))
+# context, latent [B, G, P], keys [B], times [B, K], LatentLayout -> float32 [B, K]; see `scoring.flow_errors`
+FLOW_ERRORS = Program(_flow_errors, rows=(1, 2, 3, 4))
 # images float32 [N, H, W, 3], keys [N] -> latents float32 [N, G, P]; posterior noise is drawn with one key per image
 ENCODE_IMAGES = Program(_encode_images, rows=(0, 1))
 # latent float32 [N, rows * columns, P], rows, columns -> uint8 [N, H, W, 3], and whether all pixels were numbers, bool

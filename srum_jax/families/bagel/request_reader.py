@@ -16,7 +16,7 @@ from srum_jax.families.bagel.image_views import (
 )
 from srum_jax.inference.opened import SmallFiles
 from srum_jax.inference.random_keys import MAX_SEED
-from srum_jax.inference.requests import ImageRequest, Question, RequestError
+from srum_jax.inference.requests import ImageRequest, Picture, Question, RequestError
 from srum_jax.models.bagel.config import BagelConfig
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell them; no tokenizer can read them
@@ -114,6 +114,22 @@ class RequestReader:
         resized = (latent_view(image, self._views, self._config).pixels for image in question.images)
         return ReadQuestion(tokens, question.seed,
                             [patch_view(pixels, self._views, self._config) for pixels in resized])
+
+    def answer(self, text: str) -> list[int]:
+        """Reads a text that is given for an answer, token ids without markers.
+
+        Raises:
+          RequestError: naming the field, what was expected and what was found.
+        """
+        return self._prompt(text)
+
+    def picture(self, image: Picture) -> LatentView:
+        """Reads a picture as the autoencoder is given it.
+
+        Raises:
+          RequestError: naming the field, what was expected and what was found.
+        """
+        return latent_view(image, self._views, self._config)
 
     def _must_see(self) -> None:
         if not self._sees:
