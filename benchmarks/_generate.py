@@ -36,9 +36,9 @@ from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED, BagelConfig, SpecialTokens
 from srum_jax.models.bagel.model import abstract_bagel
-from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
+from srum_jax.models.layers.sharding import RULES
 from srum_jax.pipeline import Pipeline, load
 from srum_jax.worlds.shapes.bases.bagel import write_base
 

@@ -11,9 +11,9 @@ from srum_jax.errors import BadInput
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.config import RELEASED, LanguageConfig
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
-from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import check_layout, named_shardings, partition_spec
+from srum_jax.models.layers.sharding import RULES
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.training.step import share_of_loss
 from tests.models.packs import mesh_of, on_devices, random_batch, small_config

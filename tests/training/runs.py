@@ -10,9 +10,9 @@ from flax import nnx
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel
-from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
+from srum_jax.models.layers.sharding import RULES
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.training.config import EmaConfig, LoraConfig, OptimizerConfig
 from srum_jax.training.lora import attach_factors, initial_factors

@@ -10,9 +10,9 @@ from srum_jax.errors import BadInput
 from srum_jax.experiment import load_recipe
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
-from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
+from srum_jax.models.layers.sharding import RULES
 from srum_jax.training.abstract_run import abstract_run
 from srum_jax.training.config import EmaConfig, LoraConfig, ModelSource, OptimizerConfig
 from srum_jax.training.optimizer import make_optimizer

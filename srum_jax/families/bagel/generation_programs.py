@@ -21,9 +21,9 @@ from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import TextSampler
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import abstract_bagel
-from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS, named_shardings
+from srum_jax.models.layers.sharding import RULES
 
 PROGRAM_NAMES = ("prefill", "decode", "denoise", "pixels")
 _PLAN, _SAMPLER = TextSampler(), FlowSampler()

@@ -3,8 +3,8 @@
 from srum_jax.models.architecture import Architecture, Part, WeightFile
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.model import abstract_bagel
-from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.bagel.weights import AUTOENCODER_SOURCES, TABLE, VISION_SOURCES
+from srum_jax.models.layers.sharding import RULES
 
 # Of every layer of the generation expert.
 _EXPERT_MAPS = ("query", "key", "value", "out", "gate", "up", "down")

@@ -119,19 +119,7 @@ class BagelConfig:
         model = model or {}
         llm_reader = Fields(llm, f"{source}/llm_config.json")
         model_reader = Fields(model, f"{source}/config.json")
-        language = LanguageConfig(
-            vocab_size=llm_reader.positive("vocab_size"),
-            hidden_size=llm_reader.positive("hidden_size"),
-            intermediate_size=llm_reader.positive("intermediate_size"),
-            num_layers=llm_reader.positive("num_hidden_layers"),
-            num_heads=llm_reader.positive("num_attention_heads"),
-            num_kv_heads=llm_reader.positive("num_key_value_heads"),
-            rms_norm_eps=llm_reader.number("rms_norm_eps", 1e-6),
-            rope_theta=llm_reader.number("rope_theta", 1e6),
-            max_position_embeddings=llm_reader.positive("max_position_embeddings", 32768),
-        )
-        llm_reader.divides("num_attention_heads", language.num_heads, "hidden_size", language.hidden_size)
-        llm_reader.divides("num_key_value_heads", language.num_kv_heads, "num_attention_heads", language.num_heads)
+        language = LanguageConfig.read(llm_reader, 32768)
         if language.head_dim % 2:
             raise ConfigError(f"{llm_reader.file}: field 'num_attention_heads': expected heads of an even width "
                               f"(rotary positions), found {language.head_dim} (hidden_size / num_attention_heads).")
@@ -200,23 +188,15 @@ class BagelConfig:
 
 
 def _special_tokens(ids: dict[str, int] | None, vocab_size: int, source: str) -> SpecialTokens:
-    if ids is None:
-        tokens = SpecialTokens()
-    else:
-        try:
-            tokens = SpecialTokens(bos=ids["bos_token_id"], eos=ids["eos_token_id"],
-                                   start_of_image=ids["start_of_image"], end_of_image=ids["end_of_image"])
-        except (KeyError, TypeError) as error:
-            raise ConfigError(f"{source}/config.json: field 'special_token_ids': expected bos_token_id, "
-                              f"eos_token_id, start_of_image, end_of_image; found {ids!r}.") from error
-    for value in dataclasses.astuple(tokens):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f"{source}/config.json: field 'special_token_ids': expected integers that are not "
-                              f"negative, found {value!r}.")
-    largest = max(dataclasses.astuple(tokens))
-    if largest >= vocab_size:
-        raise ConfigError(f"{source}: special token id {largest} lies outside the vocabulary of {vocab_size} rows; "
-                          "state 'special_token_ids' in config.json.")
+    tokens = SpecialTokens()
+    if ids is not None:
+        reader = Fields(ids, f"{source}/config.json: field 'special_token_ids'")
+        tokens = SpecialTokens(reader.integer("bos_token_id"), reader.integer("eos_token_id"),
+                               reader.integer("start_of_image"), reader.integer("end_of_image"))
+    for token in dataclasses.astuple(tokens):
+        if not 0 <= token < vocab_size:
+            raise ConfigError(f"{source}/config.json: field 'special_token_ids': expected ids below {vocab_size}, the "
+                              f"rows of the vocabulary, found {token}.")
     return tokens
 
 

@@ -1,8 +1,7 @@
 """The key table of BAGEL: names in `ema.safetensors` and `ae.safetensors`, and where they go in our model.
 
-Published linear weights are (out, in), ours (in, out); published convolutions are (out, in, height, width),
-ours (height, width, in, out). The layers of the decoder and of the vision tower are stacked on a leading
-axis. The tensors of the generation expert carry `_moe_gen` behind the name of their module.
+The layers of the decoder and of the vision tower are stacked on a leading axis. The tensors of the generation expert
+carry `_moe_gen` behind the name of their module.
 """
 
 import math
@@ -12,44 +11,26 @@ import numpy as np
 
 from srum_jax.models.key_table import Ignored, Rule, Table
 from srum_jax.models.layers.sincos_table import sincos_table
-
-_LINEAR = (1, 0)
-_CONV = (2, 3, 1, 0)
-
-
-def _linear(source: str, target: str, bias: bool = True) -> Iterator[Rule]:
-    yield Rule(f"{source}.weight", f"{target}.kernel", _LINEAR)
-    if bias:
-        yield Rule(f"{source}.bias", f"{target}.bias")
-
-
-def _norm(source: str, target: str) -> Iterator[Rule]:
-    yield Rule(f"{source}.weight", f"{target}.scale")
-    yield Rule(f"{source}.bias", f"{target}.bias")
-
-
-def _conv(source: str, target: str) -> Iterator[Rule]:
-    yield Rule(f"{source}.weight", f"{target}.kernel", _CONV)
-    yield Rule(f"{source}.bias", f"{target}.bias")
+from srum_jax.models.published_layers import conv, linear, norm, rms
 
 
 def _expert(expert: str, suffix: str) -> Iterator[Rule]:
     layer, ours = "language_model.model.layers.{layer}", f"llm.layers.{expert}"
-    yield Rule(f"{layer}.input_layernorm{suffix}.weight", f"{ours}.input_norm.scale")
-    yield Rule(f"{layer}.post_attention_layernorm{suffix}.weight", f"{ours}.mlp_norm.scale")
+    yield from rms(f"{layer}.input_layernorm{suffix}", f"{ours}.input_norm")
+    yield from rms(f"{layer}.post_attention_layernorm{suffix}", f"{ours}.mlp_norm")
     for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
-        yield from _linear(f"{layer}.self_attn.{theirs}_proj{suffix}", f"{ours}.{name}")
-    yield from _linear(f"{layer}.self_attn.o_proj{suffix}", f"{ours}.out", bias=False)
+        yield from linear(f"{layer}.self_attn.{theirs}_proj{suffix}", f"{ours}.{name}")
+    yield from linear(f"{layer}.self_attn.o_proj{suffix}", f"{ours}.out", bias=False)
     for theirs, name in (("q", "query"), ("k", "key")):
-        yield Rule(f"{layer}.self_attn.{theirs}_norm{suffix}.weight", f"{ours}.{name}_norm.scale")
+        yield from rms(f"{layer}.self_attn.{theirs}_norm{suffix}", f"{ours}.{name}_norm")
     for name in ("gate", "up", "down"):
-        yield from _linear(f"{layer}.mlp{suffix}.{name}_proj", f"{ours}.{name}", bias=False)
-    yield Rule(f"language_model.model.norm{suffix}.weight", f"llm.{expert}_norm.scale")
+        yield from linear(f"{layer}.mlp{suffix}.{name}_proj", f"{ours}.{name}", bias=False)
+    yield from rms(f"language_model.model.norm{suffix}", f"llm.{expert}_norm")
 
 
 def _language_model() -> Iterator[Rule]:
     yield Rule("language_model.model.embed_tokens.weight", "llm.embed.embedding")
-    yield Rule("language_model.lm_head.weight", "llm.lm_head.kernel", _LINEAR)
+    yield from linear("language_model.lm_head", "llm.lm_head", bias=False)
     yield from _expert("und", "")
     yield from _expert("gen", "_moe_gen")
 
@@ -60,50 +41,50 @@ def _table_of_shape(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _latents() -> Iterator[Rule]:
-    yield from _linear("time_embedder.mlp.0", "time_embedder.fc1")
-    yield from _linear("time_embedder.mlp.2", "time_embedder.fc2")
-    yield from _linear("vae2llm", "vae2llm")
-    yield from _linear("llm2vae", "llm2vae")
+    yield from linear("time_embedder.mlp.0", "time_embedder.fc1")
+    yield from linear("time_embedder.mlp.2", "time_embedder.fc2")
+    yield from linear("vae2llm", "vae2llm")
+    yield from linear("llm2vae", "llm2vae")
     # The reference refuses checkpoints without these two tables although it recomputes both.
     yield Rule("latent_pos_embed.pos_embed", "latent_pos_embed.table", computed=_table_of_shape)
 
 
 def _vision() -> Iterator[Rule]:
-    yield from _linear("connector.fc1", "connector.fc1")
-    yield from _linear("connector.fc2", "connector.fc2")
+    yield from linear("connector.fc1", "connector.fc1")
+    yield from linear("connector.fc2", "connector.fc2")
     yield Rule("vit_pos_embed.pos_embed", "vit_pos_embed.table", computed=_table_of_shape)
     tower = "vit_model.vision_model"
-    yield from _linear(f"{tower}.embeddings.patch_embedding", "vit.patch_embed")
+    yield from linear(f"{tower}.embeddings.patch_embedding", "vit.patch_embed")
     yield Rule(f"{tower}.embeddings.position_embedding.weight", "vit.position_embed.embedding")
-    yield from _norm(f"{tower}.post_layernorm", "vit.post_norm")
+    yield from norm(f"{tower}.post_layernorm", "vit.post_norm")
     layer = f"{tower}.encoder.layers.{{layer}}"
     for theirs, name in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out")):
-        yield from _linear(f"{layer}.self_attn.{theirs}_proj", f"vit.layers.{name}")
+        yield from linear(f"{layer}.self_attn.{theirs}_proj", f"vit.layers.{name}")
     for number in (1, 2):
-        yield from _norm(f"{layer}.layer_norm{number}", f"vit.layers.norm{number}")
-        yield from _linear(f"{layer}.mlp.fc{number}", f"vit.layers.fc{number}")
+        yield from norm(f"{layer}.layer_norm{number}", f"vit.layers.norm{number}")
+        yield from linear(f"{layer}.mlp.fc{number}", f"vit.layers.fc{number}")
 
 
 def _residual_block(prefix: str) -> Iterator[Rule]:
     for number in (1, 2):
-        yield from _norm(f"{prefix}.norm{number}", f"vae.{prefix}.norm{number}")
-        yield from _conv(f"{prefix}.conv{number}", f"vae.{prefix}.conv{number}")
-    yield from _conv(f"{prefix}.nin_shortcut", f"vae.{prefix}.nin_shortcut")
+        yield from norm(f"{prefix}.norm{number}", f"vae.{prefix}.norm{number}")
+        yield from conv(f"{prefix}.conv{number}", f"vae.{prefix}.conv{number}")
+    yield from conv(f"{prefix}.nin_shortcut", f"vae.{prefix}.nin_shortcut")
 
 
 def _autoencoder() -> Iterator[Rule]:
     for half, levels, change in (("encoder", "down", "downsample"), ("decoder", "up", "upsample")):
-        yield from _conv(f"{half}.conv_in", f"vae.{half}.conv_in")
+        yield from conv(f"{half}.conv_in", f"vae.{half}.conv_in")
         yield from _residual_block(f"{half}.{levels}.{{level}}.block.{{block}}")
-        yield from _conv(
+        yield from conv(
             f"{half}.{levels}.{{level}}.{change}.conv", f"vae.{half}.{levels}.{{level}}.{change}"
         )
         yield from _residual_block(f"{half}.mid.block_{{block}}")
-        yield from _norm(f"{half}.mid.attn_1.norm", f"vae.{half}.mid.attn_1.norm")
+        yield from norm(f"{half}.mid.attn_1.norm", f"vae.{half}.mid.attn_1.norm")
         for name in ("q", "k", "v", "proj_out"):
-            yield from _conv(f"{half}.mid.attn_1.{name}", f"vae.{half}.mid.attn_1.{name}")
-        yield from _norm(f"{half}.norm_out", f"vae.{half}.norm_out")
-        yield from _conv(f"{half}.conv_out", f"vae.{half}.conv_out")
+            yield from conv(f"{half}.mid.attn_1.{name}", f"vae.{half}.mid.attn_1.{name}")
+        yield from norm(f"{half}.norm_out", f"vae.{half}.norm_out")
+        yield from conv(f"{half}.conv_out", f"vae.{half}.conv_out")
 
 
 TABLE = Table(

@@ -4,7 +4,6 @@ from srum_jax.models.architecture import Architecture, Part, WeightFile
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.model import abstract_blip3o
 from srum_jax.models.blip3o.pixel_weights import UNET_PREFIX, VAE_PREFIX
-from srum_jax.models.blip3o.sharding import RULES
 from srum_jax.models.blip3o.weights import (
     DECODER_SOURCES,
     EVA_PREFIX,
@@ -12,6 +11,7 @@ from srum_jax.models.blip3o.weights import (
     TABLE,
     VISION_SOURCES,
 )
+from srum_jax.models.layers.sharding import RULES
 
 BLIP3O = Architecture(
     name="blip3o",

@@ -156,21 +156,8 @@ def _language(reader: Fields) -> LanguageConfig:
     kind = rope.values.get("type", rope.values.get("rope_type", "mrope"))
     if kind not in ("mrope", "default"):
         raise ConfigError(f"{rope.file}: field 'type': expected 'mrope' or 'default', found {kind!r}.")
-    config = LanguageConfig(
-        vocab_size=reader.positive("vocab_size"),
-        hidden_size=reader.positive("hidden_size"),
-        intermediate_size=reader.positive("intermediate_size"),
-        num_layers=reader.positive("num_hidden_layers"),
-        num_heads=reader.positive("num_attention_heads"),
-        num_kv_heads=reader.positive("num_key_value_heads"),
-        rms_norm_eps=reader.number("rms_norm_eps", 1e-6),
-        rope_theta=reader.number("rope_theta", 1e6),
-        max_position_embeddings=reader.positive("max_position_embeddings", 128000),
-        mrope_section=rope.positives("mrope_section"),
-        tied=reader.flag("tie_word_embeddings", False),
-    )
-    reader.divides("num_attention_heads", config.num_heads, "hidden_size", config.hidden_size)
-    reader.divides("num_key_value_heads", config.num_kv_heads, "num_attention_heads", config.num_heads)
+    config = LanguageConfig.read(reader, 128000, mrope_section=rope.positives("mrope_section"),
+                                 tied=reader.flag("tie_word_embeddings", False))
     if len(config.mrope_section) != 3 or 2 * sum(config.mrope_section) != config.head_dim:
         raise ConfigError(f"{rope.file}: field 'mrope_section': expected three numbers that add up to half a head's "
                           f"width, {config.head_dim / 2:g}, found {list(config.mrope_section)}.")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from srum_jax.models.blip3o.published_layers import conv, linear, norm
 from srum_jax.models.key_table import Rule
+from srum_jax.models.published_layers import conv, linear, norm
 
 UNET_PREFIX = "diffusion-decoder.unet."
 VAE_PREFIX = "diffusion-decoder.vae."

@@ -7,8 +7,8 @@ file the one that its tensors carry in the main files.
 from collections.abc import Iterator
 
 from srum_jax.models.blip3o.pixel_weights import UNET_PREFIX, VAE_PREFIX, unet, vae
-from srum_jax.models.blip3o.published_layers import conv, linear, norm, rms
 from srum_jax.models.key_table import Ignored, Rule, Table
+from srum_jax.models.published_layers import conv, linear, norm, rms
 
 EVA_PREFIX = "model.gen_vision_tower.vision_tower.model."
 

@@ -14,9 +14,9 @@ from srum_jax.families.family import Opened
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.templates import Templates
 from srum_jax.models.bagel.model import Bagel
-from srum_jax.models.bagel.sharding import RULES
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
+from srum_jax.models.layers.sharding import RULES
 from srum_jax.pipeline import Pipeline
 from tests.models.packs import mesh_of, small_config
 

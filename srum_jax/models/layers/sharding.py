@@ -1,9 +1,10 @@
-"""Where BLIP3o's parameters lie on the mesh ('data', 'fsdp', 'seq', 'tensor')."""
+"""Where parameters lie on the mesh ('data', 'fsdp', 'seq', 'tensor')."""
 
 from srum_jax.models.layers.logical_axes import Rules
 
-# Matrices that carry most of the memory are split over their input dimension, so that the shards of a weight gradient
-# leave as reduce-scatters. Small ones and those of the vision tower are replicated.
+# Matrices of the decoder are split over their input dimension, so that the shards of a weight gradient leave as
+# reduce-scatters. What is small is replicated: with a split output XLA would gather a whole batch of activations to
+# form such a gradient.
 _STATE = ("fsdp", "seq")
 
 RULES: Rules = {
@@ -18,7 +19,7 @@ RULES: Rules = {
     "vocab_in": _STATE,  # rows of the embedding
     "vocab_out": ("tensor",),  # columns of the output head
     "lora_rank": (),
-    "small_in": (),  # queries, Qwen's vision tower, what is small elsewhere
+    "small_in": (),  # projections of latents, time embedders, connectors, most vision towers
     "small_out": (),
     "conv": (),
 }
