@@ -1,14 +1,13 @@
 """The two views of an image that the model is given: pixels for the autoencoder, patches for the vision tower."""
 
 import dataclasses
-import numbers
 
 import numpy as np
 from PIL import Image
 
-from srum_jax.data.errors import ImageError
-from srum_jax.data.image_transform import ImageTransform, to_unit_range, with_pixels
+from srum_jax.data.image_transform import ImageTransform, to_unit_range
 from srum_jax.families.bagel.position_ids import position_ids
+from srum_jax.inference.request_checks import as_image, check_aspect
 from srum_jax.inference.requests import Picture, RequestError
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.patchify import patchify
@@ -57,10 +56,8 @@ def latent_view(image: Picture, views: ImageViews, config: BagelConfig) -> Laten
     Raises:
       RequestError: if it is not an image, or too large or too slender for the position table.
     """
-    image = _as_image(image)
-    if max(image.size) > _MAX_ASPECT * min(image.size):
-        raise RequestError(f"image: expected sides of a ratio of at most {_MAX_ASPECT}, found {image.width} x "
-                           f"{image.height} pixels; crop it.")
+    image = as_image(image)
+    check_aspect(image, _MAX_ASPECT)
     pixels = views.latent.resize(image)
     return LatentView(pixels, latent_position_ids(*pixels.shape[:2], config))
 
@@ -79,15 +76,12 @@ def patch_view(resized: np.ndarray, views: ImageViews, config: BagelConfig) -> P
 
 
 def latent_position_ids(height: int, width: int, config: BagelConfig) -> np.ndarray:
-    """Rows of the latent position table for an image of this many pixels, int32 [G].
+    """Rows of the latent position table for an image of this many pixels, multiples of the stride: int32 [G].
 
     Raises:
-      RequestError: naming the field, if the sides are no multiples of the stride or beyond the table.
+      RequestError: the sides are beyond the table.
     """
     stride = config.latent_stride
-    for name, side in (("height", height), ("width", width)):
-        if not isinstance(side, numbers.Integral) or side < stride or side % stride:
-            raise RequestError(f"{name}: expected a positive multiple of {stride} pixels, found {side!r}.")
     return _position_ids(height // stride, width // stride, config.max_latent_size, config, "height x width")
 
 
@@ -96,18 +90,3 @@ def _position_ids(rows: int, columns: int, side: int, config: BagelConfig, field
         return position_ids(rows, columns, side, config.interpolate_pos)
     except ValueError as error:
         raise RequestError(f"{field}: {error}; choose a smaller size.") from error
-
-
-def _as_image(image: Picture) -> Image.Image:
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise RequestError(f"image: expected uint8 pixels [height, width, 3], found {image.dtype} {image.shape}.")
-        return Image.fromarray(image)
-    if not isinstance(image, Image.Image):
-        raise RequestError(f"image: expected a PIL image or an array of pixels, found {type(image).__name__}.")
-    if 0 in image.size:
-        raise RequestError(f"image: expected at least one pixel, found {image.width} x {image.height}.")
-    try:
-        return with_pixels(image)
-    except ImageError as error:
-        raise RequestError(f"image: {error}.") from error

@@ -1,11 +1,9 @@
 """Requests checked, and turned into token ids and views of images."""
 
 import dataclasses
-import re
 
 import numpy as np
 
-from srum_jax.errors import BadInput
 from srum_jax.families.bagel.image_views import (
     ImageViews,
     LatentView,
@@ -15,11 +13,9 @@ from srum_jax.families.bagel.image_views import (
     patch_view,
 )
 from srum_jax.inference.opened import SmallFiles
-from srum_jax.inference.random_keys import MAX_SEED
+from srum_jax.inference.request_checks import PromptReader, check_seed, requested_size
 from srum_jax.inference.requests import ImageRequest, Picture, Question, RequestError
 from srum_jax.models.bagel.config import BagelConfig
-
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell them; no tokenizer can read them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +50,13 @@ class RequestReader:
           sees: whether the model has its vision tower; None: if its configuration describes one.
         """
         self._config: BagelConfig = files.config
-        self._tokenizer, self._views = files.tokenizer, ImageViews.of(files.config)
-        self._control_tokens = files.control_tokens
-        special = dataclasses.astuple(self._config.special_tokens)
-        self._special = {token: files.tokenizer.decode([token]) for token in special}
-        for text in (files.templates.think_generation, files.templates.think_understanding):
-            self._check_range(files.tokenizer.encode(text, control_tokens=True), "an instruction of think mode")
-        self._sees = self._config.vit is not None if sees is None else sees
+        self._views = ImageViews.of(files.config)
         # Both markers of a text need a rotary position too.
-        self._max_prompt_tokens = min(files.max_prompt_tokens, self._config.llm.max_position_embeddings - 2)
+        self._prompt = PromptReader(files, dataclasses.astuple(self._config.special_tokens),
+                                    self._config.llm.vocab_size, self._config.llm.max_position_embeddings - 2)
+        for text in (files.templates.think_generation, files.templates.think_understanding):
+            self._prompt.check_range(files.tokenizer.encode(text, control_tokens=True), "an instruction of think mode")
+        self._sees = self._config.vit is not None if sees is None else sees
 
     @property
     def default_size(self) -> tuple[int, int]:
@@ -82,21 +76,15 @@ class RequestReader:
         Raises:
           RequestError: naming the field, what was expected and what was found.
         """
-        _check_seed(request.seed)
+        check_seed(request.seed)
         tokens = self._prompt(request.prompt)
-        if (request.height is None) != (request.width is None):
-            raise RequestError(f"height, width: expected both or neither, found {request.height} and {request.width}.")
         latent = patches = None
         if request.image is not None:
             self._must_see()
             latent = latent_view(request.image, self._views, self._config)
             patches = patch_view(latent.pixels, self._views, self._config)
-        if request.height is not None:
-            size = (request.height, request.width)
-        elif latent is not None:
-            size = latent.pixels.shape[:2]
-        else:
-            size = self.default_size
+        size = requested_size(request, self.default_size if latent is None else latent.pixels.shape[:2],
+                              self._config.latent_stride)
         return ReadImageRequest(tokens, request.seed, size, latent_position_ids(*size, self._config), latent, patches)
 
     def question(self, question: Question) -> ReadQuestion:
@@ -105,7 +93,7 @@ class RequestReader:
         Raises:
           RequestError: naming the field, what was expected and what was found.
         """
-        _check_seed(question.seed)
+        check_seed(question.seed)
         tokens = self._prompt(question.prompt)
         if not isinstance(question.images, (tuple, list)):
             raise RequestError(f"image: expected a tuple of images, found {type(question.images).__name__}.")
@@ -136,32 +124,3 @@ class RequestReader:
             raise RequestError("image: expected a model with a vision tower (vit_config.json and vit_model.* tensors), "
                                "found none in this checkpoint or it was not loaded; use a checkpoint that "
                                "understands images.")
-
-    def _prompt(self, prompt: str) -> list[int]:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise RequestError(f"prompt: expected a text, found {prompt!r}.")
-        if _LONE_SURROGATE.search(prompt):
-            raise RequestError(f"prompt: expected text that UTF-8 can write, found a lone surrogate: {prompt!r}.")
-        tokens = self._tokenizer.encode(prompt, control_tokens=self._control_tokens)
-        self._check_range(tokens, "a prompt")
-        found = self._special.keys() & tokens
-        if found and not self._control_tokens:
-            raise RequestError(f"prompt: expected text alone, found the control token {self._special[found.pop()]!r}, "
-                               "which this tokenizer cannot read as text; leave it out, or allow control tokens.")
-        if not tokens or len(tokens) > self._max_prompt_tokens:
-            raise RequestError(f"prompt: expected 1 to {self._max_prompt_tokens} tokens, found {len(tokens)}; "
-                               "shorten it, or raise max_prompt_tokens.")
-        return tokens
-
-    def _check_range(self, tokens: list[int], where: str) -> None:
-        """Raises BadInput where the model has no embedding for a token."""
-        limit = self._config.llm.vocab_size
-        if tokens and max(tokens) >= limit:
-            raise BadInput(f"tokenizer.json: {where} has token {max(tokens)} "
-                                 f"({self._tokenizer.decode([max(tokens)])!r}), the model {limit} embeddings; the "
-                                 "tokenizer belongs to another model. Copy it from the checkpoint's own source.")
-
-
-def _check_seed(seed: int) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise RequestError(f"seed: expected an integer from 0 to {MAX_SEED}, found {seed!r}.")
