@@ -1,5 +1,6 @@
 """The model judges its own images."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,17 +11,12 @@ from srum_jax.inference.settings import TextSampler
 from srum_jax.rewards.judgement.calls import Call, Reply
 
 
+@dataclasses.dataclass(frozen=True)
 class ModelJudge:
     """Calls of equal settings are answered in one batch."""
 
-    def __init__(self, answerer: Answerer, batch_size: int):
-        """Puts a loaded model to work.
-
-        Args:
-          answerer: that can be asked about pictures.
-          batch_size: calls in one batch at most.
-        """
-        self.answerer, self.batch_size = answerer, batch_size
+    answerer: Answerer  # that can be asked about pictures
+    batch_size: int  # calls in one batch at most
 
     def answer(self, calls: Sequence[tuple[np.ndarray, Call]]) -> list[Reply]:
         """See `Judge`."""

@@ -122,7 +122,7 @@ def test_a_number_of_shards_that_is_none_is_an_error(whole, capsys):
     run = json.loads((whole / "run.json").read_text()) | {"num_shards": "two"}
     (whole / "run.json").write_text(json.dumps(run))
     assert main(["export", "--out", str(whole)]) == 1
-    assert "run.json: expected the settings of a run" in capsys.readouterr().err
+    assert "run.json: expected the settings of `generate`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("option", "value"), [("--name", "other"), ("--num-record-shards", "3")])
@@ -176,7 +176,7 @@ def test_a_prompt_whose_id_was_changed_to_no_file_name_is_an_error_of_verify(who
     first, _, rest = path.read_text().partition("\n")
     path.write_text(json.dumps(json.loads(first) | {"source_id": "a/b"}) + "\n" + rest)
     assert main(["verify", str(whole)]) == 1
-    assert "prompts.jsonl:1: not a prompt" in capsys.readouterr().err
+    assert "prompts.jsonl: checksum: expected" in capsys.readouterr().err
 
 
 def test_a_line_that_is_no_object_is_an_error():

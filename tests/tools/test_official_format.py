@@ -17,7 +17,7 @@ from tools.make_rewards.errors import Rejects
 from tools.make_rewards.official_format import (
     convert_global,
     convert_regions,
-    official_entry,
+    official_line,
     official_training_entry,
     parse_entry,
 )
@@ -81,7 +81,7 @@ def test_export_in_the_authors_format_and_import_give_the_same_boxes_names_and_s
     record = record_of_image(
         IMAGE, record_id="a", index=0, prompt="a cup", regions=tuple(regions), global_score=layout,
         global_status=GlobalStatus.ABSENT if layout is None else GlobalStatus.OK, global_reason=None)
-    entry = json.loads(json.dumps(official_entry(record, "a.png")))
+    entry = json.loads(official_line(record, "a.png"))
     again = parse_entry(entry)
     assert (again.image_file, again.prompt) == ("a.png", "a cup")
     read, _ = convert_regions(again, 48, 40, Rejects().warnings)

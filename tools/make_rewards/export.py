@@ -5,10 +5,8 @@ shards. Given --official-jsonl, the authors' training format is written beside t
 """
 
 import argparse
-import contextlib
-import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
@@ -25,10 +23,9 @@ from srum_jax.data.writer import RecordWriter, num_shards_for
 from srum_jax.errors import BadInput
 from srum_jax.generation.records import GenerationRecord
 from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT, noted
-from srum_jax.storage.atomic_file import atomic_write, write_json
-from srum_jax.storage.errors import WriteError
+from srum_jax.storage.atomic_file import write_bytes, write_json
 from tools.make_rewards.errors import Reject, Rejects
-from tools.make_rewards.official_format import official_entry
+from tools.make_rewards.official_format import official_line
 from tools.make_rewards.provenance import record_provenance, run_provenance, shared_provenance, stage_settings
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
 from tools.make_rewards.reward_record import OFFICIAL_RULES, PAPER_RULES, ExportRules, reward_record
@@ -75,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         _check_shape(out, arguments)
         code = _already_there(out, settings, arguments.verify)
         if not code and arguments.official_jsonl is not None:
-            _write_official(arguments.official_jsonl, folder, rules)
+            write_bytes(arguments.official_jsonl, b"".join(_official_lines(folder, rules)))
     else:
         _export(arguments, folder, rules, settings)
         code = 0
@@ -96,27 +93,29 @@ def _export(
     num_shards = arguments.num_record_shards
     if num_shards is None:
         num_shards = num_shards_for(_num_bytes(folder), max(candidates, 1))
-    rejects, shared = Rejects(), shared_provenance(settings)
+    rejects, shared, official = Rejects(), shared_provenance(settings), []
     try:
         writer = RecordWriter(folder.root / EXPORT, name=arguments.name, num_shards=num_shards, settings=settings,
                               provenance=run_provenance(settings))
     except ValueError as error:
         raise BadInput(str(error)) from error
     with writer:
-        with _official_file(arguments.official_jsonl) as official:
-            for generation, segmentation, judgement in _images(folder):
-                try:
-                    record = _record(folder, generation, segmentation, judgement, rules,
-                                     record_provenance(shared, generation))
-                    writer.write(record)
-                    _count_conversion(record, rejects)
-                    official(record, generation.image)
-                except (Reject, SchemaError) as error:
-                    reject = error if isinstance(error, Reject) else Reject("schema_error", str(error))
-                    writer.reject(generation.index, reject.reason)
-                    rejects.add(generation.record_id, EXPORT, reject, index=generation.index,
-                                candidate=generation.candidate)
+        for generation, segmentation, judgement in _images(folder):
+            try:
+                record = _record(folder, generation, segmentation, judgement, rules,
+                                 record_provenance(shared, generation))
+                writer.write(record)
+                _count_conversion(record, rejects)
+                if arguments.official_jsonl is not None:
+                    official.append(official_line(record, generation.image))
+            except (Reject, SchemaError) as error:
+                reject = error if isinstance(error, Reject) else Reject("schema_error", str(error))
+                writer.reject(generation.index, reject.reason)
+                rejects.add(generation.record_id, EXPORT, reject, index=generation.index,
+                            candidate=generation.candidate)
         # Before the manifest: whoever finds that has the others too.
+        if arguments.official_jsonl is not None:
+            write_bytes(arguments.official_jsonl, b"".join(official))
         rejects.write(folder.root / "rejects" / f"{EXPORT}-00000-of-00001.jsonl")
         summary = {"prompts": len(folder.prompts), "candidates": candidates, "exported": writer.num_records,
                    "rejected": dict(sorted(rejects.reasons.items())),
@@ -128,46 +127,14 @@ def _export(
     print(json.dumps(summary, indent=1))
 
 
-@contextlib.contextmanager
-def _official_file(path: str | None) -> Iterator[Callable[[RewardRecord, str], None]]:
-    """Takes records and writes them as the authors do; does nothing without a path."""
-    if path is None:
-        yield lambda record, image: None
-        return
-    size = 0
-
-    def write(record: RewardRecord, image: str) -> None:
-        nonlocal size
-        line = json.dumps(official_entry(record, image), ensure_ascii=False).encode() + b"\n"
-        size += len(line)
-        try:
-            file.write(line)
-        except OSError as error:
-            raise WriteError(path, size, error) from error
-
-    other = None  # what went wrong elsewhere while the file was open
-    try:
-        with atomic_write(path) as file:
-            try:
-                yield write
-            except OSError as error:
-                other = error
-                raise
-    except OSError as error:
-        if error is other:
-            raise
-        raise WriteError(path, size, error) from error
-
-
-def _write_official(path: str, folder: RunFolder, rules: ExportRules) -> None:
+def _official_lines(folder: RunFolder, rules: ExportRules) -> Iterator[bytes]:
     """Of records that were exported before."""
-    with _official_file(path) as official:
-        for generation, segmentation, judgement in _images(folder):
-            try:
-                record = validate(_record(folder, generation, segmentation, judgement, rules, {}))
-                official(record, generation.image)
-            except (Reject, SchemaError):
-                continue  # listed when it was exported
+    for generation, segmentation, judgement in _images(folder):
+        try:
+            record = validate(_record(folder, generation, segmentation, judgement, rules, {}))
+            yield official_line(record, generation.image)
+        except (Reject, SchemaError):
+            continue  # listed when it was exported
 
 
 def _count_conversion(record: RewardRecord, rejects: Rejects) -> None:
@@ -204,24 +171,14 @@ def _already_there(out: epath.Path, settings: dict[str, Any], will_be_verified: 
 
 def _images(folder: RunFolder) -> Iterator[tuple[GenerationRecord, dict | None, dict]]:
     """What the three stages wrote of each image, in the order of prompts and candidates."""
-    places = [(generation.index, generation.candidate, number, row)
-              for number, unit in enumerate(folder.units)
-              for row, generation in enumerate(folder.generated(unit))]
-
-    # Neighbouring prompts lie in different shards: some units of every shard are at hand at any time.
-    @functools.lru_cache(maxsize=4 * folder.num_shards)
-    def lines(number: int) -> list[tuple[GenerationRecord, dict | None, dict]]:
-        unit = folder.units[number]
-        generated = folder.generated(unit)
-        ids = [record.record_id for record in generated]
-        judged = folder.lines(JUDGE, unit, ids)
+    for place in tqdm(folder.places(), unit="image", disable=None):
+        generation, segmentation, judgement = folder.lines_of(place)
         # Whole images are judged without regions.
-        needed = any(line.get("mode") == "region" for line in judged)
-        segmented = folder.lines(SEGMENT, unit, ids) if needed else [None] * len(judged)
-        return list(zip(generated, segmented, judged, strict=True))
-
-    for _, _, number, row in tqdm(sorted(places), unit="image", disable=None):
-        yield lines(number)[row]
+        needed = {JUDGE: judgement, **({SEGMENT: segmentation} if (judgement or {}).get("mode") == "region" else {})}
+        for stage, line in needed.items():
+            if line is None:
+                folder.lines(stage, folder.units[place.unit])  # which says what is to be run
+        yield generation, segmentation, judgement
 
 
 def _record(folder: RunFolder, generation, segmentation, judgement, rules: ExportRules, provenance) -> RewardRecord:

@@ -8,6 +8,7 @@ Their boxes have inclusive corners; a box 0, 0, width, height stands for the who
 
 import collections
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -121,8 +122,8 @@ def convert_global(judged: JudgedImage) -> dict[str, Any]:
     return {"global_status": GlobalStatus.OK, "global_score": score, "global_reason": reason}
 
 
-def official_entry(record: RewardRecord, image_file: str) -> dict[str, Any]:
-    """A record in the training form. Regions without a name are left out, as the authors do; corners are inclusive.
+def official_line(record: RewardRecord, image_file: str) -> bytes:
+    """A record in the training form, a JSON line. Regions without a name are left out, as the authors do.
 
     Args:
       record: any.
@@ -138,8 +139,9 @@ def official_entry(record: RewardRecord, image_file: str) -> dict[str, Any]:
             x0, y0, x1, y1 = region.box
             box = whole if list(region.box) == whole else [x0, y0, x1 - 1, y1 - 1]
             rewards.append({"object": region.object, "bbox": box, "score": region.score})
-    return {"bad_image_file": image_file, "good_image_file": image_file, "prompt": record.prompt,
-            "vlm_rewards": rewards}
+    entry = {"bad_image_file": image_file, "good_image_file": image_file, "prompt": record.prompt,
+             "vlm_rewards": rewards}
+    return json.dumps(entry, ensure_ascii=False).encode() + b"\n"
 
 
 def official_training_entry(entry: Any, prompts: Mapping[str, str]) -> dict[str, Any] | None:

@@ -4,17 +4,13 @@ No dates, names of machines or paths: equal inputs give equal bytes.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
-
-from etils import epath
 
 import srum_jax
 from srum_jax.data.schema import canonical_json
 from srum_jax.generation.records import GenerationRecord
-from srum_jax.stages import GENERATE, JUDGE, SEGMENT, STAGE_VERSION
-from srum_jax.stages.folder import DamagedError
+from srum_jax.stages import GENERATE, STAGE_VERSION, STAGES
 from tools.make_rewards.run_folder import RunFolder
 
 
@@ -24,22 +20,7 @@ def stage_settings(folder: RunFolder) -> dict[str, Any]:
     Raises:
       DamagedError: a file of settings was changed.
     """
-    stages = {GENERATE: dict(folder.settings)}
-    for stage in (SEGMENT, JUDGE):
-        path = folder.stage(stage).settings
-        if path.exists():
-            stages[stage] = _settings(path, stage)
-    return stages
-
-
-def _settings(path: epath.Path, stage: str) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-        wanted = {"segment": "provider", "judge": "judge"}[stage]
-        found[wanted]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{path}: expected the settings of `{stage}` ({error!r}); it was changed.") from error
-    return found
+    return {stage: settings for stage in STAGES if (settings := folder.settings_of(stage)) is not None}
 
 
 def run_provenance(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -17,7 +16,7 @@ from srum_jax.errors import BadInput
 from srum_jax.generation.prompts import Prompt, read_jsonl
 from srum_jax.generation.records import GenerationRecord
 from srum_jax.generation.run_file import PROMPTS
-from srum_jax.stages import GENERATE, STAGE_VERSION
+from srum_jax.stages import GENERATE, JUDGE, SEGMENT, STAGE_VERSION
 from srum_jax.stages.folder import DamagedError, StageFolder, by_shard
 from srum_jax.stages.processes import ALONE, Processes
 from srum_jax.stages.units import units_to_do
@@ -27,6 +26,7 @@ from tools.make_rewards.errors import Reject
 from tools.make_rewards.line_fields import check_line
 
 MIN_IMAGE_PIXELS = 32  # of the shorter side
+_STATED = {GENERATE: ("num_shards", int), SEGMENT: ("provider", str), JUDGE: ("judge", dict)}  # by what a stage notes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,15 @@ class StageUnit:
     number: int  # among all units of the run
     shard: int
     name: str
+
+
+class Place(NamedTuple):
+    """Where the lines of an image stand. Places sort by prompt and candidate."""
+
+    index: int  # of the prompt
+    candidate: int
+    unit: int  # number of the unit
+    row: int  # in the chunks of the unit
 
 
 class RunFolder:
@@ -59,16 +68,14 @@ class RunFolder:
           DamagedError: a file was changed.
         """
         self.root = epath.Path(root)
-        run = self.root / "run.json"
-        if not run.exists():
+        self._generate = StageFolder(self.root, GENERATE, 1, processes)
+        self.settings = self.settings_of(GENERATE)
+        if self.settings is None:
             raise BadInput(f"--out {root}: expected a folder that `generate` has made (run.json), found none.")
-        try:
-            self.settings: Mapping[str, Any] = json.loads(run.read_bytes())
-            num_shards = operator.index(self.settings["num_shards"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedError(f"{run}: expected the settings of a run ({error}); it was changed.") from error
-        self._generate = StageFolder(self.root, GENERATE, num_shards, processes)
+        self._generate = StageFolder(self.root, GENERATE, self.settings["num_shards"], processes)
         self.units = self._units()
+        # Neighbouring prompts lie in different shards: some units of every shard are at hand at any time.
+        self._unit = functools.lru_cache(maxsize=4 * self.num_shards)(self._read_unit)
 
     def stage(self, name: str) -> StageFolder:
         """The folder of a stage."""
@@ -83,6 +90,36 @@ class RunFolder:
     def prompts_file(self) -> epath.Path:
         """What `generate` was asked for."""
         return self.root / PROMPTS
+
+    def settings_of(self, stage: str) -> Mapping[str, Any] | None:
+        """What a stage was begun with; None if it was not.
+
+        Raises:
+          DamagedError: the file holds something else.
+        """
+        path, (field, kind) = self.stage(stage).settings, _STATED[stage]
+        if not path.exists():
+            return None
+        try:
+            settings = json.loads(path.read_bytes())
+            if not isinstance(settings, dict) or type(settings.get(field)) is not kind:
+                raise ValueError(f"with a field '{field}'")
+        except ValueError as error:
+            raise DamagedError(f"{path}: expected the settings of `{stage}` ({error}); it was changed.") from error
+        return settings
+
+    @property
+    def num_candidates(self) -> int:
+        """Images per prompt.
+
+        Raises:
+          DamagedError: run.json does not say.
+        """
+        count = self.settings.get("generate", {}).get("settings", {}).get("num_candidates")
+        if type(count) is not int or count < 1:
+            raise DamagedError(f"{self._generate.settings}: field 'generate.settings.num_candidates': expected a "
+                               f"positive number, found {count!r}.")
+        return count
 
     @functools.cached_property
     def prompts(self) -> dict[int, Prompt]:
@@ -121,6 +158,27 @@ class RunFolder:
     def generated(self, unit: StageUnit) -> list[GenerationRecord]:
         """What `generate` wrote of a unit; see `StageFolder.lines`."""
         return [GenerationRecord.from_json(line) for line in self._generate.lines(unit, GenerationRecord.from_json)]
+
+    def places(self) -> list[Place]:
+        """All images in the order of prompts and candidates."""
+        return sorted(Place(line.index, line.candidate, unit.number, row)
+                      for unit in self.units for row, line in enumerate(self.generated(unit)))
+
+    def lines_of(self, place: Place) -> tuple[GenerationRecord, dict[str, Any] | None, dict[str, Any] | None]:
+        """What `generate`, `segment` and `judge` wrote of an image; None where a stage has not done its unit.
+
+        Raises:
+          DamagedError: naming the chunk.
+        """
+        return self._unit(place.unit)[place.row]
+
+    def _read_unit(self, number: int) -> list[tuple[GenerationRecord, dict | None, dict | None]]:
+        unit = self.units[number]
+        generated = self.generated(unit)
+        ids = [record.record_id for record in generated]
+        later = (self.lines(stage, unit, ids) if self.stage(stage).chunk(unit).exists() else [None] * len(ids)
+                 for stage in (SEGMENT, JUDGE))
+        return list(zip(generated, *later, strict=True))
 
     def units_to_do(self, stage: str, *, repair: bool = False, again: Collection[int] = ()) -> list[StageUnit]:
         """The units of this process that are not committed. Checks those that are; see `stages.units.units_to_do`.

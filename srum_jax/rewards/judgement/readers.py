@@ -1,6 +1,7 @@
 """Replies parsed, by either parser, and rated: is another attempt needed, and what should it be told?"""
 
 import collections
+import dataclasses
 
 from srum_jax.rewards.judgement.attempts import Reading
 from srum_jax.rewards.judgement.judge_reply import (
@@ -18,18 +19,13 @@ from srum_jax.rewards.judgement.score_processing import Severity
 from srum_jax.rewards.judgement.settings import JudgeSettings, Parser, Retry
 
 
+@dataclasses.dataclass(frozen=True)
 class RegionReader:
     """Reads replies about numbered regions."""
 
-    def __init__(self, num_regions: int, settings: JudgeSettings, wanted: str):
-        """Remembers what was asked.
-
-        Args:
-          num_regions: how many.
-          settings: of the run.
-          wanted: "score" or "object".
-        """
-        self.num_regions, self.settings, self.wanted = num_regions, settings, wanted
+    num_regions: int  # that were asked for
+    settings: JudgeSettings
+    wanted: str  # "score" or "object"
 
     def read(self, text: str) -> Reading[RegionReply]:
         """Parses and rates one reply."""
@@ -73,17 +69,12 @@ class RegionReader:
         return Reading(RegionReply(status, regions, dict(problems)), len(found), bool(found), "no region was found")
 
 
+@dataclasses.dataclass(frozen=True)
 class ImageReader:
     """Reads replies about the whole image."""
 
-    def __init__(self, settings: JudgeSettings, kind: str):
-        """Remembers what was asked.
-
-        Args:
-          settings: of the run.
-          kind: "global", "sample", or "region" for a reply about a single one.
-        """
-        self.settings, self.kind = settings, kind
+    settings: JudgeSettings
+    kind: str  # "global", "sample", or "region" for a reply about a single one
 
     def read(self, text: str) -> Reading[ImageReply]:
         """Parses and rates one reply."""

@@ -7,9 +7,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from srum_jax.rewards.judgement.judge_reply import parse_image_reply, parse_region_reply
-from srum_jax.rewards.judgement.official_reply import official_layout, official_regions, official_sample
-from tools.make_rewards.report.collect import JUDGE, Candidate, CommittedRun
+from srum_jax.rewards.judgement.judge_reply import ImageReply
+from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
+from srum_jax.rewards.judgement.settings import JudgeSettings, Parser
+from srum_jax.stages import JUDGE
+from tools.make_rewards.report.collect import Candidate, CommittedRun
 
 _IMAGE_KINDS = ("global", "sample", "region")  # replies with one score
 _MAX_NUMBER = 1000  # of a region in a reply; the calls do not say how many there were
@@ -53,9 +55,8 @@ class Pairs:
 class Replies:
     """Scores in several replies to the same question: the attempts of one call."""
 
-    def __init__(self, parser: str):
-        """Remembers how replies are read: "tolerant" or "official"."""
-        self.parser = parser
+    def __init__(self, parser: Parser):
+        self.settings = JudgeSettings(parser=parser)
         self.questions: collections.Counter[str] = collections.Counter()  # with two or more replies that have scores
         self.pairs: dict[str, Pairs] = collections.defaultdict(Pairs)
 
@@ -76,19 +77,11 @@ class Replies:
                 for kind, count in sorted(self.questions.items())]
 
     def _scores(self, kind: str, text: str) -> dict[int, float]:
-        if self.parser == "official":
-            if kind in _IMAGE_KINDS:
-                found = official_layout(text).get("global_layout_score") if kind == "global" else \
-                    official_sample(text).get("score")
-                scores = {0: found}
-            else:
-                scores = {number: fields.get("score") for number, fields in official_regions(text).items()}
-        elif kind in _IMAGE_KINDS:
-            scores = {0: parse_image_reply(text).fields.score.value}
-        else:
-            regions = parse_region_reply(text, _MAX_NUMBER).regions
-            scores = {number: fields.score.value for number, fields in regions.items()}
-        return {number: score for number, score in scores.items() if score is not None and -1 <= score <= 1}
+        reader = (ImageReader(self.settings, kind) if kind in _IMAGE_KINDS else
+                  RegionReader(_MAX_NUMBER, self.settings, wanted="score"))
+        reply = reader.read(text).parsed
+        fields = {0: reply.fields} if isinstance(reply, ImageReply) else reply.regions
+        return {number: said.score.value for number, said in fields.items() if said.score.value is not None}
 
 
 def _questions(calls: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
@@ -162,8 +155,8 @@ class OtherRun:
 def identity(run: CommittedRun) -> str | None:
     """Who judged, in a few words; None without a judgement."""
     settings = run.settings_of(JUDGE)
-    judge = (settings or {}).get("judge")
-    if not isinstance(judge, dict):
+    if settings is None:
         return None
+    judge = settings["judge"]
     digest = judge.get("checkpoint_sha256") or judge.get("sha256") or ""
     return f"{judge.get('kind')} {str(digest)[:12]}".strip()

@@ -1,7 +1,6 @@
 """What a run has written so far, image by image, whether or not its stages are complete."""
 
 import collections
-import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -11,20 +10,11 @@ from etils import epath
 
 from srum_jax.errors import BadInput
 from srum_jax.generation.records import GenerationRecord
-from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT
+from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT, STAGES
 from srum_jax.stages.folder import DamagedError
-from tools.make_rewards.run_folder import RunFolder, StageUnit
+from tools.make_rewards.run_folder import Place, RunFolder, StageUnit
 
 _UNIT = re.compile(r"\d+-c\d+")  # name of a unit that `generate` made
-
-
-class Place(NamedTuple):
-    """Where the lines of an image stand. Places sort by prompt and candidate."""
-
-    index: int  # of the prompt
-    candidate: int
-    unit: int  # number of the unit
-    row: int  # in the chunks of the unit
 
 
 class Candidate(NamedTuple):
@@ -53,21 +43,12 @@ class CommittedRun(RunFolder):
         super().__init__(root)
         self.exported = (self.root / EXPORT / "manifest.json").exists()
         self._rejects = {line["record_id"]: line for line in self._reject_lines(EXPORT)} if self.exported else {}
-        # Neighbouring prompts lie in different shards: some units of every shard are at hand at any time.
-        self._unit = functools.lru_cache(maxsize=4 * self.num_shards)(self._read_unit)
-        self.counts: collections.Counter[str] = collections.Counter()  # images that each stage has done
 
-    def places(self) -> list[Place]:
-        """All images in the order of prompts and candidates; counts them by stage."""
-        self.counts.clear()
-        found = []
-        for unit in self.units:
-            lines = self.generated(unit)
-            for stage in (GENERATE, SEGMENT, JUDGE):
-                if self.stage(stage).chunk(unit).exists():
-                    self.counts[stage] += len(lines)
-            found += [Place(line.index, line.candidate, unit.number, row) for row, line in enumerate(lines)]
-        return sorted(found)
+    @property
+    def done(self) -> dict[str, int]:
+        """How many images each stage has done."""
+        return {stage: sum(len(self.generated(unit)) for unit in self.units if self.stage(stage).chunk(unit).exists())
+                for stage in STAGES}
 
     def candidate(self, place: Place) -> Candidate:
         """What the stages say of an image.
@@ -75,7 +56,7 @@ class CommittedRun(RunFolder):
         Raises:
           DamagedError: naming the chunk.
         """
-        generation, segmentation, judgement = self._unit(place.unit)[place.row]
+        generation, segmentation, judgement = self.lines_of(place)
         rejected = None
         for stage, entry in ((SEGMENT, segmentation), (JUDGE, judgement)):
             if rejected is None and entry is not None and "rejected" in entry:
@@ -89,46 +70,10 @@ class CommittedRun(RunFolder):
         """How many rows of the prompt file gave no image, by reason."""
         return collections.Counter(line["reason"] for line in self._reject_lines(GENERATE))
 
-    def settings_of(self, stage: str) -> Mapping[str, Any] | None:
-        """What the stage was begun with, or None.
-
-        Raises:
-          DamagedError: the file holds something else.
-        """
-        path = self.stage(stage).settings
-        if not path.exists():
-            return None
-        try:
-            settings = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise DamagedError(f"{path}: expected the settings of `{stage}` ({error}); it was changed.") from error
-        if not isinstance(settings, dict):
-            raise DamagedError(f"{path}: expected the settings of `{stage}`, found {type(settings).__name__}.")
-        return settings
-
-    @property
-    def num_expected(self) -> int:
-        """Images that a complete run has."""
-        try:
-            return len(self.prompts) * self.settings["generate"]["settings"]["num_candidates"]
-        except (KeyError, TypeError) as error:
-            raise DamagedError(f"{self.root / 'run.json'}: expected generate.settings.num_candidates, found no such "
-                               "field; it was changed.") from error
-
     def _units(self) -> list[StageUnit]:
         found = sorted((int(chunk.parent.name.partition("-")[0]), chunk.stem) for chunk in self._generate.committed()
                        if _UNIT.fullmatch(chunk.stem))  # not a copy beside it
         return [StageUnit(number, shard, name) for number, (shard, name) in enumerate(found)]
-
-    def _read_unit(self, number: int) -> list[tuple[GenerationRecord, dict | None, dict | None]]:
-        unit = self.units[number]
-        generated = self.generated(unit)
-        columns = [generated]
-        ids = [record.record_id for record in generated]
-        for stage in (SEGMENT, JUDGE):
-            there = self.stage(stage).chunk(unit).exists()
-            columns.append(self.lines(stage, unit, ids) if there else [None] * len(generated))
-        return list(zip(*columns, strict=True))
 
     def _reject_lines(self, stage: str) -> Iterator[dict[str, Any]]:
         folder = self.root / "rejects"

@@ -14,16 +14,18 @@ from tqdm import tqdm
 from srum_jax.command_line import user_path
 from srum_jax.data.errors import DataError
 from srum_jax.errors import BadInput
+from srum_jax.rewards.judgement.settings import Parser
 from srum_jax.rewards.reward_map import RewardMapError
-from srum_jax.stages import GENERATE
+from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT
 from srum_jax.storage.atomic_file import atomic_write
 from tools.make_rewards.report.agreement import OtherRun, Replies, identity
-from tools.make_rewards.report.collect import EXPORT, JUDGE, SEGMENT, Candidate, CommittedRun, Place
+from tools.make_rewards.report.collect import Candidate, CommittedRun
 from tools.make_rewards.report.maps import TokenMap, token_maps
 from tools.make_rewards.report.page import PageWriter
 from tools.make_rewards.report.rows import more, row
 from tools.make_rewards.report.statistics import Statistics
 from tools.make_rewards.report.thumbnails import Thumbnail, image_path, link, thumbnail
+from tools.make_rewards.run_folder import Place
 
 SUMMARY = "write an HTML page that shows every candidate"
 PAGE = "index.html"
@@ -101,7 +103,7 @@ def _write(
     arguments: argparse.Namespace, num_found: int,
 ) -> None:
     statistics = Statistics()
-    replies = Replies(_setting(folder, "parser") or "tolerant")
+    replies = Replies(Parser(_setting(folder, "parser") or Parser.TOLERANT))
     for candidate, path, small in tqdm(_with_pictures(folder, shown, arguments), total=len(shown), unit="image",
                                        disable=None):
         prompt = folder.prompt(candidate.generation)
@@ -163,14 +165,14 @@ def _about(folder: CommittedRun) -> dict[str, Any]:
     generate = folder.settings["generate"]
     return {
         "name": folder.root.absolute().name if hasattr(folder.root, "absolute") else folder.root.name,
-        "set": folder.settings["prompts"]["set"], "prompts": len(folder.prompts), "expected": folder.num_expected,
+        "set": folder.settings["prompts"]["set"], "prompts": len(folder.prompts),
+        "expected": len(folder.prompts) * folder.num_candidates,
         "generator": str(generate["checkpoint_sha256"])[:12],
         "segmenter": (folder.settings_of(SEGMENT) or {}).get("provider"), "judge": identity(folder),
-        "done": {stage: folder.counts[stage] for stage in (GENERATE, SEGMENT, JUDGE)}, "exported": folder.exported,
+        "done": folder.done, "exported": folder.exported,
         "left_out": dict(sorted(folder.prompts_left_out().items())), "mode": _setting(folder, "mode"), "export": EXPORT,
     }
 
 
 def _setting(folder: CommittedRun, name: str) -> Any:
-    settings = (folder.settings_of(JUDGE) or {}).get("settings")
-    return settings.get(name) if isinstance(settings, dict) else None
+    return (folder.settings_of(JUDGE) or {}).get("settings", {}).get(name)
