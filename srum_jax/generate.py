@@ -5,19 +5,17 @@ Resumable; --process-index and --num-processes, or --distributed, share the work
 
 import argparse
 import collections
-import contextlib
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
-from tqdm import tqdm
 
 from srum_jax.command_line import set_up_streams
 from srum_jax.errors import BadInput, Incomplete
 from srum_jax.families.registry import family_of, recognise, samplers
 from srum_jax.generation.arguments import add_generation_arguments, settings_of
+from srum_jax.generation.drawing import draw_missing, num_images, progress
 from srum_jax.generation.image_store import FORMATS
 from srum_jax.generation.keyword_file import with_keywords
 from srum_jax.generation.prompt_file import (
@@ -28,12 +26,10 @@ from srum_jax.generation.prompt_file import (
 )
 from srum_jax.generation.prompt_formats import find_format
 from srum_jax.generation.prompts import IdError, record_id
-from srum_jax.generation.resume import missing_units
 from srum_jax.generation.row_checks import check_rows, raise_bad_rows
-from srum_jax.generation.run_file import Run, begin_run, compare_run
+from srum_jax.generation.run_file import Run, compare_run
 from srum_jax.generation.run_settings import GenerationSettings
-from srum_jax.generation.runner import finish_shards, generate_units, write_rejects
-from srum_jax.generation.work_units import Unit, WorkPlan, plan_work
+from srum_jax.generation.work_units import WorkPlan, plan_work
 from srum_jax.inference.protocols import Checker
 from srum_jax.inference.templates import Templates
 from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline
@@ -94,7 +90,6 @@ def _run(args: argparse.Namespace) -> int:
     checker = checker_of(args, templates)
     prompts, source_folder = _checked_prompts(args, settings, checker)
     plan = plan_work(prompts.rows, settings)
-    share = processes.share(plan.units)
     folder = StageFolder(args.out, GENERATE, settings.output.num_shards, processes)
     architecture = family_of(args.checkpoint).architecture
     this_run = Run(
@@ -102,34 +97,24 @@ def _run(args: argparse.Namespace) -> int:
         {"think_generation": templates.checksums()["think_generation"]} if settings.think else {},
         encoder_fingerprint(args.checkpoint, architecture),
     )
-    begun = compare_run(this_run, folder)
     if args.dry_run:
+        compare_run(this_run, folder)
         _print_table(_counts(prompts, plan) + _forecast(checker.default_size, plan, settings, folder, processes))
         _check_reject_rate(prompts, args.max_reject_rate)
         return 0
-    missing = _missing(share, folder, settings, args.repair) if begun else list(share)
-    # Of the whole run, so that every process and every resumed run computes with the same programs.
-    edits = any(job.edit for unit in plan.units for job in unit.jobs)
-    pipeline = None
-    if missing:
-        pipeline = load_pipeline(args, templates, understanding=edits, sampler=settings.sampler)
-    _make_folder(folder)
-    begin_run(this_run, folder)
-    write_rejects(prompts.bad, folder)
-    started, written = time.monotonic(), 0
-    with _progress(_num_images(share), "images", _num_images(share) - _num_images(missing)) as bar:
-        for committed in generate_units(missing, pipeline, folder, settings, source_folder):
-            bar.update(len(committed.records))
-            written += len(committed.records)
-    seconds = time.monotonic() - started
-    summary = finish_shards(plan, prompts.bad, folder)
+    drawn = draw_missing(
+        this_run, plan, folder,
+        lambda edits: load_pipeline(args, templates, understanding=edits, sampler=settings.sampler),
+        bad=prompts.bad, source_folder=source_folder, repair=args.repair,
+    )
     _print_table([
         *_counts(prompts, plan),
-        ("written now", f"{written}" + (f" ({written / seconds:.3g} a second)" if written else "")),
-        ("already there", _num_images(share) - written),
-        *([("of other processes", plan.num_images - _num_images(share))] if processes.count > 1 else []),
-        *(summary["think"].items() if summary else ()),
-        ("folder", f"{args.out}: " + ("complete" if summary else "images of other processes are missing")),
+        ("written now", f"{drawn.written}" + (f" ({drawn.written / drawn.seconds:.3g} a second)" if drawn.written
+                                              else "")),
+        ("already there", drawn.share - drawn.written),
+        *([("of other processes", plan.num_images - drawn.share)] if processes.count > 1 else []),
+        *(drawn.summary["think"].items() if drawn.summary else ()),
+        ("folder", f"{args.out}: " + ("complete" if drawn.summary else "images of other processes are missing")),
     ])
     _check_reject_rate(prompts, args.max_reject_rate)
     return 0
@@ -167,7 +152,7 @@ def _checked_prompts(
     if args.keywords is not None:  # may name rows that --limit leaves out
         prompts = with_keywords(prompts, args.keywords)
     prompts = prompts.limited(args.limit)
-    with _progress(len(prompts.rows), "rows checked") as bar:
+    with progress(len(prompts.rows), "rows checked") as bar:
         prompts = check_rows(prompts, checker, folder=folder, height=settings.height, width=settings.width,
                              on_checked=bar.update)
     if args.on_error == "stop":
@@ -175,20 +160,6 @@ def _checked_prompts(
     if args.dedupe:
         prompts = prompts.deduplicated()
     return prompts, folder
-
-
-def _make_folder(folder: StageFolder) -> None:
-    try:
-        folder.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {folder.root}: cannot be made ({error.strerror or error}).") from error
-
-
-def _missing(
-    share: Sequence[Unit], folder: StageFolder, settings: GenerationSettings, repair: bool
-) -> list[Unit]:
-    with _progress(len(share), "units checked") as bar:
-        return missing_units(share, folder, settings, repair=repair, on_checked=lambda unit: bar.update())
 
 
 def _forecast(
@@ -202,10 +173,10 @@ def _forecast(
     pixels = sum((job.prompt.height or height) * (job.prompt.width or width)
                  for unit in plan.units for job in unit.jobs)
     size = pixels * FORMATS[settings.output.image_format].bytes_per_pixel
-    lines = [("units", len(plan.units)), ("already there", _num_images(done)), ("disk", f"about {size / 1e6:,.3g} MB")]
+    lines = [("units", len(plan.units)), ("already there", num_images(done)), ("disk", f"about {size / 1e6:,.3g} MB")]
     for process in range(processes.count):
         share = Processes(process, processes.count).share(plan.units)
-        lines.append((f"process {process}", f"{len(share)} units, {_num_images(share)} images"))
+        lines.append((f"process {process}", f"{len(share)} units, {num_images(share)} images"))
     return lines
 
 
@@ -218,20 +189,10 @@ def _counts(prompts: PromptList, plan: WorkPlan) -> list[tuple[str, Any]]:
     ]
 
 
-def _num_images(units: Sequence[Unit]) -> int:
-    return sum(len(unit.jobs) for unit in units)
-
-
 def _print_table(lines: Sequence[tuple[str, Any]]) -> None:
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         print(f"{name.replace('_', ' '):{width}}  {value}")
-
-
-@contextlib.contextmanager
-def _progress(total: int, unit: str, initial: int = 0) -> Iterator[tqdm]:
-    with tqdm(total=total, initial=initial, unit=f" {unit}", disable=None, dynamic_ncols=True) as bar:
-        yield bar
 
 
 if __name__ == "__main__":

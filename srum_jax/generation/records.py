@@ -7,7 +7,6 @@ import types
 import typing
 from typing import Any
 
-from srum_jax.generation.image_store import FORMATS
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.work_units import Job
 from srum_jax.inference.requests import GeneratedImage
@@ -86,11 +85,6 @@ def _named(kinds: list[type]) -> str:
     return " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
 
 
-def image_path(job: Job, settings: GenerationSettings) -> str:
-    """Where the image of a job lies below `generate/`."""
-    return f"images/{job.shard:05d}/{job.record_id}{FORMATS[settings.output.image_format].suffix}"
-
-
 def generation_record(
     job: Job, image: GeneratedImage, stored_size: tuple[int, int], settings: GenerationSettings
 ) -> GenerationRecord:
@@ -106,7 +100,7 @@ def generation_record(
     return GenerationRecord(
         record_id=job.record_id, index=prompt.index, candidate=job.candidate, prompt=prompt.prompt,
         category=prompt.category, think=settings.think, think_text=image.plan, think_truncated=image.plan_truncated,
-        detailed_prompt=None if image.plan is None else detailed_prompt(image.plan), image=image_path(job, settings),
+        detailed_prompt=None if image.plan is None else detailed_prompt(image.plan), image=job.image,
         width=stored_size[1], height=stored_size[0], seed=job.seed,
         sampler={**(noted["sampler"] or {}), "plan": noted["plan"]}, source_image=prompt.image,
         source_image_sha256=prompt.image_sha256,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from srum_jax.generation.records import GenerationRecord, generation_record, image_path
+from srum_jax.generation.records import GenerationRecord, generation_record
 from srum_jax.generation.run_settings import GenerationSettings
 from srum_jax.generation.work_units import Job, Unit
 from srum_jax.inference.requests import GeneratedImage
@@ -36,7 +36,7 @@ def missing_units(
       DamagedError: a file was changed since it was written, and `repair` is false.
     """
     return units_to_do(units, folder, lambda unit: _is_intact(unit, folder, settings), repair=repair,
-                       before_repair=lambda unit: _set_changed_images_aside(unit, folder, settings),
+                       before_repair=lambda unit: _set_changed_images_aside(unit, folder),
                        on_checked=on_checked)
 
 
@@ -54,14 +54,14 @@ _NO_IMAGE = GeneratedImage(np.zeros((0, 0, 3), np.uint8), None)  # for the field
 _OF_IMAGE = ("width", "height", "think_text", "think_truncated", "detailed_prompt", "image_sha256")
 
 
-def _set_changed_images_aside(unit: Unit, folder: StageFolder, settings: GenerationSettings) -> None:
+def _set_changed_images_aside(unit: Unit, folder: StageFolder) -> None:
     """Of a unit whose records can be read. Before the commit is withdrawn: afterwards nobody knows what was changed."""
     try:
         recorded = {record.record_id: record.image_sha256 for record in read_chunk(folder, unit)}
     except DamagedError:
         return
     for job in unit.jobs:
-        image = folder.folder / image_path(job, settings)
+        image = folder.folder / job.image
         if image.exists() and file_sha256(image) != recorded.get(job.record_id):
             set_aside(folder.root, image)
 
@@ -73,7 +73,7 @@ def _is_intact(unit: Unit, folder: StageFolder, settings: GenerationSettings) ->
             _check_record(record, job, settings)
         except ValueError as error:
             raise DamagedError(f"{chunk}:{number}: {error}; {folder.repair}") from error
-    images = [folder.folder / image_path(job, settings) for job in unit.jobs]
+    images = [folder.folder / job.image for job in unit.jobs]
     if not all(image.exists() for image in images):
         return False
     for image, record in zip(images, records, strict=True):

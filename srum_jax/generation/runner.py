@@ -12,7 +12,7 @@ from etils import epath
 from srum_jax.generation.image_store import crop_black_border, encode_image
 from srum_jax.generation.prompt_file import BadRow
 from srum_jax.generation.prompts import Prompt
-from srum_jax.generation.records import GenerationRecord, generation_record, image_path
+from srum_jax.generation.records import GenerationRecord, generation_record
 from srum_jax.generation.resume import read_chunk
 from srum_jax.generation.row_checks import read_source_image, request_of
 from srum_jax.generation.run_settings import GenerationSettings
@@ -88,7 +88,7 @@ def _store(
     pixels = crop_black_border(image.pixels) if settings.output.crop_black_border else image.pixels
     record = generation_record(job, image, pixels.shape[:2], settings)
     data = encode_image(pixels, settings.output.image_format, record.to_json())
-    folder.write(folder.folder / image_path(job, settings), data)
+    folder.write(folder.folder / job.image, data)
     return dataclasses.replace(record, image_sha256=hashlib.sha256(data).hexdigest())
 
 

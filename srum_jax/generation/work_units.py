@@ -1,13 +1,16 @@
 """Which images are made together, and by which process: a function of prompts and settings, never of what exists."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from srum_jax.errors import BadInput
+from srum_jax.generation.image_store import FORMATS
 from srum_jax.generation.prompts import Prompt, record_seed
 from srum_jax.generation.run_settings import GenerationSettings
 
 MAX_FILES = 1_000_000
+# Where the image of a prompt and candidate lies below `generate/images/`, without the ending of its name.
+ImageLayout = Callable[[Prompt, int], str]
 
 
 class TooManyImagesError(BadInput):
@@ -23,6 +26,7 @@ class Job:
     record_id: str
     seed: int
     shard: int
+    image: str  # its file, relative to `generate/`
 
     @property
     def edit(self) -> bool:
@@ -58,12 +62,19 @@ class WorkPlan:
         return sum(len(unit.jobs) for unit in self.units)
 
 
-def plan_work(prompts: Sequence[Prompt], settings: GenerationSettings) -> WorkPlan:
+def plan_work(
+    prompts: Sequence[Prompt], settings: GenerationSettings, layout: ImageLayout | None = None
+) -> WorkPlan:
     """Assigns every record to a shard (by the index of its prompt) and a unit.
 
     A unit holds up to `settings.batch_size` records of one shard, all of one size, and either all edits or none. The
     units of a shard are ordered by their first record. Where there are full batches, smaller ones are filled up with
     rows that are thrown away: that costs less than compiling another program.
+
+    Args:
+      prompts: of the run.
+      settings: of the run.
+      layout: of the image files; None: a folder for each shard, and the record's id.
 
     Raises:
       TooManyImagesError: above a million images.
@@ -73,13 +84,15 @@ def plan_work(prompts: Sequence[Prompt], settings: GenerationSettings) -> WorkPl
         raise TooManyImagesError(f"{len(prompts)} prompts x {settings.num_candidates} candidates are {count} images: "
                                  f"expected at most {MAX_FILES} for a folder of image files; split the prompt file "
                                  "and give every part its own --out.")
+    suffix = FORMATS[settings.output.image_format].suffix
     groups: dict[tuple, list[Job]] = {}
     for prompt in sorted(prompts, key=lambda prompt: prompt.index):
         shard = prompt.index % settings.output.num_shards
         size = (prompt.height, prompt.width)
         for candidate in range(settings.num_candidates):
             name = prompt.record_id(candidate)
-            job = Job(prompt, candidate, name, record_seed(settings.base_seed, name), shard)
+            path = f"{shard:05d}/{name}" if layout is None else layout(prompt, candidate)
+            job = Job(prompt, candidate, name, record_seed(settings.base_seed, name), shard, f"images/{path}{suffix}")
             groups.setdefault((shard, job.edit, size), []).append(job)
     full = {key[1:] for key, jobs in groups.items() if len(jobs) >= settings.batch_size}
     batches = []

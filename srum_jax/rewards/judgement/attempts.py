@@ -72,7 +72,7 @@ def ask(
         call = Call(
             kind, attempt, question, template.max_new_tokens, thinks and attempt < _FIRST_WITHOUT_THINK,
             _SAMPLED_TEMPERATURE if sampled else None, call_seed(record_id, kind, attempt) if sampled else 0,
-            template.sha256,
+            template.sha256, record_id,
         )
         reply = yield call
         asked.attempts = attempt

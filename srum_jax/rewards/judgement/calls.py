@@ -16,6 +16,8 @@ class Call:
     temperature: float | None  # None: greedy
     seed: int
     template_sha256: str
+    subject_id: str = ""  # of what is shown: a record, or an item of a benchmark and the number of its image
+    history: tuple[tuple[str, str], ...] = ()  # questions about the same image before, and the judge's answers
 
 
 @dataclasses.dataclass(frozen=True)
