@@ -24,25 +24,31 @@ from srum_jax.storage.reading import numbered_lines
 
 
 class GivenScores:
-    """The lines of a file, by record id."""
+    """Scores by record id, each in the form of a line of the file."""
 
-    def __init__(self, path: epath.PathLike):
-        """Reads and checks the file.
+    def __init__(self, entries: Mapping[str, Mapping[str, Any]]):
+        """Takes what has been checked."""
+        self._entries = entries
+
+    @classmethod
+    def read(cls, path: epath.PathLike) -> "GivenScores":
+        """Reads and checks a file.
 
         Raises:
           BadInput: naming the line, the field, what was expected and what was found.
         """
-        self._path, self._entries = epath.Path(path), {}
-        for number, line in numbered_lines(self._path):
-            where = f"{self._path}:{number}"
+        path, entries = epath.Path(path), {}
+        for number, line in numbered_lines(path):
+            where = f"{path}:{number}"
             try:
                 entry = json.loads(line.decode("utf-8-sig"))
             except (ValueError, RecursionError) as error:
                 raise BadInput(f"{where}: not valid JSON ({error}).") from error
             record_id = _check(entry, where)
-            if record_id in self._entries:
+            if record_id in entries:
                 raise BadInput(f"{where}: field 'record_id': {record_id!r} occurs twice.")
-            self._entries[record_id] = entry
+            entries[record_id] = entry
+        return cls(entries)
 
     def judge(self, subject: Subject, settings: JudgeSettings) -> dict[str, Any]:
         """The judgement of one image, in the form of the other judges.

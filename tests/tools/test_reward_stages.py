@@ -145,7 +145,7 @@ def test_given_scores_that_cannot_be_used_are_errors_with_their_line(tmp_path, c
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["judge", "--judge", "gpt"], "--judge gpt: expected model, hf:DIR"),
+    (["judge", "--judge", "gpt"], "--judge gpt: expected model, likelihood, hf:DIR"),
     (["judge"], "--checkpoint: expected the model that judges"),
     (["judge", "--judge", "hf:/nowhere"], "--judge hf:/nowhere: expected model, hf:DIR"),
     (["judge", "--judge-templates", "/nowhere.toml"], "/nowhere.toml: no such file"),

@@ -11,12 +11,24 @@ from collections.abc import Sequence
 from srum_jax import generate
 from srum_jax.command_line import set_up_streams
 from srum_jax.stages.interruption import run_command
-from tools.make_rewards import export, import_generated, import_jsonl, judge, parse, report, run, segment, verify
+from tools.make_rewards import (
+    export,
+    import_generated,
+    import_jsonl,
+    judge,
+    likelihood,
+    parse,
+    report,
+    run,
+    segment,
+    verify,
+)
 
 _COMMANDS = {
     "run": run,
     "generate": generate,
     "segment": segment,
+    "likelihood": likelihood,
     "judge": judge,
     "parse": parse,
     "export": export,
@@ -35,6 +47,8 @@ examples:
       --prompt-format t2i_compbench --think --out runs/comp
   python -m tools.make_rewards segment --out runs/comp --sam-model sam-vit-huge
   python -m tools.make_rewards judge --out runs/comp --checkpoint BAGEL-7B-MoT
+  python -m tools.make_rewards likelihood --out runs/comp --checkpoint BAGEL-7B-MoT
+  python -m tools.make_rewards judge --out runs/comp --judge likelihood
   python -m tools.make_rewards parse replies.jsonl
   python -m tools.make_rewards export --out runs/comp
   python -m tools.make_rewards report runs/comp --out report

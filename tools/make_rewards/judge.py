@@ -1,8 +1,8 @@
 """Judges every generated image: its regions one by one, and its layout as a whole.
 
-The judge is the model itself, any vision-language model of transformers, or a file of scores. Resumable, and shared by
-several processes like `segment`. The paper's preset verifies regions against the prompt, penalises severe distortions
-and repairs unreadable replies; --preset official does what the authors' code does.
+The judge is the model itself, any vision-language model of transformers, a file of scores, or what `likelihood` found.
+Resumable, and shared by several processes like `segment`. The paper's preset verifies regions against the prompt,
+penalises severe distortions and repairs unreadable replies; --preset official does what the authors' code does.
 """
 
 import argparse
@@ -36,13 +36,14 @@ from srum_jax.overrides import add_set_argument, apply_overrides, together
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
-from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode
+from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode, NeutralBand
 from srum_jax.rewards.proposals import Proposal
-from srum_jax.stages import JUDGE, SEGMENT, STAGE_VERSION, noted
+from srum_jax.stages import JUDGE, LIKELIHOOD, SEGMENT, STAGE_VERSION, noted
 from srum_jax.stages.processes import add_process_arguments, find_processes
 from srum_jax.storage.reading import read_text
 from srum_jax.weights.fingerprint import checkpoint_fingerprint, directory_fingerprint
 from tools.make_rewards.errors import Reject
+from tools.make_rewards.likelihood import scores_by_likelihood
 from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
 from tools.make_rewards.repeats import add_repeat_arguments, shards_of
 from tools.make_rewards.run_folder import RunFolder, StageUnit, print_outcome, rejected
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the folder of `generate` and `segment`")
     parser.add_argument("--judge", default="model", metavar="WHO",
                         help="model: the checkpoint itself (default); hf:DIR: a vision-language model of transformers; "
-                             "jsonl:FILE: given scores")
+                             "jsonl:FILE: given scores; likelihood: whole pictures, by what `likelihood` found")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper",
                         help="where the settings below start (default: %(default)s)")
     group = parser.add_argument_group("judgement")
@@ -82,7 +83,10 @@ def settings_of(arguments: argparse.Namespace) -> JudgeSettings:
     Raises:
       OverrideError: a setting that there is not, or a value that it cannot have.
     """
-    return apply_overrides(together(judge=PRESETS[arguments.preset]), arguments.set).judge
+    settings = apply_overrides(together(judge=PRESETS[arguments.preset]), arguments.set).judge
+    if arguments.judge == LIKELIHOOD:  # it scores whole pictures, and knows nothing of arrangements
+        return dataclasses.replace(settings, mode=Mode.SAMPLE, neutral_band=NeutralBand.JUDGE)
+    return settings
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -134,8 +138,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms) -> JudgeUnit:
     """What makes the records of a unit."""
-    if kind == "jsonl":
-        given = GivenScores(source)
+    if kind == LIKELIHOOD:
+        given, judge = GivenScores(scores_by_likelihood(folder)), None
+    elif kind == "jsonl":
+        given = GivenScores.read(source)
         judge = None
     elif kind == "hf":
         judge = HuggingFaceJudge(source, think.think_understanding)
@@ -211,6 +217,8 @@ def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str
                     "dtype": arguments.dtype}
         except (BadInput, OSError) as error:
             raise BadInput(f"--checkpoint {arguments.checkpoint}: {error}") from error
+    if kind == LIKELIHOOD and not source:
+        return {"kind": kind}  # the stage has settings of its own
     if kind == "hf" and epath.Path(source).is_dir():
         try:
             return {"kind": kind, "checkpoint_sha256": directory_fingerprint(source)}
@@ -218,8 +226,8 @@ def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str
             raise BadInput(f"--judge {arguments.judge}: {error}") from error
     if kind == "jsonl" and epath.Path(source).exists() and not epath.Path(source).is_dir():
         return {"kind": kind, "sha256": hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()}
-    raise BadInput(f"--judge {arguments.judge}: expected model, hf:DIR with an existing directory, or jsonl:FILE "
-                        "with an existing file.")
+    raise BadInput(f"--judge {arguments.judge}: expected model, likelihood, hf:DIR with an existing directory, or "
+                        "jsonl:FILE with an existing file.")
 
 
 def _read_synonyms(path: str) -> list[list[str]]:

@@ -28,6 +28,7 @@ _CALL: _Fields = {"kind": str, "attempt": int, "num_tokens": int, "finish_reason
 _REJECTED: _Fields = {"reason": str, "detail": str}
 _LINES: Mapping[str, _Fields] = {
     "segment": {"record_id": str, "provider": str, "regions": list, "num_found": int, "dropped": dict},
+    "likelihood": {"record_id": str, "log_prob": _NUMBER},
     "judge": {
         "record_id": str, "mode": str, "local_status": str, "global_status": str, "attempts": list, "regions": list,
         "global": (dict, _NONE), "calls": list, "problems": dict,
@@ -41,7 +42,7 @@ def check_line(stage: str, line: Any) -> None:
     """Raises BadInput if a line of a stage cannot be used.
 
     Args:
-      stage: "segment" or "judge".
+      stage: "segment", "likelihood" or "judge".
       line: parsed JSON.
     """
     if not isinstance(line, dict):
@@ -51,7 +52,7 @@ def check_line(stage: str, line: Any) -> None:
         _check(line["rejected"], _REJECTED, "rejected.")
         return
     _check(line, _LINES[stage], "")
-    for number, region in enumerate(line["regions"]):
+    for number, region in enumerate(line.get("regions", ())):
         _check(region, _REGION if stage == "segment" else _JUDGED_REGION, f"regions[{number}].")
         _check_integers(region.get("box"), 4, f"regions[{number}].box")
     if stage == "judge":

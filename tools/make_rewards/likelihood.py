@@ -1,0 +1,163 @@
+"""Scores every generated image by how likely the model makes its prompt, given the image (SUDER's R_G).
+
+The mean log probability per token of the prompt, at temperature 1. `judge --judge likelihood` turns these numbers into
+global scores: the advantage of an image over the other candidates of its prompt, halved and held to [-1, 1]. Resumable,
+and shared by several processes like `segment`.
+"""
+
+import argparse
+import collections
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from srum_jax.command_line import user_path
+from srum_jax.errors import BadInput, Failure
+from srum_jax.families.registry import family_of
+from srum_jax.inference.protocols import Scorer
+from srum_jax.inference.requests import Question, RequestError
+from srum_jax.inference.templates import Templates
+from srum_jax.model_arguments import add_model_arguments, checker_of, load_pipeline
+from srum_jax.rewards.dual_config import DEFAULT_REQUEST
+from srum_jax.rewards.groups import advantages, global_score
+from srum_jax.stages import LIKELIHOOD, STAGE_VERSION, noted
+from srum_jax.stages.processes import add_process_arguments, find_processes
+from srum_jax.weights.fingerprint import checkpoint_fingerprint
+from tools.make_rewards.errors import Reject
+from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
+from tools.make_rewards.repeats import add_repeat_arguments, shards_of
+from tools.make_rewards.run_folder import RunFolder, StageUnit, print_outcome, rejected
+
+SUMMARY = "score every image by the likelihood of its prompt"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR",
+                        help="the folder that `generate` has made, with several candidates a prompt")
+    parser.add_argument("--request", default=DEFAULT_REQUEST, metavar="TEXT",
+                        help="what the model is asked of the image; the prompt is the answer (default: %(default)s)")
+    parser.add_argument("--count-end", action="store_true", help="the marker that ends the prompt counts too")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images scored together (default: 16)")
+    add_model_arguments(parser)
+    add_repeat_arguments(parser)
+    add_reject_argument(parser)
+    add_process_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """The subcommand."""
+    check_reject_rate(arguments.max_reject_rate)
+    if arguments.batch_size < 1:
+        raise BadInput(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
+    folder = RunFolder(arguments.out, find_processes(arguments.process_index, arguments.num_processes,
+                                                     arguments.distributed))
+    candidates = {generation.candidate for unit in folder.units for generation in folder.generated(unit)}
+    if len(candidates) < 2:
+        raise BadInput(f"--out {arguments.out}: expected several candidates a prompt to compare, found one; generate "
+                       "with --num-candidates 4 or more.")
+    think = Templates.read(arguments.templates)
+    architecture = family_of(arguments.checkpoint).architecture
+    begun_with = {
+        "stage_version": STAGE_VERSION, "checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint, architecture),
+        "dtype": arguments.dtype, "request": arguments.request, "count_end": arguments.count_end,
+        "batch_size": arguments.batch_size,
+    }
+    noted.compare(folder.stage(LIKELIHOOD).settings, begun_with)
+    missing = folder.units_to_do(LIKELIHOOD, repair=arguments.repair,
+                                 again=shards_of(arguments.redo, folder.num_shards))
+    scorer = _scorer(arguments, think) if missing else None
+    noted.note(folder.stage(LIKELIHOOD).settings, begun_with)
+    started, count = time.monotonic(), 0
+    for unit in tqdm(missing, unit="unit", disable=None):
+        records = _score(unit, folder, scorer, arguments)
+        folder.stage(LIKELIHOOD).commit(unit, records)
+        count += len(records)
+    summary = folder.finish(LIKELIHOOD, _summary)
+    print_outcome(LIKELIHOOD, count, time.monotonic() - started, summary)
+    if summary is not None:  # all processes have finished
+        refuse_too_many(summary["images"], summary["rejected"], arguments.max_reject_rate)
+
+
+def scores_by_likelihood(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Given scores, as `GivenScores` takes them, of all images of a folder that this stage has completed.
+
+    Raises:
+      BadInput: it has not.
+    """
+    groups: dict[int, list[tuple[str, float]]] = {}
+    for unit in folder.units:
+        for generation, line in zip(folder.generated(unit), folder.lines(LIKELIHOOD, unit), strict=True):
+            if "rejected" not in line:
+                groups.setdefault(generation.index, []).append((generation.record_id, line["log_prob"]))
+    entries = {}
+    for group in groups.values():
+        rewards = np.array([[log_prob for _, log_prob in group]])
+        scores = global_score(advantages(rewards, np.ones_like(rewards, bool)))[0]
+        for (record_id, log_prob), score in zip(group, scores.tolist(), strict=True):
+            entries[record_id] = {"global": {"score": score, "reason": f"log likelihood {log_prob:.6g} per token"}}
+    return entries
+
+
+def _scorer(arguments: argparse.Namespace, think: Templates) -> Scorer:
+    """The model, once it is known that it can be asked about pictures.
+
+    Raises:
+      BadInput: it cannot.
+    """
+    question = Question(arguments.request, (np.zeros((64, 64, 3), np.uint8),))
+    try:
+        checker_of(arguments, think).check(question)
+        scorer = load_pipeline(arguments, think, understanding=True).scorer
+    except RequestError as error:
+        raise BadInput(f"--checkpoint {arguments.checkpoint}, --request: {error}") from error
+    if scorer is None:
+        raise BadInput(f"--checkpoint {arguments.checkpoint}: this family of models cannot say how likely a text is.")
+    return scorer
+
+
+def _score(
+    unit: StageUnit, folder: RunFolder, scorer: Scorer, arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
+    lines: dict[int, dict[str, Any]] = {}
+    asked: list[tuple[int, Question, str]] = []
+    generated = folder.generated(unit)
+    for number, generation in enumerate(generated):
+        try:
+            _, pixels = folder.read_image(generation)
+        except Reject as reject:
+            lines[number] = rejected(generation.record_id, reject)
+            continue
+        asked.append((number, Question(arguments.request, (pixels,)), folder.prompt(generation).prompt))
+    for first in range(0, len(asked), arguments.batch_size):
+        batch = asked[first : first + arguments.batch_size]
+        # Full batches, as every number of rows is another program to compile.
+        filled = batch + [batch[0]] * (min(arguments.batch_size, len(asked)) - len(batch))
+        try:
+            found = scorer.texts([question for _, question, _ in filled], [prompt for _, _, prompt in filled],
+                                 count_end=arguments.count_end)
+        except RequestError as error:
+            raise BadInput(f"{folder.prompts_file}: unit {unit.name}: {error}") from error
+        for (number, _, _), log_prob in zip(batch, found.tolist(), strict=False):
+            if not math.isfinite(log_prob):
+                raise Failure(f"{generated[number].record_id}: the likelihood of its prompt is {log_prob}: expected a "
+                              "number; the weights are damaged, or do not fit the dtype (try --dtype float32).")
+            lines[number] = {"record_id": generated[number].record_id, "log_prob": log_prob,
+                             "stage_version": STAGE_VERSION}
+    return [lines[number] for number in range(len(generated))]
+
+
+def _summary(records: Iterator[dict[str, Any]]) -> Mapping[str, Any]:
+    found, lost = [], collections.Counter()
+    for record in records:
+        if "rejected" in record:
+            lost[record["rejected"]["reason"]] += 1
+        else:
+            found.append(record["log_prob"])
+    return {"images": len(found) + lost.total(), "rejected": dict(sorted(lost.items())),
+            "mean_log_prob": float(np.mean(found)) if found else None,
+            "std_log_prob": float(np.std(found)) if found else None}
