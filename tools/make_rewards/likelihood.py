@@ -56,8 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise BadInput(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
     folder = RunFolder(arguments.out, find_processes(arguments.process_index, arguments.num_processes,
                                                      arguments.distributed))
-    candidates = {generation.candidate for unit in folder.units for generation in folder.generated(unit)}
-    if len(candidates) < 2:
+    if folder.num_candidates < 2:
         raise BadInput(f"--out {arguments.out}: expected several candidates a prompt to compare, found one; generate "
                        "with --num-candidates 4 or more.")
     think = Templates.read(arguments.templates)

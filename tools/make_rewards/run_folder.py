@@ -16,7 +16,7 @@ from srum_jax.errors import BadInput
 from srum_jax.generation.prompts import Prompt, read_jsonl
 from srum_jax.generation.records import GenerationRecord
 from srum_jax.generation.run_file import PROMPTS
-from srum_jax.stages import GENERATE, JUDGE, SEGMENT, STAGE_VERSION
+from srum_jax.stages import GENERATE, JUDGE, LIKELIHOOD, SEGMENT, STAGE_VERSION
 from srum_jax.stages.folder import DamagedError, StageFolder, by_shard
 from srum_jax.stages.processes import ALONE, Processes
 from srum_jax.stages.units import units_to_do
@@ -26,7 +26,8 @@ from tools.make_rewards.errors import Reject
 from tools.make_rewards.line_fields import check_line
 
 MIN_IMAGE_PIXELS = 32  # of the shorter side
-_STATED = {GENERATE: ("num_shards", int), SEGMENT: ("provider", str), JUDGE: ("judge", dict)}  # by what a stage notes
+_STATED = {GENERATE: ("num_shards", int), SEGMENT: ("provider", str), LIKELIHOOD: ("request", str),
+           JUDGE: ("judge", dict)}  # by what a stage notes
 
 
 @dataclasses.dataclass(frozen=True)
