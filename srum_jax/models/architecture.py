@@ -1,7 +1,7 @@
 """How a model is stored, built and laid out: all that loading, converting and compiling ahead need to know of one."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from etils import epath
@@ -56,6 +56,7 @@ class Architecture:
       name: as the command line calls it.
       files: what a published checkpoint keeps its tensors in.
       table: published names and ours.
+      other_tables: the same of further layouts that the weights are published in.
       parts: optional parts by name, which is also the first word of their parameters' paths.
       read_config: the configuration of a checkpoint's directory; raises ConfigError naming file and field.
       abstract: (configuration, parts that are wanted) -> graph definition and state of `jax.ShapeDtypeStruct`.
@@ -77,6 +78,11 @@ class Architecture:
     never_trained: tuple[str, ...]
     linear_maps: Mapping[str, str]
     encoder: str
+    other_tables: tuple[Table, ...] = ()
+
+    def table_of(self, sources: Collection[str]) -> Table:
+        """The table of the layout that most of some published tensors have the names of."""
+        return max((self.table, *self.other_tables), key=lambda table: sum(map(table.knows, sources)))
 
     def parts_for(self, uses: Iterable[Use]) -> frozenset[str]:
         """The optional parts that a model needs for some uses."""

@@ -27,19 +27,27 @@ class Rule:
     Attributes:
       source: name pattern of the published tensor.
       target: path pattern of the model's parameter, dot-joined.
-      axes: target axis i (behind the stack axis) is source axis `axes[i]`; None leaves the axes as they are.
+      axes: target axis i (behind the stack axis) is source axis `axes[i]`; None leaves the axes as they are. Source
+        axes that none names have length 1.
+      share: (k, n): the k-th of n equal parts of the source along its first axis.
       computed: makes the array from its shape where a checkpoint lacks the tensor; only for constants.
     """
 
     source: str
     target: str
     axes: tuple[int, ...] | None = None
+    share: tuple[int, int] = (0, 1)
     computed: Callable[[tuple[int, ...]], np.ndarray] | None = None
 
     @property
     def stacked(self) -> bool:
         """Whether the parameter holds one source tensor per layer, stacked on its leading axis."""
         return "{" + LAYER + "}" in self.source
+
+    @functools.cached_property
+    def sources(self) -> re.Pattern[str]:
+        """Matches the published tensors that the rule is for."""
+        return name_pattern(self.source)
 
     @functools.cached_property
     def parameters(self) -> re.Pattern[str]:
@@ -67,6 +75,11 @@ class Table:
 
     rules: Sequence[Rule]
     ignored: Sequence[Ignored] = ()
+
+    def knows(self, source: str) -> bool:
+        """Whether a rule is for a published tensor, or it is one that is ignored."""
+        return (any(rule.sources.fullmatch(source) for rule in self.rules)
+                or any(entry.names.fullmatch(source) for entry in self.ignored))
 
     def rules_for(self, parameter: str) -> list[tuple[Rule, re.Match[str]]]:
         """The rules that match a parameter; in a sound table, exactly one."""

@@ -108,7 +108,7 @@ def _published(
     tensors = {name: tensor for name, tensor in source.tensors.items() if name not in omitted}
     doubts, absent = source.doubts(), absent_parts(architecture, tensors, shapes)
     complete = {name: shape for name, shape in shapes.items() if architecture.part_of_parameter(name) not in absent}
-    plan, problems = paired(architecture.table, tensors, complete)
+    plan, problems = paired(architecture.table_of(tensors), tensors, complete)
     if absent or problems:
         if cause := common_cause(architecture, tensors, shapes):
             raise WeightsError(f"{source.chosen}: {cause}.")

@@ -18,7 +18,7 @@ def common_cause(
       sources: the checkpoint's tensors.
       targets: path and shape of every array of the model.
     """
-    expected = published_tensors(architecture.table, targets)
+    expected = published_tensors(architecture.table_of(sources), targets)
     return _quantised(sources, expected) or _prefixed(sources, expected)
 
 
@@ -28,7 +28,7 @@ def absent_parts(
     """Optional parts that the model has and the checkpoint lacks altogether, and what to say of each."""
     there = {architecture.part_of(name) for name in sources}
     absent = {}
-    for part, names in _by_part(architecture, targets).items():
+    for part, names in _by_part(architecture, sources, targets).items():
         if part not in there:
             homes = " or ".join(file.glob for file in architecture.files if file.part == part)
             remedy = (f"copy {homes} of the released checkpoint beside the weights" if homes else
@@ -40,9 +40,11 @@ def absent_parts(
     return absent
 
 
-def _by_part(architecture: Architecture, targets: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
+def _by_part(
+    architecture: Architecture, sources: Mapping[str, SourceTensor], targets: Mapping[str, tuple[int, ...]]
+) -> dict[str, list[str]]:
     parts: dict[str, list[str]] = {}
-    for name in published_tensors(architecture.table, targets):
+    for name in published_tensors(architecture.table_of(sources), targets):
         if (part := architecture.part_of(name)) is not None:
             parts.setdefault(part, []).append(name)
     return parts

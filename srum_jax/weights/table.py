@@ -23,29 +23,42 @@ class SourceTensor:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """One source tensor and its place: the whole of a target, or layer number `layer` of a stacked one."""
+    """A region of a source tensor, mostly all of it, and its place: a target, or layer number `layer` of a stacked one."""
 
     source: str
     target: str
     layer: int | None
     axes: tuple[int, ...]  # target axis i is source axis axes[i], without the stack axis
+    source_shape: tuple[int, ...]
+    own: tuple[slice, ...]  # the region of the source
+
+    @property
+    def _single(self) -> tuple[int, ...]:
+        """Axes of the source that the target lacks; they have length 1."""
+        return tuple(axis for axis in range(len(self.source_shape)) if axis not in self.axes)
 
     def to_target(self, values: np.ndarray) -> np.ndarray:
-        """The source's values in the target's order of axes; a view."""
-        return values.transpose(self.axes)
+        """Values of the source's region in the target's order of axes; a view."""
+        single = self._single
+        return values.transpose((*single, *self.axes))[(0,) * len(single)]
 
     def to_source(self, values: np.ndarray) -> np.ndarray:
         """The inverse of `to_target`; a view."""
-        return values.transpose(np.argsort(self.axes))
+        single = self._single
+        return np.expand_dims(values, tuple(range(len(single)))).transpose(np.argsort((*single, *self.axes)))
 
     def source_region(self, region: Sequence[slice]) -> tuple[slice, ...]:
         """Where in the source the given region of the target (without its stack axis) comes from."""
-        return tuple(region[axis] for axis in np.argsort(self.axes))
+        found = list(self.own)
+        for part, axis in zip(region, self.axes, strict=True):
+            first = self.own[axis].start
+            found[axis] = slice(first + part.start, first + part.stop)
+        return tuple(found)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A table applied to one checkpoint and one model: each source and each target exactly once.
+    """A table applied to one checkpoint and one model: each value of each source and each target exactly once.
 
     Attributes:
       table: that was applied.
@@ -61,9 +74,13 @@ class Plan:
     ignored: Mapping[str, str]
     computed: Mapping[str, Callable[[tuple[int, ...]], np.ndarray]]
 
-    def by_source(self) -> dict[str, Piece]:
+    def by_source(self) -> dict[str, list[Piece]]:
         """The pieces by the names of their sources."""
-        return {piece.source: piece for pieces in self.pieces.values() for piece in pieces}
+        found: dict[str, list[Piece]] = {}
+        for pieces in self.pieces.values():
+            for piece in pieces:
+                found.setdefault(piece.source, []).append(piece)
+        return found
 
 
 def make_plan(
@@ -96,7 +113,7 @@ def paired(
     problems: list[str] = []
     pieces: dict[str, tuple[Piece, ...]] = {}
     computed = {}
-    claims: dict[str, list[str]] = {}
+    claims: dict[str, dict[tuple[int, int], list[str]]] = {}  # source -> share of it -> targets
     for target, shape in targets.items():
         matches = table.rules_for(target)
         if len(matches) != 1:
@@ -111,22 +128,22 @@ def paired(
             computed[target] = rule.computed
             continue
         for piece in wanted:
-            claims.setdefault(piece.source, []).append(target)
+            claims.setdefault(piece.source, {}).setdefault(rule.share, []).append(target)
         if absent:
             problems.append(f"{_named([piece.source for piece in absent])} missing: expected shape "
-                            f"{_source_shape(absent[0], shape)} (for '{target}'), found nothing; the files "
+                            f"{absent[0].source_shape} (for '{target}'), found nothing; the files "
                             "are not all that was saved, or the JSON files beside them describe another model")
         misfits = [misfit for piece in wanted if piece.source in sources
-                   and (misfit := _misfit(piece, sources[piece.source], shape))]
+                   and (misfit := _misfit(piece, sources[piece.source]))]
         problems += misfits[:1] if len(misfits) < 2 else [f"{misfits[0]} ({len(misfits) - 1} more like it)"]
         pieces[target] = tuple(wanted)
     ignored = {}
     extra: dict[str, list[str]] = {}  # by name without numbers
     for name, tensor in sources.items():
         reasons = [entry.reason for entry in table.ignored if entry.names.fullmatch(name)]
-        users = claims.get(name, [])
-        if len(users) > 1:
-            problems.append(f"{tensor.file}: tensor '{name}' would fill {', '.join(users)}; the key table is wrong")
+        users = claims.get(name, {})
+        if twice := next((targets for targets in users.values() if len(targets) > 1), None):
+            problems.append(f"{tensor.file}: tensor '{name}' would fill {', '.join(twice)}; the key table is wrong")
         elif reasons and not users:
             ignored[name] = reasons[0]
         elif not users:
@@ -148,22 +165,35 @@ def published_tensors(table: Table, targets: Mapping[str, tuple[int, ...]]) -> d
     shapes = {}
     for target, shape in targets.items():
         for rule, match in table.rules_for(target):
-            shapes |= {piece.source: _source_shape(piece, shape)
+            shapes |= {piece.source: piece.source_shape
                        for piece in _pieces(rule, match.groupdict(), target, shape)}
     return shapes
 
 
 def _pieces(rule: Rule, fields: dict[str, str], target: str, shape: tuple[int, ...]) -> list[Piece]:
-    rank = len(shape) - rule.stacked
-    axes = rule.axes if rule.axes is not None else tuple(range(rank))
+    part = shape[1:] if rule.stacked else shape
+    axes = rule.axes if rule.axes is not None else tuple(range(len(part)))
+    source_shape, own = _in_source(rule, axes, part)
     layers = range(shape[0]) if rule.stacked else [None]
-    return [Piece(rule.source.format(**fields, **({LAYER: layer} if rule.stacked else {})), target, layer, axes)
-            for layer in layers]
+    return [Piece(rule.source.format(**fields, **({LAYER: layer} if rule.stacked else {})), target, layer, axes,
+                  source_shape, own) for layer in layers]
 
 
-def _source_shape(piece: Piece, target_shape: tuple[int, ...]) -> tuple[int, ...]:
-    own = target_shape if piece.layer is None else target_shape[1:]
-    return tuple(own[axis] for axis in np.argsort(piece.axes)) if len(own) == len(piece.axes) else own
+def _in_source(
+    rule: Rule, axes: tuple[int, ...], part: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[slice, ...]]:
+    """The shape of a source, and which region of it an array is."""
+    if len(axes) != len(part):  # the rule does not fit the model, which is told of elsewhere
+        return part, tuple(slice(0, size) for size in part)
+    sizes = [1] * (max(axes, default=-1) + 1)
+    for size, axis in zip(part, axes, strict=True):
+        sizes[axis] = size
+    number, of = rule.share
+    own = [slice(0, size) for size in sizes]
+    if of > 1:
+        own[0] = slice(number * sizes[0], (number + 1) * sizes[0])
+        sizes[0] *= of
+    return tuple(sizes), tuple(own)
 
 
 def _named(names: Sequence[str]) -> str:
@@ -172,8 +202,8 @@ def _named(names: Sequence[str]) -> str:
     return f"tensor '{names[0]}'{others}"
 
 
-def _misfit(piece: Piece, tensor: SourceTensor, shape: tuple[int, ...]) -> str | None:
-    expected = _source_shape(piece, shape)
+def _misfit(piece: Piece, tensor: SourceTensor) -> str | None:
+    expected = piece.source_shape
     if tensor.shape != expected:
         return (f"{tensor.file}: tensor '{piece.source}': expected shape {expected}, found {tensor.shape}; "
                 "the weights and the JSON files beside them describe different models")

@@ -59,7 +59,7 @@ def test_made_up_trees_go_to_the_model_and_back_byte_equal(tree, seed):
         for piece in pieces:
             place = ... if piece.layer is None else piece.layer
             arrays[path][place] = piece.to_target(sources[piece.source])
-    for name, piece in plan.by_source().items():
+    for name, [piece] in plan.by_source().items():
         array = arrays[piece.target] if piece.layer is None else arrays[piece.target][piece.layer]
         assert np.ascontiguousarray(piece.to_source(array)).tobytes() == sources[name].tobytes()
 
@@ -70,7 +70,7 @@ def test_a_region_of_a_target_comes_from_the_matching_region_of_its_source(data,
     source = np.arange(60.0, dtype=np.float32).reshape(3, 4, 5)
     target_shape = tuple(source.shape[axis] for axis in axes)
     plan = make_plan(Table((Rule("s", "t", axes),)), described({"s": source}), {"t": target_shape}, "made-up")
-    piece = plan.by_source()["s"]
+    [piece] = plan.by_source()["s"]
     region = tuple(slice(*sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2)))) for n in target_shape)
     np.testing.assert_array_equal(
         piece.to_target(source)[region], piece.to_target(source[piece.source_region(region)])
@@ -182,3 +182,21 @@ def test_every_published_name_of_the_und_expert_has_a_gen_twin(released):
     assert len(gen) == 28 * 14 + 1
     for name in gen:
         assert released[name.replace("_moe_gen", "")] == released[name]
+
+
+def test_a_tensor_may_be_several_arrays_side_by_side_and_have_axes_of_length_one():
+    """As fused maps to queries, keys and values are published, and position tables with an axis for the batch."""
+    table = Table((
+        Rule("qkv.{layer}.weight", "query", (1, 0), share=(0, 2)), Rule("qkv.{layer}.weight", "key", (1, 0), share=(1, 2)),
+        Rule("position", "position", (1, 2)),
+    ))
+    targets = {"query": (1, 3, 2), "key": (1, 3, 2), "position": (4, 3)}
+    assert published_tensors(table, targets) == {"qkv.0.weight": (4, 3), "position": (1, 4, 3)}
+    sources = {"qkv.0.weight": np.arange(12.0).reshape(4, 3), "position": np.arange(12.0).reshape(1, 4, 3)}
+    plan = make_plan(table, described(sources), targets, "made-up")
+    [query], [key], [position] = (plan.pieces[name] for name in targets)
+    np.testing.assert_array_equal(query.to_target(sources["qkv.0.weight"][query.own]), [[0, 3], [1, 4], [2, 5]])
+    region = (slice(1, 3), slice(0, 1))  # of the key: its second and third input, its first output
+    np.testing.assert_array_equal(key.to_target(sources["qkv.0.weight"][key.source_region(region)]), [[7], [8]])
+    np.testing.assert_array_equal(position.to_target(sources["position"]), sources["position"][0])
+    assert position.to_source(sources["position"][0]).shape == (1, 4, 3)

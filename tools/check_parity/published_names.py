@@ -15,9 +15,10 @@ def published(state: nnx.State, plan: Plan) -> dict[str, np.ndarray]:
       state: parameters, or anything of the same structure, such as gradients.
       plan: pairs the model's arrays with published names.
     """
-    arrays = {dotted(path): np.asarray(jax.device_get(v.get_value())) for path, v in nnx.to_flat_state(state)}
-    return {
-        piece.source: piece.to_source(values if piece.layer is None else values[piece.layer])
-        for target, values in arrays.items()
-        for piece in plan.pieces.get(target, ())
-    }
+    found: dict[str, np.ndarray] = {}
+    for path, variable in nnx.to_flat_state(state):
+        values = np.asarray(jax.device_get(variable.get_value()))
+        for piece in plan.pieces.get(dotted(path), ()):
+            whole = found.setdefault(piece.source, np.zeros(piece.source_shape, values.dtype))
+            whole[piece.own] = piece.to_source(values if piece.layer is None else values[piece.layer])
+    return found

@@ -100,7 +100,7 @@ def export_weights(
     check_output(out, num_bytes + sum(file.stat().length for file in companions))
 
     pieces = plan.by_source()
-    own = {name for name, piece in pieces.items() if piece.target in trained.shapes}
+    own = {name for name in pieces if any(piece.target in trained.shapes for piece in pieces[name])}
     completed = Counter(_group(name, pieces.get(name)) for name in source.tensors if name not in own)
     computed = tuple(name for name in forms if name not in own and name not in source.tensors)
     with atomic_directory(out) as directory:
@@ -178,7 +178,12 @@ def _write_file(
             if pieces:
                 _write_array(write, trained, pieces, forms)
             for piece in pieces:
-                del left[piece.source]
+                left.pop(piece.source, None)
+        for name, pieces in plan.by_source().items():
+            if name in called and name not in left:
+                for piece in pieces:  # of a tensor that is the checkpoint's in part
+                    if piece.target not in trained.shapes:
+                        write(name, published.source.read(name, piece.own), piece.own)
         for name in left:
             if (piece := constants.get(name)) is None:
                 write(name, published.source.read(name))
@@ -231,11 +236,11 @@ def _write_region(
     for_each_block(piece.to_source(values), forms[piece.source][0], consume)
 
 
-def _group(name: str, piece: Piece | None) -> str:
+def _group(name: str, pieces: list[Piece] | None) -> str:
     """A short name for what a tensor belongs to."""
-    if piece is None:
+    if pieces is None:
         return f"{name} (not used by our model)"
-    parts = piece.target.split(".")
+    parts = pieces[0].target.split(".")
     return ".".join(
         parts[:3] if parts[:2] == ["llm", "layers"] else parts[:2] if parts[0] == "llm" else parts[:1]
     )

@@ -101,7 +101,7 @@ def _write_array(
         writer.write(path, arrays.read(path, None, dtype))
         return
     for piece in arrays.plan.pieces[path]:
-        values = arrays.source.read(piece.source)
+        values = arrays.source.read(piece.source, piece.own)
         layer = () if piece.layer is None else (slice(piece.layer, piece.layer + 1),)
 
         def consume(rows: tuple[int, int], block: np.ndarray, layer: tuple[slice, ...] = layer) -> None:
