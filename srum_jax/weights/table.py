@@ -23,7 +23,7 @@ class SourceTensor:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A region of a source tensor, mostly all of it, and its place: a target, or layer number `layer` of a stacked one."""
+    """A region of a source tensor, mostly all of it, and its place: a target, or one layer of a stacked one."""
 
     source: str
     target: str

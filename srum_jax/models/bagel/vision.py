@@ -15,36 +15,7 @@ from srum_jax.models.layers.attention import Attention
 from srum_jax.models.layers.layer_stack import run_layers
 from srum_jax.models.layers.linear import Embedding, Linear
 from srum_jax.models.layers.norm import LayerNorm
-
-
-def gelu(x: jax.Array) -> jax.Array:
-    """The tanh form of GELU."""
-    return jax.nn.gelu(x, approximate=True)
-
-
-class VisionLayer(nnx.Module):
-    """One pre-norm encoder layer, or the stacked parameters of all of them."""
-
-    def __init__(
-        self, config: VisionConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
-    ):
-        def linear(in_features: int, out_features: int) -> Linear:
-            return Linear(in_features, out_features, rngs=rngs, stack=stack, dtype=dtype)
-
-        width = config.hidden_size
-        self.norm1 = LayerNorm(width, config.layer_norm_eps, rngs=rngs, stack=stack, dtype=dtype)
-        self.query, self.key, self.value, self.out = (linear(width, width) for _ in range(4))
-        self.norm2 = LayerNorm(width, config.layer_norm_eps, rngs=rngs, stack=stack, dtype=dtype)
-        self.fc1 = linear(width, config.intermediate_size)
-        self.fc2 = linear(config.intermediate_size, width)
-        self.num_heads = config.num_heads
-
-    def __call__(self, x: jax.Array, attention: Attention) -> jax.Array:
-        """[B, C, D] to [B, C, D]."""
-        normed = self.norm1(x)
-        heads = (p(normed).reshape(*x.shape[:-1], self.num_heads, -1) for p in (self.query, self.key, self.value))
-        x = x + self.out(attention(*heads).reshape(x.shape))
-        return x + self.fc2(gelu(self.fc1(self.norm2(x))))
+from srum_jax.models.layers.siglip import SiglipLayer
 
 
 class VisionTower(nnx.Module):
@@ -53,7 +24,7 @@ class VisionTower(nnx.Module):
     def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
         self.patch_embed = Linear(config.patch_values, config.hidden_size, rngs=rngs, dtype=dtype)
         self.position_embed = Embedding(config.num_positions, config.hidden_size, rngs=rngs, dtype=dtype)
-        self.layers = VisionLayer(config, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
+        self.layers = SiglipLayer(config, tanh=True, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
         self.post_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, rngs=rngs, dtype=dtype)
         self.num_layers = config.num_layers
 
@@ -89,4 +60,4 @@ class Connector(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., in] to [..., out]."""
-        return self.fc2(gelu(self.fc1(x)))
+        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=True))

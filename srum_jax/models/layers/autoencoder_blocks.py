@@ -84,37 +84,55 @@ class Middle(nnx.Module):
         self.block_2 = ResidualBlock(features, features, rngs=rngs, dtype=dtype, num_groups=num_groups)
 
     def __call__(self, x: jax.Array, tap=None) -> jax.Array:
-        """[B, h, w, C] to [B, h, w, C]; `tap` is called with the attention's output."""
-        x = self.attn_1(self.block_1(x))
-        if tap is not None:
-            tap("mid_attn", x)
-        return self.block_2(x)
+        """[B, h, w, C] to [B, h, w, C]; `tap` is called with "mid_block_1", "mid_attn" and "mid_block_2"."""
+        tap = tap or _no_tap
+        x = self.block_1(x)
+        tap("mid_block_1", x)
+        x = self.attn_1(x)
+        tap("mid_attn", x)
+        x = self.block_2(x)
+        tap("mid_block_2", x)
+        return x
 
 
 class Level(nnx.Module):
-    """The blocks of one resolution, and the change to the next one."""
+    """The blocks of one resolution, perhaps with attention behind each, and the change to the next one."""
 
     def __init__(
-        self, widths: list[int], *, down: bool = False, up: bool = False, rngs: nnx.Rngs, dtype: jnp.dtype,
-        num_groups: int = NORM_GROUPS,
+        self, widths: list[int], *, down: bool = False, up: bool = False, attention: bool = False, rngs: nnx.Rngs,
+        dtype: jnp.dtype, num_groups: int = NORM_GROUPS,
     ):
         self.block = nnx.List(
             ResidualBlock(i, o, rngs=rngs, dtype=dtype, num_groups=num_groups) for i, o in itertools.pairwise(widths)
         )
+        self.attn = nnx.List(
+            PixelAttention(width, rngs=rngs, dtype=dtype, num_groups=num_groups) for width in widths[1:]
+        ) if attention else None
         # One row below and one column on the right, nothing above and on the left.
         self.downsample = Conv(
             widths[-1], widths[-1], 3, rngs=rngs, stride=2, padding=((0, 1), (0, 1)), dtype=dtype) if down else None
         self.upsample = Conv(widths[-1], widths[-1], 3, rngs=rngs, padding=SAME, dtype=dtype) if up else None
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, in] to [B, H', W', out]."""
-        for block in self.block:
+    def __call__(self, x: jax.Array, tap=None) -> jax.Array:
+        """[B, H, W, in] to [B, H', W', out]; `tap` is called with "res_0", "attn_0", ..., "downsample", "upsample"."""
+        tap = tap or _no_tap
+        for number, block in enumerate(self.block):
             x = block(x)
+            tap(f"res_{number}", x)
+            if self.attn is not None:
+                x = self.attn[number](x)
+                tap(f"attn_{number}", x)
         if self.downsample is not None:
             x = self.downsample(x)
+            tap("downsample", x)
         if self.upsample is not None:
             x = self.upsample(doubled(x))
+            tap("upsample", x)
         return x
+
+
+def _no_tap(name: str, value: jax.Array) -> None:
+    """Looks at nothing."""
 
 
 def doubled(x: jax.Array) -> jax.Array:
