@@ -12,11 +12,11 @@ _LINEAR = (1, 0)
 _CONV = (2, 3, 1, 0)
 
 
-def linear(source: str, target: str, bias: bool = True) -> Iterator[Rule]:
-    """A matrix, and its bias."""
-    yield Rule(f"{source}.weight", f"{target}.kernel", _LINEAR)
+def linear(source: str, target: str, bias: bool = True, share: tuple[int, int] = (0, 1)) -> Iterator[Rule]:
+    """A matrix, and its bias; see `Rule.share`."""
+    yield Rule(f"{source}.weight", f"{target}.kernel", _LINEAR, share=share)
     if bias:
-        yield Rule(f"{source}.bias", f"{target}.bias")
+        yield Rule(f"{source}.bias", f"{target}.bias", share=share)
 
 
 def conv(source: str, target: str) -> Iterator[Rule]:

@@ -187,7 +187,8 @@ def test_every_published_name_of_the_und_expert_has_a_gen_twin(released):
 def test_a_tensor_may_be_several_arrays_side_by_side_and_have_axes_of_length_one():
     """As fused maps to queries, keys and values are published, and position tables with an axis for the batch."""
     table = Table((
-        Rule("qkv.{layer}.weight", "query", (1, 0), share=(0, 2)), Rule("qkv.{layer}.weight", "key", (1, 0), share=(1, 2)),
+        Rule("qkv.{layer}.weight", "query", (1, 0), share=(0, 2)),
+        Rule("qkv.{layer}.weight", "key", (1, 0), share=(1, 2)),
         Rule("position", "position", (1, 2)),
     ))
     targets = {"query": (1, 3, 2), "key": (1, 3, 2), "position": (4, 3)}

@@ -9,12 +9,11 @@ from flax import nnx
 
 from srum_jax.inference.context import Context, KeyValues
 from srum_jax.inference.text_decoding import NextLogits
-from srum_jax.models.blip3o.model import causal_tokens
 from srum_jax.models.blip3o.positions import alike, mrope_angles
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.decoder import Decoder, DecoderLayer
-from srum_jax.models.layers.token_stream import concatenate
+from srum_jax.models.layers.token_stream import causal_tokens, concatenate
 
 
 def read(

@@ -20,7 +20,7 @@ from srum_jax.models.blip3o.vision import VisionTower
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.decoder import Decoder
-from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.models.layers.token_stream import causal_tokens
 
 Tap = Callable[[str, jax.Array], None]
 
@@ -126,13 +126,6 @@ def place_pictures(x: jax.Array, at: jax.Array, tokens: jax.Array, num_tokens: j
     picture = jnp.clip(jnp.searchsorted(ends, number, side="right"), 0, len(tokens) - 1)
     within = jnp.clip(number - (ends - num_tokens)[picture], 0, tokens.shape[1] - 1)
     return jnp.where(at[..., None], tokens[picture, within].astype(x.dtype), x)
-
-
-def causal_tokens(real: jax.Array) -> TokenStream:
-    """Rows of one text each, padded on either side: bool [B, S]. Their rotary positions are given elsewhere."""
-    number, zeros = jnp.where(real, 0, -1), jnp.zeros(real.shape, jnp.int32)
-    order = jnp.broadcast_to(jnp.arange(real.shape[1]), real.shape)
-    return TokenStream(sample=number, split=number, order=order, full=zeros, noise=zeros, position=zeros)
 
 
 def abstract_blip3o(

@@ -30,3 +30,11 @@ class TokenStream:
 def concatenate(streams: list[TokenStream]) -> TokenStream:
     """Joins token streams along the token axis."""
     return jax.tree.map(lambda *fields: jnp.concatenate(fields, axis=-1), *streams)
+
+
+def causal_tokens(real: Array) -> TokenStream:
+    """Rows of one text each, padded on either side: bool [B, S]. Positions count from each text's first token."""
+    number, zeros = jnp.where(real, 0, -1), jnp.zeros(real.shape, jnp.int32)
+    order = jnp.broadcast_to(jnp.arange(real.shape[1]), real.shape)
+    position = jnp.maximum(jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0)
+    return TokenStream(sample=number, split=number, order=order, full=zeros, noise=zeros, position=position)
