@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["srum_jax*", "experiments*", "tools*"]),
     package_data={
+        "srum_jax.evaluation": ["templates/*.txt"],
         "srum_jax.inference": ["template_files/*.txt"],
         "srum_jax.worlds.shapes": ["base_weights/*", "sam_weights/*", "judge_templates.toml",
                                    "think_templates/*.txt"],
@@ -74,6 +75,7 @@ setup(
     entry_points={
         "console_scripts": [
             "srum-train = srum_jax.train:main",
+            "srum-evaluate = srum_jax.evaluate:main",
             "srum-generate = srum_jax.generate:main",
             "srum-chat = srum_jax.chat:main",
             "srum-compile = srum_jax.compile:main",

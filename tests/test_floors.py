@@ -11,8 +11,8 @@ FLOORS = (
     ("families",),  # one folder each, and the record of what a family provides
     ("training", "observability", "stages", "judges", "regions", "generation", "rollouts", "evaluation",
      "families.registry"),
-    ("experiment", "pipeline", "model_arguments", "generation.arguments", "command_line", "aot", "train", "generate",
-     "chat", "compile", "evaluate"),
+    ("experiment", "pipeline", "model_arguments", "judge_arguments", "generation.arguments", "command_line", "aot",
+     "train", "generate", "chat", "compile", "evaluate"),
 )
 # All that is not of the package, and the worlds.
 TOP = len(FLOORS)

@@ -27,6 +27,10 @@ MISTAKES = {
     "srum_jax.generate": [["--checkpoint", "/nowhere", "--prompt", "a", *_OUT, "--size", "3"],
                           ["--checkpoint", "srum_jax/worlds/shapes/base_weights", "--prompt", "a", *_OUT, "--set",
                            "sampler.shft=3"]],
+    "srum_jax.evaluate": [["--benchmark", "shapes", *_OUT, "--judge", "nobody", "--stage", "judge"],
+                          ["--benchmark", "shapes", *_OUT, "--set", "sampler.shft=3"],
+                          ["--benchmark", "shapes", *_OUT, "--protocol", "none"],
+                          ["--benchmark", "shapes", *_OUT, "--stage", "score"]],
     "srum_jax.chat": [["--checkpoint", "/nowhere", "--set", "text.max_tokns=3"]],
     "tools.precompute_latents": [["--records", "/nowhere", *_OUT, "--set", "data.max_sise=3"]],
     "tools.make_rewards": [["export"], ["judge", *_OUT, "--set", "judge.max_regins=3"],
@@ -69,7 +73,7 @@ def commands():
 
 
 def test_the_commands_are_found():
-    assert {f"srum_jax.{name}" for name in ("train", "generate", "chat", "compile")} < set(commands())
+    assert {f"srum_jax.{name}" for name in ("train", "generate", "evaluate", "chat", "compile")} < set(commands())
     assert len(commands()) >= 18 and MISTAKES.keys() <= {name.removesuffix(".__main__") for name in commands()}
 
 

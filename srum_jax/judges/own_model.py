@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from srum_jax.errors import BadInput
 from srum_jax.inference.protocols import Answerer
 from srum_jax.inference.requests import Question
 from srum_jax.inference.settings import TextSampler
@@ -19,7 +20,10 @@ class ModelJudge:
     batch_size: int  # calls in one batch at most
 
     def answer(self, calls: Sequence[tuple[np.ndarray, Call]]) -> list[Reply]:
-        """See `Judge`."""
+        """See `Judge`. Raises BadInput where a call goes on with a conversation: the model is asked one question."""
+        if any(call.history for _, call in calls):
+            raise BadInput("--judge model: it answers single questions; a conversation needs transformers:DIR or "
+                           "endpoint:URL.")
         replies: dict[int, Reply] = {}
         groups: dict[tuple, list[int]] = {}
         for number, (_, call) in enumerate(calls):

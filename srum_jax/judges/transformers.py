@@ -52,10 +52,9 @@ class HuggingFaceJudge:
     def _answer(self, pixels: np.ndarray, call: Call) -> Reply:
         torch = self._torch
         text = f"{self._think_system}\n\n{call.text}" if call.think else call.text
-        content = [{"type": "image", "image": Image.fromarray(pixels)}, {"type": "text", "text": text}]
         inputs = self._processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
-            return_tensors="pt",
+            _messages(Image.fromarray(pixels), call.history, text), add_generation_prompt=True, tokenize=True,
+            return_dict=True, return_tensors="pt",
         ).to(self._model.device)
         sampling = {} if call.temperature is None else {"temperature": call.temperature, "top_k": 0, "top_p": 1.0}
         if call.temperature is not None:
@@ -68,3 +67,12 @@ class HuggingFaceJudge:
         ends = set(ends) if isinstance(ends, list) else {ends}
         finished = len(new) < call.max_new_tokens or int(new[-1]) in ends
         return Reply(self._processor.decode(new, skip_special_tokens=True), len(new), finished)
+
+
+def _messages(image: Image.Image, history: Sequence[tuple[str, str]], text: str) -> list[dict]:
+    """The conversation so far and the question; the image stands before the first."""
+    questions = [question for question, _ in history] + [text]
+    turns = [{"role": "user", "content": [{"type": "text", "text": question}]} for question in questions]
+    turns[0]["content"].insert(0, {"type": "image", "image": image})
+    answers = [{"role": "assistant", "content": [{"type": "text", "text": answer}]} for _, answer in history]
+    return [turn for pair in zip(turns, [*answers, None], strict=True) for turn in pair if turn is not None]

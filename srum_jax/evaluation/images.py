@@ -1,0 +1,50 @@
+"""The generate stage: a benchmark's prompts as a run of `generation`, in the layout of the official scorer."""
+
+from collections.abc import Sequence
+
+from srum_jax.evaluation.benchmark import Benchmark, EvalItem
+from srum_jax.evaluation.folder import EvaluationFolder
+from srum_jax.generation.prompts import Prompt, record_id
+from srum_jax.generation.resume import read_chunk
+from srum_jax.generation.run_settings import GenerationSettings
+from srum_jax.generation.work_units import WorkPlan, plan_work
+from srum_jax.storage.atomic_file import write_bytes
+
+_SUFFIX = ".png"
+
+
+def prompts_of(benchmark: Benchmark, items: Sequence[EvalItem]) -> list[Prompt]:
+    """The items as prompts; an item's seed follows from its id, so every model that is compared has the same.
+
+    Raises:
+      IdError: an id that cannot be part of a file's name.
+    """
+    for item in items:
+        record_id(benchmark.name, item.id, benchmark.images_per_item - 1)
+    # Keywords and directives are for the reward stage's judge.
+    return [Prompt(index, benchmark.name, item.id, item.prompt, item.category, keywords=(), has_directive=False)
+            for index, item in enumerate(items)]
+
+
+def plan_images(benchmark: Benchmark, items: Sequence[EvalItem], settings: GenerationSettings) -> WorkPlan:
+    """What is to be drawn; the images of an item keep their numbers."""
+    by_id = {item.id: item for item in items}
+
+    def layout(prompt: Prompt, number: int) -> str:
+        return benchmark.image(by_id[prompt.source_id], number).removesuffix(_SUFFIX)
+
+    return plan_work(prompts_of(benchmark, items), settings, layout)
+
+
+def write_beside_images(
+    benchmark: Benchmark, items: Sequence[EvalItem], plan: WorkPlan, folder: EvaluationFolder
+) -> None:
+    """What the official layout has besides images. Called when every image is there."""
+    records = {}
+    for unit in plan.units:
+        for job, record in zip(unit.jobs, read_chunk(folder.generate, unit), strict=True):
+            records[job.prompt.source_id, job.candidate] = record
+    for name, data in benchmark.beside_images(items, records).items():
+        path = folder.images / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)

@@ -1,0 +1,45 @@
+"""The benchmarks that there are. Only the one that is asked for is imported."""
+
+import importlib
+import importlib.resources
+from collections.abc import Mapping
+
+from srum_jax.errors import BadInput
+from srum_jax.evaluation.benchmark import Benchmark
+from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
+
+_BENCHMARKS = {
+    "shapes": ("srum_jax.worlds.shapes.benchmark", "Shapes"),
+}
+NAMES = tuple(_BENCHMARKS)
+
+
+def open_benchmark(name: str, protocol: str | None = None, template: str | None = None) -> Benchmark:
+    """A benchmark under a protocol.
+
+    Args:
+      name: one of NAMES.
+      protocol: None for the first one that the benchmark has.
+      template: the question to the judge in words of the user's own; None for those of this package.
+
+    Raises:
+      BadInput: no such protocol; or its question is the benchmark's own and was not given.
+    """
+    module, kind = _BENCHMARKS[name]
+    found = getattr(importlib.import_module(module), kind)
+    protocols: Mapping[str, str | None] = found.protocols
+    protocol = next(iter(protocols)) if protocol is None else protocol
+    if protocol not in protocols:
+        raise BadInput(f"--protocol: expected one of {', '.join(protocols)} for {name}, found {protocol!r}.")
+    shipped = protocols[protocol]
+    if template is None and shipped is None and found.max_new_tokens:
+        raise BadInput(f"--judge-template: protocol {protocol} is asked in {name}'s own words, which are not part of "
+                       f"this package: expected a file with them ({', '.join(found.placeholders)} where they belong).")
+    if template is None and shipped is not None:
+        template = (importlib.resources.files("srum_jax.evaluation") / "templates" / shipped).read_text("utf-8")
+    if template is None:
+        return found(protocol, JudgeTemplate("", 1))
+    for placeholder in found.placeholders:
+        if placeholder not in template:
+            raise BadInput(f"--judge-template: expected {placeholder} in it, where the judge is to read it.")
+    return found(protocol, JudgeTemplate(template.strip(), found.max_new_tokens))

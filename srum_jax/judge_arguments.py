@@ -1,0 +1,110 @@
+"""Who judges, as the command line names it. What the judge needs is loaded when it is opened, not before."""
+
+import argparse
+import dataclasses
+import hashlib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from etils import epath
+
+from srum_jax.command_line import user_path
+from srum_jax.errors import BadInput
+from srum_jax.families.registry import family_of
+from srum_jax.inference.templates import Templates
+from srum_jax.judges.protocol import Judge
+from srum_jax.model_arguments import load_pipeline
+from srum_jax.storage.reading import why_absent
+from srum_jax.weights.fingerprint import checkpoint_fingerprint, directory_fingerprint
+
+KINDS = ("model", "transformers", "endpoint", "replay", "oracle")
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedJudge:
+    """A judge before anything is loaded.
+
+    Attributes:
+      identity: `id` and `revision`, and what else decides the replies; without paths.
+      looks: whether it is given pictures.
+      open: loads it.
+    """
+
+    identity: dict[str, Any]
+    looks: bool
+    open: Callable[[], Judge]
+
+
+def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the group "judge"."""
+    group = parser.add_argument_group("judge")
+    group.add_argument("--judge", metavar="WHO",
+                       help="transformers:DIR: a vision-language model in PyTorch; replay:FILE: recorded replies; "
+                            "model: the checkpoint itself, or model:DIR another; oracle: the rule of the world of "
+                            "shapes")
+    group.add_argument("--judge-batch-size", type=int, default=8, metavar="N",
+                       help="items judged and committed together (default: %(default)s)")
+
+
+def named_judge(text: str, benchmark: str, arguments: argparse.Namespace) -> NamedJudge:
+    """The judge of `--judge`.
+
+    Args:
+      text: KIND or KIND:SOURCE.
+      benchmark: whose replies a file of replies is to have.
+      arguments: of `add_judge_arguments` and `add_model_arguments`.
+
+    Raises:
+      BadInput: there is no such judge.
+    """
+    kind, _, source = text.partition(":")
+    source = user_path(source)
+    if kind == "replay" and source:
+        return _replay(source, benchmark)
+    if kind == "transformers" and source:
+        return _transformers(source)
+    if kind == "model":
+        return _model(source or arguments.checkpoint, arguments)
+    if kind == "oracle" and not source:
+        oracle = importlib.import_module("srum_jax.worlds.shapes.benchmark").OracleJudge
+        return NamedJudge({"id": oracle.id, "revision": oracle.revision}, True, oracle)
+    raise BadInput(f"--judge {text}: expected one of {', '.join(KINDS)}, with what its help says behind a colon.")
+
+
+def _replay(source: str, benchmark: str) -> NamedJudge:
+    from srum_jax.judges.replay import ReplayJudge
+
+    judge = ReplayJudge(source, benchmark)
+    digest = hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()
+    identity = {"id": judge.judge["id"], "revision": judge.judge["revision"], "replay_sha256": digest}
+    return NamedJudge(identity, False, lambda: judge)
+
+
+def _transformers(source: str) -> NamedJudge:
+    directory = epath.Path(source)
+    if not directory.is_dir():
+        raise BadInput(f"--judge transformers:{source}: {why_absent(directory)}; expected a directory with a "
+                       "checkpoint.")
+
+    def opened() -> Judge:
+        from srum_jax.judges.transformers import HuggingFaceJudge
+
+        return HuggingFaceJudge(directory, "")
+
+    return NamedJudge({"id": directory.name, "revision": directory_fingerprint(directory)}, True, opened)
+
+
+def _model(source: str | None, arguments: argparse.Namespace) -> NamedJudge:
+    if source is None:
+        raise BadInput("--judge model: expected --checkpoint, or model:DIR; found neither.")
+    revision = checkpoint_fingerprint(source, family_of(source).architecture)
+    asked = argparse.Namespace(**{**vars(arguments), "checkpoint": source})
+
+    def opened() -> Judge:
+        from srum_jax.judges.own_model import ModelJudge
+
+        pipeline = load_pipeline(asked, Templates.read(arguments.templates), understanding=True)
+        return ModelJudge(pipeline, arguments.judge_batch_size)
+
+    return NamedJudge({"id": epath.Path(source).name, "revision": revision, "dtype": arguments.dtype}, True, opened)

@@ -1,0 +1,154 @@
+"""The whole suite on the world of shapes through the real command: stages, resuming, replay, what is missing."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srum_jax import evaluate
+from srum_jax.evaluation.registry import open_benchmark
+from srum_jax.worlds.shapes.drawing import render
+from srum_jax.worlds.shapes.layout import draft_of, lay_out
+from srum_jax.worlds.shapes.prompts import parse_prompt
+from tests import commands
+from tests.imports import ROOT
+
+BENCHMARK = open_benchmark("shapes")
+ITEMS = BENCHMARK.items({})
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """Pictures of every item; those of even numbers fit, the others show nothing."""
+    folder = tmp_path / "pictures"
+    for number, item in enumerate(ITEMS):
+        path = folder / BENCHMARK.image(item, 0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((48, 48, 3), 255, np.uint8)
+        if number % 2 == 0:
+            rng = np.random.default_rng(number)
+            pixels = render(lay_out(draft_of(parse_prompt(item.prompt), rng), rng), 48).image
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+def call(out, *arguments):
+    return evaluate.main(["--benchmark", "shapes", "--out", str(out), *map(str, arguments)])
+
+
+def results(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def test_given_pictures_are_judged_and_scored(drawn, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert call(out, "--images", drawn, "--model-id", "drawn") == 0
+    found = results(out)
+    assert (found["complete"], found["num_items"], found["num_judged"], found["num_failed"]) == (True, 64, 64, 0)
+    assert found["scores"]["overall"] == 0.5 and found["scores"]["color"]["mean"] == 0.5
+    assert found["model"] == {"id": "drawn", "checkpoint_sha256": None} and found["judge"]["id"] == "oracle"
+    assert "overall: 0.5000" in capsys.readouterr().out
+
+
+def test_a_picture_that_is_missing_leaves_no_overall_number_until_it_is_there(drawn, tmp_path, capsys):
+    out, lost = tmp_path / "out", drawn / BENCHMARK.image(ITEMS[3], 0)
+    kept = lost.read_bytes()
+    lost.unlink()
+    (drawn / "color" / "other.png").write_bytes(kept)
+    assert call(out, "--images", drawn) == 3
+    said = capsys.readouterr()
+    assert "1 images missing" in said.out and "1 other images ignored" in said.out and "1 of 64 items" in said.err
+    found = results(out)
+    assert found["scores"]["overall"] is None and found["scores"]["color"] is None and not found["complete"]
+    assert found["scores"]["complex"]["n"] == 8 and found["missing_items"] == ["003"]
+    assert found["missing_images"] == ["color/003.png: no such file"]
+    assert "partial" not in said.out
+    assert call(out, "--stage", "score", "--allow-partial") == 3
+    assert "partial color: 0.5714 (n = 7)" in capsys.readouterr().out
+    lost.write_bytes(kept)
+    assert call(out, "--images", drawn) == 0 and results(out)["complete"]
+
+
+def test_replies_can_be_replayed_without_pictures_and_a_call_that_is_not_there_is_named(drawn, tmp_path, capsys):
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert call(first, "--images", drawn) == 0
+    lines = (first / "replies.jsonl").read_text().splitlines()
+    assert len(lines) == 64
+    replay = ["--judge", f"replay:{first / 'replies.jsonl'}", "--images", tmp_path / "nothing"]
+    assert call(second, *replay) == 0
+    assert results(second)["scores"] == results(first)["scores"]
+    assert results(second)["judge"]["id"] == "oracle" and "replay_sha256" in results(second)["judge"]
+    (tmp_path / "short.jsonl").write_text("\n".join(lines[:5] + lines[6:]))
+    capsys.readouterr()
+    assert call(third, "--judge", f"replay:{tmp_path / 'short.jsonl'}", "--images", tmp_path / "nothing") == 2
+    assert "no reply to call 'score', attempt 1, of item 005/0" in capsys.readouterr().err
+
+
+def test_a_reply_that_cannot_be_read_is_listed_and_leaves_no_overall_number(drawn, tmp_path):
+    assert call(tmp_path / "a", "--images", drawn) == 0
+    text = (tmp_path / "a" / "replies.jsonl").read_text()
+    line = json.loads(text.splitlines()[0])
+    broken = json.dumps(line | {"text": "it is nice"}) + "\n" + text.partition("\n")[2]
+    (tmp_path / "r.jsonl").write_text(broken)
+    assert call(tmp_path / "b", "--judge", f"replay:{tmp_path / 'r.jsonl'}", "--images", drawn) == 3
+    found = results(tmp_path / "b")
+    assert found["scores"]["overall"] is None and list(found["failed"]) == ["000"] and found["num_failed"] == 1
+
+
+def test_two_models_are_compared_and_judges_are_never_mixed(drawn, tmp_path, capsys):
+    assert call(tmp_path / "a", "--images", drawn) == 0
+    worse = shutil.copytree(drawn, tmp_path / "worse")
+    for item in ITEMS[:8]:
+        Image.new("RGB", (48, 48), "white").save(worse / BENCHMARK.image(item, 0))
+    assert call(tmp_path / "b", "--images", worse, "--against", tmp_path / "a" / "results.json") == 0
+    said = capsys.readouterr().out
+    assert "color: -0.5000" in said and "complex: +0.0000 [+0.0000, +0.0000]" in said and "overall: -0.0625" in said
+    replay = ["--judge", f"replay:{tmp_path / 'a' / 'replies.jsonl'}", "--images", drawn]
+    assert call(tmp_path / "a", *replay) == 2
+    assert "judge.replay_sha256" in capsys.readouterr().err
+    assert call(tmp_path / "c", *replay, "--against", tmp_path / "a") == 2
+    assert "replay_sha256" in capsys.readouterr().err
+
+
+def test_a_slice_of_each_category_is_incomplete(drawn, tmp_path):
+    assert call(tmp_path / "out", "--images", drawn, "--start", 1, "--end", 6, "--step", 2) == 3
+    found = results(tmp_path / "out")
+    assert (found["num_items"], found["num_judged"], found["complete"]) == (64, 24, False)
+    assert call(tmp_path / "out", "--stage", "score") == 3 and results(tmp_path / "out") == found
+
+
+def test_a_picture_that_was_changed_since_it_was_judged_is_told(drawn, tmp_path, capsys):
+    assert call(tmp_path / "out", "--images", drawn) == 0
+    Image.new("RGB", (48, 48), "red").save(drawn / BENCHMARK.image(ITEMS[0], 0))
+    assert call(tmp_path / "out", "--images", drawn) == 1
+    assert "--repair" in capsys.readouterr().err
+    assert call(tmp_path / "out", "--images", drawn, "--repair") == 0
+    assert results(tmp_path / "out")["scores"]["color"]["mean"] == 0.375
+
+
+def test_scoring_imports_no_array_library_for_models_and_opens_no_connection(drawn, tmp_path):
+    assert call(tmp_path / "out", "--images", drawn, "--stage", "judge") == 0
+    code = ("import sys\nsys.addaudithook(lambda event, _: event.startswith('socket.') and sys.exit(event))\n"
+            "from srum_jax import evaluate\n"
+            f"code = evaluate.main(['--benchmark', 'shapes', '--stage', 'score', '--out', {str(tmp_path / 'out')!r}])\n"
+            "assert code == 0 and not {'jax', 'flax', 'torch', 'transformers'} & set(sys.modules), sys.modules.keys()")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_of_the_readme_draws_judges_and_scores(tmp_path):
+    done = commands.run_afresh("srum_jax.evaluate", "--benchmark", "shapes", "--stage", "all", "--dtype", "float32",
+                               "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    found = results(tmp_path / "out")
+    assert found["complete"] and 0.4 < found["scores"]["overall"] < 1.0
+    assert found["model"]["id"] == "base_weights" and found["sampler"]["guidance"]["text_scale"] == 2.0
+    before = (tmp_path / "out" / "results.json").read_bytes()
+    again = commands.run("srum_jax.evaluate", "--benchmark", "shapes", "--dtype", "float32", "--out", tmp_path / "out")
+    assert again.code == 0 and "0 images now, 64 were there" in again.out
+    assert (tmp_path / "out" / "results.json").read_bytes() == before
