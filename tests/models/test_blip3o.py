@@ -11,7 +11,7 @@ from PIL import Image
 
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.model import Blip3o
-from srum_jax.models.blip3o.patches import arrange, eva_pixels, flat_patches, smart_resize, window_layout
+from srum_jax.models.blip3o.patches import arrange, eva_crop, flat_patches, smart_resize, window_layout
 from srum_jax.models.blip3o.positions import alike, mrope_angles, understanding_positions
 from srum_jax.models.blip3o.prompts import generation_prompt, understanding_prompt, with_queries
 from srum_jax.models.compute import ComputeConfig
@@ -73,7 +73,7 @@ def test_a_picture_with_too_many_tokens_for_a_row_is_refused(config):
 def test_a_tower_cuts_the_middle_out_of_a_picture():
     pixels = np.zeros((20, 60, 3), np.uint8)
     pixels[:, 20:40] = 255
-    assert eva_pixels(Image.fromarray(pixels), 20).min() > 1.5, "the white middle third alone"
+    assert eva_crop(Image.fromarray(pixels), 20).min() > 200, "the white middle third alone"
 
 
 def test_equal_positions_give_ordinary_rotary_angles(config):

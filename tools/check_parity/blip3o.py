@@ -19,6 +19,7 @@ from tools.check_parity import (
     blip3o_frozen,
     blip3o_language,
     blip3o_rewards,
+    blip3o_training,
     blip3o_vision,
 )
 from tools.check_parity.blip3o_case import Case
@@ -32,7 +33,7 @@ _CHECKS: dict[str, Callable[[Case], list[GroupResult | Unchecked]]] = {
     "llm_text": blip3o_language.check_text,
     "llm_image": blip3o_language.check_image,
     "eva": blip3o_features.check_eva,
-    "train": blip3o_features.check_train,
+    "train": blip3o_training.check_train,
     "sampling": blip3o_features.check_sampling,
     "srum": blip3o_rewards.check_losses,
     "srum_grads": blip3o_rewards.check_gradients,

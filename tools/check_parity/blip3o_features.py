@@ -1,6 +1,5 @@
-"""Recomputes `golden_eva`, `golden_train` and `golden_sampling`: features of pictures, and how they are predicted."""
+"""Recomputes `golden_eva` and `golden_sampling`: features of pictures, and how they are drawn."""
 
-import dataclasses
 import re
 
 import jax
@@ -12,53 +11,25 @@ from srum_jax.families.blip3o.flow_sampling import draw_features, guided, veloci
 from srum_jax.models.blip3o.flow import (
     GUIDANCE,
     TIME_SCALE,
-    drawn_sigma,
     sampling_sigmas,
     sampling_timesteps,
     train_sigmas,
 )
-from srum_jax.models.blip3o.patches import eva_pixels
+from srum_jax.models.blip3o.patches import eva_crop, normalised
 from tools.check_parity.blip3o_case import COMPUTE, TABLE, TIMES, Case, compared
+from tools.check_parity.blip3o_training import Taps
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import Tensors, channels_first, channels_last
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingInputs:
-    """What `golden_train` gives."""
-
-    ids: jax.Array  # int32 [B, S]
-    real: jax.Array  # bool [B, S]
-    first_query: jax.Array  # int32 [B]
-    latents: jax.Array  # [B, H, W, C]
-    noise: jax.Array
-    sigma: jax.Array  # [B]
-
-    @property
-    def noisy(self) -> jax.Array:
-        """The network's input, [B, H, W, C]."""
-        share = self.sigma[:, None, None, None]
-        return (1 - share) * self.latents + share * self.noise
-
-
-def training_inputs(case: Case) -> TrainingInputs:
-    """Of a case."""
-    tensors, tokens = case.tensors["train"], case.config.special_tokens
-    ids = jnp.asarray(tensors["input_ids"].astype(np.int32))
-    return TrainingInputs(
-        ids, ids != tokens.pad, jnp.argmax(ids == tokens.image_query, axis=1).astype(jnp.int32),
-        channels_last(tensors["latents"]), channels_last(tensors["noise"]), drawn_sigma(jnp.asarray(tensors["u"])),
-    )
-
-
 def check_eva(case: Case) -> list[GroupResult | Unchecked]:
     """The tower; of large tensors the case holds the first pictures, and of small cases only their sources."""
-    tensors, taps = case.tensors["eva"], _Taps()
+    tensors, taps = case.tensors["eva"], Taps()
     if "images" in tensors:
         images = channels_last(tensors["images"])
     else:
         source = Image.fromarray(case.tensors["preprocess"]["raw_0"])
-        images = jnp.asarray(eva_pixels(source, case.config.eva.image_size))[None]
+        images = jnp.asarray(normalised(eva_crop(source, case.config.eva.image_size)))[None]
     features = case.model.eva(images, COMPUTE, taps)
     found = {
         "patch_embed": taps["patch_embed"][0],
@@ -70,45 +41,6 @@ def check_eva(case: Case) -> list[GroupResult | Unchecked]:
     shown = {name: np.asarray(found[name])[: len(tensors[name])] for name in found.keys() & tensors}
     expected = {name: value if name in given else value[: len(images)] for name, value in tensors.items()}
     return compared("eva", expected, shown, given)
-
-
-def check_train(case: Case) -> list[GroupResult | Unchecked]:
-    """The training forward, without and with dropped conditions."""
-    tensors, model, config = case.tensors["train"], case.model, case.config
-    inputs = training_inputs(case)
-    ids, sigma, noisy = inputs.ids, inputs.sigma, inputs.noisy
-    taps = _Taps()
-    condition = model.query_states(ids, inputs.real, inputs.first_query, COMPUTE, taps)
-    states = [*taps["embed"], *taps["layer"]]
-    states[-1] = np.asarray(model.llm.norm(jnp.asarray(states[-1])))
-    target = inputs.noise - inputs.latents
-    queries = np.asarray(ids == config.special_tokens.image_query)
-    mask = np.asarray(inputs.real)
-    found = {
-        "attention_mask": mask.astype(np.uint8),
-        "i_s_pos": inputs.first_query,
-        "labels_after": np.where(queries, -100, tensors["labels_in"]),
-        "query_hidden": condition,
-        "sigmas": sigma,
-        "timesteps": sigma * TIME_SCALE,
-        "noisy_latents": channels_first(noisy),
-        "target": channels_first(target),
-        **{f"llm_hidden_{number}": x[mask] for number, x in enumerate(states)},
-    }
-    drops = {name.removesuffix("_mask"): 1 - tensors[name] for name in tensors if name.endswith("_mask")
-             and name != "attention_mask"}
-    for name, keep in {"nodrop": np.ones(len(ids), np.float32), **drops}.items():
-        taps = _Taps()
-        given = condition * jnp.asarray(keep)[:, None, None]
-        velocity = model.dit(noisy, sigma * TIME_SCALE, given, COMPUTE, taps)
-        found |= {f"{name}.condition": given, f"{name}.pred": channels_first(velocity),
-                  f"{name}.mse_loss": jnp.mean(jnp.square(velocity - target))}
-        inner = {f"{name}.dit_layer_{number}": x for number, x in enumerate(taps["layer"])}
-        inner |= {f"{name}.dit_{tap}": values[0] for tap, values in taps.items() if tap != "layer"}
-        found |= {key: value for key, value in inner.items() if name == "nodrop" or key in tensors}
-    given = frozenset({"input_ids", "labels_in", "latents", "noise", "u", *(f"{name}_mask" for name in drops)})
-    expected = {key: value[mask] if key.startswith("llm_hidden_") else value for key, value in tensors.items()}
-    return compared("train", expected, found, given, timesteps=TIMES, sigmas=TABLE)
 
 
 def check_sampling(case: Case) -> list[GroupResult | Unchecked]:
@@ -151,10 +83,3 @@ def _steps(case: Case, name: str, x: jax.Array, condition: jax.Array, sigmas: np
                   f"{name}.pred_cond_{i}": channels_first(conditioned),
                   f"{name}.pred_guided_{i}": channels_first(velocity)}
     return found
-
-
-class _Taps(dict):
-    """Keeps what it is called with, by name."""
-
-    def __call__(self, name: str, value: jax.Array) -> None:
-        self.setdefault(name, []).append(np.asarray(value))

@@ -1,25 +1,30 @@
 """Recomputes `golden_srum` and `golden_srum_grads`: reward maps, the reward-weighted loss, and its gradients."""
 
+import dataclasses
+import functools
 import json
 import re
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
-from srum_jax.models.blip3o.flow import TIME_SCALE
+from srum_jax.families.blip3o.batch import Blip3oBatch
+from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives import reward_weighted
 from srum_jax.objectives.config import RewardWeighted
-from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores
+from srum_jax.objectives.token_scores import TokenScores
 from srum_jax.rewards.boxes import official_boxes
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, reward_map
+from srum_jax.training.state import TrainState, split_trainable
+from srum_jax.training.step import columns_of, make_step
 from tools.check_parity.blip3o_case import GRADIENT, TABLE, Case, compared
-from tools.check_parity.blip3o_features import training_inputs
+from tools.check_parity.blip3o_training import recorded_forward, training_batch
 from tools.check_parity.published_names import published
 from tools.check_parity.result import GroupResult, Unchecked, compare_to_peak
-from tools.check_parity.tensors import channels_last
 
 # Boxes of these cases have exclusive ends.
 _MAPS = {"code": RewardMapConfig.official(edge="half_open"), "signed": RewardMapConfig.paper(overlap="last")}
@@ -40,18 +45,24 @@ def check_losses(case: Case) -> list[GroupResult | Unchecked]:
             maps.append(pixel_map(regions, width=size, height=size, config=config) * np.float32((score + 1) / 2))
             weights.append(reward_map(regions, score, width=size, height=size, grid=grid, config=config).weight)
         found |= {f"reward_map_{name}": np.stack(maps), f"reward_latent_{name}": np.stack(weights)}
+    forward = recorded_forward(case, _COMPUTE, good=True)
+    scored = jax.jit(lambda batch: forward.scores(case.model, batch, forward.noise))
     for drop in ("nodrop", "drop1"):
-        velocity = _velocity(case, nnx.state(case.model), drop)
+        scores = scored(training_batch(case, drop))
 
-        def loss(settings: RewardWeighted, kind: str | None, good: bool, velocity: jax.Array = velocity) -> jax.Array:
-            return _loss(case, velocity, settings, kind, good)
+        def loss(settings: RewardWeighted, kind: str | None = None, *, good: bool = False, drop: str = drop,
+                 scores: TokenScores = scores) -> jax.Array:
+            batch = _batch(case, drop, kind)
+            masks, columns = forward.masks(batch), columns_of(batch)
+            meant = scores if good else dataclasses.replace(scores, reference_error=None)
+            return settings(meant, masks, columns, settings.totals(masks, columns))[0]
 
-        found |= {f"{drop}.loss_ref": loss(_PLAIN, None, False), f"{drop}.loss_ref_good": loss(_PLAIN, None, True)}
+        found |= {f"{drop}.loss_ref": loss(_PLAIN), f"{drop}.loss_ref_good": loss(_PLAIN, good=True)}
         for kind in _MAPS:
-            found[f"{drop}.{kind}.loss_reward"] = loss(RewardWeighted(reference_coefficient=0.0), kind, False)
-            found[f"{drop}.{kind}.total_good_lambda0.5"] = loss(RewardWeighted(), kind, True)
+            found[f"{drop}.{kind}.loss_reward"] = loss(RewardWeighted(reference_coefficient=0.0), kind)
+            found[f"{drop}.{kind}.total_good_lambda0.5"] = loss(RewardWeighted(), kind, good=True)
             found |= {f"{drop}.{kind}.total_lambda{share}": loss(
-                RewardWeighted(reference_coefficient=share), kind, False) for share in (0.0, 0.5, 1.0)}
+                RewardWeighted(reference_coefficient=share), kind) for share in (0.0, 0.5, 1.0)}
     tables = {name: TABLE for name in found if name.startswith("reward_")}
     return compared("srum", tensors, found, frozenset({"latents_good"}), **tables)
 
@@ -67,47 +78,31 @@ def check_gradients(case: Case) -> list[GroupResult | Unchecked]:
         drop, of, parameter = match.groups()
         group = (drop or "nodrop", of or "signed.lambda0.5")
         groups.setdefault(group, {})[key], names.setdefault(group, {})[key] = value, parameter
-    graphdef, trained, rest = nnx.split(case.model, lambda path, _: path[0] in ("dit", "queries"), ...)
     results: list[GroupResult | Unchecked] = []
+    gradient = functools.cache(functools.partial(_gradient, case))
     for (drop, of), recorded in sorted(groups.items()):
         kind, _, share = of.partition(".")
-        towards_good = share.startswith("good")
         settings = _PLAIN if of == "mse" else RewardWeighted(reference_coefficient=float(share.split("lambda")[1]))
-
-        def loss(trained: nnx.State, drop=drop, settings=settings, kind=kind, good=towards_good):
-            velocity = _velocity(case, nnx.merge_state(trained, rest), drop, graphdef)
-            return _loss(case, velocity, settings, None if kind == "mse" else kind, good)
-
-        gradients = published(jax.jit(jax.grad(loss))(trained), case.plan)
+        batch = _batch(case, drop, None if of == "mse" else kind)
+        gradients = gradient(settings, share.startswith("good"))(batch)
         for key, value in sorted(recorded.items()):
             pair = (key, value, gradients.get(names[drop, of][key]))
             results.append(compare_to_peak(f"srum_grads/{key}", pair, **GRADIENT))
     return results
 
 
-def _velocity(case: Case, state: nnx.State, drop: str, graphdef: nnx.GraphDef | None = None) -> jax.Array:
-    model = nnx.merge(graphdef or nnx.graphdef(case.model), state)
-    inputs = training_inputs(case)
-    condition = model.query_states(inputs.ids, inputs.real, inputs.first_query, _COMPUTE)
-    if drop != "nodrop":
-        condition = condition * (1 - jnp.asarray(case.tensors["train"][f"{drop}_mask"]))[:, None, None]
-    return model.dit(inputs.noisy, inputs.sigma * TIME_SCALE, condition, _COMPUTE)
+def _gradient(case: Case, settings: RewardWeighted, good: bool) -> Callable[[Blip3oBatch], dict[str, np.ndarray]]:
+    """From a batch to what a step of training hands to its optimizer, by published names."""
+    graphdef, state = nnx.split(case.model)
+    trained, frozen = split_trainable(state, ("default",), BLIP3O)
+    keeps_gradient = optax.trace(decay=0.0)
+    step = jax.jit(make_step(graphdef, recorded_forward(case, _COMPUTE, good=good), settings, keeps_gradient))
+    before = TrainState(jnp.zeros((), jnp.int32), trained, keeps_gradient.init(trained))
+    return lambda batch: published(step(before, frozen, batch)[0].optimizer.trace, case.plan)
 
 
-def _loss(case: Case, velocity: jax.Array, settings: RewardWeighted, kind: str | None, good: bool) -> jax.Array:
-    inputs = training_inputs(case)
-
-    def error(latents: jax.Array) -> jax.Array:  # [B, features]
-        squares = jnp.square(velocity - (inputs.noise - latents))
-        return jnp.mean(squares, axis=-1).reshape(len(squares), -1)
-
-    scored = error(inputs.latents)
-    reference = error(channels_last(case.tensors["srum"]["latents_good"])) if good else None
-    no_text = jnp.zeros((len(scored), 0))
-    scores = TokenScores(scored, reference, None, no_text)
-    sample = jnp.zeros(scored.shape, jnp.int32)
-    masks = TokenMasks(jnp.ones(scored.shape, bool), sample, no_text, sample[:, :0], {}, 1)
-    weight = jnp.ones_like(scored) if kind is None else jnp.asarray(
-        case.tensors["srum"][f"reward_latent_{kind}"]).reshape(scored.shape)
-    columns = Columns({"alpha": jnp.ones_like(scored), "reward_map": weight}, {})
-    return reward_weighted.share_of_loss(settings, scores, masks, columns, reward_weighted.totals(settings, masks))[0]
+def _batch(case: Case, drop: str, kind: str | None) -> Blip3oBatch:
+    """Under a kind of reward map, or under ones."""
+    ones = np.ones((len(case.tensors["train"]["u"]), case.config.dit.grid**2), np.float32)
+    weight = ones if kind is None else case.tensors["srum"][f"reward_latent_{kind}"].reshape(ones.shape)
+    return training_batch(case, drop, {"alpha": ones, "reward_map": weight})

@@ -4,7 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from srum_jax.models.blip3o.patches import arrange, eva_pixels, flat_patches, patch_positions, window_layout
+from srum_jax.models.blip3o.patches import (
+    arrange,
+    eva_crop,
+    flat_patches,
+    normalised,
+    patch_positions,
+    window_layout,
+)
 from srum_jax.models.blip3o.vision import patch_angles
 from tools.check_parity.blip3o_case import COMPUTE, TABLE, Case, compared
 from tools.check_parity.result import GroupResult, Unchecked, compare_floats
@@ -19,7 +26,7 @@ def check_preprocess(case: Case) -> list[GroupResult | Unchecked]:
         flat, grid = flat_patches(picture, config.vision)
         patches.append(flat)
         found[f"qwen_grid_thw_{number}"] = np.asarray([[1, *grid]], np.int64)
-        found[f"eva_pixel_values_{number}"] = np.moveaxis(eva_pixels(picture, config.eva.image_size), -1, 0)
+        found[f"eva_pixel_values_{number}"] = np.moveaxis(normalised(eva_crop(picture, config.eva.image_size)), -1, 0)
     given = frozenset(f"raw_{number}" for number in raw)
     tolerances = {name: TABLE for name in found if name.startswith("eva_")}
     results = compared("preprocess", tensors, found, given, **tolerances)

@@ -86,6 +86,7 @@ class Blip3oConfig:
     special_tokens: SpecialTokens
     num_queries: int = 64
     max_prompt_tokens: int = 512  # in training; queries and [IMG] included
+    timestep_shift: float = 1.0  # of the training times; no file states another
 
     @classmethod
     def from_directory(cls, directory: epath.PathLike) -> "Blip3oConfig":

@@ -60,7 +60,7 @@ class EvaTower(nnx.Module):
         """Features of every patch.
 
         Args:
-          images: float32 [B, H, W, 3], prepared by `eva_pixels`.
+          images: float32 [B, H, W, 3], an `eva_crop` that was `normalised`.
           compute: precision, remat.
           tap: called with "patch_embed", and "block" after each layer; needs an unscanned, unrematerialised model.
 

@@ -57,9 +57,10 @@ def smart_resize(
     return tall, wide
 
 
-def normalised(pixels: np.ndarray) -> np.ndarray:
-    """Uint8 [..., 3] to float32 [..., 3], by mean and deviation of CLIP's pictures."""
-    return (pixels.astype(np.float32) / np.float32(255) - MEAN) / STD
+def normalised(pixels: Array) -> Array:
+    """What both towers are given: uint8 [..., 3] to float32 [..., 3], by mean and deviation of CLIP's pictures."""
+    mean, std = (values.reshape((1,) * (pixels.ndim - 1) + (3,)) for values in (MEAN, STD))
+    return (pixels.astype(np.float32) / np.float32(255) - mean) / std
 
 
 def flat_patches(
@@ -146,8 +147,14 @@ def arrange(
     return found
 
 
-def eva_pixels(picture: Image.Image, size: int) -> np.ndarray:
-    """A picture for the EVA-CLIP tower: shorter side resized, middle cut out, normalised. Float32 [size, size, 3].
+def middle_square(width: int, height: int) -> tuple[int, int, int]:
+    """Left, top and side of what the EVA-CLIP tower sees of a picture, in pixels of the picture."""
+    side = min(width, height)
+    return round((width - side) / 2), round((height - side) / 2), side
+
+
+def eva_crop(picture: Image.Image, size: int) -> np.ndarray:
+    """The middle of a picture whose shorter side was resized to `size`: uint8 [size, size, 3].
 
     Args:
       picture: RGB, of any size.
@@ -157,4 +164,4 @@ def eva_pixels(picture: Image.Image, size: int) -> np.ndarray:
     wide, tall = (size if side == shorter else int(size * side / shorter) for side in picture.size)
     resized = picture.convert("RGB").resize((wide, tall), Image.Resampling.BICUBIC)
     left, top = round((wide - size) / 2), round((tall - size) / 2)
-    return normalised(np.asarray(resized)[top : top + size, left : left + size])
+    return np.asarray(resized)[top : top + size, left : left + size]
