@@ -111,3 +111,17 @@ class Programs:
 def _like(value: jax.Array, old: jax.Array) -> jax.Array:
     """Cast and laid out like an array that is there; a copy, as the training step may take the memory of `value`."""
     return jax.device_put(value.astype(old.dtype), old.sharding, may_alias=False)
+
+
+def row_by_row(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """Calls a function of arrays [1, ...] with every row of arrays [B, ...], one after another on each device: for what
+    takes so much memory that few rows fit at once. Returns the results [B, ...]."""
+
+    def one_by_one(*arrays: jax.Array) -> jax.Array:
+        return jax.lax.map(lambda row: function(*(x[None] for x in row))[0], arrays)
+
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return one_by_one(*arrays)
+    rows = PartitionSpec(ROWS)
+    return jax.shard_map(one_by_one, in_specs=(rows,) * len(arrays), out_specs=rows, check_vma=False)(*arrays)

@@ -6,9 +6,9 @@ N images of one size · H, W pixels · h, w latent cells · G = rows * columns l
 import jax
 import jax.numpy as jnp
 
+from srum_jax.inference.programs import row_by_row
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.vae import Autoencoder
-from srum_jax.models.layers.logical_axes import ROWS
 from srum_jax.models.layers.patchify import patchify, unpatchify
 
 
@@ -24,7 +24,8 @@ def encode_images(vae: Autoencoder, images: jax.Array, noise: jax.Array, config:
     Returns:
       float32 [N, G, P].
     """
-    return _each_image(
+    # One after another on every device: at 1024 pixels the activations of one are gigabytes.
+    return row_by_row(
         lambda image, noise: patchify(vae.sample(vae.posterior(image), noise), config.latent_patch_size), images, noise
     )
 
@@ -38,7 +39,7 @@ def decode_latents(vae: Autoencoder, latent: jax.Array, rows: int, columns: int,
       rows, columns: latent tokens along the sides.
       config: of the model.
     """
-    return _each_image(lambda tokens: vae.decode(unpatchify(tokens, rows, columns, config.latent_patch_size)), latent)
+    return row_by_row(lambda tokens: vae.decode(unpatchify(tokens, rows, columns, config.latent_patch_size)), latent)
 
 
 def to_uint8(images: jax.Array) -> jax.Array:
@@ -59,16 +60,3 @@ def initial_noise(keys: jax.Array, num_tokens: int, config: BagelConfig) -> jax.
     """
     most = config.max_latent_size**2
     return jax.vmap(lambda key: jax.random.normal(key, (most, config.latent_values))[:num_tokens])(keys)
-
-
-def _each_image(function, *arrays: jax.Array) -> jax.Array:
-    """Image after image on every device: at 1024 pixels the activations of one are gigabytes."""
-
-    def one_by_one(*arrays: jax.Array) -> jax.Array:
-        return jax.lax.map(lambda image: function(*(x[None] for x in image))[0], arrays)
-
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
-        return one_by_one(*arrays)
-    rows = jax.sharding.PartitionSpec(ROWS)
-    return jax.shard_map(one_by_one, in_specs=(rows,) * len(arrays), out_specs=rows, check_vma=False)(*arrays)

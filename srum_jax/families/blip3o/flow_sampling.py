@@ -24,11 +24,16 @@ def velocities(
       condition: [B, Q, D]; without it is zeros, before any projection.
       compute: precision.
     """
-    both = jnp.concatenate([jnp.zeros_like(condition), condition])
+    # The two of a row lie side by side, so that rows stay on their devices.
+    both = side_by_side(jnp.zeros_like(condition), condition)
     times = jnp.broadcast_to(jnp.asarray(timestep, jnp.float32), (len(both),))
-    found = dit(jnp.concatenate([features, features]), times, both, compute).astype(jnp.float32)
-    without, conditioned = jnp.split(found, 2)
-    return without, conditioned
+    found = dit(side_by_side(features, features), times, both, compute).astype(jnp.float32)
+    return found[::2], found[1::2]
+
+
+def side_by_side(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Rows of two batches in turns: two [B, ...] to [2 B, ...]."""
+    return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 
 def guided(without: jax.Array, conditioned: jax.Array, guidance: float) -> jax.Array:
@@ -51,10 +56,23 @@ def draw_features(
       guidance: how far to go from the unconditional velocity.
       shift: of the times.
     """
+    return features_in_view(dit, noise, condition, compute, num_steps=num_steps, guidance=guidance, shift=shift)[0]
+
+
+def features_in_view(
+    dit: DiT, noise: jax.Array, condition: jax.Array, compute: ComputeConfig, *, num_steps: int, guidance: float,
+    shift: float,
+) -> tuple[jax.Array, jax.Array]:
+    """As `draw_features`; and the clean features that every step has in view, float32 [steps, B, G, G, C].
+
+    They are where the step would lead if the velocity stayed what it is, x - s v.
+    """
     sigmas = sampling_sigmas(num_steps, shift)
 
-    def step(x: jax.Array, times: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        timestep, change = times
-        return x + change * guided(*velocities(dit, x, timestep, condition, compute), guidance), None
+    def step(x: jax.Array, times: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        timestep, sigma, change = times
+        velocity = guided(*velocities(dit, x, timestep, condition, compute), guidance)
+        return x + change * velocity, x - sigma * velocity
 
-    return jax.lax.scan(step, noise, (jnp.asarray(sampling_timesteps(sigmas)), jnp.asarray(np.diff(sigmas))))[0]
+    steps = (sampling_timesteps(sigmas), sigmas[:-1], np.diff(sigmas))
+    return jax.lax.scan(step, noise, tuple(map(jnp.asarray, steps)))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from srum_jax.families.blip3o.flow_sampling import guided, side_by_side
 from srum_jax.models.blip3o.pixel_decoder import LatentDecoder, PixelDecoder
 from srum_jax.models.blip3o.pixel_schedule import pixel_times
 from srum_jax.models.blip3o.unet import Tap
@@ -53,15 +54,14 @@ def draw_latents(
     times = pixel_times(decoder.config.schedule, num_steps)
     condition = features
     if guidance > 1:  # features first, unlike where features are drawn
-        condition = jnp.concatenate([features, jnp.broadcast_to(negative, features.shape).astype(features.dtype)])
+        condition = side_by_side(features, jnp.broadcast_to(negative, features.shape).astype(features.dtype))
 
     def step(latent: jax.Array, now: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         timestep, sigma, change = now
-        rows = jnp.concatenate([latent, latent]) if guidance > 1 else latent
+        rows = side_by_side(latent, latent) if guidance > 1 else latent
         error = predicted_noise(decoder, rows, sigma, timestep, condition, compute)
         if guidance > 1:
-            with_features, without = jnp.split(error, 2)
-            error = without + guidance * (with_features - without)
+            error = guided(without=error[1::2], conditioned=error[::2], guidance=guidance)
         return latent + change * error, None
 
     steps = (jnp.asarray(times.timesteps), jnp.asarray(times.sigmas[:-1]), jnp.asarray(np.diff(times.sigmas)))

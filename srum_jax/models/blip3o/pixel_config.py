@@ -66,6 +66,16 @@ class PixelDecoderConfig:
     vae: PixelVaeConfig
     schedule: PixelSchedule
 
+    @property
+    def side(self) -> int:
+        """Pixels of a picture, along each side."""
+        return self.unet.sample_size * self.vae.stride
+
+    @property
+    def size_multiple(self) -> int:
+        """What the sides of other pictures must be multiples of, in pixels, so that the U-Net's levels fit together."""
+        return self.vae.stride * 2 ** (len(self.unet.widths) - 1)
+
 
 def read_pixel_decoder(
     unet: dict[str, Any], vae: dict[str, Any], scheduler: dict[str, Any], features: int, source: str

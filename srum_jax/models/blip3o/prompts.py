@@ -42,7 +42,7 @@ def generation_prompt(caption: str, encode: Encode, tokens: SpecialTokens, turn:
 
 
 def understanding_prompt(
-    question: str, picture_tokens: Sequence[int], encode: Encode, tokens: SpecialTokens
+    question: str, picture_tokens: Sequence[int], encode: Encode, tokens: SpecialTokens, system: str = SYSTEM
 ) -> list[int]:
     """A question about pictures, with the assistant's turn open.
 
@@ -51,11 +51,14 @@ def understanding_prompt(
       picture_tokens: tokens that each picture takes.
       encode: text to ids.
       tokens: control tokens.
+      system: text of the system's turn.
     """
-    ids = [*_opening(encode, tokens), *encode("user\n")]
-    for count in picture_tokens:
-        ids += [tokens.vision_start, *[tokens.image_pad] * count, tokens.vision_end]
-    return [*ids, *encode(question), *_reply(encode, tokens)]
+    opening = _opening(encode, tokens, system)
+    if not picture_tokens:  # as one text, which may have other tokens than its parts
+        return [*opening, *encode(f"user\n{question}"), *_reply(encode, tokens)]
+    pictures = [token for count in picture_tokens
+                for token in (tokens.vision_start, *[tokens.image_pad] * count, tokens.vision_end)]
+    return [*opening, *encode("user\n"), *pictures, *encode(question), *_reply(encode, tokens)]
 
 
 def with_queries(prompts: Sequence[Sequence[int]], config: Blip3oConfig, width: int | None = None) -> ImagePrompts:
@@ -83,8 +86,8 @@ def with_queries(prompts: Sequence[Sequence[int]], config: Blip3oConfig, width: 
     return ImagePrompts(ids, np.arange(width)[None] < (first + config.num_queries)[:, None], first)
 
 
-def _opening(encode: Encode, tokens: SpecialTokens) -> list[int]:
-    return [tokens.turn_start, *encode(f"system\n{SYSTEM}"), tokens.turn_end, *encode("\n"), tokens.turn_start]
+def _opening(encode: Encode, tokens: SpecialTokens, system: str = SYSTEM) -> list[int]:
+    return [tokens.turn_start, *encode(f"system\n{system}"), tokens.turn_end, *encode("\n"), tokens.turn_start]
 
 
 def _reply(encode: Encode, tokens: SpecialTokens) -> list[int]:

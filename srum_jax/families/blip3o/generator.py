@@ -1,0 +1,129 @@
+"""Requests in, pictures out: states at the queries, features, latents, pixels. Rows do not influence each other."""
+
+import copy
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from srum_jax.errors import BadInput, Failure
+from srum_jax.families.blip3o.programs import (
+    DECODE_PIXELS,
+    DRAW_FEATURES,
+    DRAW_LATENTS,
+    FEATURE_STEPS,
+    QUERY_STATES,
+)
+from srum_jax.families.blip3o.request_reader import ReadImageRequest, RequestReader
+from srum_jax.families.blip3o.sampler import PictureSampler
+from srum_jax.inference.batch_shapes import bucket, fill_rows, filled, same_size
+from srum_jax.inference.opened import Opened
+from srum_jax.inference.protocols import OnStep
+from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.requests import GeneratedImage, ImageRequest, Question, RequestError, each_read
+from srum_jax.inference.settings import TextSampler
+from srum_jax.models.blip3o.pixel_schedule import pixel_times
+from srum_jax.models.blip3o.prompts import with_queries
+
+# On each device. The U-Net's attention holds all scores of 4,096 pixels at once: more than a gigabyte for a picture.
+_PICTURES_AT_ONCE = 2
+
+
+class Blip3oGenerator:
+    """See `Generator`."""
+
+    def __init__(self, opened: Opened, sampler: PictureSampler):
+        """Puts a loaded model to work; without its pixel decoder it refuses to draw."""
+        self.programs, self.sampler = opened.programs, sampler
+        self.reader = RequestReader(opened, sees=self.programs.model.vision is not None)
+        self._negative: jax.Array | None = None  # features, once they are known
+        if opened.config.pixels is not None:
+            try:
+                pixel_times(opened.config.pixels.schedule, sampler.pixels.num_steps)
+            except ValueError as error:
+                raise BadInput(f"sampler.pixels.num_steps: {error}") from error
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """See `Checker`."""
+        return self.reader.default_size
+
+    @property
+    def rows_multiple(self) -> int:
+        """See `Generator`."""
+        return self.programs.rows_multiple
+
+    def check(self, request: ImageRequest | Question) -> None:
+        """See `Checker`."""
+        self.reader.check(request)
+
+    def with_parameters(self, parameters: nnx.State) -> "Blip3oGenerator":
+        """See `Generator`."""
+        other = copy.copy(self)
+        other.programs, other._negative = self.programs.with_parameters(parameters), None
+        return other
+
+    def with_sampler(self, sampler: PictureSampler) -> "Blip3oGenerator":
+        """The same model, sampled otherwise."""
+        other = copy.copy(self)
+        other.sampler, other._negative = sampler, None
+        return other
+
+    def generate(
+        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None
+    ) -> list[GeneratedImage]:
+        """See `Generator`. Steps are those of the features; the pictures that one has in view are drawn from them."""
+        if plan is not None:
+            raise RequestError("plan: expected none, found one; BLIP3o draws without a plan, so leave think mode off.")
+        if not requests:
+            return []
+        read = each_read(self.reader.image, requests)
+        rows, _ = filled(read, self.rows_multiple)
+        prompts = [self.reader.drawing(item.caption, self.sampler.assistant_turn) for item in rows]
+        seeds = [item.seed for item in rows]
+        if on_step is None:
+            features = self._features(DRAW_FEATURES, prompts, seeds)
+        else:
+            features, times, in_view = self._features(FEATURE_STEPS, prompts, seeds)
+            for step, time in enumerate(np.asarray(times).tolist()):
+                on_step(step, time, lambda step=step: dict(enumerate(self._pixels(in_view[step], read))))
+        return [GeneratedImage(pixels, None) for pixels in self._pixels(features, read)]
+
+    def _features(self, program, prompts: list[list[int]], seeds: list[int]):
+        """What a program draws for texts, one for each row of a batch."""
+        config = self.programs.config
+        width = bucket(max(map(len, prompts)) + config.num_queries + 1)
+        batch = with_queries(prompts, config, width)
+        condition = self.programs.call(QUERY_STATES, batch.ids, batch.real, batch.first_query)
+        return self.programs.call(program, condition, random_keys(seeds, Use.NOISE), self.sampler.features)
+
+    def _pixels(self, features: jax.Array, read: list[ReadImageRequest]) -> list[np.ndarray]:
+        """The picture of each request, uint8 [H, W, 3], from features [at least as many, G, G, C]."""
+        if not jnp.isfinite(features).all():
+            raise Failure("The drawn features are not finite: expected numbers; the weights are damaged, or do not fit "
+                          "the dtype (try float32).")
+        keys = random_keys([item.seed for item in read], Use.NOISE)
+        at_once = _PICTURES_AT_ONCE * self.rows_multiple
+        pictures: dict[int, np.ndarray] = {}
+        for group in same_size([item.size for item in read]):
+            for start in range(0, len(group), at_once):
+                numbers = group[start : start + at_once]
+                rows = np.array(fill_rows(numbers, self.rows_multiple))
+                latent = self.programs.call(DRAW_LATENTS, features[rows], self._negative_features(), keys[rows],
+                                            read[numbers[0]].size, self.sampler.pixels)
+                pixels, finite = self.programs.call(DECODE_PIXELS, latent)
+                if not finite:  # of which uint8 keeps no trace
+                    raise Failure("The decoded pixels are not finite: expected numbers; the pixel decoder's weights "
+                                  "are damaged, or do not fit the dtype (try float32).")
+                pictures |= dict(zip(numbers, np.asarray(pixels), strict=False))
+        return [pictures[number] for number in range(len(read))]
+
+    def _negative_features(self) -> jax.Array:
+        """What the pixel decoder is guided away from, [1, G, G, C]: the same for all pictures."""
+        if self._negative is None:
+            rows = self.rows_multiple
+            drawn = self._features(DRAW_FEATURES, [self.reader.negative()] * rows, [self.sampler.negative_seed] * rows)
+            self._negative = drawn[:1]
+        return self._negative
