@@ -125,7 +125,7 @@ def test_a_checkpoint_without_the_folder_of_the_pixel_decoder_answers_but_does_n
 
 
 def test_a_tokenizer_that_calls_a_control_token_otherwise_is_refused_by_name(tmp_path):
-    with pytest.raises(BadInput, match=r"<\|im_end\|> as token 3"):
+    with pytest.raises(BadInput, match=r"<\|im_start\|> as token 2"):
         RequestReader(small_files(changed_files(tmp_path / "model", eos_token_id=3)))
 
 
