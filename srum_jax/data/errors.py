@@ -16,6 +16,12 @@ class SchemaError(BadInput):
         return f"schema_error: field '{self.field}': expected {self.expected}, found {self.found}"
 
 
+def require(condition: bool, field: str, expected: str, found: str) -> None:
+    """Raises SchemaError unless the condition holds."""
+    if not condition:
+        raise SchemaError(field, expected, found)
+
+
 class DuplicateIdError(SchemaError):
     """The id of a record was used before in its set."""
 

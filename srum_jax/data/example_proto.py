@@ -1,12 +1,11 @@
 """Reward records as bytes of `tf.train.Example`, without TensorFlow."""
 
-import struct
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from srum_jax.data.errors import SchemaError
-from srum_jax.data.record_fields import BYTES, FIELDS, FLOAT, INT, OLDER_FIELDS, TEXT, Field, record_of
+from srum_jax.data.record_fields import BYTES, FIELDS, FLOAT, INT, TEXT, Field, record_of
 from srum_jax.data.schema import MAX_RECORD_BYTES, SCHEMA_VERSION, RewardRecord, validate
 from srum_jax.data.tf_example import Example
 
@@ -50,8 +49,7 @@ def decode_record(data: bytes) -> RewardRecord:
     if version != [SCHEMA_VERSION]:
         raise SchemaError("schema/version", f"[{SCHEMA_VERSION}]", f"{version} (written by another version)")
     num_regions = len(features["region/score"].float_list.value) if "region/score" in features else 0
-    fields = (*FIELDS, *OLDER_FIELDS)
-    return validate(record_of({field.key: _read_field(field, features, num_regions) for field in fields}))
+    return validate(record_of({field.key: _read_field(field, features, num_regions) for field in FIELDS}))
 
 
 def _read_field(field: Field, features: Any, num_regions: int) -> list:
@@ -75,8 +73,3 @@ def _read_field(field: Field, features: Any, num_regions: int) -> list:
         except UnicodeDecodeError as error:
             raise SchemaError(field.key, "UTF-8 text", str(error)) from error
     return items
-
-
-def float32(value: float) -> float:
-    """The number that is read back after `value` was stored."""
-    return struct.unpack("<f", struct.pack("<f", value))[0]

@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from srum_jax.data import stored_code
 from srum_jax.data.errors import SchemaError
 from srum_jax.data.schema import SCHEMA_VERSION, GlobalStatus, Region, RewardRecord, Verdict, canonical_json
+from srum_jax.data.stored_code import StoredCode
 from srum_jax.rewards.boxes import Box
 
 BYTES, TEXT, INT, FLOAT = "bytes", "text", "int", "float"  # text: UTF-8
@@ -52,7 +52,7 @@ def record_of(values: dict[str, list]) -> RewardRecord:
     """A record from the values of all keys.
 
     Raises:
-      SchemaError: a value that is none of its kind's.
+      SchemaError: a value that is none of its kind's; or a code of which some keys are there and some are not.
     """
     regions = tuple(
         Region(**{field.attribute: field.read(_share(values[field.key], number, field)) for field in _OF_REGIONS})
@@ -60,7 +60,15 @@ def record_of(values: dict[str, list]) -> RewardRecord:
     )
     own = {field.attribute: field.read(values[field.key]) for field in FIELDS
            if field.attribute is not None and not field.of_regions}
-    return RewardRecord(regions=regions, code=stored_code.code_from_values(values), **own)
+    return RewardRecord(regions=regions, code=_code_of(values), **own)
+
+
+def _code_of(values: dict[str, list]) -> StoredCode | None:
+    present, missing = ([key for key in _OF_CODE if bool(values[key]) is there] for there in (True, False))
+    if present and missing:
+        raise SchemaError(missing[0], f"a value, because '{present[0]}' has one", "nothing")
+    return None if missing else StoredCode(**{
+        name: tuple(values[key]) if name == "shape" else values[key][0] for key, name in _OF_CODE.items()})
 
 
 def _share(values: list, number: int, field: Field) -> list:
@@ -91,13 +99,16 @@ def _region(key: str, kind: str, put: Callable[[Region], Any] | None = None, **r
     return Field(key, kind, "n", lambda record: [put(region) for region in record.regions], attribute, **read)
 
 
-_KINDS_OF_CODE = {"kind": TEXT, "dtype": TEXT, "values": BYTES, "moments": BYTES, "encoder_sha256": BYTES}
+_KINDS_OF_CODE = {"kind": TEXT, "dtype": TEXT, "values": BYTES, "encoder_sha256": BYTES}
+_OF_CODE = {f"code/{field.name}": field.name for field in dataclasses.fields(StoredCode)}  # attribute by key
 
 
-def _code(key: str) -> Field:
-    kind = _KINDS_OF_CODE.get(key.partition("/")[2], INT)
-    return Field(key, kind, "optional list" if key == "code/shape" else "optional",
-                 lambda record: stored_code.code_to_values(record.code).get(key, []))
+def _code(key: str, name: str) -> Field:
+    def values(record: RewardRecord) -> list:
+        value = getattr(record.code, name, None)
+        return [] if value is None else list(value) if name == "shape" else [value]
+
+    return Field(key, _KINDS_OF_CODE.get(name, INT), "optional list" if name == "shape" else "optional", values)
 
 
 def _member(kind: type, key: str) -> Callable[[list], Any]:
@@ -163,7 +174,6 @@ FIELDS: tuple[Field, ...] = (
     _several("judge/flags", TEXT, "judge_flags"),
     _several("judge/attempts", INT, "judge_attempts", "3"),
     _one("provenance/json", TEXT, "provenance", canonical_json, read=_object),
-    *map(_code, stored_code.KEYS),
+    *(_code(key, name) for key, name in _OF_CODE.items()),
 )
-OLDER_FIELDS = tuple(map(_code, stored_code.POSTERIOR_KEYS))  # that are read, and written no more
 _OF_REGIONS = tuple(field for field in FIELDS if field.of_regions)

@@ -13,7 +13,7 @@ import numbers
 from collections.abc import Iterator
 from typing import Any
 
-from srum_jax.data.errors import SchemaError
+from srum_jax.data.errors import SchemaError, require
 from srum_jax.data.stored_code import StoredCode, validate_code
 from srum_jax.rewards.boxes import Box
 
@@ -104,26 +104,26 @@ def validate(record: RewardRecord) -> RewardRecord:
       SchemaError: naming the first field that is wrong, what was expected and what was found.
     """
     for field, text in _texts(record):
-        _require(is_unicode(text), field, "valid Unicode", ascii(text)[:80])
-    _require(bool(record.record_id), "record/id", "a name", "nothing")
-    _require(bool(record.prompt.strip()), "prompt/text", "a prompt", repr(record.prompt))
+        require(is_unicode(text), field, "valid Unicode", ascii(text)[:80])
+    require(bool(record.record_id), "record/id", "a name", "nothing")
+    require(bool(record.prompt.strip()), "prompt/text", "a prompt", repr(record.prompt))
     for field, number in (("record/index", record.index), ("record/candidate", record.candidate),
                           ("region/num_found", record.num_found)):
-        _require(_is_count(number), field, "an integer that is not negative", repr(number))
+        require(_is_count(number), field, "an integer that is not negative", repr(number))
     for field, number in (("image/width", record.image_width), ("image/height", record.image_height)):
-        _require(_is_integer(number) and number > 0, field, "a positive number of pixels", repr(number))
+        require(_is_integer(number) and number > 0, field, "a positive number of pixels", repr(number))
     _one_of("image/format", record.image_format, IMAGE_FORMATS)
-    _require(len(record.image_encoded) > 0, "image/encoded", "the bytes of an image", "nothing")
-    _require(len(record.image_sha256) == 32, "image/sha256", "32 bytes", f"{len(record.image_sha256)} bytes")
+    require(len(record.image_encoded) > 0, "image/encoded", "the bytes of an image", "nothing")
+    require(len(record.image_sha256) == 32, "image/sha256", "32 bytes", f"{len(record.image_sha256)} bytes")
     _one_of("region/provider", record.provider, PROVIDERS)
     _one_of("judge/mode", record.judge_mode, JUDGE_MODES)
-    _require(len(record.judge_attempts) == 3, "judge/attempts", "3 values", f"{len(record.judge_attempts)} values")
+    require(len(record.judge_attempts) == 3, "judge/attempts", "3 values", f"{len(record.judge_attempts)} values")
     for number, region in enumerate(record.regions):
         _validate_region(region, f"[{number}]", record.image_width, record.image_height)
     _validate_global(record)
     if record.code is not None:
         validate_code(record.code)
-    _require(isinstance(record.provenance, dict), "provenance/json", "an object", type(record.provenance).__name__)
+    require(isinstance(record.provenance, dict), "provenance/json", "an object", type(record.provenance).__name__)
     try:
         canonical_json(record.provenance).encode()
     except (TypeError, ValueError, RecursionError) as error:
@@ -132,33 +132,33 @@ def validate(record: RewardRecord) -> RewardRecord:
 
 
 def _validate_region(region: Region, place: str, width: int, height: int) -> None:
-    _require(len(region.box) == 4 and all(_is_integer(value) for value in region.box), f"region/box{place}",
-             "4 integers", repr(tuple(region.box)))
-    _require(region.box.inside(width, height), f"region/box{place}",
-             f"a box that is not empty, inside {width} x {height} pixels", repr(tuple(region.box)))
+    require(len(region.box) == 4 and all(_is_integer(value) for value in region.box), f"region/box{place}",
+            "4 integers", repr(tuple(region.box)))
+    require(region.box.inside(width, height), f"region/box{place}",
+            f"a box that is not empty, inside {width} x {height} pixels", repr(tuple(region.box)))
     _score(f"region/score{place}", region.score)
     if region.score_raw is not None:
         _score(f"region/score_raw{place}", region.score_raw)
     severe = math.isfinite(region.severity) and 0 <= region.severity <= 1
-    _require(severe, f"region/severity{place}", "a number in [0, 1]", repr(region.severity))
+    require(severe, f"region/severity{place}", "a number in [0, 1]", repr(region.severity))
     if region.area is not None:
-        _require(_is_count(region.area), f"region/area{place}", "a number of pixels", repr(region.area))
+        require(_is_count(region.area), f"region/area{place}", "a number of pixels", repr(region.area))
     for field, value in (("predicted_iou", region.predicted_iou), ("stability", region.stability)):
-        _require(math.isfinite(value), f"region/{field}{place}", "a finite number", repr(value))
-    _require(region.verdict in tuple(Verdict), f"region/verdict{place}", "0, 1, 2 or 3", repr(region.verdict))
+        require(math.isfinite(value), f"region/{field}{place}", "a finite number", repr(value))
+    require(region.verdict in tuple(Verdict), f"region/verdict{place}", "0, 1, 2 or 3", repr(region.verdict))
 
 
 def _validate_global(record: RewardRecord) -> None:
-    _require(record.global_status in tuple(GlobalStatus), "global/status", "0, 1 or 2", repr(record.global_status))
+    require(record.global_status in tuple(GlobalStatus), "global/status", "0, 1 or 2", repr(record.global_status))
     if record.global_status == GlobalStatus.OK:
-        _require(record.global_score is not None, "global/score", "a score, because global/status is 1", "nothing")
+        require(record.global_score is not None, "global/score", "a score, because global/status is 1", "nothing")
         _score("global/score", record.global_score)
         if record.global_score_raw is not None:
             _score("global/score_raw", record.global_score_raw)
     else:
         for field, score in (("score", record.global_score), ("score_raw", record.global_score_raw)):
-            _require(score is None, f"global/{field}",
-                     f"nothing, because global/status is {int(record.global_status)}", repr(score))
+            require(score is None, f"global/{field}",
+                    f"nothing, because global/status is {int(record.global_status)}", repr(score))
 
 
 def _texts(record: RewardRecord) -> Iterator[tuple[str, str]]:
@@ -187,17 +187,12 @@ def _is_count(value: Any) -> bool:
 
 def _score(field: str, score: float) -> None:
     good = isinstance(score, numbers.Real) and not isinstance(score, bool) and math.isfinite(score) and -1 <= score <= 1
-    _require(good, field, "a finite number in [-1, 1]", repr(score))
+    require(good, field, "a finite number in [-1, 1]", repr(score))
 
 
 def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
-    _require(value in choices, field, "one of " + ", ".join(choices), repr(value))
+    require(value in choices, field, "one of " + ", ".join(choices), repr(value))
 
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _require(condition: bool, field: str, expected: str, found: str) -> None:
-    if not condition:
-        raise SchemaError(field, expected, found)

@@ -29,8 +29,6 @@ class ShardWriter:
 
     def __init__(self, path: epath.Path, folder: epath.Path):
         self.path, self.temporary = path, folder / atomic_file.partial_name(path).name
-        # Opened by whoever already knows this shard: an interruption at any moment leaves no file that nobody removes.
-        self.file = None
         self.offsets = [0]
         self.digest = hashlib.sha256()
         self.statistics = ShardStatistics()
@@ -56,25 +54,11 @@ class ShardWriter:
           WriteError: naming the file and the bytes that it needs.
         """
         framed = frame(data)
-        with self._writing(self.num_bytes + len(framed)):
-            self.open()
-            self.file.write(framed)
+        with self._writing(self.num_bytes + len(framed)), self.temporary.open("ab") as file:  # of any number of shards
+            file.write(framed)
         self.digest.update(framed)
         self.offsets.append(self.num_bytes + len(framed))
         self.statistics.add(record)
-
-    def open(self) -> None:
-        """Opens the temporary file, at its end, if it is not open."""
-        if self.file is None:
-            self.file = self.temporary.open("ab")
-
-    def suspend(self) -> None:
-        """Gives the file descriptor back."""
-        if self.file is not None:
-            with self._writing(self.num_bytes):
-                atomic_file.sync(self.file)
-                self.file.close()
-            self.file = None
 
     def commit(self, num_rejects: Mapping[str, int]) -> dict[str, Any]:
         """Puts data, index and sidecar under their names, in this order; returns what the sidecar says.
@@ -86,8 +70,8 @@ class ShardWriter:
           WriteError: naming the file and the bytes that it needs.
         """
         with self._writing(self.num_bytes):
-            self.open()  # a shard without records is an empty file
-            self.suspend()
+            with self.temporary.open("ab") as file:  # a shard without records is an empty file
+                atomic_file.sync(file)
             if object_store.is_local(self.path):
                 self.temporary.replace(self.path)
             else:
@@ -107,12 +91,7 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Removes the temporary file."""
-        # On a full disk both may fail again; the first error is the one to be told.
-        if self.file is not None:
-            with contextlib.suppress(OSError):
-                self.file.close()
-            self.file = None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the first error is the one to be told
             self.temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager

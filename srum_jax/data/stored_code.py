@@ -14,16 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from srum_jax.data.errors import SchemaError
+from srum_jax.data.errors import require
 
 POSTERIOR = "posterior"
 DTYPES = {"float16": "<f2", "int32": "<i4"}
 _SIZES = ("image_height", "image_width", "canvas_height", "canvas_width")
-KEYS = ("code/kind", "code/values", "code/dtype", "code/shape", *(f"code/{name}" for name in _SIZES),
-        "code/encoder_sha256")
-# Keys of records that were written when posteriors were the only kind; they are read, and written no more.
-POSTERIOR_KEYS = ("posterior/moments", *(f"posterior/{name}" for name in _SIZES), "posterior/downsample",
-                  "posterior/channels", "posterior/encoder_sha256")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,64 +66,23 @@ def validate_code(code: StoredCode) -> None:
     Raises:
       SchemaError: naming the first field that is wrong, what was expected and what was found.
     """
-    _require(bool(code.kind), "kind", "a name", "nothing")
-    _require(code.dtype in DTYPES, "dtype", f"one of {', '.join(DTYPES)}", repr(code.dtype))
+    require(bool(code.kind), "code/kind", "a name", "nothing")
+    require(code.dtype in DTYPES, "code/dtype", f"one of {', '.join(DTYPES)}", repr(code.dtype))
     for name in _SIZES:
         size = getattr(code, name)
-        _require(_is_size(size), name, "a positive whole number", repr(size))
+        require(_is_size(size), f"code/{name}", "a positive whole number", repr(size))
     for side in ("height", "width"):
         size, canvas = getattr(code, f"image_{side}"), getattr(code, f"canvas_{side}")
-        _require(size <= canvas, f"image_{side}", f"at most code/canvas_{side}, {canvas}", str(size))
-    _require(len(code.shape) > 0 and all(map(_is_size, code.shape)), "shape", "positive whole numbers",
-             repr(tuple(code.shape)))
+        require(size <= canvas, f"code/image_{side}", f"at most code/canvas_{side}, {canvas}", str(size))
+    require(len(code.shape) > 0 and all(map(_is_size, code.shape)), "code/shape", "positive whole numbers",
+            repr(tuple(code.shape)))
     expected = math.prod(code.shape) * np.dtype(DTYPES[code.dtype]).itemsize
-    _require(len(code.values) == expected, "values", f"{expected} bytes ({code.dtype} {list(code.shape)})",
-             f"{len(code.values)} bytes")
+    require(len(code.values) == expected, "code/values", f"{expected} bytes ({code.dtype} {list(code.shape)})",
+            f"{len(code.values)} bytes")
     wrong = int(np.count_nonzero(~np.isfinite(code.array)))
-    _require(wrong == 0, "values", f"finite {code.dtype} numbers", f"{wrong} that are not")
-    _require(len(code.encoder_sha256) == 32, "encoder_sha256", "32 bytes", f"{len(code.encoder_sha256)} bytes")
-
-
-def code_to_values(code: StoredCode | None) -> dict[str, list]:
-    """Values by key, empty lists where there is no code."""
-    if code is None:
-        return {key: [] for key in KEYS}
-    found = {key: getattr(code, key.partition("/")[2]) for key in KEYS}
-    return {key: list(value) if key == "code/shape" else [value] for key, value in found.items()}
-
-
-def code_from_values(values: dict[str, list[Any]]) -> StoredCode | None:
-    """The inverse of `code_to_values`, which also reads POSTERIOR_KEYS; other keys are ignored.
-
-    Raises:
-      SchemaError: some of the keys are there and some are not, or the older ones do not go together.
-    """
-    if _all_or_none(values, KEYS):
-        fields = {key.partition("/")[2]: values[key][0] for key in KEYS}
-        return StoredCode(**fields | {"shape": tuple(values["code/shape"])})
-    if not _all_or_none(values, POSTERIOR_KEYS):
-        return None
-    old = {key.partition("/")[2]: values[key][0] for key in POSTERIOR_KEYS}
-    stride, sizes = old["downsample"], {name: old[name] for name in _SIZES}
-    for name, size in sizes.items():
-        if stride < 1 or size % stride:
-            raise SchemaError(f"posterior/{name}", f"a multiple of posterior/downsample, {stride}", str(size))
-    shape = (sizes["image_height"] // stride, sizes["image_width"] // stride, old["channels"])
-    return StoredCode(POSTERIOR, old["moments"], "float16", shape, **sizes, encoder_sha256=old["encoder_sha256"])
-
-
-def _all_or_none(values: dict[str, list[Any]], keys: tuple[str, ...]) -> bool:
-    present = [key for key in keys if values[key]]
-    missing = [key for key in keys if not values[key]]
-    if present and missing:
-        raise SchemaError(missing[0], f"a value, because '{present[0]}' has one", "nothing")
-    return bool(present)
+    require(wrong == 0, "code/values", f"finite {code.dtype} numbers", f"{wrong} that are not")
+    require(len(code.encoder_sha256) == 32, "code/encoder_sha256", "32 bytes", f"{len(code.encoder_sha256)} bytes")
 
 
 def _is_size(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0
-
-
-def _require(condition: bool, name: str, expected: str, found: str) -> None:
-    if not condition:
-        raise SchemaError(f"code/{name}", expected, found)

@@ -101,8 +101,7 @@ def scan_offsets(path: epath.PathLike) -> np.ndarray:
 class TFRecordFile:
     """One shard: `len(file)`, `file[i]`.
 
-    Offsets of a local file are read from its index on demand, so opening costs no memory; those of an object of a
-    bucket are read at once and kept (8 bytes a record), so that a record costs one request.
+    Offsets are read at once and kept (8 bytes a record), so that a record costs one request.
 
     Args:
       path: the `.tfrecord` file. Where its index is missing, the record headers are scanned instead.
@@ -123,33 +122,21 @@ class TFRecordFile:
             kind = "truncated" if size < num_bytes else "too long"
             raise DataError(self.name, None, f"{kind}: expected {num_bytes} bytes, found {size}; copy it again")
         self._data, self._size = RangeReader(path), size
-        self._index, self._offsets = None, None
-        index_path = epath.Path(self.name + INDEX_SUFFIX)
-        index_size = _size(index_path, listing)
+        index = epath.Path(self.name + INDEX_SUFFIX)
+        index_size = _size(index, listing)
         if index_size is None:
             self._offsets = scan_offsets(path)
-            self._count = len(self._offsets) - 1
-        else:
-            self._open_index(index_path, index_size)
-
-    def _open_index(self, path: epath.Path, index_size: int) -> None:
+            return
         if index_size % 8 or index_size < 8:
-            raise DataError(os.fspath(path), None, f"expected a positive multiple of 8 bytes, found {index_size}")
-        self._count = index_size // 8 - 1
-        reader = RangeReader(path)
-        if object_store.is_local(path):
-            self._index = reader
-            end = struct.unpack("<Q", reader.read(8 * self._count, 8))[0]
-        else:
-            self._offsets = np.frombuffer(reader.read(0, index_size), "<u8")
-            end = int(self._offsets[-1])
-        if end != self._size:
-            kind = "truncated" if self._size < end else "too long"
-            raise DataError(self.name, None, f"{kind}: expected {end} bytes (from {path.name}), found {self._size}; "
-                                             "copy it again")
+            raise DataError(os.fspath(index), None, f"expected a positive multiple of 8 bytes, found {index_size}")
+        self._offsets = np.frombuffer(RangeReader(index).read(0, index_size), "<u8")
+        if self._offsets[-1] != size:
+            kind = "truncated" if size < self._offsets[-1] else "too long"
+            raise DataError(self.name, None, f"{kind}: expected {self._offsets[-1]} bytes (from {index.name}), found "
+                                             f"{size}; copy it again")
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._offsets) - 1
 
     def __getitem__(self, number: int) -> bytes:
         """The payload of a record.
@@ -157,22 +144,17 @@ class TFRecordFile:
         Raises:
           DataError: the record is damaged.
         """
-        if not 0 <= number < self._count:
-            raise IndexError(f"{self.name}: record {number} of {self._count}")
-        if self._offsets is not None:
-            start, end = (int(offset) for offset in self._offsets[number : number + 2])
-        else:
-            start, end = struct.unpack("<QQ", self._index.read(8 * number, 16))
+        if not 0 <= number < len(self):
+            raise IndexError(f"{self.name}: record {number} of {len(self)}")
+        start, end = (int(offset) for offset in self._offsets[number : number + 2])
         if not start + FRAME_BYTES <= end <= self._size:
             raise DataError(self.name, number, f"index gives offsets {start} and {end}; delete {INDEX_SUFFIX} to have "
                                                "it rebuilt")
         return unframe(self._data.read(start, end - start), self.name, number, start)
 
     def close(self) -> None:
-        """Gives file descriptors back; reading opens them again."""
+        """Gives the file descriptor back; reading opens the file again."""
         self._data.close()
-        if self._index is not None:
-            self._index.close()
 
 
 def _size(path: epath.Path, listing: Mapping[str, int] | None) -> int | None:

@@ -20,7 +20,6 @@ from srum_jax.data.schema import RewardRecord
 from srum_jax.data.shard_writer import ShardWriter
 from srum_jax.storage import object_store
 
-MAX_OPEN_FILES = 128
 TARGET_SHARD_BYTES = 512 << 20
 LARGE_TARGET_SHARD_BYTES = 2 << 30  # above 10 TB
 
@@ -106,7 +105,6 @@ class RecordWriter:
         else:
             self._spool = tempfile.TemporaryDirectory(prefix="srum-records-")
         self._shards: dict[int, ShardWriter] = {}
-        self._open: collections.OrderedDict[int, None] = collections.OrderedDict()
         self._last = (-1, -1)
         self._ids: set[bytes] = set()
         self._rejected: dict[int, collections.Counter[str]] = collections.defaultdict(collections.Counter)
@@ -135,11 +133,6 @@ class RecordWriter:
         if number not in self._shards:
             folder = self.directory if self._spool is None else epath.Path(self._spool.name)
             self._shards[number] = ShardWriter(self._paths[number], folder)
-        self._open[number] = None
-        self._open.move_to_end(number)
-        if len(self._open) > MAX_OPEN_FILES:
-            oldest, _ = self._open.popitem(last=False)
-            self._shards[oldest].suspend()
         return self._shards[number]
 
     @property

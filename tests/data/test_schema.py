@@ -1,13 +1,14 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_datasets.proto import tf_example_pb2
 
 from srum_jax.data.errors import SchemaError
-from srum_jax.data.example_proto import decode_record, encode_record, float32
+from srum_jax.data.example_proto import decode_record, encode_record
 from srum_jax.data.record_fields import FIELDS
 from srum_jax.data.schema import (
     GlobalStatus,
@@ -57,7 +58,7 @@ def test_a_record_reads_back_as_it_was_written(record):
 
 def test_scores_are_stored_as_float32():
     record = made_up_record(1, global_score=0.1)
-    assert decode_record(encode_record(record)).global_score == float32(0.1)
+    assert decode_record(encode_record(record)).global_score == float(np.float32(0.1))
 
 
 def test_every_field_of_the_format_is_written():

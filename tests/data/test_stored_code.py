@@ -11,8 +11,11 @@ from tensorflow_datasets.proto import tf_example_pb2
 from srum_jax.data import tfds_metadata
 from srum_jax.data.errors import SchemaError
 from srum_jax.data.example_proto import decode_record, encode_record
-from srum_jax.data.stored_code import KEYS, POSTERIOR, POSTERIOR_KEYS, StoredCode
+from srum_jax.data.record_fields import FIELDS
+from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from tests.data.made_up import made_up_record
+
+KEYS = [field.key for field in FIELDS if field.key.startswith("code/")]
 
 
 @st.composite
@@ -100,38 +103,3 @@ def test_a_record_without_a_code_has_none_of_its_keys():
 def test_tensorflow_datasets_is_told_of_the_keys():
     names = tfds_metadata.features()["featuresDict"]["features"]["code"]["featuresDict"]["features"]
     assert {f"code/{name}" for name in names} == set(KEYS)
-
-
-def with_older_keys(**changes):
-    """A record as it was written when posteriors were the only kind of code."""
-    example = tf_example_pb2.Example.FromString(encode_record(made_up_record(1)))
-    moments = np.arange(2 * 3 * 8, dtype="<f2")
-    numbers = {"image_height": 4, "image_width": 6, "canvas_height": 8, "canvas_width": 8, "downsample": 2,
-               "channels": 8} | changes
-    for name, value in numbers.items():
-        example.features.feature[f"posterior/{name}"].int64_list.value.append(value)
-    for name, value in (("moments", moments.tobytes()), ("encoder_sha256", bytes(32))):
-        example.features.feature[f"posterior/{name}"].bytes_list.value.append(value)
-    return example, moments.reshape(2, 3, 8)
-
-
-def test_posteriors_under_their_older_keys_are_read():
-    example, moments = with_older_keys()
-    found = decode_record(example.SerializeToString())
-    expected = StoredCode.of(POSTERIOR, moments, "float16", image=(4, 6), canvas=(8, 8), encoder_sha256=bytes(32))
-    assert found.code == expected
-    assert decode_record(encode_record(found)) == found
-
-
-@pytest.mark.parametrize("key", POSTERIOR_KEYS)
-def test_of_the_older_keys_too_all_are_there_or_none(key):
-    example, _ = with_older_keys()
-    del example.features.feature[key]
-    with pytest.raises(SchemaError, match=f"field '{key}': expected a value, because 'posterior/.*found nothing"):
-        decode_record(example.SerializeToString())
-
-
-@pytest.mark.parametrize("changes", [{"downsample": 0}, {"downsample": 3}, {"channels": 7}])
-def test_older_keys_that_do_not_go_together_are_refused(changes):
-    with pytest.raises(SchemaError):
-        decode_record(with_older_keys(**changes)[0].SerializeToString())

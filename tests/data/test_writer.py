@@ -81,8 +81,7 @@ def test_bytes_that_are_no_image_are_refused():
         made_up_record(0, encoded=b"not an image")
 
 
-def test_more_shards_than_open_files_are_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("srum_jax.data.writer.MAX_OPEN_FILES", 2)
+def test_records_are_read_in_the_order_in_which_they_were_written(tmp_path):
     write_made_up(tmp_path / "records", num_records=20, num_shards=7)
     source = RecordsSource(tmp_path / "records")
     assert [decode_record(source.read(i)).index for i in range(20)] == list(range(20))
