@@ -17,16 +17,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from etils import epath
 
-from srum_jax.observability.step_times import StepSplit
+from srum_jax.observability.step_times import COMPUTE, PARTS, Split
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import atomic_write
 
 GOODPUT_FILE = "goodput.jsonl"
 
 START_UP, COMPILE, RESTORE = "start-up", "compile", "restore"
-COMPUTE, DATA_WAIT, CHECKPOINT, OTHER = "compute", "data wait", "checkpoint", "other"
 LOST_WORK, DOWN = "lost work", "down"  # what no single start knows
-_OF_A_START = (START_UP, RESTORE, COMPILE, COMPUTE, DATA_WAIT, CHECKPOINT, OTHER)
+_OF_A_START = (START_UP, RESTORE, COMPILE, *PARTS)
 
 _LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_WRITES = 30.0  # into a bucket
@@ -55,7 +54,7 @@ class Start:
             fields = json.loads(line)
             seconds = {name: float(fields["seconds"][name]) for name in _OF_A_START}
             start = cls(float(fields["began"]), int(fields["first_step"]), int(fields["step"]),
-                        bool(fields["finished"]), seconds, float(fields.get("clock_set", 0.0)))
+                        bool(fields["finished"]), seconds, float(fields["clock_set"]))
         except (ValueError, KeyError, TypeError):
             return None
         return start if math.isfinite(start.ended) else None
@@ -130,7 +129,7 @@ class Goodput:
         seconds[START_UP] = 0.0
         seconds[START_UP] = max(0.0, self._clock() - self._began - sum(seconds.values()))
 
-    def add(self, split: StepSplit, step: int) -> None:
+    def add(self, split: Split, step: int) -> None:
         """Time of steps.
 
         Args:
@@ -138,8 +137,7 @@ class Goodput:
           step: updates done by now.
         """
         self._start.step = step
-        for name, seconds in ((COMPUTE, split.compute), (DATA_WAIT, split.data_wait), (CHECKPOINT, split.checkpoint),
-                              (OTHER, split.other)):
+        for name, seconds in split.items():
             self._start.seconds[name] += seconds
 
     @property
@@ -192,7 +190,8 @@ def summary(phases: Mapping[str, float], num_starts: int) -> str:
     total = sum(phases.values()) or 1.0
     starts = "" if num_starts == 1 else f" ({num_starts} starts)"
     others = sorted(((seconds, name) for name, seconds in phases.items() if name != COMPUTE), reverse=True)
-    shares = ", ".join(f"{name} {seconds / total:.1%}" for seconds, name in others if seconds / total >= 0.0005)
+    shares = ", ".join(f"{name.replace('_', ' ')} {seconds / total:.1%}"
+                       for seconds, name in others if seconds / total >= 0.0005)
     return (f"goodput {phases[COMPUTE] / total:.1%} of the {_duration(total)} since the run began{starts}"
             + (f"; {shares}" if shares else ""))
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.observability.tensorboard_events import TensorBoardEvents
+from srum_jax.observability.tensorboard_events import new_events, scalars
 from srum_jax.storage import object_store
-from srum_jax.storage.line_file import LineFile
+from srum_jax.storage.growing_file import GrowingFile
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -54,8 +54,8 @@ class Report:
         directory = epath.Path(directory)
         self._path = directory / METRICS_FILE
         self._local = object_store.is_local(self._path)
-        self._lines = LineFile(self._path, _lines_up_to(self._path, first_step))
-        self._tensorboard = TensorBoardEvents(directory / "tensorboard", first_step)
+        self._lines = GrowingFile(self._path, _lines_up_to(self._path, first_step))
+        self._events = new_events(directory / "tensorboard", first_step)
         self._flushed = time.monotonic()
         self._bar = tqdm(total=last_step, initial=first_step, unit="step", disable=not sys.stderr.isatty(),
                          dynamic_ncols=True)
@@ -75,8 +75,8 @@ class Report:
         """
         if not self.enabled:
             return
-        self._lines.append(json.dumps({"step": step} | values))
-        self._tensorboard.add(step, values)
+        self._lines.append(json.dumps({"step": step} | values).encode() + b"\n")
+        self._events.append(scalars(step, values))
         if time.monotonic() - self._flushed >= _SECONDS_BETWEEN_WRITES:
             self.flush()
         shown = [f"{label} {form.format(values[name])}" for label, name, form in _CONSOLE if name in values]
@@ -92,7 +92,7 @@ class Report:
         self._flushed = time.monotonic()
         with self._forgiving():
             self._lines.flush()
-            self._tensorboard.flush()
+            self._events.flush()
 
     @contextlib.contextmanager
     def _forgiving(self) -> Iterator[None]:
@@ -119,20 +119,20 @@ class Report:
         """Writes what is left and closes the files."""
         if self.enabled:
             self._bar.close()
-            self.flush()
-            with self._forgiving():
-                self._tensorboard.close()
+            for file in (self._lines, self._events):
+                with self._forgiving():
+                    file.close()
 
 
-def _lines_up_to(path: epath.Path, step: int) -> list[str]:
+def _lines_up_to(path: epath.Path, step: int) -> bytes:
     if not object_store.exists(path):
-        return []
+        return b""
     kept = []
-    for line in object_store.read_bytes(path).decode().splitlines():
+    for line in object_store.read_bytes(path).splitlines():
         try:
             number = json.loads(line)["step"]
         except (ValueError, KeyError, TypeError):
             continue  # the line that a kill tore
         if number <= step:
-            kept.append(line)
-    return kept
+            kept.append(line + b"\n")
+    return b"".join(kept)

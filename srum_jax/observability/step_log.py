@@ -1,11 +1,14 @@
 """The host's side of the steps: metrics, checks, times and lines, one step behind the devices."""
 
+import collections
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 
 import jax
 
+from srum_jax.data.config import DataConfig
 from srum_jax.data.example import Batch
 from srum_jax.errors import Failure
 from srum_jax.observability.device_memory import memory_in_use
@@ -14,13 +17,13 @@ from srum_jax.observability.metrics import MetricsWindow, is_finite
 from srum_jax.observability.peak_flops import peak_flops
 from srum_jax.observability.profiling import Profiler
 from srum_jax.observability.report import Report
-from srum_jax.observability.starvation import StarvationWatch
-from srum_jax.observability.step_times import StepSplit, StepTimes
+from srum_jax.observability.step_times import DATA_WAIT, PARTS, Split, StepTimes
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.optimizer import learning_rate_schedule
 from srum_jax.training.step import StepMetrics
 
 _LOG = logging.getLogger(__name__)
+_STARVING = 0.1  # of the time between two log lines
 
 
 class StepLog:
@@ -44,10 +47,15 @@ class StepLog:
         self._flops_of, self._peak = flops_of, peak_flops(list(devices))
         self._own_devices = [device for device in devices if device.process_index == jax.process_index()]
         self._goodput, self._profiler = goodput, profiler
-        self._times, self._starvation = StepTimes(), StarvationWatch(experiment.data)
+        self._data, self._said_starving = experiment.data, False
+        self._times = StepTimes()
         self._pending: tuple[int, StepMetrics, Batch, Sequence[str]] | None = None
-        self._split, self._num_steps, self._flops, self._tokens = StepSplit(), 0, 0.0, 0.0
+        self._begin_interval()
         self._begun = False
+
+    def _begin_interval(self) -> None:
+        self._split: Split = collections.Counter()
+        self._num_steps, self._flops, self._tokens = 0, 0.0, 0.0
 
     def __enter__(self) -> "StepLog":
         self._times.__enter__()
@@ -56,13 +64,9 @@ class StepLog:
     def __exit__(self, *error) -> None:
         self._times.__exit__(*error)
 
-    def drawing(self) -> contextlib.AbstractContextManager:
-        """Around what gets the next batch."""
-        return self._times.drawing()
-
-    def saving(self) -> contextlib.AbstractContextManager:
-        """Around what the loop does for a checkpoint."""
-        return self._times.saving()
+    def span(self, part: str) -> contextlib.AbstractContextManager:
+        """See `StepTimes.span`."""
+        return self._times.span(part)
 
     def hand_over(self, step: int) -> None:
         """Right before a step is given to the devices."""
@@ -115,7 +119,8 @@ class StepLog:
             )
         split = self._times.finish()
         self._goodput.add(split, step)
-        self._split, self._num_steps = self._split + split, self._num_steps + 1
+        self._split.update(split)
+        self._num_steps += 1
         self._window.add(metrics)
         self._flops += self._flops_of(batch)
         self._tokens += sum(
@@ -127,24 +132,42 @@ class StepLog:
             self._log(step)
 
     def _log(self, step: int) -> None:
-        warning = self._starvation.look(self._split, step, self._num_steps)
-        if warning is not None:
-            _LOG.warning("%s", warning)
+        if not self._said_starving and (said := starvation(self._split, step, self._num_steps, self._data)):
+            _LOG.warning("%s", said)
+            self._said_starving = True  # scalars show how it goes on
         values = self._window.summary() | {"learning_rate": float(self._rate(step - 1))} | self._speed()
         self._report.log(step, values | memory_in_use(self._own_devices))
         self._goodput.write()
         self._profiler.look_for_request(step)
-        self._split, self._num_steps, self._flops, self._tokens = StepSplit(), 0, 0.0, 0.0
+        self._begin_interval()
 
     def _speed(self) -> dict[str, float]:
-        split, seconds = self._split, self._split.total
+        split, seconds = self._split, self._split.total()
         values = {
             "speed/tokens_per_second": self._tokens / seconds,
             "speed/model_flops_per_second": self._flops / seconds,
         }
         if self._peak is not None:
             values["speed/mfu"] = self._flops / seconds / self._peak
-        of_a_step = {"step": seconds, "compute": split.compute, "data_wait": split.data_wait,
-                     "checkpoint": split.checkpoint, "other": split.other}
-        values |= {f"time/{name}": value / self._num_steps for name, value in of_a_step.items()}
-        return values | {"time/data_wait_share": split.data_wait / seconds, "time/goodput": self._goodput.share}
+        values |= {f"time/{part}": split[part] / self._num_steps for part in PARTS}
+        values["time/step"] = seconds / self._num_steps
+        return values | {"time/data_wait_share": split[DATA_WAIT] / seconds, "time/goodput": self._goodput.share}
+
+
+def starvation(split: Split, step: int, num_steps: int, data: DataConfig) -> str | None:
+    """A warning if the input of this process is what limits the speed.
+
+    Args:
+      split: of the steps since the last log line.
+      step: the last of them.
+      num_steps: how many there were.
+      data: settings that might help.
+    """
+    seconds, waited = split.total(), split[DATA_WAIT]
+    if seconds <= 0 or waited / seconds <= _STARVING:
+        return None
+    return (f"the devices of process {jax.process_index()} waited for data during {waited / seconds:.0%} of the time "
+            f"of steps {step - num_steps + 1} to {step} ({waited / num_steps:.3g} s of {seconds / num_steps:.3g} s a "
+            f"step). More of it can be prepared at once: data.num_workers (now {data.num_workers}; this host has "
+            f"{os.cpu_count()} CPUs), data.num_threads (now {data.num_threads}), data.prefetch (now {data.prefetch}); "
+            "give the same command again with other values. This is not said again; see time/data_wait_share.")

@@ -9,8 +9,8 @@ the result of each step is there, and the loop notes when it draws a batch, save
 A batch that is drawn while the devices still work on the step before costs nothing, and none of it is data wait.
 """
 
+import collections
 import contextlib
-import dataclasses
 import queue
 import threading
 import time
@@ -18,34 +18,19 @@ from collections.abc import Callable, Iterator, Sequence
 
 import jax
 
-_DATA, _SAVE = "data_wait", "checkpoint"
+# The devices work, or wait for those of other processes; or have nothing to do, because the loop was waiting for a
+# batch, was busy saving, or was logging or doing something else.
+COMPUTE, DATA_WAIT, CHECKPOINT, OTHER = PARTS = ("compute", "data_wait", "checkpoint", "other")
 _PATIENCE_SECONDS = 5.0  # with a step that other processes take part in
 _LOOK_SECONDS = 1.0  # between two looks whether the thread is alive
 
 
-@dataclasses.dataclass(frozen=True)
-class StepSplit:
-    """Seconds of one step or of several."""
-
-    compute: float = 0.0  # the devices work, or wait for those of other processes
-    data_wait: float = 0.0  # nothing to do: the loop was waiting for a batch
-    checkpoint: float = 0.0  # nothing to do: the loop was busy saving
-    other: float = 0.0  # nothing to do: logging, Python
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return sum(dataclasses.astuple(self))
-
-    def __add__(self, other: "StepSplit") -> "StepSplit":
-        return StepSplit(*map(sum, zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
-
-
+Split = collections.Counter[str]  # seconds of one step or of several, by PARTS
 # What the loop did, from when, to when.
 _Span = tuple[str, float, float]
 
 
-def split_step(start: float, handed_over: float, end: float, spans: Sequence[_Span]) -> StepSplit:
+def split_step(start: float, handed_over: float, end: float, spans: Sequence[_Span]) -> Split:
     """Splits the time between the ends of two steps.
 
     Args:
@@ -55,10 +40,11 @@ def split_step(start: float, handed_over: float, end: float, spans: Sequence[_Sp
       spans: what the loop did in the meantime.
     """
     begin = min(max(start, handed_over), end)
-    idle = dict.fromkeys((_DATA, _SAVE), 0.0)
-    for kind, first, last in spans:
-        idle[kind] += max(0.0, min(last, begin) - max(first, start))
-    return StepSplit(compute=end - begin, other=max(0.0, begin - start - sum(idle.values())), **idle)
+    idle: Split = collections.Counter()
+    for part, first, last in spans:
+        idle[part] += max(0.0, min(last, begin) - max(first, start))
+    idle[OTHER] = max(0.0, begin - start - idle.total())
+    return collections.Counter({COMPUTE: end - begin, **idle})
 
 
 class StepTimes:
@@ -85,22 +71,11 @@ class StepTimes:
         self._thread.join(None if jax.process_count() == 1 else _PATIENCE_SECONDS)
 
     @contextlib.contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Around what gets the next batch."""
-        with self._span(_DATA):
-            yield
-
-    @contextlib.contextmanager
-    def saving(self) -> Iterator[None]:
-        """Around what the loop does for a checkpoint."""
-        with self._span(_SAVE):
-            yield
-
-    @contextlib.contextmanager
-    def _span(self, kind: str) -> Iterator[None]:
+    def span(self, part: str) -> Iterator[None]:
+        """Around what the loop does meanwhile: DATA_WAIT gets the next batch, CHECKPOINT saves."""
         first = self._clock()
         yield
-        self._spans.append((kind, first, self._clock()))
+        self._spans.append((part, first, self._clock()))
 
     def hand_over(self) -> None:
         """Right before a step is given to the devices."""
@@ -112,17 +87,17 @@ class StepTimes:
         self._spans = []
         self._results.put(result)
 
-    def finish(self) -> StepSplit:
+    def finish(self) -> Split:
         """The split of the oldest step that was not asked for yet; to be called when its result is known."""
         handed_over, spans = self._under_way.pop(0)
         start = handed_over if self._last_end is None else self._last_end
         self._last_end = self._next_end()
         return split_step(start, handed_over, self._last_end, spans)
 
-    def finish_rest(self) -> StepSplit:
+    def finish_rest(self) -> Split:
         """What came after the last step, up to now."""
         if self._last_end is None:
-            return StepSplit()
+            return collections.Counter()
         start, self._last_end = self._last_end, self._clock()
         spans, self._spans = self._spans, []
         return split_step(start, self._last_end, self._last_end, spans)

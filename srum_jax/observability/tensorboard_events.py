@@ -7,67 +7,38 @@
 They are put together here: tensorboardX imports PyTorch wherever it is installed, seconds of every start.
 """
 
-import pathlib
-import shutil
 import socket
 import struct
-import tempfile
 import time
 
 import numpy as np
 from etils import epath
 
 from srum_jax.data.tfrecord import frame
-from srum_jax.storage.object_store import is_local, put_file
+from srum_jax.storage.growing_file import GrowingFile
 
 _VERSION = b"\x1a\x0dbrain.Event:2"
 _STARTED = b"\x3a\x02\x08\x01"
 
 
-class TensorBoardEvents:
-    """An event file in a directory. For a directory in a bucket it grows on the disk, and is copied whole."""
+def new_events(directory: epath.Path, first_step: int) -> GrowingFile:
+    """A new event file; `scalars` are appended to it.
 
-    def __init__(self, directory: epath.Path, first_step: int):
-        """Begins the file.
+    Args:
+      directory: that TensorBoard is shown.
+      first_step: updates done so far; TensorBoard hides what an earlier start wrote beyond it.
+    """
+    name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.from_step_{first_step}"
+    return GrowingFile(directory / name, _event(0, _VERSION) + _event(first_step + 1, _STARTED))
 
-        Args:
-          directory: that TensorBoard is shown.
-          first_step: updates done so far; TensorBoard hides what an earlier start wrote beyond it.
-        """
-        self._directory = directory
-        self._copied_from = None if is_local(directory) else pathlib.Path(tempfile.mkdtemp(prefix="tensorboard-"))
-        folder = pathlib.Path(self._copied_from or directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.from_step_{first_step}"
-        self._file = (folder / name).open("ab")
-        self._write(0, _VERSION)
-        self._write(first_step + 1, _STARTED)
 
-    def add(self, step: int, values: dict[str, float]) -> None:
-        """Adds scalars by name."""
-        self._write(step, _message(5, b"".join(_message(1, _scalar(name, value)) for name, value in values.items())))
-        if self._copied_from is None:
-            self._file.flush()
+def scalars(step: int, values: dict[str, float]) -> bytes:
+    """Scalars by name, as bytes of an event file."""
+    return _event(step, _message(5, b"".join(_message(1, _scalar(name, value)) for name, value in values.items())))
 
-    def flush(self) -> None:
-        """Copies the file into the bucket."""
-        if self._copied_from is not None:
-            self._file.flush()
-            self._copy()
 
-    def close(self) -> None:
-        """Writes what is left."""
-        self._file.close()
-        if self._copied_from is not None:
-            self._copy()
-            shutil.rmtree(self._copied_from)
-
-    def _copy(self) -> None:
-        for file in self._copied_from.iterdir():
-            put_file(self._directory / file.name, file)
-
-    def _write(self, step: int, content: bytes) -> None:
-        self._file.write(frame(b"\x09" + struct.pack("<d", time.time()) + b"\x10" + _varint(step) + content))
+def _event(step: int, content: bytes) -> bytes:
+    return frame(b"\x09" + struct.pack("<d", time.time()) + b"\x10" + _varint(step) + content)
 
 
 def _scalar(name: str, value: float) -> bytes:

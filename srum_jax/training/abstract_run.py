@@ -1,6 +1,7 @@
 """A run by shapes and layouts alone, to lower and compile its step for devices that are not at hand."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from srum_jax.data.example import Batch
 from srum_jax.errors import BadInput
 from srum_jax.families.family import Family, Forward
 from srum_jax.mesh import on_mesh
-from srum_jax.models.layers.logical_axes import Rules, named_shardings
+from srum_jax.models.layers.logical_axes import TOKENS, Rules, named_shardings
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.lora import attach_factors
 from srum_jax.training.optimizer import make_optimizer
@@ -85,6 +86,14 @@ def rows_of(experiment: Experiment, family: Family) -> Rows:
         raise BadInput(f"rows: expected {family.rows.__name__}, as model.checkpoint is {family.architecture.name}, "
                          f"found {type(rows).__name__}.")
     return rows
+
+
+def check_tokens(rows: Rows, mesh: Mapping[str, int]) -> None:
+    """Raises BadInput unless a mesh of these sizes can split the tokens of rows."""
+    for name in rows.token_capacities:
+        if getattr(rows, name) % mesh[TOKENS]:
+            raise BadInput(f"rows.{name}: expected a multiple of seq = {mesh[TOKENS]} of the mesh, found "
+                           f"{getattr(rows, name)}.")
 
 
 def _laid_out(abstract: nnx.State, mesh: Mesh, rules: Rules) -> nnx.State:

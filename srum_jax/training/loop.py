@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import enum
 import signal
 import threading
 import time
@@ -14,21 +13,21 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from srum_jax.data.config import Rows
 from srum_jax.data.example import Batch
 from srum_jax.data.pipeline import HostBatchIterator
 from srum_jax.errors import BadInput
 from srum_jax.families.family import Forward
 from srum_jax.mesh import ProcessRows, build_mesh
-from srum_jax.models.layers.logical_axes import ROWS, TOKENS, check_layout, shapes_by_name
+from srum_jax.models.layers.logical_axes import ROWS, check_layout, shapes_by_name
 from srum_jax.observability.device_memory import memory_of_step
 from srum_jax.observability.goodput import COMPILE, RESTORE, Goodput
 from srum_jax.observability.metrics import MetricsWindow
 from srum_jax.observability.profiling import Profiler
 from srum_jax.observability.report import Report
 from srum_jax.observability.step_log import StepLog
+from srum_jax.observability.step_times import CHECKPOINT, DATA_WAIT
 from srum_jax.overrides import to_json
-from srum_jax.training.abstract_run import abstract_batch, rows_of
+from srum_jax.training.abstract_run import abstract_batch, check_tokens, rows_of
 from srum_jax.training.batch_source import BatchSource, RecordBatches
 from srum_jax.training.checkpoint import Checkpoints
 from srum_jax.training.experiment import Experiment
@@ -39,22 +38,11 @@ from srum_jax.weights.encoder import encoder_sha256
 from srum_jax.weights.tokenizer import load_tokenizer
 
 
-class SettingsError(BadInput):
-    """Settings do not go together, or not with the model, the records or the devices."""
-
-
-class Ending(enum.Enum):
-    """How a run ended."""
-
-    FINISHED = "finished"
-    INTERRUPTED = "interrupted"  # asked to stop, and saved
-
-
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What a run did."""
 
-    ending: Ending
+    finished: bool  # or asked to stop, and saved
     step: int  # updates done
     bad_records: dict[str, int]  # places that were left empty, by reason
 
@@ -71,9 +59,9 @@ def train(
       on_ready: called once model, records and state are there, before anything is written.
 
     Raises:
-      SettingsError: settings do not go together.
+      BadInput: settings do not go together, or not with the model, the records or the devices.
       Failure: the loss is not finite.
-      DataError, WeightsError, BadInput, CheckpointError: see there.
+      DataError, WeightsError, CheckpointError: see there.
     """
     settings, is_first = experiment.training, jax.process_index() == 0
     goodput = Goodput(workdir, time.monotonic() if began is None else began, enabled=is_first)
@@ -84,7 +72,7 @@ def train(
     _check_shapes(experiment, mesh)
     family = family_of_source(experiment.model)
     experiment = dataclasses.replace(experiment, rows=rows_of(experiment, family))
-    _check_tokens(experiment.rows, mesh)
+    check_tokens(experiment.rows, mesh.shape)
     rows = ProcessRows.of(mesh, experiment.data.rows_per_batch, jax.process_index())
 
     # -- model ---------------------------------------------------------------------------------------------------
@@ -116,7 +104,7 @@ def train(
             window.set_state(restored.host["metrics"])
             opening += f", restored from step {done}"
         if done >= settings.steps:
-            return Outcome(Ending.FINISHED, done, {})
+            return Outcome(True, done, {})
         if on_ready is not None:
             on_ready()
 
@@ -147,7 +135,7 @@ def train(
 
             with StepLog(experiment, report, goodput, profiler, window, devices, flops_of) as log:
                 while True:
-                    with log.drawing():
+                    with log.span(DATA_WAIT):
                         drawn = batches.draw(state, model.frozen)
                     log.hand_over(done + 1)
                     # Nothing in here may wait for a device by accident.
@@ -161,16 +149,16 @@ def train(
                         log.settle()  # a step whose loss is not finite is never saved
                         # Saved before the next batch is drawn, so that the place in the data belongs to this step.
                         host = {"data": batches.get_state(), "metrics": window.get_state()}
-                        with log.saving():
+                        with log.span(CHECKPOINT):
                             report.flush()  # first: a resumed run does not repeat these lines
                             checkpoints.save(done, state, host, to_json(experiment))
                     if last or stopping:
                         break
-                with log.saving():
+                with log.span(CHECKPOINT):
                     checkpoints.wait()
                 log.close(done, finished=last)
             report.say(f"saved step {done} in {checkpoints.directory}")
-        return Outcome(Ending.FINISHED if last else Ending.INTERRUPTED, done, dict(batches.bad_records))
+        return Outcome(last, done, dict(batches.bad_records))
 
 
 def _open_records(
@@ -183,7 +171,7 @@ def _open_records(
         batches = HostBatchIterator(experiment.data, packer, experiment.objective, seed=experiment.seed,
                                     process_index=rows.group, process_count=rows.num_groups)
     except ValueError as error:  # records that are absent, or settings that do not go with the model
-        raise SettingsError(str(error)) from error
+        raise BadInput(str(error)) from error
     return RecordBatches(batches, mesh, rows, forward)
 
 
@@ -215,31 +203,24 @@ def _check_shapes(experiment: Experiment, mesh: Mesh) -> None:
     data, micro = experiment.data, experiment.training.accumulation_steps
     ways = int(np.prod([mesh.shape[axis] for axis in ROWS]))
     if data.rows_per_batch % (ways * micro):
-        raise SettingsError(
+        raise BadInput(
             f"data.rows_per_batch: expected a multiple of {ways * micro} (data x fsdp = {ways} devices times "
             f"accumulation_steps {micro}), found {data.rows_per_batch}."
         )
     platform = mesh.devices.flat[0].platform
     if experiment.compute.attention == "splash" and platform != "tpu":
-        raise SettingsError(f"compute.attention: 'splash' is a TPU kernel, found devices of platform {platform!r}; use "
+        raise BadInput(f"compute.attention: 'splash' is a TPU kernel, found devices of platform {platform!r}; use "
                             "--set compute.attention=chunked (or dense).")
-
-
-def _check_tokens(rows: Rows, mesh: Mesh) -> None:
-    for name in rows.token_capacities:
-        if getattr(rows, name) % mesh.shape[TOKENS]:
-            raise SettingsError(f"rows.{name}: expected a multiple of mesh.seq = {mesh.shape[TOKENS]}, found "
-                                f"{getattr(rows, name)}.")
 
 
 def _check_objective(experiment: Experiment, forward: Forward) -> None:
     if not hasattr(experiment.objective, "columns_of"):
-        raise SettingsError(f"objective: {type(experiment.objective).__name__} compares several outputs of one input, "
+        raise BadInput(f"objective: {type(experiment.objective).__name__} compares several outputs of one input, "
                             "which records do not hold; use RewardWeighted.")
     try:
         experiment.objective.check(forward.image_error)
     except ValueError as error:
-        raise SettingsError(str(error)) from error
+        raise BadInput(str(error)) from error
 
 
 def _opening(experiment: Experiment, mesh: Mesh, model: LoadedModel) -> str:

@@ -29,7 +29,7 @@ from srum_jax.storage.errors import AccessError
 from srum_jax.storage.no_trace import entries_go_if_refused, folder_goes_if_refused
 from srum_jax.storage.ownership import owned
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.loop import Ending, Outcome, train
+from srum_jax.training.loop import Outcome, train
 from srum_jax.training.state import family_of_source
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
 
@@ -169,7 +169,7 @@ def _claimed(workdir: epath.Path) -> Iterator[None]:
 
 def summarise(outcome: Outcome) -> None:
     """Prints what came of a run."""
-    ending = "done" if outcome.ending is Ending.FINISHED else "stopped as asked"
+    ending = "done" if outcome.finished else "stopped as asked"
     print(f"{ending} after step {outcome.step}")
     if outcome.bad_records:
         total = sum(outcome.bad_records.values())

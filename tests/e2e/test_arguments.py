@@ -42,7 +42,7 @@ def command(capsys, tmp_path):
          "model.checkpoint: expected the directory of a checkpoint"),
         (["--experiment=tiny", "--set", "data.rows_per_batch=12"], "data.rows_per_batch: expected a multiple of 8"),
         (["--experiment=tiny", "--set", "mesh.seq=8", "--set", "rows.text_capacity=90"],
-         "rows.text_capacity: expected a multiple of mesh.seq = 8, found 90"),
+         "rows.text_capacity: expected a multiple of seq = 8 of the mesh, found 90"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line_with_exit_code_2(command, monkeypatch, arguments, message, tmp_path):

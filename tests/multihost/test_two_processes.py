@@ -111,7 +111,7 @@ def test_settings_that_one_process_alone_cannot_use_end_both_with_2(tmp_path):
         _, ((code, _, told), (other, _, err)) = _ends(processes, within=15)
     assert code == other == 2
     assert "data.rows_per_batch: expected a multiple of 6" in err
-    assert "error: process 1 of 2 on " in told and "ended: SettingsError: data.rows_per_batch" in told
+    assert "error: process 1 of 2 on " in told and "ended: BadInput: data.rows_per_batch" in told
 
 
 @pytest.mark.slow

@@ -1,15 +1,15 @@
 import dataclasses
 import json
+from collections import Counter
 
 import pytest
 
 from srum_jax.observability.goodput import COMPILE, GOODPUT_FILE, RESTORE, Goodput, Start, account, summary
-from srum_jax.observability.step_times import StepSplit
 from tests.faulty_bucket import ROOT
 
 
 def start(began, first_step, step, finished=False, **seconds):
-    names = {"start_up": "start-up", "data_wait": "data wait"}
+    names = {"start_up": "start-up"}
     found = Start(began, first_step, step, finished)
     found.seconds.update({names.get(name, name): value for name, value in seconds.items()})
     return found
@@ -21,7 +21,7 @@ def phases(*starts):
 
 def test_one_start_is_what_it_says():
     assert phases(start(1000, 0, 10, start_up=5.0, compute=80.0, data_wait=15.0)) == {
-        "start-up": 5.0, "compute": 80.0, "data wait": 15.0}
+        "start-up": 5.0, "compute": 80.0, "data_wait": 15.0}
 
 
 def test_steps_that_were_done_again_and_the_time_between_two_starts_are_lost():
@@ -61,7 +61,7 @@ def run(directory, clock, *, began, first_step, steps, seconds=2.0, **options):
     clock.now += 7
     goodput.steps_begin()
     for step in range(first_step + 1, first_step + steps + 1):
-        goodput.add(StepSplit(compute=seconds, data_wait=0.5), step)
+        goodput.add(Counter(compute=seconds, data_wait=0.5), step)
     goodput.write()
     return goodput
 
@@ -73,7 +73,7 @@ def test_a_start_goes_on_with_the_account_of_the_one_that_was_killed(tmp_path):
     second = run(tmp_path, clock, began=5090.0, first_step=4, steps=10)
     assert account([Start.from_line(line) for line in (tmp_path / GOODPUT_FILE).read_text().splitlines()]) == {
         # The second start was heard of first at 5100: ten seconds of start-up, and seven before the first step.
-        "start-up": 7.0 + 17.0, "restore": 6.0, "compile": 40.0, "compute": 28.0, "data wait": 9.0, "checkpoint": 0.0,
+        "start-up": 7.0 + 17.0, "restore": 6.0, "compile": 40.0, "compute": 28.0, "data_wait": 9.0, "checkpoint": 0.0,
         "other": 0.0, "lost work": 8.0, "down": 40.0}
     assert second.share == pytest.approx(28.0 / 155.0)
     second.close(finished=True)
@@ -92,7 +92,7 @@ def test_a_clock_that_is_set_while_a_start_runs_changes_no_duration(tmp_path, ho
         clock.now += 20
         ahead[0] += hours * 3600
     first.steps_begin()
-    first.add(StepSplit(compute=50.0), 10)
+    first.add(Counter(compute=50.0), 10)
     clock.now += 50
     first.write()
     assert first.share == pytest.approx(50 / 72)
@@ -108,12 +108,6 @@ def test_a_clock_that_is_set_while_a_start_runs_changes_no_duration(tmp_path, ho
 def test_a_clock_that_is_set_back_between_two_starts_adds_no_time():
     found = phases(start(1000, 0, 10, compute=50.0), start(900, 10, 20, compute=70.0))
     assert found == {"compute": 120.0}
-
-
-def test_lines_of_an_earlier_version_are_read():
-    line = dataclasses.asdict(start(5, 0, 10, compute=50.0))
-    del line["clock_set"]
-    assert Start.from_line(json.dumps(line)) == start(5, 0, 10, compute=50.0)
 
 
 def test_an_account_that_cannot_be_read_now_is_not_begun_anew(faulty):

@@ -1,4 +1,3 @@
-import json
 import math
 import time
 
@@ -74,7 +73,7 @@ def test_a_bucket_gets_its_lines_before_a_checkpoint_and_at_the_end(bucket):
         (bucket / METRICS_FILE).write_text("")
         report.flush()
         assert lines(bucket) == [], "nothing is new"
-        report._lines.append(json.dumps({"step": 15}))
+        report._lines.append(b'{"step": 15}\n')
         report.flush()
         assert [line["step"] for line in lines(bucket)] == [10, 15] and events(bucket) == [(10, "loss/total", 1.0)]
         report.log(20, {"loss/total": 2.0})
@@ -106,12 +105,12 @@ def test_a_bucket_that_cannot_be_reached_for_a_while_does_not_end_the_run(bucket
 
 def test_a_disk_that_cannot_be_written_to_ends_the_run(tmp_path, monkeypatch):
     with Report(tmp_path, first_step=0, last_step=40) as report:
-        monkeypatch.setattr(type(report._path), "open", _refused)
+        monkeypatch.setattr(report._lines, "append", _refused)
         with pytest.raises(OSError, match="no route"):
             report.log(10, {"loss/total": 1.0})
         monkeypatch.undo()
     with Report(tmp_path, first_step=0, last_step=40) as report:
-        monkeypatch.setattr(type(report._tensorboard), "close", _refused)
+        monkeypatch.setattr(report._events, "close", _refused)
         with pytest.raises(OSError, match="no route"):
             report.close()
         monkeypatch.undo()

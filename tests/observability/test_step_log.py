@@ -1,18 +1,21 @@
 import logging
 import time
+from collections import Counter
 
 import jax
 import numpy as np
 import pytest
 
 from experiments.tiny import experiment
+from srum_jax.data.config import DataConfig
 from srum_jax.errors import Failure
 from srum_jax.objectives.weighted_sum import WeightedSum
 from srum_jax.observability.goodput import Goodput
 from srum_jax.observability.metrics import MetricsWindow
 from srum_jax.observability.profiling import Profiler
 from srum_jax.observability.report import Report
-from srum_jax.observability.step_log import StepLog
+from srum_jax.observability.step_log import StepLog, starvation
+from srum_jax.observability.step_times import CHECKPOINT, DATA_WAIT
 from srum_jax.overrides import apply_overrides
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.step import StepMetrics
@@ -52,13 +55,13 @@ def loop(directory, *, steps, draw_seconds, step_seconds, save_seconds=0.0, save
           Profiler(directory, chosen.training, report.say) as profiler,
           StepLog(chosen, report, goodput, profiler, MetricsWindow(), jax.devices(), lambda host: 1e6) as log):
         for step in range(1, steps + 1):
-            with log.drawing():
+            with log.span(DATA_WAIT):
                 time.sleep(draw_seconds)
             log.hand_over(step)
             log.handed_over(step, metrics(step_seconds, loss), None, ("a", "b"))
             if step % save_every == 0:
                 log.settle()
-                with log.saving():
+                with log.span(CHECKPOINT):
                     time.sleep(save_seconds)
         log.settle()
         log.close(steps, finished=True)
@@ -99,3 +102,13 @@ def test_the_last_line_accounts_for_the_whole_run(tmp_path, capsys):
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_records(tmp_path):
     with pytest.raises(Failure, match=r"step 1: loss nan.*Records of this batch \(on this process\): a, b\."):
         loop(tmp_path, steps=3, draw_seconds=0.0, step_seconds=0.0, loss=np.nan)
+
+
+def test_a_warning_names_the_share_that_was_waited_and_the_settings_that_help():
+    data = DataConfig(num_workers=3, num_threads=5, prefetch=7)
+    assert starvation(Counter(compute=95.0, data_wait=5.0), 10, 10, data) is None
+    assert starvation(Counter(), 1, 1, data) is None, "steps that took no time"
+    said = starvation(Counter(compute=50.0, data_wait=30.0, other=20.0), 20, 10, data)
+    assert "waited for data during 30% of the time of steps 11 to 20 (3 s of 10 s a step)" in said
+    assert "data.num_workers (now 3;" in said and "data.num_threads (now 5)" in said and "data.prefetch (now 7)" in said
+    assert "process 0 " in said

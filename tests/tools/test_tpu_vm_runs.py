@@ -80,9 +80,9 @@ def test_an_older_notice_in_the_log_is_not_taken_for_that_of_this_start(supervis
 def test_training_says_that_it_was_stopped_in_the_words_that_are_looked_for(capsys):
     from srum_jax.training import run
 
-    run.summarise(run.Outcome(run.Ending.INTERRUPTED, 3, {}))
+    run.summarise(run.Outcome(False, 3, {}))
     assert capsys.readouterr().out.startswith("stopped as asked")
-    run.summarise(run.Outcome(run.Ending.FINISHED, 3, {}))
+    run.summarise(run.Outcome(True, 3, {}))
     assert not capsys.readouterr().out.startswith("stopped as asked")
 
 
