@@ -12,12 +12,12 @@ from etils import epath
 
 from srum_jax.storage.atomic_file import write_bytes
 
-_VERSION = 2  # of what is stored; results of other versions are not read
+_VERSION = 3  # of what is stored; results of other versions are not read
 _FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # variables that change what the compiler does
 
 
 class CompileCache:
-    """A directory of JSON files, some with a program's text beside them; None keeps nothing."""
+    """A directory of compressed JSON files; None keeps nothing."""
 
     def __init__(self, directory: epath.PathLike | None):
         self._directory = None if directory is None else epath.Path(directory)
@@ -34,24 +34,12 @@ class CompileCache:
         if self._directory is None:
             return None
         try:
-            return json.loads((self._directory / f"{key}.json").read_text())
-        except (OSError, ValueError):
+            return json.loads(gzip.decompress((self._directory / f"{key}.json.gz").read_bytes()))
+        except (OSError, EOFError, zlib.error, ValueError):
             return None
 
-    def read_text(self, key: str) -> str | None:
-        """The compiled program's text; None if none was stored, or it cannot be read."""
-        if self._directory is None:
-            return None
-        try:
-            return gzip.decompress((self._directory / f"{key}.hlo.gz").read_bytes()).decode()
-        except (OSError, EOFError, zlib.error):
-            return None
-
-    def write(self, key: str, result: dict[str, Any], text: str = "") -> None:
-        """Stores a result, and the compiled program's text if there is one."""
-        if self._directory is None:
-            return
-        self._directory.mkdir(parents=True, exist_ok=True)
-        files = [(f"{key}.hlo.gz", gzip.compress(text.encode()))] if text else []
-        for name, content in [*files, (f"{key}.json", json.dumps(result).encode())]:
-            write_bytes(self._directory / name, content)
+    def write(self, key: str, result: dict[str, Any]) -> None:
+        """Stores a result."""
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            write_bytes(self._directory / f"{key}.json.gz", gzip.compress(json.dumps(result).encode()))

@@ -1,5 +1,6 @@
 """Compiling one lowered program for chips that are only described, or finding what the compiler made of it before."""
 
+import dataclasses
 import math
 import re
 import time
@@ -51,13 +52,13 @@ def compile_lowered(
       BadInput: the compiler has no such option.
     """
     key = cache.key(f"{topology} {sorted(options.items())}", lowered.as_text())
-    found, text = cache.read(key), cache.read_text(key)
     total = bytes_per_device(arguments)
-    if found is not None and (text or found["refusal"]):
+    if (kept := cache.read(key)) is not None:
+        found = kept["result"]
         # Arguments that a program does not read are not in its text: another model's may be larger.
         own = {"from_cache": True, "state_bytes": total,
                "elsewhere_bytes": 0 if found["refusal"] else max(0, total - found["argument_bytes"])}
-        return CompileResult(**found | own), text or ""
+        return CompileResult(**found | own), kept["program"]
     began = time.perf_counter()
     try:
         compiled = lowered.compile(compiler_options=options or None)
@@ -83,7 +84,7 @@ def compile_lowered(
             elsewhere_bytes=max(0, total - memory.argument_size_in_bytes),
             xla_flops=(compiled.cost_analysis() or {}).get("flops", 0.0),
         )
-    cache.write(key, result.to_json(), text)
+    cache.write(key, {"result": dataclasses.asdict(result), "program": text})
     return result, text
 
 

@@ -31,10 +31,6 @@ class CompileResult:
     refusal: str | None = None  # the compiler's words, if the program needs more memory than there is
     from_cache: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return dataclasses.asdict(self)
-
     @property
     def needed_bytes(self) -> int:
         """Memory of one chip while the program runs."""
@@ -43,6 +39,13 @@ class CompileResult:
     def fits(self, limit_bytes: int) -> bool:
         """Whether a chip has enough memory."""
         return self.refusal is None and self.needed_bytes <= limit_bytes
+
+    def gib_per_chip(self, limit_bytes: int) -> dict[str, float | None]:
+        """What takes memory, by name, beside the limit; None where the program was refused."""
+        return {"limit": limit_bytes / GIB} | {name: None if self.refusal else size / GIB for name, size in (
+            ("needed", self.needed_bytes), ("arguments", self.argument_bytes),
+            ("outputs", self.output_bytes - self.alias_bytes), ("temporaries", self.temporary_bytes),
+            ("peak", self.peak_bytes), ("program", self.code_bytes), ("not_read", self.elsewhere_bytes))}
 
 
 class Request(Protocol):

@@ -6,7 +6,7 @@ from typing import Any
 
 from srum_jax.aot.generation import DrawingRequest, DrawingResult
 from srum_jax.aot.roofline import ASSUMPTIONS, Roofline, roofline
-from srum_jax.aot.topology import GIB, Topology
+from srum_jax.aot.topology import Topology
 from srum_jax.families.costs import Cost
 from srum_jax.families.registry import family
 
@@ -28,16 +28,7 @@ def program_entry(request: DrawingRequest, topology: Topology, axes: dict[str, i
         "program": request.program,
         "rows": rows,
         "fits": memory.fits(limit),
-        "gib_per_chip": {
-            "limit": limit / GIB,
-            "needed": memory.needed_bytes / GIB,
-            "arguments": memory.argument_bytes / GIB,
-            "outputs": (memory.output_bytes - memory.alias_bytes) / GIB,
-            "temporaries": memory.temporary_bytes / GIB,
-            "peak": memory.peak_bytes / GIB,
-            "program": memory.code_bytes / GIB,
-            "not_read": memory.elsewhere_bytes / GIB,
-        },
+        "gib_per_chip": memory.gib_per_chip(limit),
         "refusal": memory.refusal,
         "collectives": result.collectives,
         "largest_gather_mib": result.largest_gather_bytes / 2**20,

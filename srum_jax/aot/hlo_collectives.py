@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -177,7 +177,8 @@ def _fusions_that_hide(program: Program) -> set[str]:
             called = op.attribute("calls")
             if called not in program.computations or called.startswith(_FUSED_SCATTER):
                 continue
-            beside = _begins(op) and _computes_until_done(program, ops[place + 1:], op.name)
+            # A call that returns before what it calls has ended.
+            beside = op.operation == "async-start" and _computes_until_done(program, ops[place + 1:], op.name)
             if beside or any(_is_compute(inner) for inner in program.computations[called]):
                 hiding.add(called)
     return hiding
@@ -195,14 +196,16 @@ def _spread(program: Program) -> dict[str, bool | None]:
             if called.startswith(STEP) or op.name.startswith(END):
                 found[called] = None
             elif op.name.startswith(START):
-                found[called] = _computes_until_end(program, ops[place + 1:], _channels(program, called))
+                channels = _channels(program, called)
+                found[called] = _computes_before(program, ops[place + 1:], lambda later, channels=channels: (
+                    later.name.startswith(END) and channels & _channels(program, later.attribute("calls"))))
     return found
 
 
-def _computes_until_end(program: Program, later: Iterable[Op], channels: set[str]) -> bool:
+def _computes_before(program: Program, later: Iterable[Op], is_end: Callable[[Op], bool]) -> bool:
+    """Whether something is computed before the first instruction that ends what was begun."""
     for op in later:
-        called = op.attribute("calls")
-        if op.name.startswith(END) and called in program.computations and channels & _channels(program, called):
+        if is_end(op):
             return False
         if _computes(program, op):
             return True
@@ -210,12 +213,8 @@ def _computes_until_end(program: Program, later: Iterable[Op], channels: set[str
 
 
 def _channels(program: Program, computation: str) -> set[str]:
-    return {found[1] for op in program.computations[computation] if (found := _CHANNEL.search(op.attributes))}
-
-
-def _begins(op: Op) -> bool:
-    """Whether a call returns before what it calls has ended."""
-    return op.operation == "async-start"
+    return {found[1] for op in program.computations.get(computation, ())
+            if (found := _CHANNEL.search(op.attributes))}
 
 
 def _is_compute(op: Op) -> bool:
@@ -223,12 +222,8 @@ def _is_compute(op: Op) -> bool:
 
 
 def _computes_until_done(program: Program, later: Iterable[Op], started: str) -> bool:
-    for op in later:
-        if started in op.operands and ("-done" in op.operation or "-done" in op.name):
-            return False
-        if _computes(program, op):
-            return True
-    return False
+    return _computes_before(program, later, lambda op: started in op.operands and (
+        "-done" in op.operation or "-done" in op.name))
 
 
 def _computes(program: Program, op: Op) -> bool:

@@ -68,8 +68,6 @@ class Program:
       computations: instructions of each computation by its name, callees before callers.
       entry: name of the one that the program begins with.
       executions: how many times each computation runs in one call of the program. Of branches, all are taken to run.
-      fused: names of computations that fusions and asynchronous starts run.
-      applied: names of those that reductions, sorts and the like apply to single values.
       unknown_loops: names of loops whose number of trips could not be read; they are taken to run once.
     """
 
@@ -81,9 +79,6 @@ class Program:
             raise Failure("expected the text of a compiled program, found no ENTRY computation.")
         self._by_name = {name: {op.name: op for op in ops} for name, ops in self.computations.items()}
         self.unknown_loops: list[str] = []
-        self.fused = self._called_by(("fusion", "async-start"))
-        self.applied = {op.attribute("to_apply") for ops in self.computations.values() for op in ops
-                        if op.operation != "call"}
         self._looping: set[str] = set()
         self.executions = self._count()
 
@@ -95,11 +90,7 @@ class Program:
 
     def root(self, computation: str) -> Op | None:
         """The instruction whose result is the computation's."""
-        return next((op for op in self.computations[computation] if op.is_root), None)
-
-    def _called_by(self, operations: tuple[str, ...]) -> set[str]:
-        return {name for ops in self.computations.values() for op in ops if op.operation in operations
-                for name in op.called}
+        return next((op for op in self.computations.get(computation, ()) if op.is_root), None)
 
     def in_loop(self, computation: str) -> bool:
         """Whether a computation belongs to the body of a loop, however deep."""
@@ -142,72 +133,56 @@ class Program:
         return trips
 
     def _counted_trips(self, computation: str, loop: Op) -> int | None:
-        condition, body = loop.attribute("condition"), loop.attribute("body")
-        test = self._unfused(condition)
-        if test is None or test[1].operation != "compare" or "direction=LT" not in test[1].attributes:
+        condition, body, begin = loop.attribute("condition"), loop.attribute("body"), self.operand(computation, loop, 0)
+        test, where, outer = self.root(condition), condition, ()
+        if test is not None and test.operation == "fusion":
+            where, outer = test.attribute("calls"), (condition, test.operands, ())
+            test = self.root(where)
+        if test is None or test.operation != "compare" or "direction=LT" not in test.attributes:
             return None
-        inner, compare, outer = test
-        sides = [self._source(inner, compare.operands[side], outer) for side in (0, 1)]
-        start = self._loop_constant(computation, loop, sides[0])
-        limit = sides[1] if isinstance(sides[1], int) else self._loop_constant(computation, loop, sides[1])
-        step = self._step(body, sides[0])
-        if start is None or limit is None or not step or step < 0:
+        counter, limit = (self._scalar(where, name, outer) for name in test.operands)
+        if counter is None or limit is None or counter[0] is None or begin is None or begin.operation != "tuple":
             return None
-        return max(0, -(-(limit - start) // step))
 
-    def _unfused(self, computation: str) -> tuple[str, Op, list[str]] | None:
-        """The root of a computation, inside of a fusion if it is one; with where it lies and the fusion's operands."""
-        root = self.root(computation)
-        if root is not None and root.operation == "fusion" and root.attribute("calls") in self.computations:
-            inner = root.attribute("calls")
-            inner_root = self.root(inner)
-            return None if inner_root is None else (inner, inner_root, [computation, *root.operands])
-        return None if root is None else (computation, root, [])
+        def at_first(element: int | None, addend: int) -> int | None:
+            """What "element of the loop's tuple, plus a constant" is when the loop begins."""
+            found = (None, 0) if element is None else self._scalar(computation, begin.operands[element])
+            return None if found is None or found[0] is not None else found[1] + addend
 
-    def _source(self, computation: str, name: str, outer: list[str]) -> int | str | None:
-        """A constant's value, or "index N" of the loop's tuple that a name stands for."""
+        first, last = at_first(*counter), at_first(*limit)
+        after = self._scalar(body, self.root(body).operands[counter[0]])
+        if first is None or last is None or after is None or after[0] != counter[0] or after[1] <= 0:
+            return None
+        return max(0, -(-(last - first) // after[1]))
+
+    def _scalar(self, computation: str, name: str, outer: tuple = ()) -> tuple[int | None, int] | None:
+        """What a scalar is: an element of the computation's tuple, by its place, or None for nothing, plus a constant.
+
+        Args:
+          computation: in which it is named.
+          name: of the instruction.
+          outer: where the computation is that of a fusion: what calls it, with which operands, and what calls that.
+        """
         op = self._by_name[computation].get(name)
-        while op is not None and op.operation in ("copy", "bitcast", "convert", "reshape"):
-            op = self._by_name[computation].get(op.operands[0])
-        if op is None:
-            return None
-        if op.operation == "constant":
-            return _integer(op)
-        if op.operation == "get-tuple-element":
-            return f"index {_INDEX.search(op.attributes)[1]}"
-        if op.operation == "parameter" and outer:
-            return self._source(outer[0], outer[1:][int(op.arguments)], [])
+        match op and op.operation:
+            case "copy" | "bitcast" | "convert" | "reshape":
+                return self._scalar(computation, op.operands[0], outer)
+            case "constant":
+                value = _integer(op)
+                return None if value is None else (None, value)
+            case "get-tuple-element":
+                return int(_INDEX.search(op.attributes)[1]), 0
+            case "parameter" if outer:
+                caller, operands, above = outer
+                return self._scalar(caller, operands[int(op.arguments)], above)
+            case "fusion" if (root := self.root(op.attribute("calls"))) is not None:
+                return self._scalar(op.attribute("calls"), root.name, (computation, op.operands, outer))
+            case "add":
+                terms = [self._scalar(computation, operand, outer) for operand in op.operands]
+                elements = [term[0] for term in terms if term is not None and term[0] is not None]
+                if None not in terms and len(elements) <= 1:
+                    return elements[0] if elements else None, sum(addend for _, addend in terms)
         return None
-
-    def _loop_constant(self, computation: str, loop: Op, source: int | str | None) -> int | None:
-        """What the loop's tuple holds at "index N" when the loop begins."""
-        if not isinstance(source, str):
-            return source
-        start = self.operand(computation, loop, 0)
-        index = int(source.removeprefix("index "))
-        if start is None or start.operation != "tuple" or index >= len(start.operands):
-            return None
-        found = self._source(computation, start.operands[index], [])
-        return found if isinstance(found, int) else None
-
-    def _step(self, body: str, counter: int | str | None) -> int | None:
-        """By how much the body raises the counter."""
-        root = self.root(body)
-        if not isinstance(counter, str) or root is None or root.operation != "tuple":
-            return None
-        op = self._by_name[body].get(root.operands[int(counter.removeprefix("index "))])
-        where, outer = body, []
-        while op is not None and op.operation in ("copy", "bitcast", "fusion", "convert"):
-            if op.operation == "fusion":
-                outer = [where, *op.operands]
-                where = op.attribute("calls")
-                op = self.root(where) if where in self.computations else None
-            else:
-                op = self._by_name[where].get(op.operands[0])
-        if op is None or op.operation != "add":
-            return None
-        steps = [self._source(where, name, outer) for name in op.operands]
-        return next((step for step in steps if isinstance(step, int)), None)
 
 
 def host_calls(program: Program) -> list[str]:

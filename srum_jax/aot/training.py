@@ -11,7 +11,7 @@ from srum_jax.families.family import Family
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import MESH_AXES
 from srum_jax.overrides import apply_overrides
-from srum_jax.training.abstract_run import rows_of
+from srum_jax.training.abstract_run import check_tokens, rows_of
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.state import family_of_source
 
@@ -129,10 +129,7 @@ def complete(experiment: Experiment, mesh: dict[str, int], batch: int | None) ->
     if rows % step:
         raise BadInput(f"--batch: expected a multiple of {step} (data x fsdp of the mesh, times "
                             f"training.accumulation_steps), found {rows}.")
-    for name in experiment.rows.token_capacities:
-        if getattr(experiment.rows, name) % mesh["seq"]:
-            raise BadInput(f"rows.{name}: expected a multiple of seq = {mesh['seq']} of the mesh, found "
-                                f"{getattr(experiment.rows, name)}.")
+    check_tokens(experiment.rows, mesh)
     return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, rows_per_batch=rows))
 
 

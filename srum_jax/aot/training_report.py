@@ -4,7 +4,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from srum_jax.aot.step_roofline import ASSUMPTIONS, step_roofline
-from srum_jax.aot.topology import GIB, Topology
+from srum_jax.aot.topology import Topology
 
 if TYPE_CHECKING:
     from srum_jax.aot.training import TrainPlan, TrainResult
@@ -45,10 +45,7 @@ def training_entry(asked: "TrainPlan", topology: Topology, result: "TrainResult"
         "fits": memory.fits(limit),
         "refusal": memory.refusal,
         "made_with": made_with(),
-        "gib_per_chip": {"limit": limit / GIB} | {name: None if memory.refusal else size / GIB for name, size in (
-            ("needed", memory.needed_bytes), ("arguments", memory.argument_bytes),
-            ("temporaries", memory.temporary_bytes), ("peak", memory.peak_bytes), ("program", memory.code_bytes),
-            ("not_read", memory.elsewhere_bytes))},
+        "gib_per_chip": memory.gib_per_chip(limit),
         "padding": result.padding,
         "prompt_tokens": request.prompt_tokens,
         "real_tokens": result.real_tokens,

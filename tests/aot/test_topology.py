@@ -110,7 +110,7 @@ def test_results_are_kept_by_program_text_and_target(tmp_path):
     assert cache.read(key) is None
     cache.write(key, {"peak_bytes": 3})
     assert cache.read(key) == {"peak_bytes": 3}
-    (tmp_path / "cache" / f"{key}.json").write_text("{")
+    (tmp_path / "cache" / f"{key}.json.gz").write_bytes(b"damaged")
     assert cache.read(key) is None
     assert CompileCache(None).read(key) is None
 

@@ -7,7 +7,6 @@ import pytest
 
 from experiments.bagel_cot import experiment as bagel_cot
 from srum_jax import compile as compile_command
-from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.step_roofline import step_roofline
 from srum_jax.aot.topology import CHIPS, GIB, parse_topology
@@ -221,12 +220,3 @@ def test_failures_of_the_compiler_and_bad_requests_are_told_apart(monkeypatch, c
     monkeypatch.setattr("srum_jax.aot.compiling.compile_apart", compile_apart)
     assert compile_command.main(["--experiment=bagel_cot", "--topology", "v5p:4x4x4"]) == code
     assert str(error) in capsys.readouterr().err
-
-
-def test_the_text_of_a_program_is_kept_beside_its_result(tmp_path):
-    cache = CompileCache(tmp_path)
-    cache.write("key", {"peak_bytes": 1}, "HloModule text")
-    assert cache.read_text("key") == "HloModule text" and cache.read("key") == {"peak_bytes": 1}
-    assert cache.read_text("other") is None and CompileCache(None).read_text("key") is None
-    (tmp_path / "key.hlo.gz").write_bytes(b"damaged")
-    assert cache.read_text("key") is None
