@@ -15,6 +15,7 @@ from etils import epath
 from flax import nnx
 
 from experiments._tiny_bagel import autoencoder as ae
+from experiments._tiny_bagel import measure
 from experiments._tiny_bagel.base_files import trained_base_config
 from experiments._tiny_bagel.export import write_trained_base
 from experiments._tiny_bagel.generator import make_generator_step
@@ -33,7 +34,6 @@ from srum_jax.devices import start_devices
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.pipeline import load
 from srum_jax.storage.atomic_file import write_json
-from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.base import RECIPE
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from etils import epath
 
+from experiments._tiny_bagel import measure
 from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, save_marks
 from experiments._tiny_study.picture_grid import read_strip, write_strip
 from experiments._tiny_study.steps import Study
 from experiments._tiny_study.understanding import understanding
 from srum_jax.storage.atomic_file import write_json
-from srum_jax.worlds.shapes import measure
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 from srum_jax.worlds.shapes.scene import Prompt
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from experiments._tiny_bagel.measure import area_under_curve
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.table import markdown
 from srum_jax.data.example_proto import decode_record
@@ -16,7 +17,6 @@ from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.schema import RewardRecord
 from srum_jax.rewards.reward_map import RewardMapConfig, reward_map
 from srum_jax.storage.atomic_file import write_json
-from srum_jax.worlds.shapes.measure import area_under_curve
 from srum_jax.worlds.shapes.oracle import judge_image
 from srum_jax.worlds.shapes.plans import PlanError, parse_plan
 from srum_jax.worlds.shapes.questions import SCORE_LEVELS

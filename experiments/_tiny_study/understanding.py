@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from experiments._tiny_bagel.measure import judge_metrics
 from experiments._tiny_study.table import markdown
 from srum_jax.pipeline import Pipeline
 from srum_jax.worlds.shapes.drawing import render
-from srum_jax.worlds.shapes.measure import judge_metrics
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example
 

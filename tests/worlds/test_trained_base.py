@@ -7,13 +7,7 @@ import jax
 import pytest
 
 from experiments._tiny_bagel.base_files import trained_base_config
-from srum_jax.errors import BadInput
-from srum_jax.mesh_config import MeshConfig
-from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.pipeline import load
-from srum_jax.worlds.shapes.base import RECIPE, check_trained_base, trained_base
-from srum_jax.worlds.shapes.drawing import render
-from srum_jax.worlds.shapes.measure import (
+from experiments._tiny_bagel.measure import (
     SAMPLER,
     draw,
     judge_metrics,
@@ -21,6 +15,12 @@ from srum_jax.worlds.shapes.measure import (
     reconstruction,
     validation_prompts,
 )
+from srum_jax.errors import BadInput
+from srum_jax.mesh_config import MeshConfig
+from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.pipeline import load
+from srum_jax.worlds.shapes.base import RECIPE, check_trained_base, trained_base
+from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.prompts import parse_prompt
 from srum_jax.worlds.shapes.records import sample_example
 
