@@ -27,12 +27,12 @@ import optax
 from flax import nnx
 
 from experiments._tiny_bagel.settings import StageSettings
+from experiments._tiny_bagel.varied_scenes import varied_scene
 from srum_jax.models.bagel.config import AutoencoderConfig
 from srum_jax.models.bagel.vae import Autoencoder, Encoder, ImageDecoder
 from srum_jax.models.layers.linear import Conv
 from srum_jax.models.layers.patchify import patchify
 from srum_jax.worlds.shapes.drawing import BACKGROUND, render
-from srum_jax.worlds.shapes.varied_scenes import varied_scene
 
 CONFIG = AutoencoderConfig(
     ch=32, ch_mult=(1, 2, 2), num_res_blocks=1, z_channels=8, downsample=4, scale_factor=1.0, shift_factor=0.0

@@ -10,12 +10,12 @@ from etils import epath
 from transformers import SamModel
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
+from experiments._tiny_bagel.varied_scenes import varied_scene
+from experiments._tiny_sam.truth_masks import BACKGROUND_OWNER, TruthMask, truth_masks
 from srum_jax.regions.sam import Sam, SamConfig
 from srum_jax.rewards.boxes import Box
 from srum_jax.worlds.shapes.drawing import Drawing, render
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
-from srum_jax.worlds.shapes.truth_masks import BACKGROUND_OWNER, TruthMask, truth_masks
-from srum_jax.worlds.shapes.varied_scenes import varied_scene
 
 MATCH = 0.7  # least intersection over union of a box that counts as found
 _SEED = 97

@@ -10,11 +10,11 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
+from experiments._tiny_bagel.varied_scenes import free_scene, varied_scene
 from experiments._tiny_sam.settings import SampleSettings
+from experiments._tiny_sam.truth_masks import TruthMask, mask_box, truth_masks
 from srum_jax.worlds.shapes.drawing import BACKGROUND, Drawing, render
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
-from srum_jax.worlds.shapes.truth_masks import TruthMask, mask_box, truth_masks
-from srum_jax.worlds.shapes.varied_scenes import free_scene, varied_scene
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from srum_jax.aot.training import TrainRequest, complete, mesh_sizes, plan
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.data.errors import CapacityError
 from srum_jax.errors import BadInput, Failure
-from srum_jax.families.bagel.step_costs import full_row, kernel_flops, row_statistics, scaled
+from srum_jax.families.bagel.step_costs import full_row, row_statistics, scaled
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED
 from srum_jax.overrides import from_json, to_json
@@ -54,7 +54,7 @@ def test_accumulated_batches_are_multiples_of_their_micro_batches():
 
 def test_a_row_of_stored_latents_is_counted_as_one_of_images():
     stored = dataclasses.replace(bagel_cot().rows, latents="stored")
-    counted = (row_statistics(full_row(rows, RELEASED, 18), 512) for rows in (bagel_cot().rows, stored))
+    counted = (row_statistics(RELEASED, full_row(rows, RELEASED, 18), 512) for rows in (bagel_cot().rows, stored))
     assert len(set(counted)) == 1
 
 
@@ -72,7 +72,7 @@ def test_a_mesh_covers_all_slices_and_data_is_split_among_them():
 
 def test_a_full_row_of_the_recipe_is_hardly_padded():
     row = full_row(bagel_cot().rows, RELEASED, 26)
-    found = row_statistics(row, 512)
+    found = row_statistics(RELEASED, row, 512)
     assert found.counts.gen_tokens == 8192 and found.counts.und_tokens == 2 * (26 + 4)
     assert found.padding < 0.03, "the target of docs/what_fits_where.md"
     with pytest.raises(CapacityError, match="text_capacity"):
@@ -80,29 +80,30 @@ def test_a_full_row_of_the_recipe_is_hardly_padded():
 
 
 def test_visited_blocks_are_those_that_the_mask_does_not_empty():
-    found = row_statistics(full_row(bagel_cot().rows, RELEASED, 26), 512)
+    found = row_statistics(RELEASED, full_row(bagel_cot().rows, RELEASED, 26), 512)
     # Block 0 holds the text, markers of both images among them: it sees and is seen by all. Each image has 8 blocks.
     assert found.visited_blocks == 17 + 16 + 2 * 8 * 8
-    assert row_statistics(full_row(bagel_cot().rows, RELEASED, 26), 0).visited_blocks == 0
+    assert row_statistics(RELEASED, full_row(bagel_cot().rows, RELEASED, 26), 0).visited_blocks == 0
 
 
 def test_with_split_queries_the_fullest_part_counts():
     row = full_row(bagel_cot().rows, RELEASED, 26)
-    halves = row_statistics(row, 512, 2).visited_blocks
-    assert row_statistics(row, 512).visited_blocks / 2 <= halves < row_statistics(row, 512).visited_blocks
+    whole, halves = (row_statistics(RELEASED, row, 512, seq).visited_blocks for seq in (1, 2))
+    assert whole / 2 <= halves < whole
 
 
 def test_kernels_are_counted_by_their_products_and_are_told_from_unknown_ones():
-    row = dataclasses.replace(row_statistics(full_row(bagel_cot().rows, RELEASED, 26), 512), visited_blocks=10)
+    found = row_statistics(RELEASED, full_row(bagel_cot().rows, RELEASED, 26), 512)
+    row = dataclasses.replace(found, visited_blocks=10)
     query = (28, 8704, 128)
-    found = [kernel_flops(f"splash_mha_{name}.3", ((1, 17, 17), query, (4, 8704, 128)), RELEASED, row)
+    found = [row.kernel_flops(f"splash_mha_{name}.3", ((1, 17, 17), query, (4, 8704, 128)))
              for name in ("fwd_residuals", "dq_no_residuals", "dkv_no_residuals")]
     assert found == [products * 2 * 28 * 10 * 512**2 * 128 for products in (2, 3, 4)]
-    assert kernel_flops("other", (query,), RELEASED, row) is kernel_flops("splash_mha_fwd", (), RELEASED, row) is None
+    assert row.kernel_flops("other", (query,)) is row.kernel_flops("splash_mha_fwd", ()) is None
 
 
 def test_a_batch_counts_as_its_rows_do():
-    counts = row_statistics(full_row(bagel_cot().rows, RELEASED, 26), 512).counts
+    counts = row_statistics(RELEASED, full_row(bagel_cot().rows, RELEASED, 26), 512).counts
     assert scaled(counts, 64).pairs == 64 * counts.pairs
 
 

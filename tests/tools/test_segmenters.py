@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments._tiny_sam.truth_masks import mask_box
 from srum_jax.errors import BadInput
 from srum_jax.regions.components import Components, ComponentsConfig
 from srum_jax.regions.sam import Sam, SamConfig, suppress
@@ -13,7 +14,6 @@ from srum_jax.rewards.judgement.judge_record import select_regions
 from srum_jax.rewards.judgement.verdict import Shows
 from srum_jax.rewards.mask_rle import decode_mask
 from srum_jax.rewards.proposals import RawProposal, clean_proposals
-from srum_jax.worlds.shapes.truth_masks import mask_box
 
 
 def picture() -> np.ndarray:

@@ -17,6 +17,7 @@ from experiments._tiny_sam.generator import POINTS_PER_SIDE, TINY_WORLD  # noqa:
 from experiments._tiny_sam.measure import MATCH, box_iou, held_out_drawings  # noqa: E402
 from experiments._tiny_sam.samples import sample_batch  # noqa: E402
 from experiments._tiny_sam.settings import SampleSettings  # noqa: E402
+from experiments._tiny_sam.truth_masks import mask_box, truth_masks  # noqa: E402
 from srum_jax.generation.run_file import Run, begin_run  # noqa: E402
 from srum_jax.inference.requests import GeneratedImage  # noqa: E402
 from srum_jax.regions.sam import Sam, SamConfig  # noqa: E402
@@ -25,7 +26,6 @@ from srum_jax.rewards.mask_rle import decode_mask  # noqa: E402
 from srum_jax.stages import GENERATE  # noqa: E402
 from srum_jax.stages.folder import StageFolder  # noqa: E402
 from srum_jax.worlds.shapes.base import RECIPE, check_trained_base, trained_sam  # noqa: E402
-from srum_jax.worlds.shapes.truth_masks import mask_box, truth_masks  # noqa: E402
 from tests import commands  # noqa: E402
 from tests.generation.fakes import run  # noqa: E402
 from tests.tools.fakes import PROMPTS, SETTINGS  # noqa: E402

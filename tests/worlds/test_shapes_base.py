@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.weights import TABLE
 from srum_jax.worlds.shapes.bases.bagel import base_config, write_base
-from srum_jax.worlds.shapes.bases.patch_encoder import expected_latents
+from srum_jax.worlds.shapes.bases.patch_encoder import BRIGHTNESS, latent_gains, patch_patterns
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.prompts import prompt_text, sample_prompt
 from srum_jax.worlds.shapes.records import sample_example
@@ -27,6 +27,15 @@ def base(tmp_path_factory):
 def _images(count):
     scenes = (sample_example(5, index, 0.4).scene for index in range(count))
     return np.stack([render(scene, 64).image for scene in scenes]).astype(np.float32) / 127.5 - 1
+
+
+def expected_latents(pixels):
+    """What the encoder approximates, from the definition: float [H, W, 3] to [H / 4, W / 4, 16]."""
+    height, width, _ = pixels.shape
+    patches = pixels.reshape(height // 4, 4, width // 4, 4, 3)
+    values = np.einsum("hawbc,kcab->hwk", patches, patch_patterns() / 4)
+    values[..., 0] -= BRIGHTNESS
+    return values * latent_gains()
 
 
 def test_the_directory_has_the_layout_of_a_released_checkpoint(base):

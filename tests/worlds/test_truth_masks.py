@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from experiments._tiny_bagel.varied_scenes import free_scene, varied_scene
+from experiments._tiny_sam.truth_masks import BACKGROUND_OWNER, mask_box, truth_masks
 from srum_jax.rewards.boxes import Box
 from srum_jax.worlds.shapes.drawing import BACKGROUND, INK, PALETTE, render
 from srum_jax.worlds.shapes.scene import Scene, Shape
-from srum_jax.worlds.shapes.truth_masks import BACKGROUND_OWNER, mask_box, truth_masks
-from srum_jax.worlds.shapes.varied_scenes import free_scene, varied_scene
 
 BACK = Shape("square", "red", "solid", 20 / 48, 20 / 48, 20 / 48)
 FRONT = Shape("circle", "blue", "striped", 28 / 48, 28 / 48, 14 / 48)

@@ -12,34 +12,12 @@ from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.generation_costs import generation_costs
 from srum_jax.families.bagel.generation_programs import GenerationShape, abstract_programs, program_arguments
 from srum_jax.families.bagel.sampler import FlowSampler
-from srum_jax.families.bagel.step_costs import RowStatistics, full_row, kernel_flops, row_statistics, scaled
+from srum_jax.families.bagel.step_costs import RowStatistics, full_row, row_statistics
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
 from srum_jax.families.costs import Cost, Drawing, DrawingProgram
 from srum_jax.inference.settings import TextSampler
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class _Row:
-    """A `RowWork`."""
-
-    config: BagelConfig
-    found: RowStatistics
-
-    @property
-    def padding(self) -> float:
-        return self.found.padding
-
-    @property
-    def tokens(self) -> int:
-        return self.found.counts.und_tokens + self.found.counts.gen_tokens
-
-    def step_flops(self, trained: Mapping[str, tuple[int, ...]], rows: int) -> float:
-        return step_flops(self.config, scaled(self.found.counts, rows), trained)
-
-    def kernel_flops(self, name: str, operands: tuple[tuple[int, ...], ...]) -> float | None:
-        return kernel_flops(name, operands, self.config, self.found)
 
 
 class BagelCosts:
@@ -66,16 +44,14 @@ class BagelCosts:
         """See `step_flops.step_flops`."""
         return step_flops(config, count_pack(batch), trained)
 
-    def full_row(self, rows: BagelRows, config: BagelConfig, prompt_tokens: int, *, block: int, seq: int) -> _Row:
+    def full_row(self, rows: BagelRows, config: BagelConfig, prompt_tokens: int, *, block: int,
+                 seq: int) -> RowStatistics:
         """See `step_costs.full_row`."""
-        return _Row(config, row_statistics(full_row(rows, config, prompt_tokens), block, seq))
+        return row_statistics(config, full_row(rows, config, prompt_tokens), block, seq)
 
     def check(self, config: BagelConfig, drawing: Drawing) -> None:
         """Refuses sides that the autoencoder cannot make."""
-        try:
-            _shape(drawing).check(config)
-        except ValueError as error:
-            raise BadInput(str(error)) from error
+        _shape(drawing).check(config)
 
     def prompt_slots(self, drawing: Drawing) -> int:
         """Of the context."""

@@ -69,9 +69,7 @@ def sample_latents(
     """
     branches = sampler.guidance.branches
     steps = jnp.stack(denoise_schedule(sampler.num_timesteps, sampler.shift), axis=-1)  # [N - 1, 2]
-    low, high = np.float32(sampler.guidance.interval)
-    times = _times(sampler)
-    guided = (times > low) & (times <= high) & (branches > 1)
+    guided = guided_steps(sampler)
     x = jnp.where(layout.real[..., None], noise, 0.0)
     traces = []
     for start, end in _runs(guided):
@@ -149,13 +147,16 @@ def denoise_schedule(num_timesteps: int, shift: float) -> tuple[jax.Array, jax.A
     return times[:-1], times[:-1] - times[1:]
 
 
-def _times(sampler: FlowSampler) -> np.ndarray:
-    """The times of all steps, up to rounding, as the host knows them: which are guided is a constant of the program.
+def guided_steps(sampler: FlowSampler) -> np.ndarray:
+    """Bool [num_timesteps - 1]: the steps inside the guidance interval; the others evaluate one branch.
 
-    In NumPy, so that programs can be lowered for devices that are not at hand.
+    Which they are is a constant of the program. In NumPy, so that programs can be lowered for devices that are not at
+    hand.
     """
     even = np.linspace(1.0, 0.0, sampler.num_timesteps, dtype=np.float32)[:-1]
-    return shift_timestep(even, np.float32(sampler.shift))
+    times = shift_timestep(even, np.float32(sampler.shift))
+    low, high = np.float32(sampler.guidance.interval)
+    return (times > low) & (times <= high) & (sampler.guidance.branches > 1)
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

@@ -10,16 +10,15 @@ per pass over the layers, keys and values of the context, and inputs and outputs
 
 import dataclasses
 
-import numpy as np
-
+from srum_jax.families.bagel.flow_sampling import guided_steps
 from srum_jax.families.bagel.generation_programs import GenerationShape
+from srum_jax.families.bagel.prefill import NUM_MARKERS
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.costs import Cost
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig
-from srum_jax.objectives.flow_path import shift_timestep
 
-_MARKERS = 2  # around an image
 _TIME_FEATURES = 256
+_VALUE_BYTES = 2  # of weights and activations: bfloat16
 _SCORES_BYTES = 4
 
 
@@ -29,9 +28,7 @@ def layer_weights(llm: LanguageConfig) -> int:
     return 2 * llm.hidden_size * (llm.hidden_size + kv_width) + 3 * llm.hidden_size * llm.intermediate_size
 
 
-def layers_cost(
-    llm: LanguageConfig, *, tokens: float, context: float, pairs: float, experts: int, bytes_per_value: int = 2
-) -> Cost:
+def layers_cost(llm: LanguageConfig, *, tokens: float, context: float, pairs: float, experts: int) -> Cost:
     """One pass of a row through all layers.
 
     Args:
@@ -40,40 +37,34 @@ def layers_cost(
       context: tokens whose keys and values are read.
       pairs: (query, key) pairs that the mask allows.
       experts: whose weights are read, 1 or 2.
-      bytes_per_value: of weights and activations.
     """
     kv_width = llm.num_kv_heads * llm.head_dim
     # Inputs and outputs of query, key, value; of attention; of the output projection; of gate, up and down.
     token_values = 6 * llm.hidden_size + 4 * kv_width + 3 * llm.intermediate_size + 2 * llm.hidden_size
     return Cost(
         flops=llm.num_layers * (2 * tokens * layer_weights(llm) + 4 * pairs * llm.hidden_size),
-        activation_bytes=llm.num_layers * bytes_per_value * (tokens * token_values + 2 * context * kv_width),
-        weight_bytes=llm.num_layers * experts * layer_weights(llm) * bytes_per_value,
+        activation_bytes=llm.num_layers * _VALUE_BYTES * (tokens * token_values + 2 * context * kv_width),
+        weight_bytes=llm.num_layers * experts * layer_weights(llm) * _VALUE_BYTES,
         passes=1,
         summed_values=2 * llm.num_layers * tokens * llm.hidden_size,  # behind attention, and behind the MLP
     )
 
 
-def prefill_cost(config: BagelConfig, tokens: int, *, bytes_per_value: int = 2) -> Cost:
+def prefill_cost(config: BagelConfig, tokens: int) -> Cost:
     """A prompt of so many tokens, markers included, into an empty context."""
-    return layers_cost(config.llm, tokens=tokens, context=0, pairs=tokens * (tokens + 1) / 2, experts=1,
-                       bytes_per_value=bytes_per_value)
+    return layers_cost(config.llm, tokens=tokens, context=0, pairs=tokens * (tokens + 1) / 2, experts=1)
 
 
-def decode_cost(config: BagelConfig, context: int, tokens: int, *, bytes_per_value: int = 2) -> Cost:
+def decode_cost(config: BagelConfig, context: int, tokens: int) -> Cost:
     """So many tokens, one after the other, on top of a context."""
     llm = config.llm
     head = llm.hidden_size * llm.vocab_size
     mean_context = context + (tokens - 1) / 2
-    one = layers_cost(llm, tokens=1, context=mean_context, pairs=mean_context + 1, experts=1,
-                      bytes_per_value=bytes_per_value)
-    return (one + Cost(flops=2 * head, weight_bytes=head * bytes_per_value)) * tokens
+    one = layers_cost(llm, tokens=1, context=mean_context, pairs=mean_context + 1, experts=1)
+    return (one + Cost(flops=2 * head, weight_bytes=head * _VALUE_BYTES)) * tokens
 
 
-def denoise_cost(
-    config: BagelConfig, contexts: tuple[int, ...], latent_tokens: int, sampler: FlowSampler, *,
-    bytes_per_value: int = 2,
-) -> Cost:
+def denoise_cost(config: BagelConfig, contexts: tuple[int, ...], latent_tokens: int, sampler: FlowSampler) -> Cost:
     """All steps of sampling one image.
 
     Args:
@@ -81,14 +72,12 @@ def denoise_cost(
       contexts: tokens in the context of each branch of guidance, the conditional one first.
       latent_tokens: of the image.
       sampler: steps and guidance.
-      bytes_per_value: of weights and activations.
     """
     llm, width = config.llm, config.llm.hidden_size
-    tokens = latent_tokens + _MARKERS
+    tokens = latent_tokens + NUM_MARKERS
 
     def branch(context: int) -> Cost:
-        layers = layers_cost(llm, tokens=tokens, context=context, pairs=tokens * (context + tokens), experts=2,
-                             bytes_per_value=bytes_per_value)
+        layers = layers_cost(llm, tokens=tokens, context=context, pairs=tokens * (context + tokens), experts=2)
         return layers + Cost(flops=2 * latent_tokens * config.latent_values * width)
 
     def step(branches: list[Cost]) -> Cost:
@@ -97,18 +86,9 @@ def denoise_cost(
         embedding = latent_tokens * (config.latent_values * width + _TIME_FEATURES * width + width * width)
         return dataclasses.replace(total, weight_bytes=branches[0].weight_bytes, passes=1) + Cost(flops=2 * embedding)
 
-    guided = guided_steps(sampler)
+    guided = int(guided_steps(sampler).sum())
     branches = [branch(context) for context in contexts]
     return step(branches) * guided + step(branches[:1]) * (sampler.num_timesteps - 1 - guided)
-
-
-def guided_steps(sampler: FlowSampler) -> int:
-    """Steps inside the guidance interval; the others evaluate one branch."""
-    if sampler.guidance.branches == 1:
-        return 0
-    low, high = np.float32(sampler.guidance.interval)
-    times = shift_timestep(np.linspace(1, 0, sampler.num_timesteps, dtype=np.float32)[:-1], np.float32(sampler.shift))
-    return int(np.sum((times > low) & (times <= high)))
 
 
 def pixels_cost(vae: AutoencoderConfig, rows: int, columns: int) -> Cost:
@@ -156,7 +136,7 @@ class _Convolutions:
         self.num_bytes += 2.0 * _SCORES_BYTES * pixels**2  # scores, written and read
 
 
-def generation_costs(config: BagelConfig, shape: GenerationShape, *, bytes_per_value: int = 2) -> dict[str, Cost]:
+def generation_costs(config: BagelConfig, shape: GenerationShape) -> dict[str, Cost]:
     """The cost of every program of `PROGRAM_NAMES`, for prompts of the full length and plans of the full limit."""
     prompt = shape.prompt_tokens + 2
     # Text guidance leaves out the prompt, image guidance the source image; from text alone both start from nothing,
@@ -165,9 +145,8 @@ def generation_costs(config: BagelConfig, shape: GenerationShape, *, bytes_per_v
     cells = config.latent_patch_size
     rows, columns = (side * cells for side in shape.latent_grid(config))
     return {
-        "prefill": prefill_cost(config, prompt, bytes_per_value=bytes_per_value),
-        "decode": decode_cost(config, prompt, shape.text.max_tokens, bytes_per_value=bytes_per_value),
-        "denoise": denoise_cost(config, contexts, shape.latent_tokens(config), shape.sampler,
-                                bytes_per_value=bytes_per_value),
+        "prefill": prefill_cost(config, prompt),
+        "decode": decode_cost(config, prompt, shape.text.max_tokens),
+        "denoise": denoise_cost(config, contexts, shape.latent_tokens(config), shape.sampler),
         "pixels": pixels_cost(config.vae, rows, columns),
     }

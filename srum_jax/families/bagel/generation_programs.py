@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from srum_jax.errors import BadInput
 from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.programs import DECODE_IMAGES, PREFILL_TEXT, SAMPLE_LATENTS, WRITE_TEXT
 from srum_jax.families.bagel.sampler import FlowSampler
@@ -46,17 +47,13 @@ class GenerationShape:
         return bucket(self.prompt_tokens + 2)
 
     def check(self, config: BagelConfig) -> None:
-        """Refuses what the model cannot make.
-
-        Raises:
-          ValueError: naming the field, what was expected and what was found.
-        """
+        """Raises BadInput, naming the field, where the model cannot make that."""
         most = config.max_latent_size * config.latent_stride
         for name in ("height", "width"):
             side = getattr(self, name)
             if side % config.latent_stride or not 0 < side <= most:
-                raise ValueError(f"{name}: expected a multiple of {config.latent_stride} pixels, at most {most}; found "
-                                 f"{side}.")
+                raise BadInput(f"{name}: expected a multiple of {config.latent_stride} pixels, at most {most}; found "
+                               f"{side}.")
 
     def latent_grid(self, config: BagelConfig) -> tuple[int, int]:
         """Latent tokens along the sides."""

@@ -5,7 +5,7 @@ and an image that fills the canvas, none of them dropped.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from srum_jax.families.bagel.packing import RowBuilder
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
-from srum_jax.families.bagel.step_flops import PackCounts, count_pack
+from srum_jax.families.bagel.step_flops import PackCounts, count_pack, step_flops
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.attention_mask import allowed
@@ -29,17 +29,36 @@ _KERNEL_PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4
 
 @dataclasses.dataclass(frozen=True)
 class RowStatistics:
-    """Of one full row."""
+    """Of one full row; a `RowWork`."""
 
+    config: BagelConfig
     counts: PackCounts
     slots: int  # of its buffers, text, ViT and latent together
     visited_blocks: int  # by the attention kernel on the chip that visits most; 0 for other routes
     block: int
 
     @property
+    def tokens(self) -> int:
+        """See `RowWork`."""
+        return self.counts.und_tokens + self.counts.gen_tokens
+
+    @property
     def padding(self) -> float:
-        """Share of slots that hold no token."""
-        return 1 - (self.counts.und_tokens + self.counts.gen_tokens) / self.slots
+        """See `RowWork`."""
+        return 1 - self.tokens / self.slots
+
+    def step_flops(self, trained: Mapping[str, tuple[int, ...]], rows: int) -> float:
+        """See `RowWork`."""
+        return step_flops(self.config, scaled(self.counts, rows), trained)
+
+    def kernel_flops(self, name: str, operands: Sequence[tuple[int, ...]]) -> float | None:
+        """See `RowWork`; None where the kernel's name or its operands are not known."""
+        products = next((count for kernel, count in _KERNEL_PRODUCTS.items() if name.startswith(kernel)), None)
+        head_dim = self.config.llm.head_dim
+        heads = next((shape[0] for shape in operands if len(shape) == 3 and shape[2] == head_dim), None)
+        if products is None or heads is None:
+            return None
+        return products * 2.0 * heads * self.visited_blocks * self.block**2 * head_dim
 
 
 def full_row(rows: BagelRows, config: BagelConfig, prompt_tokens: int) -> PackedBatch:
@@ -63,16 +82,17 @@ def full_row(rows: BagelRows, config: BagelConfig, prompt_tokens: int) -> Packed
     return stack_rows([builder.finish()])
 
 
-def row_statistics(row: PackedBatch, block: int, seq: int = 1) -> RowStatistics:
+def row_statistics(config: BagelConfig, row: PackedBatch, block: int, seq: int = 1) -> RowStatistics:
     """Counts a row.
 
     Args:
+      config: of the model.
       row: see `full_row`.
       block: tokens per block of the attention kernel; 0 for other routes.
       seq: parts into which the queries of a row are split.
     """
     slots = sum(stream.sample.shape[1] for stream in (row.text, row.vit, row.latent))
-    return RowStatistics(count_pack(row), slots, visited_blocks(row, block, seq) if block else 0, block)
+    return RowStatistics(config, count_pack(row), slots, visited_blocks(row, block, seq) if block else 0, block)
 
 
 def visited_blocks(row: PackedBatch, block: int, seq: int) -> int:
@@ -83,18 +103,6 @@ def visited_blocks(row: PackedBatch, block: int, seq: int) -> int:
     mask = allowed(_only_row(query), _only_row(key))
     blocks = mask.reshape(seq, -1, block, mask.shape[1] // block, block).any(axis=(2, 4))
     return int(blocks.sum(axis=(1, 2)).max())
-
-
-def kernel_flops(
-    name: str, operands: Sequence[tuple[int, ...]], config: BagelConfig, row: RowStatistics
-) -> float | None:
-    """FLOPs of one call of an attention kernel on one chip; None where its name or its operands are not known."""
-    products = next((count for kernel, count in _KERNEL_PRODUCTS.items() if name.startswith(kernel)), None)
-    head_dim = config.llm.head_dim
-    heads = next((shape[0] for shape in operands if len(shape) == 3 and shape[2] == head_dim), None)
-    if products is None or heads is None:
-        return None
-    return products * 2.0 * heads * row.visited_blocks * row.block**2 * head_dim
 
 
 def scaled(counts: PackCounts, rows: int) -> PackCounts:

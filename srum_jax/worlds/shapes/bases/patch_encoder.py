@@ -40,7 +40,7 @@ _PATTERNS = (
 )
 _AXES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 # About unit scale on drawn images: gains of each axis' flat pattern and of all others, and mean brightness.
-_FLAT_GAINS, _WAVE_GAIN, _BRIGHTNESS = (1.9, 3.3, 5.6), 10.0, 1.2
+_FLAT_GAINS, _WAVE_GAIN, BRIGHTNESS = (1.9, 3.3, 5.6), 10.0, 1.2
 
 
 def patch_patterns() -> np.ndarray:
@@ -62,22 +62,6 @@ def latent_gains() -> np.ndarray:
             for flat, frequencies in zip(_FLAT_GAINS, _PATTERNS, strict=True)
         ]
     )
-
-
-def expected_latents(pixels: np.ndarray) -> np.ndarray:
-    """The latents that the encoder approximates, from the definition.
-
-    Args:
-      pixels: float [H, W, 3] in [-1, 1]; sides are multiples of 4.
-
-    Returns:
-      float64 [H / 4, W / 4, 16].
-    """
-    height, width, _ = pixels.shape
-    patches = pixels.reshape(height // _PATCH, _PATCH, width // _PATCH, _PATCH, 3)
-    values = np.einsum("hawbc,kcab->hwk", patches, patch_patterns() / _PATCH)
-    values[..., 0] -= _BRIGHTNESS
-    return values * latent_gains()
 
 
 def autoencoder_tensors(rng: np.random.Generator, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -113,7 +97,7 @@ def _patch_transform(zeros: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             pixel = patterns[:, color, 2 * upper + row, 2 * left + column]
             project[: len(pixel), (2 * row + column) * 3 + color, upper, left] = pixel
     project_bias = zeros["encoder.down.1.downsample.conv.bias"]
-    project_bias[0] = -_BRIGHTNESS
+    project_bias[0] = -BRIGHTNESS
     spread, spread_bias = (
         zeros[f"encoder.down.2.block.0.nin_shortcut.{kind}"] for kind in ("weight", "bias")
     )
