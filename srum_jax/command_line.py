@@ -3,10 +3,12 @@
 import argparse
 import io
 import logging
+import math
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import MESH_AXES
@@ -15,6 +17,23 @@ from srum_jax.models.compute import MESH_AXES
 def user_path(text: str) -> str:
     """A path as a user types it, for `type=` of an argument: shells leave the ~ of --workdir=~/run to us."""
     return os.path.expanduser(text)
+
+
+def in_range(kind: type, least: float, most: float = math.inf) -> Callable[[str], Any]:
+    """For `type=` of an argument: reads a number of a kind, int or float, between two ends that belong to it."""
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            words = "a whole number" if kind is int else "a number"
+            ends = f"from {least}" if most == math.inf else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected {words} {ends}, found {text!r}")
+        return value
+
+    return read
 
 
 def mesh(axes: Sequence[str] = MESH_AXES, rest: str | None = None) -> Callable[[str], MeshConfig]:

@@ -16,6 +16,7 @@ from srum_jax.models.compute import MESH_AXES
 from srum_jax.overrides import apply_overrides
 from srum_jax.storage.atomic_file import write_text
 
+_POSITIVE = command_line.in_range(int, 1)
 DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 
 # What only one of the two kinds of program takes.
@@ -85,25 +86,25 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"of {', '.join(MESH_AXES)}; -1 takes what the others leave (default: that of the "
                              "experiment; for generation fsdp=-1)")
     batch = parser.add_mutually_exclusive_group()
-    batch.add_argument("--batch", type=_positive, help="rows or images at once on all chips (default: rows as in the "
+    batch.add_argument("--batch", type=_POSITIVE, help="rows or images at once on all chips (default: rows as in the "
                                                        "experiment, one image per data x fsdp)")
     batch.add_argument("--largest", action="store_true", help="find the largest batch that fits")
-    parser.add_argument("--most", type=_positive,
+    parser.add_argument("--most", type=_POSITIVE,
                         help="with --largest: try no more (default: 1024 images, 64 rows per data x fsdp)")
-    parser.add_argument("--start", type=_positive, default=1, help="with --largest: try this batch first")
-    parser.add_argument("--height", type=_positive, default=1024, help="pixels (default: 1024)")
-    parser.add_argument("--width", type=_positive, default=1024, help="pixels (default: 1024)")
-    parser.add_argument("--prompt-tokens", type=_positive,
+    parser.add_argument("--start", type=_POSITIVE, default=1, help="with --largest: try this batch first")
+    parser.add_argument("--height", type=_POSITIVE, default=1024, help="pixels (default: 1024)")
+    parser.add_argument("--width", type=_POSITIVE, default=1024, help="pixels (default: 1024)")
+    parser.add_argument("--prompt-tokens", type=_POSITIVE,
                         help="two markers not counted: of the longest prompt to generate from (default: 254), of every "
                              "prompt in a full row to train on (default: 18, about 14 words)")
-    parser.add_argument("--max-tokens", type=_positive, default=1000, help="of a plan (default: 1000)")
-    parser.add_argument("--num-timesteps", type=_positive, default=50, help="of sampling; one step less (default: 50)")
+    parser.add_argument("--max-tokens", type=_POSITIVE, default=1000, help="of a plan (default: 1000)")
+    parser.add_argument("--num-timesteps", type=_POSITIVE, default=50, help="of sampling; one step less (default: 50)")
     parser.add_argument("--editing", action="store_true", help="sample with the settings of editing: three branches")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="default: bfloat16")
     parser.add_argument("--checkpoint", type=user_path, metavar="DIR",
                         help="whose JSON files say the sizes (default: that of the experiment, if it names one; else "
                              "BAGEL-7B-MoT)")
-    parser.add_argument("--layers", type=_positive, help="another number of decoder layers")
+    parser.add_argument("--layers", type=_POSITIVE, help="another number of decoder layers")
     parser.add_argument("--without-understanding", action="store_true", help="leave the vision tower out")
     parser.add_argument("--programs", metavar="NAME,...",
                         help="some of those that generation has, for BAGEL prefill, decode, denoise and pixels "
@@ -139,12 +140,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             kind = "--experiment" if args.generation else "--generation"
             parser.error(f"--{name.replace('_', '-')}: only with {kind}.")
     return args
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, found {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

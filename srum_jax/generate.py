@@ -133,10 +133,6 @@ def _checked_prompts(
     args: argparse.Namespace, settings: GenerationSettings, checker: Checker
 ) -> tuple[PromptList, epath.Path]:
     """The prompts, and the folder that their pictures are relative to."""
-    if args.limit is not None and args.limit < 1:
-        raise BadInput(f"--limit: expected a positive number, found {args.limit}.")
-    if not 0 <= args.max_reject_rate <= 1:
-        raise BadInput(f"--max-reject-rate: expected a share in [0, 1], found {args.max_reject_rate}.")
     file = epath.Path(args.prompts) if args.prompts is not None else None
     set_name = args.set_name or ("prompt" if file is None else file.stem)
     try:

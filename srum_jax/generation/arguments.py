@@ -4,7 +4,7 @@ import argparse
 import re
 from typing import Any
 
-from srum_jax.command_line import user_path
+from srum_jax.command_line import in_range, user_path
 from srum_jax.errors import BadInput
 from srum_jax.families.registry import samplers
 from srum_jax.generation.prompt_formats import AUTO
@@ -26,7 +26,7 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
                        help="auto: plain for .txt, else what the rows look like (default)")
     group.add_argument("--fields", metavar="prompt=A,id=B,category=C", help="names of the fields in the custom format")
     group.add_argument("--set-name", metavar="NAME", help="first part of every record's id (default: the file's name)")
-    group.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    group.add_argument("--limit", type=in_range(int, 1), metavar="N", help="only the first N rows")
     group.add_argument("--keywords", type=user_path, metavar="FILE",
                        help="keywords of your own for some or all prompts: JSON lines "
                             '{"id": "7", "keywords": ["sofa", "plate"]}, by the id in the prompt file')
@@ -35,7 +35,7 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--on-error", choices=("stop", "skip"), default="stop",
                        help="rows that cannot be used: stop before anything is generated (default), or leave them out, "
                             "list them in OUT/rejects")
-    group.add_argument("--max-reject-rate", type=float, default=0.2, metavar="SHARE",
+    group.add_argument("--max-reject-rate", type=in_range(float, 0, 1), default=0.2, metavar="SHARE",
                        help="with --on-error skip: exit with 3 if a larger share of the rows cannot be used (default: "
                             "%(default)s)")
 

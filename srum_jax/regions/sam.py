@@ -79,7 +79,7 @@ class Sam:
             raise BadInput(f"SAM needs PyTorch, which is not installed ({error}); pip install 'srum-jax[rewards]'."
                            ) from error
         directory = epath.Path(checkpoint)
-        _check_files(directory)
+        check_files(directory)
         model = load_model(SamModel, directory)
         processor = load_processor(_without_torchvision(SamImageProcessorPil), directory)
         _check_size(directory, model, processor)
@@ -149,7 +149,9 @@ def _without_torchvision(base: type) -> type:
     return Processor
 
 
-def _check_files(directory: epath.Path) -> None:
+def check_files(checkpoint: epath.PathLike) -> None:
+    """Raises WeightsError if a directory holds no checkpoint of SAM, by the names and the kind of its files."""
+    directory = epath.Path(checkpoint)
     for name in ("config.json", "model.safetensors"):
         if not (directory / name).exists():
             found = f"{name}: {why_absent(directory / name)}" if directory.exists() else "no such directory"

@@ -76,7 +76,6 @@ def test_pictures_of_edits_are_checked_and_found_beside_the_prompt_file(command,
     [
         (["--prompts", "absent.jsonl"], "absent.jsonl: no such file"),
         (["--prompt", "a", "--set-name", "my set"], "--set-name: set name: expected letters"),
-        (["--prompt", "a", "--limit", "0"], "--limit: expected a positive number, found 0"),
         (["--prompt", "a", "--set", "sampler.num_timesteps=1"], "num_timesteps: expected an integer of at least 2"),
         (["--prompt", "a", "--process-index", "1"], "--num-processes: expected both or neither"),
         (["--prompt", "a", "--templates", "absent"], "absent: expected a directory with templates"),
@@ -92,7 +91,8 @@ def test_arguments_that_cannot_be_used_are_said_in_one_line_with_exit_code_2(com
     assert not (tmp_path / "out").exists() and not command.pipelines
 
 
-@pytest.mark.parametrize("arguments", [["--prompt", "a", "--dtype", "none"], ["--prompt", "a", "--prompts", "b"], []])
+@pytest.mark.parametrize("arguments", [["--prompt", "a", "--dtype", "none"], ["--prompt", "a", "--prompts", "b"],
+                                       ["--prompt", "a", "--limit", "0"], []])
 def test_wrong_usage_ends_with_code_2(command, arguments):
     with pytest.raises(SystemExit) as stopped:
         command(*arguments)

@@ -81,7 +81,7 @@ def test_one_template_can_be_replaced(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ("in $think_start $think_end for $prompt", r"think_generation.txt: placeholders: expected exactly \$think_end, "
+    ("in $think_start $think_end for $prompt", r"think_generation.txt: placeholders: expected \$think_end, "
      r"\$think_start, found .*unknown \$prompt"),
     ("in $think_start", r"missing \$think_end"),
     ("costs 5$ in $think_start $think_end", "a lone dollar sign; write"),

@@ -101,7 +101,7 @@ def test_too_many_rejects_give_exit_code_3_but_the_rest_is_there(folder, capsys)
     assert len(folder.records) == 1
 
 
-@pytest.mark.parametrize("options", [["--num-shards", "0"], ["--name", "a/b"], ["--max-reject-rate", "2"],
+@pytest.mark.parametrize("options", [["--num-shards", "0"], ["--name", "a/b"],
                                      ["--images", "/nowhere"], ["--jsonl", "/nowhere"]])
 def test_bad_arguments_give_exit_code_2_and_write_nothing(folder, options, capsys):
     assert folder.run([training_form()], *options) == 2

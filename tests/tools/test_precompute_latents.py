@@ -167,7 +167,6 @@ def test_the_same_command_after_the_end_says_so(folder, tmp_path, capsys):
     (["--set", "rows.image_height=44"], "rows.image_height: expected a multiple of the 8 pixels"),
     (["--out", __file__], "--out: "),
     (["--process-index", "1"], "--process-index, --num-processes: expected both or neither"),
-    (["--images-per-device", "0"], "--images-per-device: expected a positive number"),
 ])
 def test_bad_arguments_are_named_with_exit_code_2(folder, tmp_path, capsys, options, message):
     assert precompute(folder / "records", tmp_path / "out", *options) == 2

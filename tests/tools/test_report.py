@@ -251,15 +251,20 @@ def test_damaged_files_are_errors_that_name_them_and_leave_the_page_as_it_was(ru
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    (["--thumbnail-pixels", "4"], "--thumbnail-pixels: expected a whole number from 16 to 2048, found 4"),
-    (["--sample", "0"], "--sample: expected a whole number from 1, found 0"),
-    (["--lambda-c", "nan"], "--lambda-c: expected a number of at least 0, found nan"),
-    (["--compare", "/nowhere"], "/nowhere: expected the folder of a run"),
+    (["--thumbnail-pixels", "4"], "--thumbnail-pixels: expected a whole number from 16 to 2048, found '4'"),
+    (["--sample", "0"], "--sample: expected a whole number from 1, found '0'"),
+    (["--lambda-c", "nan"], "--lambda-c: expected a number from 0 to 1000000.0, found 'nan'"),
 ])
 def test_options_that_cannot_be_used_are_errors(tmp_path, capsys, options, message):
-    out = generated(tmp_path / "run", PROMPTS[:1])
-    assert main(["report", str(out), "--out", str(tmp_path / "report"), *options]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["report", str(tmp_path), "--out", str(tmp_path / "report"), *options])
     assert message in capsys.readouterr().err
+
+
+def test_what_is_compared_has_to_be_a_run(tmp_path, capsys):
+    out = generated(tmp_path / "run", PROMPTS[:1])
+    assert main(["report", str(out), "--out", str(tmp_path / "report"), "--compare", "/nowhere"]) == 2
+    assert "/nowhere: expected the folder of a run" in capsys.readouterr().err
     assert not (tmp_path / "report" / "index.html").exists()
 
 

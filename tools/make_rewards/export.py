@@ -27,7 +27,7 @@ from srum_jax.storage.atomic_file import write_bytes, write_json
 from tools.make_rewards.errors import Reject, Rejects
 from tools.make_rewards.official_format import official_line
 from tools.make_rewards.provenance import record_provenance, run_provenance, shared_provenance, stage_settings
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
+from tools.make_rewards.reject_rate import add_reject_argument, refuse_too_many
 from tools.make_rewards.reward_record import OFFICIAL_RULES, PAPER_RULES, ExportRules, reward_record
 from tools.make_rewards.run_folder import RunFolder
 from tools.make_rewards.verify import print_problems
@@ -59,7 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
-    check_reject_rate(arguments.max_reject_rate)
     if arguments.official_jsonl is not None and not epath.Path(arguments.official_jsonl).parent.is_dir():
         raise BadInput(f"--official-jsonl {arguments.official_jsonl}: expected a file in a folder that exists.")
     folder = RunFolder(arguments.out)

@@ -35,8 +35,8 @@ from srum_jax.storage.atomic_file import file_sha256
 from srum_jax.storage.reading import numbered_lines
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.import_jsonl import read_listed_image
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
-from tools.make_rewards.run_folder import print_outcome
+from tools.make_rewards.reject_rate import add_reject_argument, refuse_too_many
+from tools.make_rewards.stage_run import print_outcome
 
 SUMMARY = "take over images that the authors' code has generated"
 _NO_DETAILED_PROMPT = "Failed to extract detailed prompt."  # what the authors store where this project stores null
@@ -57,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """The subcommand."""
-    check_reject_rate(arguments.max_reject_rate)
     images = epath.Path(arguments.images)
     jsonl = epath.Path(arguments.jsonl) if arguments.jsonl is not None else images / "output.jsonl"
     for path, there in ((images, images.is_dir()), (jsonl, jsonl.exists() and not jsonl.is_dir())):

@@ -25,7 +25,7 @@ from srum_jax.storage.atomic_file import file_sha256, is_local, write_json
 from srum_jax.storage.reading import numbered_lines, why_absent
 from tools.make_rewards.errors import Reject, Rejects
 from tools.make_rewards.official_format import JudgedImage, convert_global, convert_regions, parse_entry
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
+from tools.make_rewards.reject_rate import add_reject_argument, refuse_too_many
 
 SUMMARY = "turn the authors' SRUM JSON lines and images into records"
 STAGE = "import"
@@ -67,7 +67,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise BadInput(f"--jsonl {jsonl}: no such file.")
     if not images.is_dir():
         raise BadInput(f"--images {images}: no such directory.")
-    check_reject_rate(arguments.max_reject_rate)
     rules = ImportRules(arguments.global_absent, arguments.global_zero, arguments.no_region)
     num_lines, num_bytes = _measure(jsonl, images)
     if not num_lines:

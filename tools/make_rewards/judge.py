@@ -11,15 +11,13 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
-from srum_jax.command_line import user_path
+from srum_jax.command_line import in_range, user_path
 from srum_jax.data.schema import is_unicode
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.registry import family_of
@@ -38,15 +36,13 @@ from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode, NeutralBand
 from srum_jax.rewards.proposals import Proposal
-from srum_jax.stages import JUDGE, LIKELIHOOD, SEGMENT, STAGE_VERSION, noted
-from srum_jax.stages.processes import add_process_arguments, find_processes
+from srum_jax.stages import JUDGE, LIKELIHOOD, SEGMENT, STAGE_VERSION
 from srum_jax.storage.reading import read_text
 from srum_jax.weights.fingerprint import checkpoint_fingerprint, directory_fingerprint
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.likelihood import scores_by_likelihood
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
-from tools.make_rewards.repeats import add_repeat_arguments, shards_of
-from tools.make_rewards.run_folder import RunFolder, StageUnit, print_outcome, rejected
+from tools.make_rewards.run_folder import RunFolder, StageUnit, rejected
+from tools.make_rewards.stage_run import add_stage_arguments, open_run, run_stage
 
 SUMMARY = "score regions and layout of every image"
 _MAX_NON_FINITE = 0.01  # share of calls; above, the weights or the dtype are at fault
@@ -67,13 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--judge-templates", type=user_path, metavar="FILE", help="questions in your own words, TOML")
     group.add_argument("--synonyms", type=user_path, metavar="FILE",
                        help="groups of words that mean the same: a JSON list of lists")
-    group.add_argument("--batch-size", type=int, default=16, metavar="N", help="calls answered together (default: 16)")
+    group.add_argument("--batch-size", type=in_range(int, 1), default=16, metavar="N",
+                       help="calls answered together (default: 16)")
     group.add_argument("--keep-raw", action=argparse.BooleanOptionalAction, default=True,
                        help="whether records keep the whole replies (default: they do)")
     add_model_arguments(parser, required=False)  # only the model itself needs it
-    add_repeat_arguments(parser)
-    add_reject_argument(parser)
-    add_process_arguments(parser)
+    add_stage_arguments(parser)
     add_set_argument(parser, together(judge=PRESETS["paper"]))
 
 
@@ -91,11 +86,7 @@ def settings_of(arguments: argparse.Namespace) -> JudgeSettings:
 
 def run(arguments: argparse.Namespace) -> None:
     """The subcommand."""
-    check_reject_rate(arguments.max_reject_rate)
-    folder = RunFolder(arguments.out, find_processes(arguments.process_index, arguments.num_processes,
-                                                     arguments.distributed))
-    if arguments.batch_size < 1:
-        raise BadInput(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
+    folder = open_run(arguments)
     settings = settings_of(arguments)
     templates = JudgeTemplates.read(arguments.judge_templates)
     think = Templates.read(arguments.templates)
@@ -108,32 +99,29 @@ def run(arguments: argparse.Namespace) -> None:
         "templates": templates.checksums() | {"think_understanding": think.checksums()["think_understanding"]},
         "synonyms": synonyms, "batch_size": arguments.batch_size, "keep_raw": arguments.keep_raw,
     }
-    noted.compare(folder.stage(JUDGE).settings, begun_with)
-    missing = folder.units_to_do(JUDGE, repair=arguments.repair, again=shards_of(arguments.redo, folder.num_shards))
-    if missing:
-        judge_unit = _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms)
-    # A judge that cannot be loaded is none that the folder was begun with.
-    noted.note(folder.stage(JUDGE).settings, begun_with)
-    started, count = time.monotonic(), 0
-    if missing:
-        tally = collections.Counter()
-        for unit in tqdm(missing, unit="unit", disable=None):
-            records = judge_unit(unit)
-            tally["calls"] += sum(len(record.get("calls", ())) for record in records)
-            tally["non_finite"] += sum(record.get("problems", {}).get("non_finite", 0) for record in records)
-            if tally["non_finite"] > max(1, _MAX_NON_FINITE * tally["calls"]):
-                raise Failure(
-                    f"{tally['non_finite']} of {tally['calls']} replies of {arguments.judge} "
-                    f"({arguments.checkpoint or source}, {arguments.dtype}) were made of numbers that are none: "
-                    "expected at most 1 %. The weights are damaged, or do not fit the dtype; try --dtype float32.")
-            if not arguments.keep_raw:
-                records = [_without_texts(record) for record in records]
-            folder.stage(JUDGE).commit(unit, records)
-            count += len(records)
-    summary = folder.finish(JUDGE, _summary)
-    print_outcome(JUDGE, count, time.monotonic() - started, summary)
-    if summary is not None:  # all processes have finished
-        refuse_too_many(summary["images"], summary["rejected"], arguments.max_reject_rate)
+
+    def begin() -> JudgeUnit:
+        return _watched(_judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms), arguments)
+
+    run_stage(JUDGE, folder, begun_with, begin, _summary, arguments)
+
+
+def _watched(judge_unit: JudgeUnit, arguments: argparse.Namespace) -> JudgeUnit:
+    """Raises Failure where too many replies are made of no numbers; leaves out what is not to be kept."""
+    tally = collections.Counter()
+
+    def watched(unit: StageUnit) -> list[dict[str, Any]]:
+        records = judge_unit(unit)
+        tally["calls"] += sum(len(record.get("calls", ())) for record in records)
+        tally["non_finite"] += sum(record.get("problems", {}).get("non_finite", 0) for record in records)
+        if tally["non_finite"] > max(1, _MAX_NON_FINITE * tally["calls"]):
+            raise Failure(
+                f"{tally['non_finite']} of {tally['calls']} replies of {arguments.judge} "
+                f"({arguments.checkpoint or arguments.judge}, {arguments.dtype}) were made of numbers that are none: "
+                "expected at most 1 %. The weights are damaged, or do not fit the dtype; try --dtype float32.")
+        return records if arguments.keep_raw else [_without_texts(record) for record in records]
+
+    return watched
 
 
 def _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms) -> JudgeUnit:

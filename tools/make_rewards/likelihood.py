@@ -8,14 +8,12 @@ and shared by several processes like `segment`.
 import argparse
 import collections
 import math
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from srum_jax.command_line import user_path
+from srum_jax.command_line import in_range, user_path
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.registry import family_of
 from srum_jax.inference.protocols import Scorer
@@ -24,13 +22,11 @@ from srum_jax.inference.templates import Templates
 from srum_jax.model_arguments import add_model_arguments, checker_of, load_pipeline
 from srum_jax.rewards.dual_config import DEFAULT_REQUEST
 from srum_jax.rewards.groups import advantages, global_score
-from srum_jax.stages import LIKELIHOOD, STAGE_VERSION, noted
-from srum_jax.stages.processes import add_process_arguments, find_processes
+from srum_jax.stages import LIKELIHOOD, STAGE_VERSION
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from tools.make_rewards.errors import Reject
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
-from tools.make_rewards.repeats import add_repeat_arguments, shards_of
-from tools.make_rewards.run_folder import RunFolder, StageUnit, print_outcome, rejected
+from tools.make_rewards.run_folder import RunFolder, StageUnit, rejected
+from tools.make_rewards.stage_run import add_stage_arguments, open_run, run_stage
 
 SUMMARY = "score every image by the likelihood of its prompt"
 
@@ -42,20 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--request", default=DEFAULT_REQUEST, metavar="TEXT",
                         help="what the model is asked of the image; the prompt is the answer (default: %(default)s)")
     parser.add_argument("--count-end", action="store_true", help="the marker that ends the prompt counts too")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images scored together (default: 16)")
+    parser.add_argument("--batch-size", type=in_range(int, 1), default=16, metavar="N",
+                        help="images scored together (default: 16)")
     add_model_arguments(parser)
-    add_repeat_arguments(parser)
-    add_reject_argument(parser)
-    add_process_arguments(parser)
+    add_stage_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """The subcommand."""
-    check_reject_rate(arguments.max_reject_rate)
-    if arguments.batch_size < 1:
-        raise BadInput(f"--batch-size: expected a positive number, found {arguments.batch_size}.")
-    folder = RunFolder(arguments.out, find_processes(arguments.process_index, arguments.num_processes,
-                                                     arguments.distributed))
+    folder = open_run(arguments)
     if folder.num_candidates < 2:
         raise BadInput(f"--out {arguments.out}: expected several candidates a prompt to compare, found one; generate "
                        "with --num-candidates 4 or more.")
@@ -66,20 +57,12 @@ def run(arguments: argparse.Namespace) -> None:
         "dtype": arguments.dtype, "request": arguments.request, "count_end": arguments.count_end,
         "batch_size": arguments.batch_size,
     }
-    noted.compare(folder.stage(LIKELIHOOD).settings, begun_with)
-    missing = folder.units_to_do(LIKELIHOOD, repair=arguments.repair,
-                                 again=shards_of(arguments.redo, folder.num_shards))
-    scorer = _scorer(arguments, think) if missing else None
-    noted.note(folder.stage(LIKELIHOOD).settings, begun_with)
-    started, count = time.monotonic(), 0
-    for unit in tqdm(missing, unit="unit", disable=None):
-        records = _score(unit, folder, scorer, arguments)
-        folder.stage(LIKELIHOOD).commit(unit, records)
-        count += len(records)
-    summary = folder.finish(LIKELIHOOD, _summary)
-    print_outcome(LIKELIHOOD, count, time.monotonic() - started, summary)
-    if summary is not None:  # all processes have finished
-        refuse_too_many(summary["images"], summary["rejected"], arguments.max_reject_rate)
+
+    def begin() -> Callable[[StageUnit], list[dict[str, Any]]]:
+        scorer = _scorer(arguments, think)
+        return lambda unit: _score(unit, folder, scorer, arguments)
+
+    run_stage(LIKELIHOOD, folder, begun_with, begin, _summary, arguments)
 
 
 def scores_by_likelihood(folder: RunFolder) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ from srum_jax.rewards.judgement.judge_reply import ImageReply, ParsedFields, Reg
 from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings
 from srum_jax.storage.reading import numbered_lines
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate
+from tools.make_rewards.reject_rate import add_reject_argument
 
 SUMMARY = "show what is read of saved replies of a judge"
 _OF_REGIONS = {"identify": "object", "local": "score"}  # what such a reply has to say of each
@@ -55,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
-    check_reject_rate(arguments.max_reject_rate)
     settings = PRESETS[arguments.preset]
     totals: dict[str, Any] = {"replies": 0, "asked_again": 0, "scores": 0}
     statuses: collections.Counter[str] = collections.Counter()

@@ -5,19 +5,14 @@ from collections.abc import Mapping
 
 from etils import epath
 
-from srum_jax.errors import BadInput, Incomplete
+from srum_jax.command_line import in_range
+from srum_jax.errors import Incomplete
 
 
 def add_reject_argument(parser: argparse.ArgumentParser) -> None:
     """Adds --max-reject-rate."""
-    parser.add_argument("--max-reject-rate", type=float, default=0.2, metavar="SHARE",
+    parser.add_argument("--max-reject-rate", type=in_range(float, 0, 1), default=0.2, metavar="SHARE",
                         help="exit with 3 if a larger share is rejected (default: %(default)s)")
-
-
-def check_reject_rate(rate: float) -> None:
-    """Raises BadInput if it is no share."""
-    if not 0 <= rate <= 1:
-        raise BadInput(f"--max-reject-rate: expected a share in [0, 1], found {rate}.")
 
 
 def refuse_too_many(count: int, rejected: Mapping[str, int], max_rate: float, listed: epath.Path | None = None) -> None:

@@ -244,11 +244,3 @@ def rejected(record_id: str, reject: Reject) -> dict[str, Any]:
     """The line of an image that a stage could not use; later stages pass it on."""
     return {"record_id": record_id, "rejected": {"reason": reject.reason, "detail": reject.detail},
             "stage_version": STAGE_VERSION}
-
-
-def print_outcome(stage: str, count: int, seconds: float, summary: Mapping[str, Any] | None) -> None:
-    """Tells how many images a stage has done now, and what it has found once all processes have finished."""
-    rate = f" ({count / seconds:.3g} a second)" if count else ""
-    print(f"{stage}: {count} images now{rate}" + ("; other processes have not finished" if summary is None else ""))
-    for name, value in (summary or {}).items():
-        print(f"  {name}: {value}")

@@ -6,28 +6,24 @@ Resumable: what is committed is not done again. Several processes share the work
 import argparse
 import collections
 import dataclasses
-import hashlib
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
-from tqdm import tqdm
 
-from srum_jax.command_line import user_path
+from srum_jax.command_line import in_range, user_path
 from srum_jax.data.image_transform import read_header
 from srum_jax.errors import BadInput
 from srum_jax.generation.records import GenerationRecord
 from srum_jax.overrides import add_set_argument, apply_overrides, together
 from srum_jax.regions.components import Components, ComponentsConfig
-from srum_jax.regions.sam import Sam, SamConfig
+from srum_jax.regions.sam import Sam, SamConfig, check_files
 from srum_jax.rewards.proposals import Proposal, clean_proposals
-from srum_jax.stages import SEGMENT, STAGE_VERSION, noted
-from srum_jax.stages.processes import add_process_arguments, find_processes
+from srum_jax.stages import SEGMENT, STAGE_VERSION
+from srum_jax.storage.atomic_file import file_sha256
 from tools.make_rewards.errors import Reject
-from tools.make_rewards.reject_rate import add_reject_argument, check_reject_rate, refuse_too_many
-from tools.make_rewards.repeats import add_repeat_arguments, shards_of
-from tools.make_rewards.run_folder import RunFolder, print_outcome, rejected
+from tools.make_rewards.run_folder import RunFolder, rejected
+from tools.make_rewards.stage_run import add_stage_arguments, open_run, run_stage
 
 SUMMARY = "propose regions for every image"
 
@@ -41,17 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "worlds and for trying things out")
     parser.add_argument("--sam-model", type=user_path, metavar="DIR", help="a SAM checkpoint in Hugging Face's layout")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of SAM")
-    parser.add_argument("--max-candidates", type=int, default=20, metavar="N",
+    parser.add_argument("--max-candidates", type=in_range(int, 1), default=20, metavar="N",
                         help="largest regions that are kept (default: %(default)s; the authors keep 10)")
-    parser.add_argument("--min-area", type=int, default=0, metavar="PIXELS", help="smaller masks are dropped")
-    parser.add_argument("--max-share", type=float, default=1.0, metavar="SHARE",
+    parser.add_argument("--min-area", type=in_range(int, 0), default=0, metavar="PIXELS",
+                        help="smaller masks are dropped")
+    parser.add_argument("--max-share", type=in_range(float, 0, 1), default=1.0, metavar="SHARE",
                         help="masks of more than this share of the image are dropped, such as the ground that "
                              "everything lies on (default: %(default)g, none)")
     parser.add_argument("--keep-masks", action="store_true",
                         help="store the mask of every region too, as COCO's uncompressed run lengths")
-    add_repeat_arguments(parser)
-    add_reject_argument(parser)
-    add_process_arguments(parser)
+    add_stage_arguments(parser)
     add_set_argument(parser, together(sam=SamConfig(), components=ComponentsConfig()))
 
 
@@ -67,44 +62,35 @@ def settings_of(arguments: argparse.Namespace) -> SamConfig | ComponentsConfig:
 
 def run(arguments: argparse.Namespace) -> None:
     """The subcommand."""
-    if arguments.max_candidates < 1 or arguments.min_area < 0:
-        raise BadInput("--max-candidates, --min-area: expected at least 1 and at least 0, found "
-                            f"{arguments.max_candidates} and {arguments.min_area}.")
-    if not 0 < arguments.max_share <= 1:
-        raise BadInput(f"--max-share: expected a share above 0 and up to 1, found {arguments.max_share}.")
-    check_reject_rate(arguments.max_reject_rate)
-    folder = RunFolder(arguments.out, find_processes(arguments.process_index, arguments.num_processes,
-                                                     arguments.distributed))
-    provider, settings = _provider(arguments)
-    noted.note(folder.stage(SEGMENT).settings, {
-        "stage_version": STAGE_VERSION, **settings, "max_candidates": arguments.max_candidates,
-        "min_area": arguments.min_area, "max_share": arguments.max_share, "keep_masks": arguments.keep_masks})
-    missing = folder.units_to_do(SEGMENT, repair=arguments.repair, again=shards_of(arguments.redo, folder.num_shards))
-    started, count = time.monotonic(), 0
-    for unit in tqdm(missing, unit="unit", disable=None):
-        records = [_segment(generation, folder, provider, arguments) for generation in folder.generated(unit)]
-        folder.stage(SEGMENT).commit(unit, records)
-        count += len(records)
-    summary = folder.finish(SEGMENT, _summary)
-    print_outcome(SEGMENT, count, time.monotonic() - started, summary)
-    if summary is not None:  # all processes have finished
-        refuse_too_many(summary["images"], summary["rejected"], arguments.max_reject_rate)
+    folder = open_run(arguments)
+    settings = {
+        "stage_version": STAGE_VERSION, **_identity(arguments), "max_candidates": arguments.max_candidates,
+        "min_area": arguments.min_area, "max_share": arguments.max_share, "keep_masks": arguments.keep_masks}
+
+    def begin():
+        provider = _provider(arguments)
+        return lambda unit: [_segment(generation, folder, provider, arguments) for generation in folder.generated(unit)]
+
+    run_stage(SEGMENT, folder, settings, begin, _summary, arguments)
 
 
-def _provider(arguments: argparse.Namespace) -> tuple[Sam | Components, dict[str, Any]]:
-    chosen = settings_of(arguments)
+def _identity(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Who proposes, and how."""
+    identity = {"provider": arguments.provider, arguments.provider: dataclasses.asdict(settings_of(arguments))}
     if arguments.provider == "components":
-        provider = Components(chosen, arguments.keep_masks)
-        return provider, {"provider": "components", "components": dataclasses.asdict(chosen)}
+        return identity
     if arguments.sam_model is None:
         raise BadInput("--sam-model: expected the directory of a SAM checkpoint (config.json, model.safetensors), "
                             "for instance a download of facebook/sam-vit-huge; or choose --provider components.")
-    provider = Sam(arguments.sam_model, chosen, arguments.device, arguments.keep_masks)
-    digest = hashlib.sha256()
-    with (epath.Path(arguments.sam_model) / "model.safetensors").open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return provider, {"provider": "sam", "sam": dataclasses.asdict(chosen), "checkpoint_sha256": digest.hexdigest()}
+    check_files(arguments.sam_model)
+    return identity | {"checkpoint_sha256": file_sha256(epath.Path(arguments.sam_model) / "model.safetensors")}
+
+
+def _provider(arguments: argparse.Namespace) -> Sam | Components:
+    chosen = settings_of(arguments)
+    if arguments.provider == "components":
+        return Components(chosen, arguments.keep_masks)
+    return Sam(arguments.sam_model, chosen, arguments.device, arguments.keep_masks)
 
 
 def _segment(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 import srum_jax
-from srum_jax.command_line import set_up_streams, user_path
+from srum_jax.command_line import in_range, set_up_streams, user_path
 from srum_jax.data.errors import DataError
 from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.errors import BadInput
@@ -62,8 +62,6 @@ def _run(arguments: argparse.Namespace) -> None:
                             "experiment names none.")
     if (family := recognise(checkpoint)) != "bagel":
         raise BadInput(f"--checkpoint {checkpoint}: expected a checkpoint of BAGEL, found one of {family}.")
-    if arguments.images_per_device < 1:
-        raise BadInput(f"--images-per-device: expected a positive number, found {arguments.images_per_device}.")
     # These import JAX, which takes seconds.
     from srum_jax.devices import start_devices
     from srum_jax.families.bagel.rows import row_capacity
@@ -121,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
                         f"{', '.join(experiment_names())}; or a .py file (default: those of BagelRows)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32",
                         help="of the encoder's weights and activations (default: %(default)s)")
-    parser.add_argument("--images-per-device", type=int, default=4, metavar="K",
+    parser.add_argument("--images-per-device", type=in_range(int, 1), default=4, metavar="K",
                         help="in a batch, one after the other on each device (default: %(default)s)")
     add_process_arguments(parser)
     add_set_argument(parser, Experiment("latents", rows=BagelRows()))

@@ -12,6 +12,7 @@ from etils import epath
 
 from srum_jax.errors import BadInput
 from srum_jax.storage.reading import read_text
+from srum_jax.storage.text_template import read_template
 
 # Placeholders that a table's text must have, and may have besides.
 _REQUIRED: Mapping[str, frozenset[str]] = {
@@ -114,20 +115,5 @@ def _table(name: str, fields: Mapping[str, Any], source: str) -> JudgeTemplate:
     if template.max_new_tokens < 1:
         raise BadInput(f"{where}: field 'max_new_tokens': expected a positive number, found "
                                  f"{template.max_new_tokens}.")
-    parsed = string.Template(template.text)
-    if not parsed.is_valid():
-        raise BadInput(f"{where}: a lone dollar sign; write $$ for a dollar sign.")
-    found, required = set(parsed.get_identifiers()), _REQUIRED[name]
-    unknown = found - required - _OPTIONAL.get(name, frozenset())
-    if unknown or required - found:
-        raise BadInput(
-            f"{where}: placeholders: expected {_listed(required)}" +
-            (f" and possibly {_listed(_OPTIONAL[name])}" if name in _OPTIONAL else "") +
-            f", found {_listed(found) or 'none'}" +
-            (f"; unknown: {_listed(unknown)}" if unknown else f"; missing: {_listed(required - found)}") + "."
-        )
+    read_template(template.text, where, _REQUIRED[name], _OPTIONAL.get(name, frozenset()))
     return template
-
-
-def _listed(names: set[str] | frozenset[str]) -> str:
-    return ", ".join(f"${name}" for name in sorted(names))

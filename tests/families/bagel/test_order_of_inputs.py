@@ -23,9 +23,7 @@ from tests.models.packs import small_config
 BOS, EOS = 60, 61
 PHOTO = np.zeros((40, 28, 3), np.uint8)  # becomes 32 x 24 pixels
 THREE = FlowSampler(2, guidance=Guidance(4.0, 1.5), edit_guidance=None)
-TEMPLATES = Templates({"think_generation": "1 1 $think_start $think_end",
-                       "think_understanding": "2 2 $think_start $think_end"},
-                      {"think_generation": "", "think_understanding": ""})
+TEMPLATES = Templates("1 1 <think> </think>", "2 2 <think> </think>")
 TAGS = NumberTokenizer().encode("<think> </think>")
 PLANNING, REASONING = (("text", (BOS, n, n, *TAGS, EOS)) for n in (1, 2))
 LATENTS, PATCHES = ("latents", 48), ("patches", 12)

@@ -51,7 +51,6 @@ def test_a_token_beyond_the_embedding_is_the_tokenizers_fault(kind):
 
 
 def test_so_is_one_in_the_instructions_of_think_mode():
-    templates = Templates({"think_generation": "1 $think_start 70 $think_end", "think_understanding":
-                           "$think_start $think_end"}, {"think_generation": "", "think_understanding": ""})
+    templates = Templates("1 <think> 70 </think>", "<think> </think>")
     with pytest.raises(BadInput, match="instruction of think mode has token 70"):
         RequestReader(dataclasses.replace(FILES, templates=templates))

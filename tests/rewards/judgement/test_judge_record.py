@@ -200,8 +200,8 @@ def test_boxes_are_told_in_pixels_or_in_thousandths():
 @pytest.mark.parametrize(("content", "message"), [
     ("[local", "not valid TOML"),
     ("[locale]\ntext = 'x'", r"\[locale\]: expected tables named identify, local, region, global, sample, repair"),
-    ("[local]\ntext = '$prompt'", r"\[local\]: placeholders: expected \$prompt, \$regions and possibly .*missing: "),
-    ("[global]\ntext = '$prompt $regions'", r"unknown: \$regions"),
+    ("[local]\ntext = '$prompt'", r"\[local\]: placeholders: expected \$prompt, \$regions and possibly .*missing "),
+    ("[global]\ntext = '$prompt $regions'", r"unknown \$regions"),
     ("[global]\ntext = '$prompt costs 5$'", "a lone dollar sign"),
     ("[global]\nmax_new_tokens = 0", "expected a positive number, found 0"),
     ("[global]\nmax_new_tokens = 'x'", r"field 'max_new_tokens': expected one of text \(str\)"),

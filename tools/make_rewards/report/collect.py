@@ -10,7 +10,7 @@ from etils import epath
 
 from srum_jax.errors import BadInput
 from srum_jax.generation.records import GenerationRecord
-from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT, STAGES
+from srum_jax.stages import EXPORT, GENERATE, JUDGE, SEGMENT
 from srum_jax.stages.folder import DamagedError
 from tools.make_rewards.run_folder import Place, RunFolder, StageUnit
 
@@ -48,7 +48,7 @@ class CommittedRun(RunFolder):
     def done(self) -> dict[str, int]:
         """How many images each stage has done."""
         return {stage: sum(len(self.generated(unit)) for unit in self.units if self.stage(stage).chunk(unit).exists())
-                for stage in STAGES}
+                for stage in (GENERATE, SEGMENT, JUDGE)}
 
     def candidate(self, place: Place) -> Candidate:
         """What the stages say of an image.

@@ -11,7 +11,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
-from srum_jax.command_line import user_path
+from srum_jax.command_line import in_range, user_path
 from srum_jax.data.errors import DataError
 from srum_jax.errors import BadInput
 from srum_jax.rewards.judgement.settings import Parser
@@ -40,27 +40,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a folder with the same images and another judgement of them")
     group = parser.add_argument_group("what is shown")
     chosen = group.add_mutually_exclusive_group()
-    chosen.add_argument("--limit", type=int, metavar="N", help="the first N candidates only")
-    chosen.add_argument("--sample", type=int, metavar="N", help="N candidates drawn at random")
+    chosen.add_argument("--limit", type=in_range(int, 1), metavar="N", help="the first N candidates only")
+    chosen.add_argument("--sample", type=in_range(int, 1), metavar="N", help="N candidates drawn at random")
     group.add_argument("--seed", type=int, default=0, metavar="S", help="of --sample (default: %(default)s)")
-    group.add_argument("--lambda-c", type=float, default=0.5, metavar="X",
+    group.add_argument("--lambda-c", type=in_range(float, 0, 1e6), default=0.5, metavar="X",
                        help="a token has a negative factor where alpha R + X < 0 (default: %(default)s)")
-    group.add_argument("--pixels-per-token", type=int, default=16, metavar="N",
+    group.add_argument("--pixels-per-token", type=in_range(int, 1, 4096), default=16, metavar="N",
                        help="of the latent grid that maps are drawn on (default: %(default)s, as in BAGEL)")
     group = parser.add_argument_group("size of the page")
-    group.add_argument("--thumbnail-pixels", type=int, default=256, metavar="N",
+    group.add_argument("--thumbnail-pixels", type=in_range(int, 16, 2048), default=256, metavar="N",
                        help="longer side of the pictures in the page (default: %(default)s)")
-    group.add_argument("--thumbnail-quality", type=int, default=75, metavar="Q",
+    group.add_argument("--thumbnail-quality", type=in_range(int, 1, 100), default=75, metavar="Q",
                        help="of WebP, 1 to 100 (default: %(default)s)")
-    group.add_argument("--reply-characters", type=int, default=4000, metavar="N",
+    group.add_argument("--reply-characters", type=in_range(int, 0), default=4000, metavar="N",
                        help="longer replies are cut (default: %(default)s)")
-    group.add_argument("--max-megabytes", type=int, default=400, metavar="N",
+    group.add_argument("--max-megabytes", type=in_range(int, 1), default=400, metavar="N",
                        help="a larger page is an error (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The subcommand; returns the exit code."""
-    _check(arguments)
     folder = CommittedRun(arguments.run)
     other = None if arguments.compare is None else OtherRun(CommittedRun(arguments.compare))
     out = epath.Path(arguments.out)
@@ -77,19 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
         _write(writer, folder, other, shown, out, arguments, len(places))
     print(f"{page}: {writer.num_records} of {len(places)} candidates, {writer.num_bytes / 2**20:.1f} MiB")
     return 0
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    for name, least, most in (("limit", 1, None), ("sample", 1, None), ("pixels_per_token", 1, 4096),
-                              ("thumbnail_pixels", 16, 2048), ("thumbnail_quality", 1, 100),
-                              ("reply_characters", 0, None), ("max_megabytes", 1, None)):
-        value = getattr(arguments, name)
-        if value is not None and not least <= value <= (value if most is None else most):
-            upper = "" if most is None else f" to {most}"
-            raise BadInput(f"--{name.replace('_', '-')}: expected a whole number from {least}{upper}, found "
-                                f"{value}.")
-    if not 0 <= arguments.lambda_c <= 1e6:  # also refuses NaN
-        raise BadInput(f"--lambda-c: expected a number of at least 0, found {arguments.lambda_c}.")
 
 
 def _chosen(places: Sequence[Place], arguments: argparse.Namespace) -> Sequence[Place]:
