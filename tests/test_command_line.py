@@ -51,3 +51,16 @@ def test_a_tilde_stands_for_the_users_folder_in_every_argument_that_is_a_path(mo
     found = dict(path_arguments())
     assert len(found) > 50
     assert {place: kind for place, kind in found.items() if kind not in ("user_path", "local_folder")} == {}
+
+
+@pytest.mark.parametrize(("kind", "text", "expected"), [(int, "3", 3), (int, "1", 1), (float, "2.5", 2.5)])
+def test_a_number_in_range_is_read_as_its_kind(kind, text, expected):
+    assert command_line.in_range(kind, 1, 3)(text) == expected
+
+
+@pytest.mark.parametrize(("kind", "text"), [
+    (int, "0"), (int, "4"), (int, "2.5"), (int, "x"), (float, "nan"), (float, "inf"),
+])
+def test_what_is_no_number_in_range_is_refused_with_both_ends(kind, text):
+    with pytest.raises(argparse.ArgumentTypeError, match="number from 1 to 3, found"):
+        command_line.in_range(kind, 1, 3)(text)
