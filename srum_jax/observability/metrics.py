@@ -23,16 +23,16 @@ class MetricsWindow:
     def __len__(self) -> int:
         return self._num_steps
 
-    def add(self, metrics: StepMetrics) -> None:
-        """Takes one step's metrics, already on the host."""
+    def add(self, metrics: StepMetrics, drawn: Mapping[str, tuple[float, float]] | None = None) -> None:
+        """Takes one step's metrics, already on the host, and what its source says of the batch."""
         self._num_steps += 1
         values = {"loss/total": metrics.loss}
         values |= {f"norm/{name.removesuffix('_norm')}": getattr(metrics, name) for name in _NORMS}
         for name, value in values.items():
             self._values[name] = self._values.get(name, 0.0) + float(value)
-        for name, part in metrics.sums.items():
-            total, weight = self._sums.get(name, (0.0, 0.0))
-            self._sums[name] = [total + float(part.total), weight + float(part.weight)]
+        sums = {name: (float(part.total), float(part.weight)) for name, part in metrics.sums.items()}
+        for name, part in (sums | dict(drawn or {})).items():
+            self._sums[name] = [old + new for old, new in zip(self._sums.get(name, (0.0, 0.0)), part, strict=True)]
 
     def summary(self) -> dict[str, float]:
         """Every metric by name; empties the window. Losses and shares of nothing are left out."""

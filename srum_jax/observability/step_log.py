@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from srum_jax.observability.peak_flops import peak_flops
 from srum_jax.observability.profiling import Profiler
 from srum_jax.observability.report import Report
 from srum_jax.observability.step_times import DATA_WAIT, PARTS, Split, StepTimes
+from srum_jax.training.batch_source import Drawn
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.optimizer import learning_rate_schedule
 from srum_jax.training.step import StepMetrics
@@ -47,9 +49,10 @@ class StepLog:
         self._flops_of, self._peak = flops_of, peak_flops(list(devices))
         self._own_devices = [device for device in devices if device.process_index == jax.process_index()]
         self._goodput, self._profiler = goodput, profiler
-        self._data, self._said_starving = experiment.data, False
+        # Rollouts are no data that somebody waits for.
+        self._data, self._said_starving = experiment.data, experiment.rollouts is not None
         self._times = StepTimes()
-        self._pending: tuple[int, StepMetrics, Batch, Sequence[str]] | None = None
+        self._pending: tuple[int, StepMetrics, Drawn] | None = None
         self._begin_interval()
         self._begun = False
 
@@ -76,17 +79,17 @@ class StepLog:
         self._profiler.hand_over(step)
         self._times.hand_over()
 
-    def handed_over(self, step: int, metrics: StepMetrics, batch: Batch, names: Sequence[str]) -> None:
+    def handed_over(self, step: int, metrics: StepMetrics, drawn: Drawn) -> None:
         """Notes a step that the devices are working on, and reads the one before.
 
         Args:
           step: its number.
           metrics: on the devices.
-          batch: on the host, the rows of this process.
-          names: of its samples.
+          drawn: its batch; of the devices' part nothing is kept.
         """
         self._times.handed_over(metrics.loss)
-        previous, self._pending = self._pending, (step, metrics, batch, names)
+        previous, self._pending = self._pending, (
+            step, metrics, dataclasses.replace(drawn, batch=None))
         if previous is not None:
             self._take(*previous)
 
@@ -107,10 +110,10 @@ class StepLog:
         self._goodput.close(finished=finished)
         self._report.say(self._goodput.summary())
 
-    def _take(self, step: int, metrics: StepMetrics, batch: Batch, names: Sequence[str]) -> None:
+    def _take(self, step: int, metrics: StepMetrics, drawn: Drawn) -> None:
         metrics = jax.device_get(metrics)
         if not is_finite(metrics):
-            records = ", ".join(names)
+            records = ", ".join(drawn.names)
             raise Failure(
                 f"step {step}: loss {float(metrics.loss)}, gradient norm {float(metrics.gradient_norm)}, update norm "
                 f"{float(metrics.update_norm)}: not finite. "
@@ -121,8 +124,8 @@ class StepLog:
         self._goodput.add(split, step)
         self._split.update(split)
         self._num_steps += 1
-        self._window.add(metrics)
-        self._flops += self._flops_of(batch)
+        self._window.add(metrics, drawn.sums)
+        self._flops += self._flops_of(drawn.host)
         self._tokens += sum(
             float(count.total) for name, count in metrics.sums.items()
             if name.startswith("tokens/") and name != "tokens/padding")

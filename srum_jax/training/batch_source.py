@@ -28,6 +28,7 @@ class Drawn:
     batch: Batch
     host: Batch  # NumPy arrays, the rows of this process
     names: tuple[str, ...]  # of the samples of this process, for messages
+    sums: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)  # to be logged: totals, weights
 
 
 class BatchSource(Protocol):
@@ -38,6 +39,10 @@ class BatchSource(Protocol):
     """
 
     bad_records: Mapping[str, int]
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether `get_state` is a place to go on from; a checkpoint waits until it is."""
 
     def draw(self, state: TrainState, frozen: nnx.State) -> Drawn:
         """The next batch.
@@ -81,6 +86,11 @@ class RecordBatches:
         self._batches, self._mesh, self._rows, self._forward = batches, mesh, rows, forward
         self.bad_records: collections.Counter[str] = collections.Counter()
         self._named: set[BadRecord] = set()
+
+    @property
+    def at_rest(self) -> bool:
+        """See `BatchSource.at_rest`: after every batch."""
+        return True
 
     def draw(self, state: TrainState, frozen: nnx.State) -> Drawn:
         """See `BatchSource.draw`."""

@@ -7,6 +7,7 @@ from srum_jax.errors import BadInput
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import Joint, PolicyGradient, Preference, RewardWeighted
+from srum_jax.rollouts.config import RolloutConfig
 from srum_jax.training.config import EmaConfig, ModelSource, OptimizerConfig, TrainingConfig
 
 _MAX_SEED = 1 << 32  # JAX keys drop the bits above: seeds that differ only there would share their noise
@@ -21,6 +22,7 @@ class Experiment:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     rows: Rows | None = None  # of the family's kind; None: with its defaults
     objective: RewardWeighted | Preference | PolicyGradient | Joint = dataclasses.field(default_factory=RewardWeighted)
+    rollouts: RolloutConfig | None = None  # of online methods, which read no records
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     ema: EmaConfig | None = None  # keep an average of the trained parameters
     compute: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)

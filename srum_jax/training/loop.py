@@ -27,6 +27,7 @@ from srum_jax.observability.report import Report
 from srum_jax.observability.step_log import StepLog
 from srum_jax.observability.step_times import CHECKPOINT, DATA_WAIT
 from srum_jax.overrides import to_json
+from srum_jax.rollouts.source import RolloutBatches
 from srum_jax.training.abstract_run import abstract_batch, check_tokens, rows_of
 from srum_jax.training.batch_source import BatchSource, RecordBatches
 from srum_jax.training.checkpoint import Checkpoints
@@ -84,7 +85,8 @@ def train(
     _check_objective(experiment, forward)
 
     # -- data ----------------------------------------------------------------------------------------------------
-    batches = _open_records(experiment, model, forward, mesh, rows)
+    open_source = _open_records if experiment.rollouts is None else RolloutBatches
+    batches: BatchSource = open_source(experiment, model, forward, mesh, rows)
     checkpoints = Checkpoints(workdir / "checkpoints", settings.keep)
     with contextlib.closing(batches), checkpoints, _StopRequest() as stop:
 
@@ -134,6 +136,7 @@ def train(
                 return rows.num_groups * per_group
 
             with StepLog(experiment, report, goodput, profiler, window, devices, flops_of) as log:
+                stopping = False
                 while True:
                     with log.span(DATA_WAIT):
                         drawn = batches.draw(state, model.frozen)
@@ -143,16 +146,17 @@ def train(
                         state, metrics = step(state, model.frozen, drawn.batch)
                         done += 1
                         # One step late: while the devices work on this step, the host reads the one before.
-                        log.handed_over(done, metrics, drawn.host, drawn.names)
-                    last, stopping = done == settings.steps, stop.requested(done)
-                    if last or stopping or done % settings.save_every == 0:
+                        log.handed_over(done, metrics, drawn)
+                    last, stopping = done == settings.steps, stop.requested(done) or stopping
+                    ending = last or (stopping and batches.at_rest)
+                    if ending or done % settings.save_every == 0:
                         log.settle()  # a step whose loss is not finite is never saved
                         # Saved before the next batch is drawn, so that the place in the data belongs to this step.
                         host = {"data": batches.get_state(), "metrics": window.get_state()}
                         with log.span(CHECKPOINT):
                             report.flush()  # first: a resumed run does not repeat these lines
                             checkpoints.save(done, state, host, to_json(experiment))
-                    if last or stopping:
+                    if ending:
                         break
                 with log.span(CHECKPOINT):
                     checkpoints.wait()
@@ -214,9 +218,9 @@ def _check_shapes(experiment: Experiment, mesh: Mesh) -> None:
 
 
 def _check_objective(experiment: Experiment, forward: Forward) -> None:
-    if not hasattr(experiment.objective, "columns_of"):
+    if experiment.rollouts is None and not hasattr(experiment.objective, "columns_of"):
         raise BadInput(f"objective: {type(experiment.objective).__name__} compares several outputs of one input, "
-                            "which records do not hold; use RewardWeighted.")
+                       "which records do not hold; use RewardWeighted, or rollouts.")
     try:
         experiment.objective.check(forward.image_error)
     except ValueError as error:

@@ -22,6 +22,7 @@ from srum_jax.errors import ANTICIPATED, BadInput, tell
 from srum_jax.mesh import build_mesh
 from srum_jax.overrides import to_json
 from srum_jax.process_watch import ProcessWatch
+from srum_jax.rollouts.inputs import inputs_sha256
 from srum_jax.stages import noted
 from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import write_json
@@ -38,7 +39,8 @@ CONFIG_FILE = "config.json"
 # What may change between the runs of one work directory without making them different experiments. Where weights and
 # records lie is no setting; what they are stands beside the settings.
 MAY_CHANGE = ("training.", "mesh.", "compute.", "data.num_workers", "data.num_threads", "data.prefetch",
-               "data.on_bad_record", "name", "model.checkpoint", "data.records")
+               "data.on_bad_record", "name", "model.checkpoint", "data.records",
+               "rollouts.prompts", "rollouts.pictures", "rollouts.batch_size")
 _READ = "read"
 
 # See `srum_jax.experiment.Recipe`.
@@ -126,9 +128,11 @@ def _identities(experiment: Experiment) -> dict[str, Any] | None:
         checkpoint = None
         if model.checkpoint:
             checkpoint = checkpoint_fingerprint(model.checkpoint, family_of_source(model).architecture)
+        if experiment.rollouts is not None:
+            return {"checkpoint_sha256": checkpoint, "inputs": inputs_sha256(experiment.rollouts)}
         return {"checkpoint_sha256": checkpoint,
                 "records": [[read_manifest(epath.Path(directory)).shards_sha256, share] for directory, share in sets]}
-    except (OSError, DataError):
+    except (OSError, BadInput, DataError):
         return None
 
 

@@ -1,0 +1,95 @@
+"""SUDER on the tiny BAGEL of the shapes world, a flow model: its own pictures and captions, rewarded by itself.
+
+    python -m srum_jax.train --experiment=suder_tiny_bagel --workdir runs/suder_tiny_bagel
+
+Starts from the trained base. R_G, the likelihood of the prompt given the picture, is exact; R_U is a surrogate from
+velocity errors. Prompts and pictures are drawn into the work directory. Two CPU cores are enough.
+
+The base lists objects and was never taught to say a sentence about a picture, so this shows the machinery, not a gain:
+docs/suder.md. Time and score: not measured yet.
+"""
+
+import dataclasses
+import os
+
+from etils import epath
+
+from srum_jax.data.config import DataConfig
+from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
+from srum_jax.inference.settings import TextSampler
+from srum_jax.mesh_config import MeshConfig
+from srum_jax.models.compute import ComputeConfig
+from srum_jax.objectives.config import Joint, Preference, RewardWeighted
+from srum_jax.rewards.dual_config import DualRewards
+from srum_jax.rollouts.config import RolloutConfig
+from srum_jax.training.config import ModelSource, OptimizerConfig, TrainingConfig
+from srum_jax.training.experiment import Experiment
+from srum_jax.worlds.shapes.base import trained_base
+from srum_jax.worlds.shapes.questions import PICTURE_SIZE, SEEN_QUESTION
+
+_PROMPTS_PER_CATEGORY, _PICTURES, _SEED = 32, 240, 7
+
+
+def experiment() -> Experiment:
+    """Eight prompts and four pictures a round, four outputs each: weighted flow matching and SimPO."""
+    drawings, readings = 8, 2  # slots of a row
+    return Experiment(
+        name="suder_tiny_bagel",
+        model=ModelSource(checkpoint=os.fspath(trained_base()), parts=("vit",)),
+        data=DataConfig(rows_per_batch=4, text_dropout=0.0),
+        rows=BagelRows(
+            samples_per_row=drawings + readings, images_per_row=drawings + readings,
+            text_capacity=32 * drawings + 48 * readings, vit_capacity=36 * readings, ce_capacity=32 * readings,
+            latent_capacity=(PICTURE_SIZE // 8) ** 2 * drawings, image_height=PICTURE_SIZE, image_width=PICTURE_SIZE,
+            max_size=PICTURE_SIZE, min_size=PICTURE_SIZE, stride=8,
+        ),
+        objective=Joint(generation=RewardWeighted(reference_coefficient=0.0), understanding=Preference()),
+        rollouts=RolloutConfig(
+            prompts_per_round=8, pictures_per_round=4, group_size=4, batch_size=16,
+            rewards=DualRewards(request=SEEN_QUESTION, draws=8),
+            # Without guidance: pictures that were drawn with it teach it.
+            sampler=FlowSampler(num_timesteps=11, shift=3.0, guidance=Guidance(text_scale=1.0)),
+            caption=TextSampler(max_tokens=24, temperature=1.0),
+        ),
+        optimizer=OptimizerConfig(learning_rate=2e-5, warmup_steps=2),
+        compute=ComputeConfig(dtype="float32", attention="dense", remat="none"),
+        mesh=MeshConfig(),
+        training=TrainingConfig(steps=40, save_every=10, log_every=1),
+    )
+
+
+def prepare(experiment: Experiment, workdir: epath.PathLike) -> Experiment:
+    """Draws prompts and pictures into `WORKDIR/shapes` unless the run names its own."""
+    rollouts, folder = experiment.rollouts, epath.Path(workdir) / "shapes"
+    if not rollouts.prompts:
+        rollouts = dataclasses.replace(rollouts, prompts=os.fspath(_prompts(folder / "prompts.txt")))
+    if not rollouts.pictures:
+        rollouts = dataclasses.replace(rollouts, pictures=os.fspath(_pictures(folder / "pictures")))
+    return dataclasses.replace(experiment, rollouts=rollouts)
+
+
+def _prompts(path: epath.Path) -> epath.Path:
+    # Here and below: an experiment's settings are looked at long before this is needed.
+    from srum_jax.storage.atomic_file import write_text
+    from srum_jax.worlds.shapes.prompt_set import balanced_prompts
+    from srum_jax.worlds.shapes.prompts import prompt_text
+
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        chosen = balanced_prompts(_PROMPTS_PER_CATEGORY, _SEED, held_out=False)
+        write_text(path, "".join(f"{prompt_text(prompt)}\n" for prompt in chosen))
+    return path
+
+
+def _pictures(folder: epath.Path) -> epath.Path:
+    from experiments._tiny_bagel.samples import picture_of
+    from srum_jax.storage.atomic_file import write_bytes
+    from srum_jax.worlds.shapes.records import encode_png, sample_example
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(_PICTURES):
+        path = folder / f"{number:04d}.png"
+        if not path.exists():
+            write_bytes(path, encode_png(picture_of(sample_example(_SEED, number, 0.0, tidy=True))))
+    return folder

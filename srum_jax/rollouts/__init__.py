@@ -1,0 +1,1 @@
+"""Online methods: outputs are drawn, rewarded and learnt from, round after round (SUDER)."""

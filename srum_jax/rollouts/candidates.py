@@ -1,0 +1,171 @@
+"""A round's outputs and their rewards: pictures for prompts, captions for pictures, each scored by the other direction.
+
+N outputs of one input · K draws
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from srum_jax.inference.protocols import Answerer, Generator, Scorer
+from srum_jax.inference.requests import ImageRequest, Question
+from srum_jax.rewards.dual_likelihood import strata
+from srum_jax.rollouts.config import GENERATION, UNDERSTANDING, RolloutConfig
+from srum_jax.rollouts.inputs import Inputs, numbers_of_round, stable_seed
+
+Item = TypeVar("Item")
+
+EMPTY, TRUNCATED, COPIED, NOT_FINITE = "empty", "truncated", "copies_the_request", "not_finite"
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """What was drawn for one input, and how good it is."""
+
+    direction: str
+    name: str  # of the input, for messages and seeds
+    source: str | np.ndarray  # the prompt, or the picture uint8 [H, W, 3]
+    outputs: tuple[Any, ...]  # N pictures uint8 [H, W, 3], or N captions
+    rewards: np.ndarray  # float64 [N]; of members that do not count NaN
+    problems: tuple[str | None, ...]  # N: why a member does not count
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Bool [N]: which members count."""
+        return np.array([problem is None for problem in self.problems])
+
+
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """Who draws and who scores."""
+
+    generator: Generator
+    answerer: Answerer
+    scorer: Scorer
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """All groups of a round, and the seconds that each phase took."""
+
+    groups: tuple[Group, ...]
+    seconds: dict[str, float]
+
+
+def draw_round(number: int, models: Models, inputs: Inputs, config: RolloutConfig, seed: int) -> Round:
+    """Draws and rewards. A function of the models' weights, the seed and the round's number.
+
+    Args:
+      number: of the round, from 0.
+      models: who draws and who scores.
+      inputs: of the run.
+      config: of the rounds.
+      seed: of the run.
+    """
+    groups, seconds = [], {}
+    for direction in config.directions_of(number):
+        began = time.monotonic()
+        if direction == GENERATION:
+            chosen = numbers_of_round(len(inputs.prompts), config.prompts_per_round, number,
+                                      stable_seed(seed, "prompts"))
+            drawn = _pictures(number, [(f"prompt {n}", inputs.prompts[n]) for n in chosen], models, config, seed)
+        else:
+            chosen = numbers_of_round(len(inputs.pictures), config.pictures_per_round, number,
+                                      stable_seed(seed, "pictures"))
+            named = [(inputs.pictures[n].name, inputs.pixels(n)) for n in chosen]
+            drawn = _captions(number, named, models, config, seed)
+        seconds[f"{direction}_outputs"], began = time.monotonic() - began, time.monotonic()
+        reward = _rewards_of_pictures if direction == GENERATION else _rewards_of_captions
+        groups += reward(number, drawn, models.scorer, config, seed)
+        seconds[f"{direction}_rewards"] = time.monotonic() - began
+    return Round(tuple(groups), seconds)
+
+
+def _pictures(number: int, named, models: Models, config: RolloutConfig, seed: int) -> list[Group]:
+    requests = [ImageRequest(prompt, stable_seed(seed, number, GENERATION, name, member))
+                for name, prompt in named for member in range(config.group_size)]
+    made = in_batches(models.generator.generate, requests, config.batch_size)
+    return [_group(GENERATION, name, prompt, [image.pixels for image in outputs], [None] * len(outputs))
+            for (name, prompt), outputs in zip(named, _grouped(made, config.group_size), strict=True)]
+
+
+def _captions(number: int, named, models: Models, config: RolloutConfig, seed: int) -> list[Group]:
+    request = config.rewards.request
+    questions = [Question(request, (pixels,), stable_seed(seed, number, UNDERSTANDING, name, member))
+                 for name, pixels in named for member in range(config.group_size)]
+    made = in_batches(lambda batch: models.answerer.answer(batch, sampler=config.caption, allow_non_finite=True),
+                      questions, config.batch_size)
+
+    def problem(answer) -> str | None:
+        if not answer.healthy:
+            return NOT_FINITE
+        if not answer.text:
+            return EMPTY
+        return TRUNCATED if answer.truncated else COPIED if answer.text == request.strip() else None
+
+    return [_group(UNDERSTANDING, name, pixels, [answer.text for answer in outputs], list(map(problem, outputs)))
+            for (name, pixels), outputs in zip(named, _grouped(made, config.group_size), strict=True)]
+
+
+def _group(direction: str, name: str, source: Any, outputs: list, problems: list) -> Group:
+    return Group(direction, name, source, tuple(outputs), np.full(len(outputs), np.nan), tuple(problems))
+
+
+def _rewards_of_pictures(number: int, groups: list[Group], scorer: Scorer, config: RolloutConfig, seed: int
+                         ) -> list[Group]:
+    """R_G: the likelihood of the prompt, given each picture."""
+    request = config.rewards.request
+    pairs = [(Question(request, (pixels,)), group.source) for group in groups for pixels in group.outputs]
+
+    def score(batch: Sequence[tuple[Question, str]]) -> np.ndarray:
+        questions, prompts = zip(*batch, strict=True)
+        return scorer.texts(questions, prompts, count_end=config.rewards.count_end)
+
+    found = in_batches(score, pairs, config.batch_size)
+    return [rewarded(group, rewards) for group, rewards in
+            zip(groups, _grouped(found, config.group_size), strict=True)]
+
+
+def _rewards_of_captions(number: int, groups: list[Group], scorer: Scorer, config: RolloutConfig, seed: int
+                         ) -> list[Group]:
+    """R_U: how well each caption leads to the picture. Equal captions are scored once; the draws are common to all."""
+    rules, asked = config.rewards, []
+    for group in groups:
+        noise = stable_seed(seed, number, "noise", group.name)
+        times = strata(rules.low, rules.high, rules.draws, np.random.default_rng(noise).random())
+        texts = dict.fromkeys(text for text, ok in zip(group.outputs, group.valid, strict=True) if ok)
+        asked += [(group, text, (ImageRequest(text, noise), group.source, times)) for text in texts]
+
+    def score(batch: Sequence[tuple[ImageRequest, np.ndarray, np.ndarray]]) -> np.ndarray:
+        requests, pictures, times = zip(*batch, strict=True)
+        return np.mean(scorer.pictures(requests, pictures, np.stack(times)), axis=1)
+
+    found = in_batches(score, [item for _, _, item in asked], config.batch_size)
+    by_caption = {(group.name, text): value for (group, text, _), value in zip(asked, found, strict=True)}
+    return [rewarded(group, [by_caption.get((group.name, text), np.nan) for text in group.outputs])
+            for group in groups]
+
+
+def rewarded(group: Group, rewards: Sequence[float]) -> Group:
+    """The group with its rewards; a member whose reward is no number does not count."""
+    rewards = np.asarray(rewards, np.float64)
+    problems = tuple(NOT_FINITE if problem is None and not np.isfinite(reward) else problem
+                     for problem, reward in zip(group.problems, rewards, strict=True))
+    counts = np.array([problem is None for problem in problems])
+    return dataclasses.replace(group, rewards=np.where(counts, rewards, np.nan), problems=problems)
+
+
+def in_batches(function: Callable[[list[Item]], Sequence[Any]], items: Sequence[Item], size: int) -> list[Any]:
+    """Applies a function to batches of one size, the last one filled up with its first item; results in order."""
+    results: list[Any] = []
+    for first in range(0, len(items), size):
+        batch = list(items[first : first + size])
+        results += list(function(batch + [batch[0]] * (size - len(batch))))[: len(batch)]
+    return results
+
+
+def _grouped(values: list[Any], size: int) -> list[list[Any]]:
+    return [values[first : first + size] for first in range(0, len(values), size)]

@@ -1,0 +1,223 @@
+"""Batches of rollouts: a source whose next batch depends on the weights.
+
+A round is a function of the weights at its start, the seed and its number. So the number is all that a checkpoint has
+to hold, if it is taken between two rounds; a round that was cut short is drawn again, with the same result.
+"""
+
+import collections
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from srum_jax.data.example import Batch
+from srum_jax.errors import BadInput, Failure
+from srum_jax.families.family import Forward
+from srum_jax.inference.opened import Opened
+from srum_jax.inference.programs import Programs
+from srum_jax.inference.requests import ImageRequest, Question
+from srum_jax.inference.templates import Templates
+from srum_jax.mesh import ProcessRows, on_mesh
+from srum_jax.rollouts.candidates import Models, Round, draw_round
+from srum_jax.rollouts.config import EMA, GENERATION, INITIAL, UNDERSTANDING
+from srum_jax.rollouts.inputs import Inputs, stable_seed
+from srum_jax.rollouts.selection import members_per_group, pack_units, units_of
+from srum_jax.rollouts.statistics import Sums, flat, statistics
+from srum_jax.training.batch_source import Drawn
+from srum_jax.training.experiment import Experiment
+from srum_jax.training.state import LoadedModel, TrainState
+from srum_jax.weights.tokenizer import load_tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """One step's share of a round, on the host."""
+
+    rows: Batch
+    names: tuple[str, ...]
+    sums: Sums
+
+
+class RolloutBatches:
+    """See `BatchSource`."""
+
+    def __init__(self, experiment: Experiment, model: LoadedModel, forward: Forward, mesh: Mesh, rows: ProcessRows):
+        """Reads the inputs, and keeps the weights as they are now for the scorer `initial`.
+
+        Args:
+          experiment: with rollouts, and rows of the model's family.
+          model: as it was loaded; its trained parameters are copied.
+          forward: of the family.
+          mesh: of training; outputs are drawn on it too.
+          rows: of a batch that this process has.
+
+        Raises:
+          BadInput: settings do not go together or with the model; or there are no inputs.
+        """
+        config = self._config = experiment.rollouts
+        check_rollouts(experiment, model, mesh)
+        self._experiment, self._mesh, self._rows, self._forward = experiment, mesh, rows, forward
+        self._family, self._seed = model.family, experiment.seed
+        self._inputs = Inputs.read(config)
+        tokenizer = load_tokenizer(model.checkpoint.directory)
+        self._packer = model.family.packer(experiment.rows, model.config, tokenizer, experiment.objective.columns, None)
+        dtype = experiment.compute.compute_dtype
+        initial = jax.jit(lambda state: jax.tree.map(lambda x: jnp.copy(x).astype(dtype), state),
+                          out_shardings=jax.tree.map(lambda x: x.sharding, model.trained))(model.trained)
+        programs = Programs(model.graphdef, nnx.merge_state(initial, model.frozen), mesh,
+                            dataclasses.replace(experiment.compute, remat="none"))
+        self._initial = Opened(model.config, tokenizer, Templates.read(), programs=programs)
+        self._sampler = model.family.sampler() if config.sampler is None else config.sampler
+        self._scorer = model.family.scorer(self._initial)
+        self._round, self._flat, self._steps = 0, 0, collections.deque()
+        self.bad_records: collections.Counter[str] = collections.Counter()
+        self._check_inputs()
+
+    @property
+    def at_rest(self) -> bool:
+        """See `BatchSource.at_rest`: between two rounds."""
+        return not self._steps
+
+    def draw(self, state: TrainState, frozen: nnx.State) -> Drawn:
+        """See `BatchSource.draw`.
+
+        Raises:
+          Failure: rewards that are no numbers, or that do not differ in several rounds.
+        """
+        if not self._steps:
+            self._steps.extend(self._draw_round(state))
+            self._round += 1
+        step = self._steps.popleft()
+        shardings = on_mesh(self._mesh, self._forward.layout(step.rows))
+        return Drawn(jax.tree.map(self._rows.place, step.rows, shardings), step.rows, step.names, step.sums)
+
+    def get_state(self) -> dict[str, Any]:
+        """See `BatchSource.get_state`."""
+        return {"round": self._round, "flat_rounds": self._flat}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """See `BatchSource.set_state`."""
+        if not {"round", "flat_rounds"} <= state.keys():
+            raise BadInput("rollouts: the checkpoint belongs to a run over records; use another --workdir.")
+        self._round, self._flat = state["round"], state["flat_rounds"]
+
+    def start_prefetch(self) -> None:
+        """See `BatchSource.start_prefetch`: nothing can be prepared, as all depends on the weights."""
+
+    def close(self) -> None:
+        """See `BatchSource.close`."""
+
+    def _draw_round(self, state: TrainState) -> list[_Step]:
+        config, number = self._config, self._round
+        drawn = draw_round(number, self._models(state), self._inputs, config, self._seed)
+        self._check(drawn)
+        sums = statistics(drawn, config)
+        units = units_of(drawn.groups, self._experiment.objective.columns, config)
+        # Groups stay together: their members lie in one step.
+        numbers = {group.name + group.direction: n for n, group in enumerate(drawn.groups)}
+        steps = []
+        for step in range(config.steps_per_round):
+            own = [unit for unit in units
+                   if numbers[unit.group.name + unit.group.direction] % config.steps_per_round == step]
+            packed = pack_units(own, self._packer, self._rows.num_rows, config, self._experiment.data.text_dropout,
+                                stable_seed(self._seed, number, "units"))
+            if packed.left_out and self._experiment.data.on_bad_record == "stop":
+                raise BadInput(f"rollouts: round {number}: an output finds no place: {packed.left_out[0]} (of rows.*), "
+                               "or set data.on_bad_record=skip to go on without such outputs.")
+            self.bad_records.update(reason.partition(":")[0] for reason in packed.left_out)
+            lost = {"rollouts/units": (float(len(own) - len(packed.left_out)), 1.0)}
+            steps.append(_Step(packed.rows, packed.names, (sums if step == 0 else {}) | lost))
+        return steps
+
+    def _models(self, state: TrainState) -> Models:
+        """Who draws and who scores in this round."""
+        current = self._with(state.parameters)
+        scorer = {INITIAL: lambda: self._scorer, EMA: lambda: self._family.scorer(self._with(state.ema))}.get(
+            self._config.scorer, lambda: self._family.scorer(current))()
+        return Models(self._family.generator(current, self._sampler), self._family.answerer(current), scorer)
+
+    def _with(self, parameters: nnx.State) -> Opened:
+        return dataclasses.replace(self._initial, programs=self._initial.programs.with_parameters(parameters))
+
+    def _check(self, drawn: Round) -> None:
+        """Raises Failure or BadInput where going on would teach nothing."""
+        for direction in dict.fromkeys(group.direction for group in drawn.groups):
+            groups = [group for group in drawn.groups if group.direction == direction]
+            if any(group.valid.any() for group in groups):
+                continue
+            reasons = collections.Counter(problem for group in groups for problem in group.problems)
+            told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+            if direction == UNDERSTANDING:
+                raise BadInput(f"rollouts.rewards.request: round {self._round}: no caption can be used ({told}); ask "
+                               "in words that the model answers, or raise rollouts.caption.max_tokens.")
+            raise Failure(f"round {self._round}: no picture has a reward that is a number ({told}); the last "
+                          "checkpoint is intact; lower optimizer.learning_rate.")
+        self._flat = self._flat + 1 if flat(drawn.groups, self._config.min_gap) else 0
+        if self._flat >= self._config.max_flat_rounds:
+            raise Failure(f"round {self._round}: the rewards of {self._flat} rounds did not differ within any group: "
+                          "nothing is learnt. Raise rollouts.group_size or rollouts.caption.temperature, or lower "
+                          "rollouts.min_gap; the last checkpoint is intact.")
+
+    def _check_inputs(self) -> None:
+        """Raises BadInput if the model cannot be given an input; looks at prompts alone, and at one picture."""
+        checker = self._family.checker(self._initial)
+        try:
+            for prompt in self._inputs.prompts:
+                checker.check(ImageRequest(prompt, 0))
+            if self._inputs.pictures:
+                checker.check(Question(self._config.rewards.request, (self._inputs.pixels(0),)))
+        except BadInput as error:
+            raise BadInput(f"rollouts: {error}") from error
+
+
+def check_rollouts(experiment: Experiment, model: LoadedModel, mesh: Mesh) -> None:
+    """Returns if an experiment's rounds can be run.
+
+    Raises:
+      BadInput: naming the setting, what was expected and what was found.
+    """
+    config, training = experiment.rollouts, experiment.training
+    family, name = model.family, model.family.architecture.name
+    if family.answerer is None or family.scorer is None:
+        raise BadInput(f"rollouts: models of the family {name} cannot be asked how likely a text is; expected a family "
+                       "that can.")
+    if missing := [part for part in family.architecture.parts_for({"draw", "read"})
+                   if part not in model.checkpoint.parts]:
+        raise BadInput(f"model.parts: rollouts need {', '.join(sorted(missing))}; add it.")
+    if config.sampler is not None and not isinstance(config.sampler, family.sampler):
+        raise BadInput(f"rollouts.sampler: expected {family.sampler.__name__}, found {type(config.sampler).__name__}.")
+    if jax.process_count() > 1:
+        raise BadInput(f"rollouts: expected one process, found {jax.process_count()}; outputs are drawn by one.")
+    if mesh.shape["seq"] != 1:
+        raise BadInput(f"mesh.seq: rollouts cannot split the tokens of a row: expected 1, found {mesh.shape['seq']}.")
+    if config.scorer == EMA and experiment.ema is None:
+        raise BadInput("rollouts.scorer: expected an average of the parameters for ema, found none; set ema.decay.")
+    for field in ("save_every", "steps"):
+        if getattr(training, field) % config.steps_per_round:
+            raise BadInput(f"training.{field}: expected a multiple of rollouts.steps_per_round "
+                           f"{config.steps_per_round}, found {getattr(training, field)}: checkpoints lie between "
+                           "rounds.")
+    if experiment.rows.stored_codes:
+        raise BadInput("rows.latents: expected images, as outputs have no stored code, found stored.")
+    _check_room(experiment)
+
+
+def _check_room(experiment: Experiment) -> None:
+    """Raises BadInput unless all members of a step find a slot."""
+    config, rows = experiment.rollouts, experiment.data.rows_per_batch
+    needed = 0
+    for direction, inputs in ((GENERATION, config.prompts_per_round), (UNDERSTANDING, config.pictures_per_round)):
+        if config.draws(direction):
+            members = members_per_group(experiment.objective.columns, direction, config)
+            together = members if members == 2 else 1  # of a pair
+            units = inputs // config.steps_per_round * members // together
+            slots = math.ceil(units / rows) * together
+            needed = slots if config.directions == "alternate" and needed < slots else needed + slots * (
+                config.directions != "alternate")
+    if needed > experiment.rows.samples_per_row:
+        raise BadInput(f"rows.samples_per_row: expected at least {needed} for the members of a step in "
+                       f"data.rows_per_batch {rows} rows, found {experiment.rows.samples_per_row}; raise either.")
