@@ -32,10 +32,16 @@ class Program:
 
 
 class Programs:
-    """A model on a mesh, and the programs that it was asked for so far."""
+    """A model on a mesh, and the programs that it was asked for so far.
 
-    def __init__(self, graphdef: nnx.GraphDef, state: nnx.State, mesh: Mesh, compute: ComputeConfig):
-        self.mesh, self.compute = mesh, compute
+    Attributes:
+      least_text: tokens that a chunk of text is made wide enough for at least; texts that vary in length below it share
+        their programs.
+    """
+
+    def __init__(self, graphdef: nnx.GraphDef, state: nnx.State, mesh: Mesh, compute: ComputeConfig, *,
+                 least_text: int = 0):
+        self.mesh, self.compute, self.least_text = mesh, compute, least_text
         self._graphdef, self._state = graphdef, state
         self.config: Any = self.model.config
         self._compiled: dict[Program, Callable] = {}

@@ -68,8 +68,11 @@ class RolloutBatches:
         dtype = experiment.compute.compute_dtype
         initial = jax.jit(lambda state: jax.tree.map(lambda x: jnp.copy(x).astype(dtype), state),
                           out_shardings=jax.tree.map(lambda x: x.sharding, model.trained))(model.trained)
+        # Nothing is compiled anew because a prompt or a caption is longer than those before.
+        longest = max(len(tokenizer.encode(text)) for text in (config.rewards.request, *self._inputs.prompts))
         programs = Programs(model.graphdef, nnx.merge_state(initial, model.frozen), mesh,
-                            dataclasses.replace(experiment.compute, remat="none"))
+                            dataclasses.replace(experiment.compute, remat="none"),
+                            least_text=max(longest, config.caption.max_tokens))
         self._initial = Opened(model.config, tokenizer, Templates.read(), programs=programs)
         self._sampler = model.family.sampler() if config.sampler is None else config.sampler
         self._scorer = model.family.scorer(self._initial)

@@ -17,6 +17,7 @@ from srum_jax.observability.report import Report
 from srum_jax.observability.step_log import StepLog, starvation
 from srum_jax.observability.step_times import CHECKPOINT, DATA_WAIT
 from srum_jax.overrides import apply_overrides
+from srum_jax.training.batch_source import Drawn
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.step import StepMetrics
 from tests.observability.logged import events, lines
@@ -58,7 +59,7 @@ def loop(directory, *, steps, draw_seconds, step_seconds, save_seconds=0.0, save
             with log.span(DATA_WAIT):
                 time.sleep(draw_seconds)
             log.hand_over(step)
-            log.handed_over(step, metrics(step_seconds, loss), None, ("a", "b"))
+            log.handed_over(step, metrics(step_seconds, loss), Drawn(None, None, ("a", "b")))
             if step % save_every == 0:
                 log.settle()
                 with log.span(CHECKPOINT):

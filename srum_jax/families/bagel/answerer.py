@@ -28,7 +28,9 @@ def asked(programs: Programs, questions: Sequence[ReadQuestion], system: Sequenc
         [item.patches[i] if i < len(item.patches) else None for item in questions]
         for i in range(max(len(item.patches) for item in questions))
     ]
-    slots = text_slots(texts) + sum(map(patch_slots, images)) + (text_slots([system]) if system is not None else 0)
+    slots = text_slots(programs, texts) + sum(map(patch_slots, images))
+    if system is not None:
+        slots += text_slots(programs, [system])
     conversation = Conversation(programs, len(questions), slots, image_guidance=False)
     if system is not None:
         conversation.add_system([system] * len(questions))

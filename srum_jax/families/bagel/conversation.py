@@ -63,7 +63,7 @@ class Conversation:
 
     def add_plan(self, texts: Sequence[Sequence[int]]) -> None:
         """Adds what the model wrote itself, making room for it; only the conditional branch gets it."""
-        capacity, missing = self.everything.capacity, text_slots(texts) - self._free
+        capacity, missing = self.everything.capacity, text_slots(self.programs, texts) - self._free
         if missing > 0:
             more = bucket(capacity + missing) - capacity
             self.everything = self.programs.call(GROW, self.everything, more)
@@ -112,7 +112,7 @@ class Conversation:
     def _add_text(self, texts: Sequence[Sequence[int]], also_without_images: bool) -> None:
         special = self.programs.config.special_tokens
         marked = [[special.bos, *text, special.eos] if text is not None else [] for text in texts]
-        token_ids = _padded(marked, text_slots(texts), np.int32)
+        token_ids = _padded(marked, text_slots(self.programs, texts), np.int32)
         counts = np.array([len(text) for text in marked], np.int32)
         self._take(token_ids.shape[1])
         self.everything = self.programs.call(PREFILL_TEXT, self.everything, token_ids, counts)
@@ -125,9 +125,10 @@ class Conversation:
         self._free -= slots
 
 
-def text_slots(texts: Sequence[Sequence[int] | None]) -> int:
+def text_slots(programs: Programs, texts: Sequence[Sequence[int] | None]) -> int:
     """Slots that a chunk of texts takes."""
-    return bucket(max(len(text) + 2 for text in texts if text is not None))
+    longest = max(len(text) for text in texts if text is not None)
+    return bucket(max(longest, programs.least_text) + 2)
 
 
 def latent_slots(views: Sequence[LatentView | None]) -> int:

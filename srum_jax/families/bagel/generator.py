@@ -101,11 +101,11 @@ class BagelGenerator:
         system = None
         if plan is not None:  # the templates are ours, and the plan is the model's: only prompts are read as mere text
             system = tokenizer.encode(self.opened.templates.think_generation, control_tokens=True)
-        slots = text_slots(texts)
+        slots = text_slots(self.programs, texts)
         if any(sources):
             slots += latent_slots(sources) + patch_slots(patches)
         if plan is not None:
-            slots += text_slots([system])
+            slots += text_slots(self.programs, [system])
         image_guidance = sampler.guidance.branches == 3
         conversation = Conversation(self.programs, len(read), slots, image_guidance)
         seeds = [item.seed for item in read]

@@ -33,7 +33,7 @@ class BagelScorer:
                         strict=True))
         read, _ = filled(read, self.programs.rows_multiple)
         special, texts = self.programs.config.special_tokens, [answer for _, answer in read]
-        ids = np.zeros((len(read), text_slots(texts)), np.int32)
+        ids = np.zeros((len(read), text_slots(self.programs, texts)), np.int32)
         lengths = np.array([len(text) for text in texts], np.int32)
         for row, text in enumerate(texts):
             ids[row, : len(text) + 2] = [special.bos, *text, special.eos]
@@ -50,9 +50,9 @@ class BagelScorer:
         read, _ = filled(list(zip(each_read(self.reader.image, requests), views, times, strict=True)),
                          self.programs.rows_multiple)
         seeds, views = [request.seed for request, _, _ in read], [view for _, view, _ in read]
-        conversation = Conversation(self.programs, len(read), text_slots([request.prompt for request, _, _ in read]),
-                                    image_guidance=False)
-        conversation.add_text([request.prompt for request, _, _ in read])
+        prompts = [request.prompt for request, _, _ in read]
+        conversation = Conversation(self.programs, len(read), text_slots(self.programs, prompts), image_guidance=False)
+        conversation.add_text(prompts)
         latent = encode_views(self.programs, views, random_keys(seeds, Use.POSTERIOR))
         counts = np.array([len(view.position_ids) for view in views], np.int32)
         position_ids = np.zeros(latent.shape[:2], np.int32)
