@@ -17,9 +17,11 @@ from srum_jax.weights.run_folder import hint
 if TYPE_CHECKING:
     from srum_jax.families.family import Family
 
-_MODULES = {"bagel": "srum_jax.families.bagel.family"}  # each with its FAMILY
+# Each with its FAMILY.
+_MODULES = {"bagel": "srum_jax.families.bagel.family", "blip3o": "srum_jax.families.blip3o.family"}
 # Of images; in files that import no array library.
-_SAMPLERS = {"bagel": ("srum_jax.families.bagel.sampler", "FlowSampler")}
+_SAMPLERS = {"bagel": ("srum_jax.families.bagel.sampler", "FlowSampler"),
+             "blip3o": ("srum_jax.families.blip3o.sampler", "PictureSampler")}
 NAMES = tuple(_MODULES)
 
 

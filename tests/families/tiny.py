@@ -8,7 +8,9 @@ import numpy as np
 from etils import epath
 
 from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.blip3o.config import Blip3oRows
 from srum_jax.worlds.shapes.base import trained_base
+from tests.families.blip3o import tiny_checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,15 @@ TINY_BASES = (
                        images_per_row=2, image_height=48, image_width=48, max_size=48, min_size=48, stride=8),
         prompts=("a red circle left of a blue square", "two green triangles"),
         picture=_stripes(48),
+        question="what is in the picture",
+    ),
+    TinyBase(
+        family="blip3o",
+        checkpoint=lambda: epath.Path(tiny_checkpoint.shared()),
+        rows=Blip3oRows(samples_per_row=2, text_capacity=64, readings_per_row=2, reading_capacity=48,
+                        reading_windows=1, answer_capacity=16),
+        prompts=("a red circle left of a blue square", "two green triangles"),
+        picture=_stripes(tiny_checkpoint.PICTURE_SIDE),
         question="what is in the picture",
     ),
 )
