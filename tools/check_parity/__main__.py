@@ -19,6 +19,7 @@ examples:
   python -m tools.check_parity bagel golden/bagel/tiny_a
   python -m tools.check_parity bagel golden/bagel/units --json report.json
   python -m tools.check_parity blip3o golden/blip3o/tiny_tied
+  python -m tools.check_parity janus_pro golden/janus/tiny_a
 
 exit codes:
   0  everything that was compared is within tolerance
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m tools.check_parity", description=__doc__, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", choices=["bagel", "blip3o"], help="the model that the case belongs to")
+    parser.add_argument("model", choices=["bagel", "blip3o", "janus_pro"], help="the model that the case belongs to")
     parser.add_argument("case_dir", type=user_path, help="folder of weights and recorded tensors")
     parser.add_argument("--json", type=user_path, metavar="REPORT", help="also write the report to this file")
     args = parser.parse_args(argv)
@@ -41,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     import jax
 
     from srum_jax.devices import start_devices
-    from tools.check_parity import bagel, blip3o
+    from tools.check_parity import bagel, blip3o, janus_pro
 
-    check = {"bagel": bagel, "blip3o": blip3o}[args.model].check
+    check = {"bagel": bagel, "blip3o": blip3o, "janus_pro": janus_pro}[args.model].check
     # The comparison is with float32; on accelerators the default would be less.
     try:
         start_devices()

@@ -1,8 +1,6 @@
 """Which comparisons a case folder of BAGEL calls for."""
 
-import contextlib
 import tempfile
-from collections.abc import Iterator
 
 from etils import epath
 from flax import nnx
@@ -14,7 +12,7 @@ from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load
 from tools.check_parity import adamw_case, autoencoder_case, inference_case, rewards, training_case, units
 from tools.check_parity.result import GroupResult, Unchecked
-from tools.check_parity.tensors import read_tensors
+from tools.check_parity.tensors import read_tensors, reading
 from tools.convert_weights.import_ import import_weights
 
 _WEIGHTS = ("ema.safetensors", "ae.safetensors")
@@ -35,24 +33,15 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
         raise BadInput(f"{directory}: expected a case folder, found no directory.")
     names = sorted(path.name for path in directory.iterdir() if not is_hidden(path.name))
     if "units.safetensors" in names:
-        with _reading(directory):
+        with reading(directory):
             return units.check(directory)
     if "reward_maps.json" in names:
-        with _reading(directory):
+        with reading(directory):
             return rewards.check(directory)
     if "ema.safetensors" in names:
         return _check_model(directory, names)
     raise BadInput(f"{directory}: expected ema.safetensors, units.safetensors or reward_maps.json, found "
                     f"{', '.join(names[:10]) or 'an empty directory'}.")
-
-
-@contextlib.contextmanager
-def _reading(path: epath.Path) -> Iterator[None]:
-    """Says of which file it was that something the format promises is absent or of another shape."""
-    try:
-        yield
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise BadInput(f"{path}: not a case of the documented format ({type(error).__name__}: {error}).") from error
 
 
 def _parts(sees: bool) -> set[str]:
@@ -70,14 +59,14 @@ def _check_model(directory: epath.Path, names: list[str]) -> list[GroupResult | 
     if "vae.safetensors" in names:
         seen.add("vae.safetensors")
         config, graphdef, state = models[True]
-        with _reading(directory / "vae.safetensors"):
+        with reading(directory / "vae.safetensors"):
             vae = nnx.merge(graphdef, state).vae
             results += autoencoder_case.check(vae, read_tensors(directory / "vae.safetensors"))
     for file in names:
         name = file.removesuffix(".safetensors")
         if not file.startswith("train_") or name == file or name.endswith("_adamw"):
             continue
-        with _reading(directory / file):
+        with reading(directory / file):
             tensors = read_tensors(directory / file)
             # Text-to-image cases were made with a model that was built without its vision tower.
             sees = "in.packed_vit_tokens" in tensors
@@ -91,7 +80,7 @@ def _check_model(directory: epath.Path, names: list[str]) -> list[GroupResult | 
                 results += adamw_case.check(case, f"{name}_adamw", read_tensors(directory / adamw))
                 seen.add(adamw)
     if "infer.safetensors" in names:
-        with _reading(directory / "infer.safetensors"):
+        with reading(directory / "infer.safetensors"):
             results += inference_case.check(directory, *models[True][1:])
         seen |= {"infer.safetensors", "infer.json"}
     for file in names:

@@ -1,7 +1,6 @@
 """Which comparisons a case folder of BLIP3o calls for."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from etils import epath
 from flax import nnx
@@ -24,7 +23,7 @@ from tools.check_parity import (
 )
 from tools.check_parity.blip3o_case import Case
 from tools.check_parity.result import GroupResult, Unchecked
-from tools.check_parity.tensors import read_tensors
+from tools.check_parity.tensors import read_tensors, reading
 
 # File of recorded tensors, without `golden_` and ending -> what recomputes them.
 _CHECKS: dict[str, Callable[[Case], list[GroupResult | Unchecked]]] = {
@@ -62,17 +61,17 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
     checkpoint = open_checkpoint(directory, BLIP3O, _parts(directory))
     tensors = {}
     for file, name in files.items():
-        with _reading(directory / file):
+        with reading(directory / file):
             tensors[name] = read_tensors(directory / file)
     case = Case(directory, checkpoint.config, nnx.merge(*load(checkpoint)),
                 checkpoint.published.plan, tensors)
     results: list[GroupResult | Unchecked] = []
     for file, name in files.items():
         if name in _CHECKS:
-            with _reading(directory / file):
+            with reading(directory / file):
                 results += _CHECKS[name](case)
     if "freeze.json" in names:
-        with _reading(directory / "freeze.json"):
+        with reading(directory / "freeze.json"):
             results += blip3o_frozen.check(checkpoint)
     for name in names:
         if name != "freeze.json" and files.get(name) not in _CHECKS:
@@ -86,12 +85,3 @@ def _parts(directory: epath.Path) -> set[str]:
     source = PublishedSource(choose_files(directory, BLIP3O, frozenset(BLIP3O.parts)))
     return {part for name in source.tensors if (part := BLIP3O.part_of(name)) is not None
             and any(parameter.startswith(f"{part}.") for parameter in shapes)}
-
-
-@contextlib.contextmanager
-def _reading(path: epath.Path) -> Iterator[None]:
-    """Says of which file it was that something the format promises is absent or of another shape."""
-    try:
-        yield
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise BadInput(f"{path}: not a case of the documented format ({type(error).__name__}: {error}).") from error

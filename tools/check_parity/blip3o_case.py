@@ -3,14 +3,13 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.weights.table import Plan
-from tools.check_parity.result import GroupResult, Unchecked, compare_exact, compare_floats, compare_to_peak
+from tools.check_parity.result import GroupResult, Unchecked, compare_recorded
 from tools.check_parity.tensors import Tensors
 
 # Of every layer its result is looked at.
@@ -52,18 +51,4 @@ def compared(
       given: inputs of the case.
       **tables: tensors with an absolute tolerance of their own.
     """
-    results: list[GroupResult | Unchecked] = []
-    for key in sorted(expected):
-        title = f"{name}/{key}"
-        if key in given:
-            results.append(Unchecked(title, "an input of the case, used as it is"))
-            continue
-        value = None if found.get(key) is None else np.asarray(found[key])
-        pair = (key, expected[key], value)
-        if key in tables:
-            results.append(compare_floats(title, [pair], **tables[key]))
-        elif not np.issubdtype(expected[key].dtype, np.floating):
-            results.append(compare_exact(title, [pair]))
-        else:
-            results.append(compare_to_peak(title, pair, **ACTIVATION))
-    return results
+    return compare_recorded(name, expected, found, ACTIVATION, given, tables)

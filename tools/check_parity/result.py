@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,37 @@ def compare_mostly(
         detail = f"{outliers} of {size} values differ by more than {absolute:.0e}; {result.detail}"
         return dataclasses.replace(result, ok=False, detail=detail)
     return result
+
+
+def compare_recorded(
+    name: str, expected: Mapping[str, np.ndarray], found: Mapping[str, Any], activation: Mapping[str, float],
+    given: Collection[str] = (), tables: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[GroupResult | Unchecked]:
+    """Every tensor that a file holds, one group each: integers exactly, floats to their peak.
+
+    Args:
+      name: of the file, for the report.
+      expected: its tensors.
+      found: what was recomputed.
+      activation: `share` and `floor` of `compare_to_peak`.
+      given: inputs of the case.
+      tables: tensors with a tolerance of their own, arguments of `compare_floats`.
+    """
+    results: list[GroupResult | Unchecked] = []
+    for key in sorted(expected):
+        title = f"{name}/{key}"
+        if key in given:
+            results.append(Unchecked(title, "an input of the case, used as it is"))
+            continue
+        value = None if found.get(key) is None else np.asarray(found[key])
+        pair = (key, expected[key], value)
+        if tables and key in tables:
+            results.append(compare_floats(title, [pair], **tables[key]))
+        elif not np.issubdtype(expected[key].dtype, np.floating):
+            results.append(compare_exact(title, [pair]))
+        else:
+            results.append(compare_to_peak(title, pair, **activation))
+    return results
 
 
 def differences(expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:

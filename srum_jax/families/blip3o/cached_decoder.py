@@ -4,16 +4,14 @@ B rows · T new tokens · S slots of the context · K key/value heads · H head 
 """
 
 import jax
-import jax.numpy as jnp
-from flax import nnx
 
+from srum_jax.inference.cached_decoder import read as read_tokens
 from srum_jax.inference.context import Context, KeyValues
 from srum_jax.inference.text_decoding import NextLogits
 from srum_jax.models.blip3o.positions import alike, mrope_angles
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.models.layers.attention import make_attention
-from srum_jax.models.layers.decoder import Decoder, DecoderLayer
-from srum_jax.models.layers.token_stream import causal_tokens, concatenate
+from srum_jax.models.layers.decoder import Decoder
+from srum_jax.models.layers.token_stream import causal_tokens
 
 
 def read(
@@ -32,25 +30,7 @@ def read(
     Returns:
       States after the final norm [B, T, D], and the new tokens' keys and values [L, B, T, K, H].
     """
-    tokens = causal_tokens(real)
-    rotary = mrope_angles(position, llm.config)
-    # Blocks pay only where there are several.
-    route = compute.attention if real.shape[1] >= compute.attention_block else "dense"
-    attention = make_attention(tokens, concatenate([context.keys(), tokens]), route, compute.attention_block)
-    graphdef, stacked = nnx.split(llm.layers)
-    stacked = jax.tree.map(lambda leaf: leaf.astype(compute.compute_dtype), stacked)
-
-    def one_layer(x: jax.Array, inputs: tuple[nnx.State, KeyValues]) -> tuple[jax.Array, KeyValues]:
-        parameters, cached = inputs
-        layer: DecoderLayer = nnx.merge(graphdef, parameters)
-        query, key, value = layer.attention_inputs(x, rotary)
-        attended = attention(
-            query, jnp.concatenate([cached.key, key], axis=1), jnp.concatenate([cached.value, value], axis=1)
-        )
-        return layer.after_attention(x, attended), KeyValues(key, value)
-
-    x, written = jax.lax.scan(one_layer, x, (stacked, context.cache))
-    return llm.norm(x), written
+    return read_tokens(llm, x, causal_tokens(real), mrope_angles(position, llm.config), context, compute)
 
 
 def text_continuation(llm: Decoder, compute: ComputeConfig) -> NextLogits:

@@ -1,0 +1,86 @@
+"""A case of Janus-Pro, opened, and its tolerances."""
+
+import dataclasses
+import json
+from collections.abc import Collection
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.janus_pro.config import JanusConfig
+from srum_jax.models.janus_pro.model import JanusPro
+from srum_jax.models.layers.token_stream import causal_tokens
+from srum_jax.weights.table import Plan
+from tools.check_parity.result import GroupResult, Unchecked, compare_recorded
+from tools.check_parity.tensors import Tensors
+
+# Of every layer its result is looked at.
+COMPUTE = ComputeConfig(scan_layers=False, remat="none")
+ACTIVATION = {"share": 2e-5, "floor": 1e-6}
+GRADIENT = {"share": 2e-5, "floor": 3e-7}
+PIXELS = {"absolute": 1e-6}
+BYTES = {"absolute": 0.0, "outlier_absolute": 1.0, "outlier_share": 0.01}  # of decoded pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What a check may need.
+
+    Attributes:
+      directory: of the case.
+      config: of the model.
+      model: with every part.
+      plan: pairs its arrays with published names.
+      tensors: of each `golden_*` file, by its name without `golden_` and ending.
+    """
+
+    directory: epath.Path
+    config: JanusConfig
+    model: JanusPro
+    plan: Plan
+    tensors: dict[str, Tensors]
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Settings of the recorded runs."""
+        return json.loads((self.directory / "meta.json").read_text())
+
+
+def compared(
+    name: str, expected: Tensors, found: dict[str, Any], given: Collection[str] = ()
+) -> list[GroupResult | Unchecked]:
+    """Every tensor that a file holds; see `compare_recorded`."""
+    return compare_recorded(name, expected, found, ACTIVATION, given)
+
+
+def log_probs(logits: jax.Array, ids: np.ndarray) -> dict[str, jax.Array]:
+    """What the cases record of the scores [N, V] of given tokens [N]."""
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.asarray(ids)[:, None], axis=-1)[:, 0]
+    return {"logits": logits, "logprobs": chosen, "mean": jnp.mean(chosen), "sum": jnp.sum(chosen)}
+
+
+def code_logits(
+    model: JanusPro, prompt: np.ndarray, codes: np.ndarray, compute: ComputeConfig = COMPUTE
+) -> jax.Array:
+    """Scores of all codes behind prompts: int [B, S] and [B, N] to float32 [B, N, K]."""
+    x = jnp.concatenate([model.llm.embed(jnp.asarray(prompt), jnp.float32),
+                         model.embed_codes(jnp.asarray(codes[:, :-1]), jnp.float32)], axis=1)
+    return model.gen_head(_hidden(model, x, compute)[:, prompt.shape[1] - 1 :])
+
+
+def answer_logits(
+    model: JanusPro, prompt: np.ndarray, pictures: jax.Array | None, answer: np.ndarray,
+    compute: ComputeConfig = COMPUTE,
+) -> jax.Array:
+    """Scores of an answer's tokens behind a prompt with pictures: int [S] and [N] to float32 [N, V]."""
+    x = jnp.concatenate([model.embed_conversation(jnp.asarray(prompt)[None], pictures, compute),
+                         model.llm.embed(jnp.asarray(answer[:-1])[None], jnp.float32)], axis=1)
+    return model.llm.logits(_hidden(model, x, compute)[0, len(prompt) - 1 :])
+
+
+def _hidden(model: JanusPro, x: jax.Array, compute: ComputeConfig) -> jax.Array:
+    return model.hidden(x, causal_tokens(jnp.ones(x.shape[:2], bool)), compute)
