@@ -33,8 +33,8 @@ def check_preprocess(case: Case) -> list[GroupResult | Unchecked]:
             found |= {f"padded_{number}": view.transpose(2, 0, 1),
                       f"pixel_values_{number}": to_unit_range(view).transpose(2, 0, 1)}
     pixels = [key for key in sorted(tensors) if key.startswith("pixel_values_")]
-    results = compared("preprocess", {key: tensors[key] for key in tensors if key not in pixels}, found,
-                       [key for key in tensors if key.startswith("raw_")])
+    given = [key for key in tensors if key.startswith("raw_") or key.replace("padded", "raw") not in tensors]
+    results = compared("preprocess", {key: tensors[key] for key in tensors if key not in pixels}, found, given)
     return results + [compare_floats(f"preprocess/{key}", [(key, tensors[key], found.get(key))], **PIXELS)
                       for key in pixels]
 
@@ -61,7 +61,7 @@ def check_layout(case: Case) -> list[GroupResult | Unchecked]:
 def check_vision(case: Case) -> list[GroupResult | Unchecked]:
     """The tower, layer by layer, and the maps behind it."""
     prepared = case.tensors["preprocess"]
-    pixels = channels_last(np.stack([prepared["pixel_values_0"], prepared["pixel_values_1"]]))
+    pixels = channels_last(to_unit_range(np.stack([prepared["padded_0"], prepared["padded_1"]])))
     found: dict[str, jax.Array] = {}
     layers = iter(range(case.config.vision.num_layers))
 
