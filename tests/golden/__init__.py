@@ -31,8 +31,9 @@ def suder_case(name: str) -> tuple[dict, dict]:
 
 
 def model_cases(family: str) -> list:
-    """Folders of weights and recorded tensors, as parameters: the repository's, and the wider ones that are there."""
+    """Folders of weights and recorded tensors, as parameters: the repository's, and by night the wider ones there are."""
     ours = [pytest.param(path, id=path.name) for path in sorted((HERE / family).glob("tiny_*"))]
     assert ours, f"{HERE / family}: no case"
-    wider = [pytest.param(path, id=f"{path.name} in full") for path in sorted((WIDER / family).glob("tiny_*"))]
+    wider = [pytest.param(path, id=f"{path.name} in full", marks=pytest.mark.nightly)
+             for path in sorted((WIDER / family).glob("tiny_*"))]
     return ours + wider

@@ -4,19 +4,16 @@ import shutil
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.golden import HERE, model_cases
+from tests.golden import HERE, WIDER, model_cases
 from tools.check_parity.__main__ import main
 
-OURS = HERE / "blip3o" / "tiny_tied"
+OURS, UNTIED = HERE / "blip3o" / "tiny_tied", WIDER / "blip3o" / "tiny_untied"
 
 
-def copy_with(tmp_path, *files):
+def copy_with(tmp_path, *files, case=OURS):
     """The case with the weights, and of its records only those named."""
-    case = shutil.copytree(OURS, tmp_path / "case")
-    for path in case.glob("golden_*"):
-        if path.name not in files:
-            path.unlink()
-    return case
+    absent = [path.name for path in case.glob("golden_*") if path.name not in files]
+    return shutil.copytree(case, tmp_path / "case", ignore=shutil.ignore_patterns(*absent))
 
 
 @pytest.mark.slow
@@ -33,6 +30,17 @@ def test_every_golden_tensor_of_a_model_case_is_matched(case, tmp_path):
 
 def test_text_decoded_with_a_cache_is_the_references(tmp_path):
     assert main(["blip3o", str(copy_with(tmp_path, "golden_llm_text.safetensors"))]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not UNTIED.is_dir(), reason="a wider case, which lies beside some clones")
+def test_what_the_small_case_lacks_is_matched_qwens_vision_and_a_head_of_its_own(tmp_path):
+    names = ("eva", "llm_image", "llm_text", "preprocess", "vision")
+    case = copy_with(tmp_path, *(f"golden_{name}.safetensors" for name in names), case=UNTIED)
+    report = tmp_path / "report.json"
+    assert main(["blip3o", str(case), "--json", str(report)]) == 0
+    groups = {group["name"].split("/")[0] for group in json.loads(report.read_text())["groups"]}
+    assert groups == {*names, "freeze"}
 
 
 def test_a_tensor_that_is_out_and_one_that_is_unknown_fail_by_name(tmp_path, capsys):
