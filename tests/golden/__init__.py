@@ -31,7 +31,7 @@ def suder_case(name: str) -> tuple[dict, dict]:
 
 
 def model_cases(family: str) -> list:
-    """Folders of weights and recorded tensors, as parameters: the repository's, and by night the wider ones there are."""
+    """Folders of weights and recorded tensors, as parameters: the repository's, and by night wider ones."""
     ours = [pytest.param(path, id=path.name) for path in sorted((HERE / family).glob("tiny_*"))]
     assert ours, f"{HERE / family}: no case"
     wider = [pytest.param(path, id=f"{path.name} in full", marks=pytest.mark.nightly)
