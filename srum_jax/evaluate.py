@@ -31,6 +31,7 @@ from srum_jax.judge_arguments import add_judge_arguments, named_judge
 from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline
 from srum_jax.overrides import add_set_argument, apply_overrides, field_names, together
 from srum_jax.stages import noted
+from srum_jax.stages.folder import create_once
 from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import add_process_arguments, find_processes
 from srum_jax.storage.no_trace import entries_go_if_refused, folder_goes_if_refused
@@ -121,12 +122,17 @@ def _run(args: argparse.Namespace) -> int:
     template = None if args.judge_template is None else read_text(args.judge_template)
     folder = EvaluationFolder(epath.Path(args.out),
                               find_processes(args.process_index, args.num_processes, args.distributed))
-    protocol = args.protocol
-    if args.stage == SCORE:  # asks nobody, so the question need not be given again
-        begun = folder.begun_with()
-        part, protocol = Part(**begun["part"]), protocol or begun["protocol"]
-        template = template or ""
-    benchmark = open_benchmark(args.benchmark, protocol, template)
+    protocol, drawn_as = args.protocol, _drawn_as(args)
+    begun = folder.begun_with() if args.stage == SCORE or folder.about.exists() else None
+    if begun is not None:
+        protocol, drawn_as = protocol or begun["protocol"], begun["drawn_as"]
+    if args.stage == SCORE:
+        part = Part(**begun["part"])
+    if template is None and folder.template.exists():
+        template = read_text(folder.template)
+    if args.stage in (GENERATE, SCORE) or (args.judge or "").startswith("replay:"):
+        template = template or ""  # asks nobody
+    benchmark = open_benchmark(args.benchmark, protocol, template, drawn_as)
     args.checkpoint = args.checkpoint or (None if args.images else getattr(benchmark, "checkpoint", None))
     items = folder.begin(benchmark, None if args.prompts is None else read_files(args.prompts), part)
     chosen = part.of(items)
@@ -147,6 +153,13 @@ def _part(args: argparse.Namespace) -> Part:
         raise BadInput(f"--start, --end, --step: expected 0 <= start < end and a positive step, found {args.start}, "
                        f"{args.end} and {args.step}.")
     return Part(args.start, args.end, args.step)
+
+
+def _drawn_as(args: argparse.Namespace) -> str:
+    """Steps and mode, as some official layouts have them in names of folders."""
+    groups = _groups(samplers()[recognise(args.checkpoint)] if args.checkpoint else next(iter(samplers().values())))
+    sampler = apply_overrides(groups, args.set).sampler
+    return f"{getattr(sampler, 'num_timesteps', 'given')}_{'think' if args.think else 'no_think'}"
 
 
 def _groups(sampler: Any) -> Any:
@@ -218,6 +231,7 @@ def _judge(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[EvalI
     noted.compare(folder.judge.settings, begun_with)
     judge = named.open()
     noted.note(folder.judge.settings, begun_with)
+    create_once(folder.template, benchmark.template.text.encode())
     if not folder.model.exists():
         _note_model(args, folder)
     absent = judge_items(benchmark, units, folder, images, judge, repair=args.repair)
@@ -250,6 +264,9 @@ def _score(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[EvalI
 
 
 def _print_scores(results: dict[str, Any], allow_partial: bool) -> None:
+    if results["other_prompts"]:
+        print(f"these are not the prompts of {results['benchmark']}, so this is not its number: found and expected of "
+              + ", ".join(f"{name} {found} and {count}" for name, (found, count) in results["other_prompts"].items()))
     print(f"{results['benchmark']} ({results['protocol']}), judged by {(results['judge'] or {}).get('id')}, "
           f"{results['num_judged']} of {results['num_items']} items, {results['num_failed']} failed")
     for name, found in results["scores"].items():

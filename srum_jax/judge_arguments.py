@@ -18,7 +18,7 @@ from srum_jax.model_arguments import load_pipeline
 from srum_jax.storage.reading import why_absent
 from srum_jax.weights.fingerprint import checkpoint_fingerprint, directory_fingerprint
 
-KINDS = ("model", "transformers", "endpoint", "replay", "oracle")
+KINDS = ("transformers", "endpoint", "replay", "model", "detector", "results", "oracle")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,8 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("judge")
     group.add_argument("--judge", metavar="WHO",
                        help="transformers:DIR: a vision-language model in PyTorch; replay:FILE: recorded replies; "
+                            "detector:DIR[,CLIP_DIR] and results:FILE: for GenEval, a detector in PyTorch, or what the "
+                            "official scorer has written; "
                             "model: the checkpoint itself, or model:DIR another; oracle: the rule of the world of "
                             "shapes")
     group.add_argument("--judge-batch-size", type=int, default=8, metavar="N",
@@ -64,6 +66,11 @@ def named_judge(text: str, benchmark: str, arguments: argparse.Namespace) -> Nam
         return _replay(source, benchmark)
     if kind == "transformers" and source:
         return _transformers(source)
+    if kind == "detector" and source:
+        return _detector(source)
+    if kind == "results" and source:
+        results = importlib.import_module("srum_jax.evaluation.geneval_results").OfficialResults
+        return NamedJudge({"id": results.id, "revision": _sha256(source)}, False, lambda: results(source))
     if kind == "model":
         return _model(source or arguments.checkpoint, arguments)
     if kind == "oracle" and not source:
@@ -76,8 +83,7 @@ def _replay(source: str, benchmark: str) -> NamedJudge:
     from srum_jax.judges.replay import ReplayJudge
 
     judge = ReplayJudge(source, benchmark)
-    digest = hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()
-    identity = {"id": judge.judge["id"], "revision": judge.judge["revision"], "replay_sha256": digest}
+    identity = {"id": judge.judge["id"], "revision": judge.judge["revision"], "replay_sha256": _sha256(source)}
     return NamedJudge(identity, False, lambda: judge)
 
 
@@ -93,6 +99,29 @@ def _transformers(source: str) -> NamedJudge:
         return HuggingFaceJudge(directory, "")
 
     return NamedJudge({"id": directory.name, "revision": directory_fingerprint(directory)}, True, opened)
+
+
+def _detector(source: str) -> NamedJudge:
+    detector, _, clip = source.partition(",")
+    directories = [epath.Path(user_path(path)) for path in (detector, clip) if path]
+    for directory in directories:
+        if not directory.is_dir():
+            raise BadInput(f"--judge detector:{source}: {directory}: {why_absent(directory)}; expected a directory "
+                           "with a checkpoint.")
+
+    def opened() -> Judge:
+        from srum_jax.judges.detector import DetectorJudge
+
+        return DetectorJudge(*directories)
+
+    return NamedJudge({"id": "+".join(directory.name for directory in directories),
+                       "revision": "+".join(map(directory_fingerprint, directories))}, True, opened)
+
+
+def _sha256(path: str) -> str:
+    if not epath.Path(path).exists():
+        raise BadInput(f"--judge: {path}: {why_absent(path)}.")
+    return hashlib.sha256(epath.Path(path).read_bytes()).hexdigest()
 
 
 def _model(source: str | None, arguments: argparse.Namespace) -> NamedJudge:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from srum_jax.generation.records import GenerationRecord
 from srum_jax.rewards.judgement.calls import Call, Reply
+from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
 
 OVERALL = "overall"
 
@@ -112,17 +113,23 @@ class Benchmark(Protocol):
     Attributes:
       name: as on the command line.
       protocol: what must agree for two results to share a table.
+      template: the question to the judge.
+      drawn_as: steps and "think" or "no_think", for layouts that say them in names of folders.
       drawing: None where the images are given.
       images_per_item: expected of each item.
       failures: what a failed item counts as, by the name of the rule, the first being the default; None: it is left
         out. Empty: a failure makes the run incomplete.
+      official_counts: items of each category in the benchmark's own files; a run of other files says so.
     """
 
     name: str
     protocol: str
+    template: JudgeTemplate
+    drawn_as: str
     drawing: Drawing | None
     images_per_item: int
     failures: Mapping[str, float | None]
+    official_counts: Mapping[str, int]
 
     def items(self, files: Mapping[str, bytes]) -> tuple[EvalItem, ...]:
         """The items of the benchmark's files, in their order.

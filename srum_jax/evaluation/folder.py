@@ -4,6 +4,7 @@
     model.json                    whose images these are
     run.json  generate/           as `srum_jax.generate` leaves them; generate/images/ is in the official layout
     run-judge.json  judge/        who judged, and the replies by unit
+    judge_template.txt            the question
     replies.jsonl                 the same, one line a call: what `--judge replay:FILE` reads
     results.json  scores.jsonl    the numbers, and those of each item
     tables/                       in the form of the official scorer
@@ -77,6 +78,11 @@ class EvaluationFolder:
         return self.root / "replies.jsonl"
 
     @property
+    def template(self) -> epath.Path:
+        """The question to the judge."""
+        return self.root / "judge_template.txt"
+
+    @property
     def images(self) -> epath.Path:
         """Where drawn images lie, in the official layout."""
         return self.root / GENERATE / "images"
@@ -107,7 +113,8 @@ class EvaluationFolder:
         noted.note(self.about, {
             "benchmark": benchmark.name, "protocol": benchmark.protocol,
             "prompt_files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
-            "num_items": len(items), "images_per_item": benchmark.images_per_item, "part": dataclasses.asdict(part)})
+            "num_items": len(items), "images_per_item": benchmark.images_per_item,
+            "drawn_as": benchmark.drawn_as, "part": dataclasses.asdict(part)})
         for name, data in files.items():
             create_once(self.root / "inputs" / name, data)
         return items

@@ -62,7 +62,7 @@ class Scores:
 
     def column(self, category: str, value: str) -> np.ndarray:
         """Float64, one place for each item of the category."""
-        columns = self._columns[category]
+        columns = self._columns.get(category, {"score": np.zeros(0)})
         return columns[value] if value in columns else np.full_like(next(iter(columns.values())), np.nan)
 
     def mean(self, total: Total) -> Mean | None:

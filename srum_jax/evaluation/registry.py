@@ -9,18 +9,26 @@ from srum_jax.evaluation.benchmark import Benchmark
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
 
 _BENCHMARKS = {
+    "t2i_compbench": ("srum_jax.evaluation.t2i_compbench", "T2ICompBench"),
+    "geneval": ("srum_jax.evaluation.geneval", "GenEval"),
+    "wise": ("srum_jax.evaluation.wise", "Wise"),
+    "reasonbench": ("srum_jax.evaluation.reasonbench", "ReasonBench"),
     "shapes": ("srum_jax.worlds.shapes.benchmark", "Shapes"),
 }
 NAMES = tuple(_BENCHMARKS)
 
 
-def open_benchmark(name: str, protocol: str | None = None, template: str | None = None) -> Benchmark:
+def open_benchmark(
+    name: str, protocol: str | None = None, template: str | None = None, drawn_as: str = ""
+) -> Benchmark:
     """A benchmark under a protocol.
 
     Args:
       name: one of NAMES.
       protocol: None for the first one that the benchmark has.
-      template: the question to the judge in words of the user's own; None for those of this package.
+      template: the question to the judge in words of the user's own; None for those of this package; empty where
+        nobody is asked.
+      drawn_as: steps and "think" or "no_think", for layouts that say them in names of folders.
 
     Raises:
       BadInput: no such protocol; or its question is the benchmark's own and was not given.
@@ -38,8 +46,8 @@ def open_benchmark(name: str, protocol: str | None = None, template: str | None 
     if template is None and shipped is not None:
         template = (importlib.resources.files("srum_jax.evaluation") / "templates" / shipped).read_text("utf-8")
     if template is None:
-        return found(protocol, JudgeTemplate("", 1))
-    for placeholder in found.placeholders:
+        template = ""
+    for placeholder in found.placeholders if template else ():
         if placeholder not in template:
             raise BadInput(f"--judge-template: expected {placeholder} in it, where the judge is to read it.")
-    return found(protocol, JudgeTemplate(template.strip(), found.max_new_tokens))
+    return found(protocol, JudgeTemplate(template.strip(), max(found.max_new_tokens, 1)), drawn_as)

@@ -1,5 +1,6 @@
 """The score stage: from replies to numbers. Loads no model, and can be done again with another rule at any time."""
 
+import collections
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,10 @@ def _results(
     model = noted.read(folder.model) if object_store.exists(folder.model) else {"id": None, "checkpoint_sha256": None}
     settings = drawn.get("generate", {}).get("settings", {})
     failed = sorted(found.item_id for found in scores.values() if found.failed)
-    complete = len(scores) == len(items) and (not failed or bool(benchmark.failures))
+    complete = len(scores) == len(items) and (not failed or bool(benchmark.failures)) and {
+        item.category for item in items} >= {term.category for total in benchmark.totals(items) for term in total.terms}
+    counts = collections.Counter(item.category for item in items)
+    others = {name: [counts[name], count] for name, count in benchmark.official_counts.items() if counts[name] != count}
     variants = {f"failures_{name}": _means(benchmark, items, Scores(items, scores, value), complete)
                 for name, value in benchmark.failures.items() if name != rule}
     table = Scores(items, scores, benchmark.failures.get(rule))
@@ -87,7 +91,8 @@ def _results(
         "judge": judged.get("judge"), "judge_template_sha256": judged.get("template_sha256"),
         "prompt_file_sha256": prompt_file_sha256(about["prompt_files"]),
         "sampler": settings.get("sampler"), "think": settings.get("plan") is not None if settings else None,
-        "base_seed": settings.get("base_seed"), "num_items": len(items), "num_images": 0, "num_judged": len(scores),
+        "base_seed": settings.get("base_seed"), "other_prompts": others, "num_items": len(items),
+        "num_images": 0, "num_judged": len(scores),
         "num_failed": len(failed), "failed": {name: scores[name].why for name in failed}, "failures": rule,
         "scores": _means(benchmark, items, table, complete), "complete": complete, "variants": variants,
         **({} if complete else {"partial": _partial_means(benchmark, items, table)}),

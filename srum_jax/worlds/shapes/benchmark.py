@@ -36,6 +36,7 @@ from srum_jax.worlds.shapes.oracle import judge_image
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 from srum_jax.worlds.shapes.prompts import parse_prompt, prompt_text
 from srum_jax.worlds.shapes.questions import SCORE_LEVELS, read_score, whole_answer, whole_question
+from srum_jax.worlds.shapes.scene import CATEGORIES
 
 _PER_CATEGORY, _SEED = 8, 1001
 _CALL = "score"
@@ -54,10 +55,12 @@ class Shapes:
         "sampler.guidance.interval": "0.0,1.0"})
     images_per_item: ClassVar[int] = 1
     failures: ClassVar[Mapping[str, float | None]] = {}
+    official_counts: ClassVar[Mapping[str, int]] = dict.fromkeys(CATEGORIES, _PER_CATEGORY)
     judge: ClassVar[str] = "oracle"  # who is asked if the command line says nothing
 
     protocol: str
     template: JudgeTemplate
+    drawn_as: str = ""
 
     @functools.cached_property
     def checkpoint(self) -> str:
