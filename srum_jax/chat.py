@@ -11,12 +11,13 @@ from PIL import Image
 from srum_jax.command_line import set_up_streams, user_path
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
-from srum_jax.errors import ANTICIPATED, BadInput, tell
+from srum_jax.errors import BadInput, tell
 from srum_jax.inference.protocols import Answerer
 from srum_jax.inference.requests import Answer, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline
+from srum_jax.stages.interruption import run_command
 from srum_jax.storage.reading import why_absent
 
 _EPILOG = """
@@ -39,22 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = _parser().parse_args(argv)
     set_up_streams()
-    try:
-        sampler = TextSampler(args.max_tokens, args.temperature)
-    except ValueError as error:
-        return tell(error, 2)
-    try:
-        with device_failures():
-            return run(args, sampler)
-    except ANTICIPATED as error:
-        return tell(error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return run_command(lambda: run(args))
 
 
-def run(args: argparse.Namespace, sampler: TextSampler) -> int:
+def run(args: argparse.Namespace) -> int:
     """Answers what the arguments ask; returns the exit code."""
+    sampler = TextSampler(args.max_tokens, args.temperature)
+    with device_failures():
+        return _run(args, sampler)
+
+
+def _run(args: argparse.Namespace, sampler: TextSampler) -> int:
     templates = Templates.read(args.templates)
     images = tuple(_read_image(path) for path in args.image)
     # Before the weights are read, which takes long: can these pictures and this question be answered at all?

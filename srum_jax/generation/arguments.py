@@ -85,15 +85,11 @@ def settings_of(args: argparse.Namespace, sampler: Any) -> GenerationSettings:
     if chosen.plan is not None and not args.think:
         raise BadInput("--set plan.*: expected --think with it, found no --think.")
     height, width = args.size or (None, None)
-    try:
-        return GenerationSettings(
-            num_candidates=args.num_candidates, base_seed=args.base_seed, height=height, width=width,
-            batch_size=args.batch_size, sampler=chosen.sampler,
-            plan=(chosen.plan or TextSampler()) if args.think else None, output=chosen.output, dtype=args.dtype,
-            attention=args.attention, control_tokens=args.control_tokens,
-        )
-    except ValueError as error:
-        raise BadInput(error) from error
+    return GenerationSettings(
+        num_candidates=args.num_candidates, base_seed=args.base_seed, height=height, width=width,
+        batch_size=args.batch_size, sampler=chosen.sampler, plan=(chosen.plan or TextSampler()) if args.think else None,
+        output=chosen.output, dtype=args.dtype, attention=args.attention, control_tokens=args.control_tokens,
+    )
 
 
 def _groups(sampler: Any) -> Any:

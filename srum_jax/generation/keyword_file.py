@@ -1,7 +1,6 @@
 """Keywords that the user gives for prompts, in place of those that the rules find."""
 
 import dataclasses
-import json
 from typing import Any
 
 from etils import epath
@@ -9,7 +8,7 @@ from etils import epath
 from srum_jax.errors import BadInput
 from srum_jax.generation.prompt_file import PromptList
 from srum_jax.rewards.judgement.words import lemma, tokens
-from srum_jax.storage.reading import read_text
+from srum_jax.storage.reading import json_lines
 
 
 def with_keywords(prompts: PromptList, path: epath.PathLike) -> PromptList:
@@ -39,16 +38,9 @@ def with_keywords(prompts: PromptList, path: epath.PathLike) -> PromptList:
 
 def _read(path: epath.Path) -> dict[str, tuple[int, tuple[str, ...]]]:
     """Id to line number and keywords."""
-    text = read_text(path)
     given: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, entry in json_lines(path):
         where = f"--keywords {path}:{number}"
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{where}: not valid JSON ({error}).") from error
         source_id = entry.get("id") if isinstance(entry, dict) else None
         if isinstance(source_id, bool) or not isinstance(source_id, int | str):
             raise BadInput(f"{where}: field 'id': expected the id of a prompt, found {source_id!r}.")

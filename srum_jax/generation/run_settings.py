@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from srum_jax.errors import BadInput
 from srum_jax.generation.image_store import FORMATS
 from srum_jax.generation.prompts import MAX_BASE_SEED
 from srum_jax.inference.settings import TextSampler
@@ -12,7 +13,7 @@ _MAX_CANDIDATES = 1000
 
 def _check_count(name: str, value: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ValueError(f"{name}: expected a whole number from 1 to {most}, found {value!r}.")
+        raise BadInput(f"{name}: expected a whole number from 1 to {most}, found {value!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class OutputSettings:
     def __post_init__(self):
         _check_count("num_shards", self.num_shards, 10**5)
         if self.image_format not in FORMATS:
-            raise ValueError(f"image_format: expected one of {', '.join(FORMATS)}; found {self.image_format!r}.")
+            raise BadInput(f"image_format: expected one of {', '.join(FORMATS)}; found {self.image_format!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +50,9 @@ class GenerationSettings:
         for name, most in (("num_candidates", _MAX_CANDIDATES), ("batch_size", 2**20)):
             _check_count(name, getattr(self, name), most)
         if not 0 <= self.base_seed <= MAX_BASE_SEED:
-            raise ValueError(f"base_seed: expected a whole number from 0 to {MAX_BASE_SEED}, found {self.base_seed}.")
+            raise BadInput(f"base_seed: expected a whole number from 0 to {MAX_BASE_SEED}, found {self.base_seed}.")
         if (self.height is None) != (self.width is None):
-            raise ValueError(f"height, width: expected both or neither, found {self.height} and {self.width}.")
+            raise BadInput(f"height, width: expected both or neither, found {self.height} and {self.width}.")
 
     @property
     def think(self) -> bool:

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+from srum_jax.errors import BadInput
+
 
 @dataclasses.dataclass(frozen=True)
 class TextSampler:
@@ -13,7 +15,7 @@ class TextSampler:
 
     def __post_init__(self):
         if isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int) or self.max_tokens < 2:
-            raise ValueError(f"max_tokens: expected an integer of at least 2, found {self.max_tokens!r}.")
+            raise BadInput(f"max_tokens: expected an integer of at least 2, found {self.max_tokens!r}.")
         if self.temperature is not None and not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise ValueError(f"temperature: expected a positive number, or None for greedy decoding, found "
-                             f"{self.temperature!r}.")
+            raise BadInput(f"temperature: expected a positive number, or None for greedy decoding, found "
+                           f"{self.temperature!r}.")

@@ -8,7 +8,6 @@ One JSON line per image:
 Boxes are half-open pixels of the stored image. Only `record_id`, `box` and `score` are needed; `global` may be null.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,10 +16,10 @@ from etils import epath
 from srum_jax.data.schema import is_unicode
 from srum_jax.errors import BadInput
 from srum_jax.rewards.boxes import Box
-from srum_jax.rewards.judgement.judge_record import Subject
-from srum_jax.rewards.judgement.score_processing import neutralised
-from srum_jax.rewards.judgement.settings import JudgeSettings, NeutralBand
-from srum_jax.storage.reading import numbered_lines
+from srum_jax.rewards.judgement.judge_record import Subject, judged_region, layout_score
+from srum_jax.rewards.judgement.settings import JudgeSettings
+from srum_jax.rewards.proposals import Proposal
+from srum_jax.storage.reading import json_lines
 
 
 class GivenScores:
@@ -38,12 +37,8 @@ class GivenScores:
           BadInput: naming the line, the field, what was expected and what was found.
         """
         path, entries = epath.Path(path), {}
-        for number, line in numbered_lines(path):
+        for number, entry in json_lines(path):
             where = f"{path}:{number}"
-            try:
-                entry = json.loads(line.decode("utf-8-sig"))
-            except (ValueError, RecursionError) as error:
-                raise BadInput(f"{where}: not valid JSON ({error}).") from error
             record_id = _check(entry, where)
             if record_id in entries:
                 raise BadInput(f"{where}: field 'record_id': {record_id!r} occurs twice.")
@@ -64,31 +59,18 @@ class GivenScores:
             if box.empty:
                 dropped.append({"box": given["box"], "verdict": None, "why": "outside"})
                 continue
-            proposal = areas.get(tuple(box))
-            regions.append({
-                "box": list(box), "area": proposal.area if proposal else box.area,
-                "predicted_iou": proposal.predicted_iou if proposal else None,
-                "stability": proposal.stability if proposal else None, "object": given.get("object", ""),
-                "claim": None, "keyword": None, "verdict": None, "score_raw": float(given["score"]), "severity": 0.0,
-                "score": float(given["score"]), "reason": given.get("reason", ""), "flags": [],
-            })
+            score = float(given["score"])
+            regions.append(judged_region(areas.get(tuple(box)) or Proposal(box, box.area), score, score,
+                                         object=given.get("object", ""), reason=given.get("reason", "")))
+        given = entry.get("global")
+        layout = given and layout_score(float(given["score"]), given.get("reason", ""), subject, settings)
         return {
             "record_id": subject.record_id, "mode": str(settings.mode), "identify_status": "skipped",
             "local_status": "ok" if regions else "skipped",
-            "global_status": "ok" if entry.get("global") else "absent", "attempts": [0, 0, 0], "regions": regions,
-            "dropped": dropped, "missing_keywords": [], "global": _layout(entry.get("global"), subject, settings),
+            "global_status": "ok" if layout else "absent", "attempts": [0, 0, 0], "regions": regions,
+            "dropped": dropped, "missing_keywords": [], "global": layout or None,
             "calls": [], "problems": {} if entry else {"no_given_scores": 1},
         }
-
-
-def _layout(given: Mapping[str, Any] | None, subject: Subject, settings: JudgeSettings) -> dict[str, Any] | None:
-    if not given:
-        return None
-    raw = score = float(given["score"])
-    if settings.neutral_band is NeutralBand.CLAMP:
-        score = neutralised(raw, subject.has_directive)
-    return {"score_raw": raw, "score": score, "reason": given.get("reason", ""),
-            "flags": ["clamped"] if score != raw else []}
 
 
 def _check(entry: Any, where: str) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import scipy  # its rooms are opened when they are entered
 
+from srum_jax.errors import BadInput
 from srum_jax.rewards.mask_rle import encode_mask
 from srum_jax.rewards.proposals import RawProposal
 
@@ -19,8 +20,8 @@ class ComponentsConfig:
     def __post_init__(self):
         for name, low, high in (("tolerance", 0, 255), ("min_area", 1, 2**31)):
             if not low <= getattr(self, name) <= high:
-                raise ValueError(f"components.{name}: expected a number from {low} to {high}, found "
-                                 f"{getattr(self, name)!r}.")
+                raise BadInput(f"components.{name}: expected a number from {low} to {high}, found "
+                               f"{getattr(self, name)!r}.")
 
 
 class Components:

@@ -47,7 +47,7 @@ class SamConfig:
         ):
             value = getattr(self, name)
             if not math.isfinite(value) or not low <= value <= high:
-                raise ValueError(f"sam.{name}: expected a number from {low} to {high}, found {value!r}.")
+                raise BadInput(f"sam.{name}: expected a number from {low} to {high}, found {value!r}.")
 
 
 class Sam:

@@ -1,8 +1,10 @@
 """Reading what a user gives, whatever system it comes from."""
 
+import json
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 from etils import epath
 
@@ -56,6 +58,20 @@ def numbered_lines(path: epath.PathLike) -> Iterator[tuple[int, bytes]]:
         raise TextFileError(f"{path}: {why_absent(path)}.") from error
     except OSError as error:
         raise TextFileError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def json_lines(path: epath.PathLike) -> Iterator[tuple[int, Any]]:
+    """The values of a file of JSON lines, and the numbers of their lines from 1; blank lines are passed over.
+
+    Raises:
+      TextFileError: no such file, or it cannot be read.
+      BadInput: a line is no JSON; names it.
+    """
+    for number, line in numbered_lines(path):
+        try:
+            yield number, json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{path}:{number}: not valid JSON ({error}).") from error
 
 
 def why_absent(path: epath.PathLike) -> str:

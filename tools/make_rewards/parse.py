@@ -25,7 +25,7 @@ from srum_jax.rewards.judgement.attempts import Reading
 from srum_jax.rewards.judgement.judge_reply import ImageReply, ParsedFields, RegionReply
 from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings
-from srum_jax.storage.reading import numbered_lines
+from srum_jax.storage.reading import json_lines
 from tools.make_rewards.reject_rate import add_reject_argument
 
 SUMMARY = "show what is read of saved replies of a judge"
@@ -77,34 +77,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read(path: epath.Path) -> Iterator[SavedReply]:
-    count = 0
-    for number, line in numbered_lines(path):
-        count += 1
-        yield _saved(line, number, f"{path}:{number}")
-    if not count:
+    number = 0
+    for number, entry in json_lines(path):
+        yield _saved(entry, number, f"{path}:{number}")
+    if not number:
         raise BadInput(f"{path}: expected a JSON object on each line, found no line.")
 
 
-def _saved(line: bytes, number: int, where: str) -> SavedReply:
-    try:
-        entry = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{where}: not valid JSON ({error}).") from error
+def _saved(entry: Any, number: int, where: str) -> SavedReply:
     if not isinstance(entry, dict):
         raise BadInput(f"{where}: expected an object, found {type(entry).__name__}.")
     kind, text, name = entry.get("kind"), entry.get("text"), entry.get("id", f"line {number}")
     if kind not in (*_OF_REGIONS, *_OF_IMAGES):
         raise BadInput(f"{where}: field 'kind': expected one of {', '.join((*_OF_REGIONS, *_OF_IMAGES))}, found "
-                            f"{kind!r}.")
+                       f"{kind!r}.")
     for field, value in (("text", text), ("id", name)):
         if not isinstance(value, str):
             raise BadInput(f"{where}: field '{field}': expected a text, found {value!r}.")
-    regions = entry.get("num_regions")
-    if kind not in _OF_REGIONS:
-        return SavedReply(name, kind, text, 0)
-    if type(regions) is not int or regions < 1:
+    regions = entry.get("num_regions") if kind in _OF_REGIONS else 0
+    if kind in _OF_REGIONS and (type(regions) is not int or regions < 1):
         raise BadInput(f"{where}: field 'num_regions': expected how many rectangles the question listed, found "
-                            f"{regions!r}.")
+                       f"{regions!r}.")
     return SavedReply(name, kind, text, regions)
 
 

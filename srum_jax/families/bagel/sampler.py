@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+from srum_jax.errors import BadInput
+
 RENORM_NAMES = ("global", "channel", "text_channel")
 
 
@@ -24,14 +26,14 @@ class Guidance:
     def __post_init__(self):
         for name in ("text_scale", "image_scale"):
             if not math.isfinite(getattr(self, name)) or getattr(self, name) < 0:
-                raise ValueError(f"guidance.{name}: expected a number of at least 0, found {getattr(self, name)!r}.")
+                raise BadInput(f"guidance.{name}: expected a number of at least 0, found {getattr(self, name)!r}.")
         object.__setattr__(self, "interval", tuple(self.interval))
         if len(self.interval) != 2 or not 0 <= self.interval[0] <= self.interval[1]:
-            raise ValueError(f"guidance.interval: expected two times 0 <= low <= high, found {self.interval!r}.")
+            raise BadInput(f"guidance.interval: expected two times 0 <= low <= high, found {self.interval!r}.")
         if self.renorm not in RENORM_NAMES:
-            raise ValueError(f"guidance.renorm: expected one of {', '.join(RENORM_NAMES)}; found {self.renorm!r}.")
+            raise BadInput(f"guidance.renorm: expected one of {', '.join(RENORM_NAMES)}; found {self.renorm!r}.")
         if not 0 <= self.renorm_min <= 1:
-            raise ValueError(f"guidance.renorm_min: expected a number in [0, 1], found {self.renorm_min!r}.")
+            raise BadInput(f"guidance.renorm_min: expected a number in [0, 1], found {self.renorm_min!r}.")
 
     @property
     def branches(self) -> int:
@@ -50,9 +52,9 @@ class FlowSampler:
 
     def __post_init__(self):
         if isinstance(self.num_timesteps, bool) or not isinstance(self.num_timesteps, int) or self.num_timesteps < 2:
-            raise ValueError(f"num_timesteps: expected an integer of at least 2, found {self.num_timesteps!r}.")
+            raise BadInput(f"num_timesteps: expected an integer of at least 2, found {self.num_timesteps!r}.")
         if not (self.shift > 0 and math.isfinite(self.shift)):
-            raise ValueError(f"shift: expected a positive number, found {self.shift!r}.")
+            raise BadInput(f"shift: expected a positive number, found {self.shift!r}.")
 
     def of_edits(self) -> "FlowSampler":
         """What edits are sampled with."""

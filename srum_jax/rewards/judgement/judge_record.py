@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.attempts import Asked, ask
 from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.rewards.judgement.judge_reply import ParsedFields, ReplyStatus
@@ -73,6 +74,22 @@ def select_regions(
     for kind, limit in limits.items():
         chosen += [number for number, found in enumerate(shows) if found is kind][:limit]
     return chosen[:max_regions]
+
+
+def judged_region(
+    proposal: Proposal, score_raw: float, score: float, *, object: str, reason: str, claim: str | None = None,
+    keyword: str | None = None, verdict: str | None = None, severity: float = 0.0, flags: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What a record says of one region."""
+    return {"box": list(proposal.box), "area": proposal.area, "predicted_iou": proposal.predicted_iou,
+            "stability": proposal.stability, "object": object, "claim": claim, "keyword": keyword, "verdict": verdict,
+            "score_raw": score_raw, "severity": severity, "score": score, "reason": reason, "flags": list(flags)}
+
+
+def layout_score(raw: float, reason: str, subject: Subject, settings: JudgeSettings) -> dict[str, Any]:
+    """What a record says of the whole image."""
+    score = neutralised(raw, subject.has_directive) if settings.neutral_band is NeutralBand.CLAMP else raw
+    return {"score_raw": raw, "score": score, "reason": reason, "flags": ["clamped"] if score != raw else []}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,12 +182,9 @@ class _Judgement:
             if self.settings.global_unparsed is GlobalUnparsed.NONE:
                 return
             score, flags = 0.0, ["unparsed"]
-        box = (0, 0, subject.width, subject.height)
-        self.regions.append({
-            "box": list(box), "area": subject.width * subject.height, "predicted_iou": None, "stability": None,
-            "object": fields.impression, "claim": None, "keyword": None, "verdict": None, "score_raw": score,
-            "severity": 0.0, "score": score, "reason": fields.reason, "flags": flags,
-        })
+        whole = Box(0, 0, subject.width, subject.height)
+        self.regions.append(judged_region(Proposal(whole, whole.area), score, score, object=fields.impression,
+                                          reason=fields.reason, flags=flags))
 
     def score_layout(self) -> Generator[Call, Reply, None]:
         """The global score."""
@@ -183,11 +197,7 @@ class _Judgement:
                 self.layout = {"score_raw": None, "score": 0.0, "reason": "", "flags": ["unparsed"]}
             return
         self.statuses["global_status"] = ReplyStatus.OK
-        score = raw
-        if self.settings.neutral_band is NeutralBand.CLAMP:
-            score = neutralised(raw, self.subject.has_directive)
-        flags = ["clamped"] if score != raw else []
-        self.layout = {"score_raw": raw, "score": score, "reason": fields.reason, "flags": flags}
+        self.layout = layout_score(raw, fields.reason, self.subject, self.settings)
 
     def record(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
@@ -250,12 +260,10 @@ class _Judgement:
             limited = clipped(score, seen.shows, settings.unmatched)
             flags += ["clipped"] if limited != score else []
             score = limited
-        self.regions.append({
-            **_shape(item.proposal), "object": fields.object, "claim": fields.claim,
-            "keyword": seen.keyword if seen else None, "verdict": str(seen.shows) if seen else None,
-            "score_raw": fields.score.value, "severity": severity, "score": score, "reason": fields.reason,
-            "flags": flags,
-        })
+        self.regions.append(judged_region(
+            item.proposal, fields.score.value, score, object=fields.object, claim=fields.claim,
+            keyword=seen.keyword if seen else None, verdict=str(seen.shows) if seen else None, severity=severity,
+            reason=fields.reason, flags=flags))
 
     def _verdict(self, fields: ParsedFields) -> Decision:
         return verdict(fields.object, fields.claim, self.subject.keywords, strict=self.settings.verify_strict,
@@ -267,7 +275,3 @@ class _Judgement:
             for item in items
         ]
 
-
-def _shape(proposal: Proposal) -> dict[str, Any]:
-    return {"box": list(proposal.box), "area": proposal.area, "predicted_iou": proposal.predicted_iou,
-            "stability": proposal.stability}

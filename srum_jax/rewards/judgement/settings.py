@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 
+from srum_jax.errors import BadInput
 from srum_jax.rewards.judgement.score_processing import Severity, Unmatched
 
 
@@ -74,11 +75,11 @@ class JudgeSettings:
     def __post_init__(self):
         for name, least in (("max_regions", 1), ("max_background", 0), ("max_unmatched", 0), ("max_attempts", 1)):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
-                raise ValueError(f"judge.{name}: expected an integer of at least {least}, found "
-                                 f"{getattr(self, name)!r}.")
+                raise BadInput(f"judge.{name}: expected an integer of at least {least}, found "
+                               f"{getattr(self, name)!r}.")
         if self.one_by_one and self.parser is Parser.OFFICIAL:
-            raise ValueError("judge.one_by_one: expected the tolerant parser with it; the official one looks for the "
-                             "numbers of regions.")
+            raise BadInput("judge.one_by_one: expected the tolerant parser with it; the official one looks for the "
+                           "numbers of regions.")
 
     @property
     def layout(self) -> bool:
