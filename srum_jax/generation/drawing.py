@@ -72,9 +72,9 @@ def draw_missing(
     write_rejects(bad, folder)
     started, written = time.monotonic(), 0
     with progress(num_images(share), "images", num_images(share) - num_images(missing)) as bar:
-        for committed in generate_units(missing, generator, folder, run.settings, epath.Path(source_folder)):
-            bar.update(len(committed.records))
-            written += len(committed.records)
+        for records in generate_units(missing, generator, folder, run.settings, epath.Path(source_folder)):
+            bar.update(len(records))
+            written += len(records)
     seconds = time.monotonic() - started
     return Drawn(written, num_images(share), seconds, finish_shards(plan, bad, folder))
 

@@ -23,22 +23,14 @@ from srum_jax.stages.ahead import one_ahead
 from srum_jax.stages.folder import DamagedError, StageFolder, by_shard
 
 
-@dataclasses.dataclass(frozen=True)
-class Committed:
-    """What was written for one unit."""
-
-    unit: Unit
-    records: list[GenerationRecord]
-
-
 def generate_units(
     units: Sequence[Unit],
     generator: Generator,
     folder: StageFolder,
     settings: GenerationSettings,
     source_folder: epath.Path,
-) -> Iterator[Committed]:
-    """Makes and commits units; yields after each commit. The next unit is computed while one is being written.
+) -> Iterator[list[GenerationRecord]]:
+    """Makes and commits units; yields the records of each. The next unit is computed while one is being written.
 
     Args:
       units: what is to be done.
@@ -55,7 +47,7 @@ def generate_units(
     for unit, images in one_ahead(units, lambda unit: _make(unit, generator, settings, source_folder)):
         records = [_store(job, image, folder, settings) for job, image in zip(unit.jobs, images, strict=True)]
         folder.commit(unit, [record.to_json() for record in records])
-        yield Committed(unit, records)
+        yield records
 
 
 def _make(

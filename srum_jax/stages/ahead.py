@@ -1,15 +1,14 @@
 """Computing the next item while the caller deals with the one before, in a thread that a signal need not wait for."""
 
-import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from concurrent.futures import Future
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-
-_running: set["_Call"] = set()
+_running: set[Future] = set()
 
 
 def is_computing() -> bool:
@@ -17,31 +16,27 @@ def is_computing() -> bool:
     return bool(_running)
 
 
-class _Call(Generic[Result]):
-    """One call in a thread of its own. The thread does not keep the process from ending."""
+def _started(compute: Callable[[Item], Result], item: Item) -> "Future[Result]":
+    """One call in a thread of its own, which does not keep the process from ending as those of an executor do.
 
-    def __init__(self, function: Callable[[], Result]):
-        self._function = function
-        self._result: Result | None = None
-        self._error: BaseException | None = None
-        self._ended = threading.Event()
-        _running.add(self)
-        threading.Thread(target=self._run, daemon=True).start()
+    Signal handlers run while the main thread waits for the result; they would not while it waits inside a computation.
+    """
+    future: Future[Result] = Future()
 
-    def _run(self) -> None:
+    def run() -> None:
         try:
-            self._result = self._function()
-        except BaseException as error:  # handed to the caller
-            self._error = error
-        _running.discard(self)
-        self._ended.set()
+            result, error = compute(item), None
+        except BaseException as raised:  # handed to the caller
+            result, error = None, raised
+        _running.discard(future)
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
 
-    def wait(self) -> Result:
-        # Signal handlers run while the main thread waits here; they would not while it waits inside a computation.
-        self._ended.wait()
-        if self._error is not None:
-            raise self._error
-        return self._result
+    _running.add(future)
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def one_ahead(items: Iterable[Item], compute: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
@@ -49,11 +44,11 @@ def one_ahead(items: Iterable[Item], compute: Callable[[Item], Result]) -> Itera
 
     An error of an item is raised when its turn comes; nothing after it is computed.
     """
-    current: tuple[Item, _Call[Result]] | None = None
+    current: tuple[Item, Future[Result]] | None = None
     for item in items:
-        ready = None if current is None else (current[0], current[1].wait())
-        current = item, _Call(functools.partial(compute, item))
+        ready = None if current is None else (current[0], current[1].result())
+        current = item, _started(compute, item)
         if ready is not None:
             yield ready
     if current is not None:
-        yield current[0], current[1].wait()
+        yield current[0], current[1].result()

@@ -3,6 +3,8 @@
 import html.parser
 import json
 
+import numpy as np
+
 from tools.make_rewards.__main__ import main
 
 HOSTILE = ("<img src=x onerror=alert(1)></script ><script >alert(2)</script><!-- \u2028\u2029 & \" ' \U0001f600 "
@@ -56,3 +58,10 @@ def change(folder, stage, record_id, **fields):
         lines = [json.loads(line) for line in chunk.read_bytes().splitlines()]
         chunk.write_text("".join(json.dumps(line | (fields if line["record_id"] == record_id else {})) + "\n"
                                  for line in lines))
+
+
+def decode(encoded):
+    """The inverse of `encode`, as the page does it."""
+    rows = [[encoded["values"][place] for length, place in zip(runs[::2], runs[1::2], strict=True)
+             for _ in range(length)] for count, *runs in encoded["rows"] for _ in range(count)]
+    return np.asarray(rows, np.float32)

@@ -13,11 +13,11 @@ from srum_jax.generation.prompts import Prompt
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.reward_map import RewardMapConfig, reward_map
 from tests.tools.fakes import PROMPTS, generated, scores_for
-from tests.tools.report_page import HOSTILE, call, change, judged, report
+from tests.tools.report_page import HOSTILE, call, change, decode, judged, report
 from tools.make_rewards.__main__ import main
 from tools.make_rewards.report.agreement import Pairs, Replies
 from tools.make_rewards.report.collect import Candidate
-from tools.make_rewards.report.maps import TokenMap, decode, encode, token_grid, token_maps
+from tools.make_rewards.report.maps import TokenMap, encode, token_grid, token_maps
 from tools.make_rewards.report.page import inert_json
 from tools.make_rewards.report.statistics import Histogram, Statistics
 

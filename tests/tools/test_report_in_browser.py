@@ -6,8 +6,7 @@ import pytest
 from srum_jax.generation.prompts import Prompt
 from tests.tools.chromium import browser, executable
 from tests.tools.fakes import generated, scores_for
-from tests.tools.report_page import HOSTILE, call, change, judged, report
-from tools.make_rewards.report.maps import decode
+from tests.tools.report_page import HOSTILE, call, change, decode, judged, report
 
 
 @pytest.fixture

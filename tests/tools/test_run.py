@@ -120,7 +120,7 @@ def test_a_ray_cluster_that_loses_a_worker_makes_the_folder_of_one_process(tmp_p
     scores = scores_for(tmp_path / "scores.jsonl", prompts)
     assert main(["segment", "--out", str(alone), "--provider", "components"]) == 0
     assert main(["judge", "--out", str(alone), "--judge", scores]) == 0
-    from tools.make_rewards.runners.cluster import Cluster, ClusterConfig
+    from tools.make_rewards.runners.cluster import Cluster
 
     killed = []
 
@@ -137,7 +137,7 @@ def test_a_ray_cluster_that_loses_a_worker_makes_the_folder_of_one_process(tmp_p
                     continue
             time.sleep(0.01)
 
-    with Cluster(ClusterConfig(num_workers=2), run.run_share) as cluster:
+    with Cluster(run.run_share, 2) as cluster:
         threading.Thread(target=kill_one, daemon=True).start()
         assert cluster.run_stage("segment", ["--out", str(spread), "--provider", "components"]) == 0
         assert killed

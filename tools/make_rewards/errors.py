@@ -1,11 +1,16 @@
-"""What the commands report."""
+"""Records that are left out, and why."""
 
 import collections
 import json
 
 from etils import epath
+from PIL import Image
 
+from srum_jax.data.errors import ImageError, ImageModeError
+from srum_jax.data.image_transform import decode_image
 from srum_jax.storage.atomic_file import write_text
+
+MIN_IMAGE_PIXELS = 32  # of the shorter side
 
 
 class Reject(Exception):
@@ -14,6 +19,24 @@ class Reject(Exception):
     def __init__(self, reason: str, detail: str):
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
+
+
+def usable_image(encoded: bytes, name: str) -> Image.Image:
+    """A decoded image file.
+
+    Raises:
+      Reject: it cannot be decoded, has a mode of which no colours follow, or is too small.
+    """
+    try:
+        image = decode_image(encoded)
+    except ImageModeError as error:
+        raise Reject("bad_image_size", f"{name}: {error}") from error
+    except ImageError as error:
+        raise Reject("unreadable_image", f"{name}: {error if encoded else 'empty'}") from error
+    if min(image.size) < MIN_IMAGE_PIXELS:
+        raise Reject("bad_image_size", f"{name}: expected at least {MIN_IMAGE_PIXELS} pixels a side, found "
+                                       f"{image.width} x {image.height}")
+    return image
 
 
 class Rejects:

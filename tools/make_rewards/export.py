@@ -28,7 +28,14 @@ from tools.make_rewards.errors import Reject, Rejects
 from tools.make_rewards.official_format import official_line
 from tools.make_rewards.provenance import record_provenance, run_provenance, shared_provenance, stage_settings
 from tools.make_rewards.reject_rate import add_reject_argument, refuse_too_many
-from tools.make_rewards.reward_record import OFFICIAL_RULES, PAPER_RULES, ExportRules, reward_record
+from tools.make_rewards.reward_record import (
+    OFFICIAL_RULES,
+    PAPER_RULES,
+    RecordRules,
+    add_rule_arguments,
+    reward_record,
+    rules_of,
+)
 from tools.make_rewards.run_folder import RunFolder
 from tools.make_rewards.verify import print_problems
 from tools.make_rewards.verify_records import verify_records
@@ -44,10 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="srum-rewards", help="starts the file names (default: %(default)s)")
     parser.add_argument("--preset", choices=tuple(_PRESETS), default="paper",
                         help="where the following two start (default: %(default)s)")
-    parser.add_argument("--global-zero", choices=("drop", "keep"), help="records whose global score is exactly 0 "
-                        "(paper: keep, official: drop)")
-    parser.add_argument("--no-region", choices=("drop", "keep"), help="records without any scored region "
-                        "(paper: drop, official: keep)")
+    add_rule_arguments(parser, "global_zero", "no_region")
     parser.add_argument("--num-record-shards", type=int, metavar="N", help="default: by size, about 512 MiB each")
     parser.add_argument("--official-jsonl", type=user_path, metavar="FILE",
                         help="write the authors' training format too")
@@ -62,8 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.official_jsonl is not None and not epath.Path(arguments.official_jsonl).parent.is_dir():
         raise BadInput(f"--official-jsonl {arguments.official_jsonl}: expected a file in a folder that exists.")
     folder = RunFolder(arguments.out)
-    preset = _PRESETS[arguments.preset]
-    rules = ExportRules(arguments.global_zero or preset.global_zero, arguments.no_region or preset.no_region)
+    rules = rules_of(arguments, _PRESETS[arguments.preset])
     settings = {"rules": {"global_zero": rules.global_zero, "no_region": rules.no_region},
                 "stages": stage_settings(folder)}
     out = folder.root / EXPORT
@@ -86,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _export(
-    arguments: argparse.Namespace, folder: RunFolder, rules: ExportRules, settings: dict[str, Any]
+    arguments: argparse.Namespace, folder: RunFolder, rules: RecordRules, settings: dict[str, Any]
 ) -> None:
     candidates = sum(len(folder.generated(unit)) for unit in folder.units)
     num_shards = arguments.num_record_shards
@@ -126,7 +129,7 @@ def _export(
     print(json.dumps(summary, indent=1))
 
 
-def _official_lines(folder: RunFolder, rules: ExportRules) -> Iterator[bytes]:
+def _official_lines(folder: RunFolder, rules: RecordRules) -> Iterator[bytes]:
     """Of records that were exported before."""
     for generation, segmentation, judgement in _images(folder):
         try:
@@ -180,7 +183,7 @@ def _images(folder: RunFolder) -> Iterator[tuple[GenerationRecord, dict | None, 
         yield generation, segmentation, judgement
 
 
-def _record(folder: RunFolder, generation, segmentation, judgement, rules: ExportRules, provenance) -> RewardRecord:
+def _record(folder: RunFolder, generation, segmentation, judgement, rules: RecordRules, provenance) -> RewardRecord:
     if "rejected" in judgement:
         raise Reject(judgement["rejected"]["reason"], judgement["rejected"]["detail"])
     encoded, _ = folder.read_image(generation)

@@ -15,30 +15,20 @@ from tqdm import tqdm
 
 import srum_jax
 from srum_jax.command_line import user_path
-from srum_jax.data.errors import DuplicateIdError, ImageError, ImageModeError, SchemaError
-from srum_jax.data.image_transform import decode_image
+from srum_jax.data.errors import DuplicateIdError, SchemaError
 from srum_jax.data.schema import IMAGE_FORMATS, GlobalStatus, RewardRecord
 from srum_jax.data.writer import RecordWriter, num_shards_for, record_of_image
 from srum_jax.errors import BadInput
 from srum_jax.stages import STAGE_VERSION
 from srum_jax.storage.atomic_file import file_sha256, is_local, write_json
 from srum_jax.storage.reading import numbered_lines, why_absent
-from tools.make_rewards.errors import Reject, Rejects
+from tools.make_rewards.errors import Reject, Rejects, usable_image
 from tools.make_rewards.official_format import JudgedImage, convert_global, convert_regions, parse_entry
 from tools.make_rewards.reject_rate import add_reject_argument, refuse_too_many
+from tools.make_rewards.reward_record import IMPORT_RULES, RecordRules, add_rule_arguments, rules_of
 
 SUMMARY = "turn the authors' SRUM JSON lines and images into records"
 STAGE = "import"
-MIN_IMAGE_PIXELS = 32  # of the shorter side
-
-
-@dataclasses.dataclass(frozen=True)
-class ImportRules:
-    """Which judged images become records."""
-
-    global_absent: str = "drop"  # no global score; the authors' loader keeps it and reads 0
-    global_zero: str = "keep"  # a global score of exactly 0; the authors' formatter drops it
-    no_region: str = "keep"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="srum-rewards", help="starts the file names (default: %(default)s)")
     parser.add_argument("--num-shards", type=int, metavar="N", help="default: by size, about 512 MiB each, at least 4")
     add_reject_argument(parser)
-    parser.add_argument("--global-absent", choices=["drop", "keep"], default="drop",
-                        help="records without a usable global score (default: %(default)s)")
-    parser.add_argument("--global-zero", choices=["drop", "keep"], default="keep",
-                        help="records whose global score is exactly 0 (default: %(default)s)")
-    parser.add_argument("--no-region", choices=["drop", "keep"], default="keep",
-                        help="records without any usable region (default: %(default)s)")
+    add_rule_arguments(parser, "global_absent", "global_zero", "no_region")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -67,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise BadInput(f"--jsonl {jsonl}: no such file.")
     if not images.is_dir():
         raise BadInput(f"--images {images}: no such directory.")
-    rules = ImportRules(arguments.global_absent, arguments.global_zero, arguments.no_region)
+    rules = rules_of(arguments, IMPORT_RULES)
     num_lines, num_bytes = _measure(jsonl, images)
     if not num_lines:
         raise BadInput(f"--jsonl {jsonl}: holds no records.")
@@ -104,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def make_record(
-    judged: JudgedImage, index: int, images: epath.Path, rules: ImportRules, rejects: Rejects
+    judged: JudgedImage, index: int, images: epath.Path, rules: RecordRules, rejects: Rejects
 ) -> RewardRecord:
     """A record from a judged image, its file read and decoded.
 
@@ -112,16 +97,8 @@ def make_record(
       Reject: with one of the reasons of the format.
     """
     encoded = read_listed_image(images, judged.image_file)
-    try:
-        image = decode_image(encoded)
-    except ImageModeError as error:
-        raise Reject("bad_image_size", f"{judged.image_file}: {error}") from error
-    except ImageError as error:
-        raise Reject("unreadable_image", f"{judged.image_file}: {error}") from error
+    image = usable_image(encoded, judged.image_file)
     width, height = image.size
-    if min(width, height) < MIN_IMAGE_PIXELS:
-        raise Reject("bad_image_size", f"{judged.image_file}: expected at least {MIN_IMAGE_PIXELS} pixels a side, "
-                                       f"found {width} x {height}")
     if image.mode != "RGB":
         rejects.warnings[f"image_mode_{image.mode}_will_be_converted"] += 1
     global_fields = convert_global(judged)

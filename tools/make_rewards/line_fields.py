@@ -21,17 +21,19 @@ _Fields = Mapping[str, type | tuple[type, ...]]
 _REGION: _Fields = {"area": int, "predicted_iou": _OPTIONAL_NUMBER, "stability": _OPTIONAL_NUMBER}
 _JUDGED_REGION: _Fields = {
     **_REGION, "score": _NUMBER, "score_raw": _NUMBER, "severity": _NUMBER, "object": str, "reason": str,
-    "keyword": _OPTIONAL_TEXT, "verdict": _OPTIONAL_TEXT, "flags": list,
+    "keyword": _OPTIONAL_TEXT, "claim": _OPTIONAL_TEXT, "verdict": _OPTIONAL_TEXT, "flags": list,
 }
 _LAYOUT: _Fields = {"score": _NUMBER, "score_raw": _OPTIONAL_NUMBER, "reason": str, "flags": list}
 _CALL: _Fields = {"kind": str, "attempt": int, "num_tokens": int, "finish_reason": str}
+_DROPPED: _Fields = {"verdict": _OPTIONAL_TEXT, "why": str}
 _REJECTED: _Fields = {"reason": str, "detail": str}
 _LINES: Mapping[str, _Fields] = {
     "segment": {"record_id": str, "provider": str, "regions": list, "num_found": int, "dropped": dict},
     "likelihood": {"record_id": str, "log_prob": _NUMBER},
     "judge": {
-        "record_id": str, "mode": str, "local_status": str, "global_status": str, "attempts": list, "regions": list,
-        "global": (dict, _NONE), "calls": list, "problems": dict,
+        "record_id": str, "mode": str, "identify_status": str, "local_status": str, "global_status": str,
+        "attempts": list, "regions": list, "dropped": list, "missing_keywords": list, "global": (dict, _NONE),
+        "calls": list, "problems": dict,
     },
 }
 _CHOICES = {"verdict": (None, "match", "background", "unmatched"), "global_status": ("absent", "ok", "unparsed"),
@@ -57,6 +59,9 @@ def check_line(stage: str, line: Any) -> None:
         _check_integers(region.get("box"), 4, f"regions[{number}].box")
     if stage == "judge":
         _check_integers(line["attempts"], 3, "attempts")
+        for number, region in enumerate(line["dropped"]):
+            _check(region, _DROPPED, f"dropped[{number}].")
+            _check_integers(region.get("box"), 4, f"dropped[{number}].box")
         for number, call in enumerate(line["calls"]):
             _check(call, _CALL, f"calls[{number}].")
         if line["global"] is not None:

@@ -1,5 +1,6 @@
 """From what the stages wrote about an image to the record that training reads, or the reason why there is none."""
 
+import argparse
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -13,26 +14,39 @@ from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_reply import ReplyStatus
 from tools.make_rewards.errors import Reject
 
-_VERDICTS = {None: Verdict.NOT_VERIFIED, "match": Verdict.MATCH, "background": Verdict.BACKGROUND,
-             "unmatched": Verdict.UNMATCHED}
-_STATUSES = {"absent": GlobalStatus.ABSENT, "ok": GlobalStatus.OK, "unparsed": GlobalStatus.UNPARSED}
-
 
 @dataclasses.dataclass(frozen=True)
-class ExportRules:
-    """Which judged images become records. The defaults are those of the paper's preset."""
+class RecordRules:
+    """Which judged images become records: each of these kinds is kept, or dropped."""
 
     global_zero: str = "keep"  # a global score of exactly 0; the authors drop it
-    no_region: str = "drop"  # the authors keep it
-
-    def __post_init__(self):
-        for name in ("global_zero", "no_region"):
-            if getattr(self, name) not in ("keep", "drop"):
-                raise ValueError(f"export.{name}: expected keep or drop, found {getattr(self, name)!r}.")
+    no_region: str = "drop"  # no region with a score; the authors keep it
+    global_absent: str = "drop"  # of imported ones: no global score; the authors' loader keeps it and reads 0
 
 
-PAPER_RULES = ExportRules()
-OFFICIAL_RULES = ExportRules(global_zero="drop", no_region="keep")
+PAPER_RULES = RecordRules()
+OFFICIAL_RULES = RecordRules(global_zero="drop", no_region="keep")
+IMPORT_RULES = RecordRules(no_region="keep")
+
+
+def add_rule_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Declares an option for each of some rules; those that are not given are None."""
+    for name in names:
+        parser.add_argument(f"--{name.replace('_', '-')}", choices=("drop", "keep"), help=_RULES[name])
+
+
+def rules_of(arguments: argparse.Namespace, preset: RecordRules) -> RecordRules:
+    """A preset, changed by the options that were given."""
+    given = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(RecordRules)}
+    return dataclasses.replace(preset, **{name: value for name, value in given.items() if value is not None})
+
+
+_RULES = {
+    "global_zero": "records whose global score is exactly 0 (default: keep; --preset official: drop)",
+    "no_region": "records without any usable region (default: drop of a run, keep of imported ones and with --preset "
+                 "official)",
+    "global_absent": "records without a usable global score (default: drop)",
+}
 
 
 def reward_record(
@@ -41,7 +55,7 @@ def reward_record(
     segmentation: Mapping[str, Any] | None,
     judgement: Mapping[str, Any],
     encoded: bytes,
-    rules: ExportRules,
+    rules: RecordRules,
     provenance: Mapping[str, Any],
 ) -> RewardRecord:
     """Puts one record together; whether it may be stored is checked where it is encoded.
@@ -62,7 +76,7 @@ def reward_record(
             raise Reject("local_unparsed", "no reply about the regions could be read")
         raise Reject("no_region", "no region has a score")
     layout = judgement["global"]
-    status = _STATUSES[judgement["global_status"]]
+    status = GlobalStatus[judgement["global_status"].upper()]
     if layout is not None and layout["score"] == 0 and rules.global_zero == "drop":
         # The authors store a failed reply as 0 too; here the two are told apart.
         raise Reject("global_unparsed" if status is GlobalStatus.UNPARSED else "global_zero", "the global score is 0")
@@ -109,7 +123,7 @@ def _region(fields: Mapping[str, Any]) -> Region:
         severity=fields["severity"],
         object=fields["object"],
         reason=fields["reason"],
-        verdict=_VERDICTS[fields["verdict"]],
+        verdict=Verdict[(fields["verdict"] or "not_verified").upper()],
         keyword=fields["keyword"] or "",
         predicted_iou=absent if fields["predicted_iou"] is None else fields["predicted_iou"],
         stability=absent if fields["stability"] is None else fields["stability"],

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from etils import epath
 
 from srum_jax import generate
-from srum_jax.command_line import user_path
+from srum_jax.command_line import in_range, user_path
 from srum_jax.errors import BadInput
 from srum_jax.experiment import experiment_names
 from srum_jax.stages import GENERATE
@@ -21,10 +21,9 @@ from srum_jax.stages.interruption import run_command
 from srum_jax.storage.no_trace import entries_go_if_refused, folder_goes_if_refused
 from tools.make_rewards import export, judge, segment
 from tools.make_rewards.runners import local
-from tools.make_rewards.runners.cluster import Cluster, ClusterConfig
+from tools.make_rewards.runners.cluster import Cluster
 from tools.make_rewards.stage_recipe import (
     STAGES,
-    StageRecipe,
     add_input_arguments,
     check_command_lines,
     read_stage_recipe,
@@ -49,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runner", choices=("local", "ray"), default="local",
                         help="local: this machine (default); ray: a Ray cluster whose workers all see --out")
     group = parser.add_argument_group("ray")
-    group.add_argument("--num-workers", type=int, default=2, metavar="N", help="shares of a stage (default: 2)")
+    group.add_argument("--num-workers", type=in_range(int, 1), default=2, metavar="N",
+                       help="shares of a stage (default: 2)")
     group.add_argument("--ray-address", metavar="HOST:PORT", help="of a running cluster, or auto (default: one of this "
                                                                   "machine's cores, started for the run)")
     for kind, default in (("cpus", 1), ("gpus", 0), ("tpus", 0)):
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    recipe = _recipe(arguments)
+    recipe = with_inputs(read_stage_recipe(arguments.experiment, epath.Path(arguments.out)), arguments)
     check_command_lines(recipe, arguments.out, _MODULES)
     worst = 0
     with _runner(arguments) as run_stage:
@@ -84,18 +84,13 @@ def _run(arguments: argparse.Namespace) -> int:
     return worst
 
 
-def _recipe(arguments: argparse.Namespace) -> StageRecipe:
-    return with_inputs(read_stage_recipe(arguments.experiment, epath.Path(arguments.out)), arguments)
-
-
 @contextlib.contextmanager
 def _runner(arguments: argparse.Namespace) -> Iterator[RunStage]:
     if arguments.runner == "local":
         yield local.run_stage
         return
-    config = ClusterConfig(arguments.num_workers, arguments.ray_address, arguments.worker_cpus, arguments.worker_gpus,
-                           arguments.worker_tpus)
-    with Cluster(config, run_share) as cluster:
+    with Cluster(run_share, arguments.num_workers, arguments.ray_address, num_cpus=arguments.worker_cpus,
+                 num_gpus=arguments.worker_gpus, num_tpus=arguments.worker_tpus) as cluster:
         yield cluster.run_stage
 
 

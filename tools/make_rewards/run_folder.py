@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from srum_jax.data.errors import ImageError, ImageModeError
-from srum_jax.data.image_transform import decode_image, to_rgb
+from srum_jax.data.image_transform import to_rgb
 from srum_jax.errors import BadInput
 from srum_jax.generation.prompts import Prompt, read_jsonl
 from srum_jax.generation.records import GenerationRecord
@@ -22,10 +21,9 @@ from srum_jax.stages.processes import ALONE, Processes
 from srum_jax.stages.units import units_to_do
 from srum_jax.storage.atomic_file import file_sha256
 from srum_jax.storage.reading import why_absent
-from tools.make_rewards.errors import Reject
+from tools.make_rewards.errors import Reject, usable_image
 from tools.make_rewards.line_fields import check_line
 
-MIN_IMAGE_PIXELS = 32  # of the shorter side
 _STATED = {GENERATE: ("num_shards", int), SEGMENT: ("provider", str), LIKELIHOOD: ("request", str),
            JUDGE: ("judge", dict)}  # by what a stage notes
 
@@ -212,19 +210,11 @@ class RunFolder:
         if not path.exists():
             raise Reject("missing_image", f"{path.name}: recorded, but {why_absent(path)}; run `generate` again")
         encoded = path.read_bytes()
-        try:
-            image = to_rgb(decode_image(encoded))
-        except ImageModeError as error:
-            raise Reject("bad_image_size", f"{path.name}: {error}") from error
-        except ImageError as error:
-            raise Reject("unreadable_image", f"{path.name}: {error if encoded else 'empty'}") from error
+        image = usable_image(encoded, path.name)
         if hashlib.sha256(encoded).hexdigest() != generation.image_sha256:
             raise DamagedError(f"{path}: expected the file with SHA-256 {generation.image_sha256[:12]}..., found "
                                "another; `generate --repair` sets it aside and makes it again.")
-        if min(image.size) < MIN_IMAGE_PIXELS:
-            raise Reject("bad_image_size", f"{path.name}: expected at least {MIN_IMAGE_PIXELS} pixels a side, found "
-                                           f"{image.width} x {image.height}")
-        return encoded, np.asarray(image)
+        return encoded, np.asarray(to_rgb(image))
 
     def _units(self) -> list[StageUnit]:
         named = []

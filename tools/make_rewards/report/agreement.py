@@ -3,9 +3,10 @@
 import collections
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from srum_jax.rewards.judgement.judge_reply import ImageReply
 from srum_jax.rewards.judgement.readers import ImageReader, RegionReader
@@ -21,31 +22,28 @@ _MAX_NUMBER = 1000  # of a region in a reply; the calls do not say how many ther
 class Pairs:
     """Two numbers for one thing, many times: correlation and mean absolute difference."""
 
-    count: int = 0
-    sums: tuple[float, ...] = (0.0,) * 6  # x, y, xx, yy, xy, |x - y|
+    values: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many pairs."""
+        return len(self.values)
 
     def add(self, x: float, y: float) -> None:
         """Takes up a pair."""
-        self.count += 1
-        terms = (x, y, x * x, y * y, x * y, abs(x - y))
-        self.sums = tuple(total + term for total, term in zip(self.sums, terms, strict=True))
+        self.values.append((x, y))
 
     @property
     def mean_difference(self) -> float | None:
         """Mean absolute difference; None without pairs."""
-        return self.sums[5] / self.count if self.count else None
+        return float(np.abs(np.diff(self.values)).mean()) if self.values else None
 
     @property
     def correlation(self) -> float | None:
         """Pearson's; None where one side never changes."""
-        if self.count < 2:
+        if self.count < 2 or np.std(self.values, axis=0).min() < 1e-6:  # nothing but rounding
             return None
-        x, y, xx, yy, xy, _ = (total / self.count for total in self.sums)
-        # The differences of nearly equal numbers: below this, nothing but rounding is left.
-        spread_x, spread_y = xx - x * x, yy - y * y
-        if min(spread_x, spread_y) < 1e-12:
-            return None
-        return max(-1.0, min(1.0, (xy - x * y) / math.sqrt(spread_x * spread_y)))
+        return float(np.corrcoef(self.values, rowvar=False)[0, 1])
 
     def to_json(self) -> dict[str, Any]:
         """For the page."""

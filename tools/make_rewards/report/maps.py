@@ -75,16 +75,6 @@ def encode(values: np.ndarray) -> dict[str, Any]:
     return {"values": [short(level) for level in levels], "rows": rows}
 
 
-def decode(encoded: Mapping[str, Any]) -> np.ndarray:
-    """The inverse of `encode`, as the page does it."""
-    rows = []
-    for count, *runs in encoded["rows"]:
-        row = [encoded["values"][place] for length, place in zip(runs[::2], runs[1::2], strict=True)
-               for _ in range(length)]
-        rows += [row] * count
-    return np.asarray(rows, np.float32)
-
-
 def short(value: float) -> float:
     """The number with the fewest digits that is the same in float32."""
     number = float(str(np.float32(value)))
