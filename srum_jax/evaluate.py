@@ -28,6 +28,7 @@ from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.judge_arguments import add_judge_arguments, named_judge
+from srum_jax.judges.endpoint import EndpointConfig
 from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline
 from srum_jax.overrides import add_set_argument, apply_overrides, field_names, together
 from srum_jax.stages import noted
@@ -157,18 +158,22 @@ def _part(args: argparse.Namespace) -> Part:
 
 def _drawn_as(args: argparse.Namespace) -> str:
     """Steps and mode, as some official layouts have them in names of folders."""
-    groups = _groups(samplers()[recognise(args.checkpoint)] if args.checkpoint else next(iter(samplers().values())))
-    sampler = apply_overrides(groups, args.set).sampler
+    sampler = apply_overrides(_groups(_sampler(args)), args.set).sampler
     return f"{getattr(sampler, 'num_timesteps', 'given')}_{'think' if args.think else 'no_think'}"
 
 
+def _sampler(args: argparse.Namespace) -> Any:
+    """The published settings of the checkpoint's family; of the first family where there is no checkpoint."""
+    return samplers()[recognise(args.checkpoint)] if args.checkpoint else next(iter(samplers().values()))
+
+
 def _groups(sampler: Any) -> Any:
-    return together(sampler=sampler, plan=TextSampler)
+    return together(sampler=sampler, plan=TextSampler, endpoint=EndpointConfig())
 
 
 def _settings(args: argparse.Namespace, benchmark: Benchmark) -> GenerationSettings:
     drawing = benchmark.drawing
-    groups = _groups(samplers()[recognise(args.checkpoint)])
+    groups = _groups(_sampler(args))
     known = {f"sampler.{name}" for name in field_names(groups.sampler)}
     groups = apply_overrides(groups, [f"{name}={value}" for name, value in drawing.settings.items() if name in known])
     chosen = apply_overrides(groups, args.set)
@@ -224,7 +229,7 @@ def _judge(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[EvalI
     who = args.judge or getattr(benchmark, "judge", None)
     if who is None:
         raise BadInput("--judge: expected who judges, found nothing.")
-    named = named_judge(who, benchmark.name, args)
+    named = named_judge(who, benchmark.name, args, apply_overrides(_groups(_sampler(args)), args.set).endpoint)
     images = (epath.Path(args.images) if args.images else folder.images) if named.looks else None
     begun_with = {"protocol": benchmark.protocol, "judge": named.identity, "judge_batch_size": args.judge_batch_size,
                   "template_sha256": benchmark.template.sha256}

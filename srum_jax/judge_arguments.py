@@ -13,6 +13,7 @@ from srum_jax.command_line import user_path
 from srum_jax.errors import BadInput
 from srum_jax.families.registry import family_of
 from srum_jax.inference.templates import Templates
+from srum_jax.judges.endpoint import EndpointConfig, EndpointJudge
 from srum_jax.judges.protocol import Judge
 from srum_jax.model_arguments import load_pipeline
 from srum_jax.storage.reading import why_absent
@@ -40,22 +41,25 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the group "judge"."""
     group = parser.add_argument_group("judge")
     group.add_argument("--judge", metavar="WHO",
-                       help="transformers:DIR: a vision-language model in PyTorch; replay:FILE: recorded replies; "
+                       help="transformers:DIR: a vision-language model in PyTorch; endpoint:URL,MODEL: "
+                            "an OpenAI-compatible server; replay:FILE: recorded replies; "
                             "detector:DIR[,CLIP_DIR] and results:FILE: for GenEval, a detector in PyTorch, or what the "
                             "official scorer has written; "
                             "model: the checkpoint itself, or model:DIR another; oracle: the rule of the world of "
                             "shapes")
+    group.add_argument("--judge-revision", metavar="TEXT", help="of the model behind an endpoint, for the results")
     group.add_argument("--judge-batch-size", type=int, default=8, metavar="N",
                        help="items judged and committed together (default: %(default)s)")
 
 
-def named_judge(text: str, benchmark: str, arguments: argparse.Namespace) -> NamedJudge:
+def named_judge(text: str, benchmark: str, arguments: argparse.Namespace, endpoint: EndpointConfig) -> NamedJudge:
     """The judge of `--judge`.
 
     Args:
       text: KIND or KIND:SOURCE.
       benchmark: whose replies a file of replies is to have.
       arguments: of `add_judge_arguments` and `add_model_arguments`.
+      endpoint: how a server is asked.
 
     Raises:
       BadInput: there is no such judge.
@@ -66,6 +70,8 @@ def named_judge(text: str, benchmark: str, arguments: argparse.Namespace) -> Nam
         return _replay(source, benchmark)
     if kind == "transformers" and source:
         return _transformers(source)
+    if kind == "endpoint" and source:
+        return _endpoint(source, arguments.judge_revision, endpoint)
     if kind == "detector" and source:
         return _detector(source)
     if kind == "results" and source:
@@ -99,6 +105,14 @@ def _transformers(source: str) -> NamedJudge:
         return HuggingFaceJudge(directory, "")
 
     return NamedJudge({"id": directory.name, "revision": directory_fingerprint(directory)}, True, opened)
+
+
+def _endpoint(source: str, revision: str | None, config: EndpointConfig) -> NamedJudge:
+    url, comma, model = source.partition(",")
+    if not comma or not model:
+        raise BadInput("--judge endpoint: expected endpoint:URL,MODEL, found no model.")
+    judge = EndpointJudge(url, model, config)
+    return NamedJudge({"id": model, "revision": revision}, True, lambda: judge)
 
 
 def _detector(source: str) -> NamedJudge:

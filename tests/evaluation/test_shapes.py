@@ -5,43 +5,12 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from srum_jax import evaluate
-from srum_jax.evaluation.registry import open_benchmark
-from srum_jax.worlds.shapes.drawing import render
-from srum_jax.worlds.shapes.layout import draft_of, lay_out
-from srum_jax.worlds.shapes.prompts import parse_prompt
 from tests import commands
+from tests.evaluation.drawn import BENCHMARK, ITEMS, call, results
 from tests.imports import ROOT
-
-BENCHMARK = open_benchmark("shapes")
-ITEMS = BENCHMARK.items({})
-
-
-@pytest.fixture
-def drawn(tmp_path):
-    """Pictures of every item; those of even numbers fit, the others show nothing."""
-    folder = tmp_path / "pictures"
-    for number, item in enumerate(ITEMS):
-        path = folder / BENCHMARK.image(item, 0)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.full((48, 48, 3), 255, np.uint8)
-        if number % 2 == 0:
-            rng = np.random.default_rng(number)
-            pixels = render(lay_out(draft_of(parse_prompt(item.prompt), rng), rng), 48).image
-        Image.fromarray(pixels).save(path)
-    return folder
-
-
-def call(out, *arguments):
-    return evaluate.main(["--benchmark", "shapes", "--out", str(out), *map(str, arguments)])
-
-
-def results(out):
-    return json.loads((out / "results.json").read_text())
 
 
 def test_given_pictures_are_judged_and_scored(drawn, tmp_path, capsys):
