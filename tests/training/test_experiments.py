@@ -3,9 +3,7 @@ import dataclasses
 import pytest
 
 from srum_jax.experiment import ExperimentError, experiment_names, load_recipe
-from srum_jax.families.bagel.config import BagelRows
-from srum_jax.families.bagel.rows import row_capacity
-from srum_jax.models.bagel.config import RELEASED
+from srum_jax.families.registry import family
 from srum_jax.overrides import apply_overrides, from_json, to_json
 from srum_jax.training.config import EmaConfig, LoraConfig, OptimizerConfig
 from srum_jax.training.experiment import Experiment
@@ -19,17 +17,19 @@ def recipe(name):
 def test_every_experiment_builds_survives_json_and_is_documented(name):
     found = load_recipe(name)
     rows, rest = found.experiment.rows, dataclasses.replace(found.experiment, rows=None)
-    assert from_json(Experiment, to_json(rest)) == rest and from_json(BagelRows, to_json(rows)) == rows
+    assert from_json(Experiment, to_json(rest)) == rest and from_json(type(rows), to_json(rows)) == rows
     module_doc = __import__(f"experiments.{name}", fromlist=["x"]).__doc__
     assert f"python -m srum_jax.train --experiment={name}" in module_doc
     if not name.startswith("tiny"):
         assert "not measured yet" in module_doc
-        row_capacity(rows, RELEASED)  # sizes go with the released model
+        released = family(found.experiment.model.family)
+        config = released.costs.config("")
+        released.packer(rows, config, None, found.experiment.objective.columns, None)  # sizes go with the model
 
 
 def test_the_named_experiments_of_the_paper_exist():
     assert {"bagel_cot", "bagel", "bagel_sft", "bagel_no_global", "bagel_no_reference", "bagel_sparse",
-            "bagel_lambda_sweep", "bagel_official", "tiny"} <= set(experiment_names())
+            "bagel_lambda_sweep", "bagel_official", "tiny", "blip3o", "blip3o_4b"} <= set(experiment_names())
 
 
 def test_the_paper_recipe_is_the_papers():
@@ -54,15 +54,23 @@ def test_the_official_recipe_is_that_of_the_released_script():
     assert official.seed == 4396
 
 
-def test_ablations_differ_from_the_main_run_in_one_thing_only():
-    main = to_json(recipe("bagel_cot"))
+def test_the_recipe_of_blip3o_differs_from_that_of_bagel_in_what_belongs_to_the_model():
+    ours, bagel = recipe("blip3o"), recipe("bagel_cot")
+    assert (ours.objective, ours.optimizer, ours.data, ours.training) == (
+        bagel.objective, bagel.optimizer, bagel.data, bagel.training)
+    assert ours.model.timestep_shift is None and ours.rows.samples_per_row == bagel.rows.samples_per_row
+
+
+@pytest.mark.parametrize("run, family, same", [("bagel_cot", "bagel", "bagel"), ("blip3o", "blip3o", "blip3o_4b")])
+def test_ablations_differ_from_the_main_run_in_one_thing_only(run, family, same):
+    main = to_json(recipe(run))
     expected = {
-        "bagel": {},
-        "bagel_sft": {"objective": {"reward_coefficient": 0.0, "reference_coefficient": 1.0}},
-        "bagel_no_global": {"objective": {"reward_map": main["objective"]["reward_map"] | {"use_global": False}}},
-        "bagel_no_reference": {"objective": {"reference_coefficient": 0.0}},
-        "bagel_sparse": {"objective": {"reward_map": main["objective"]["reward_map"] | {"binarize": "region"}}},
-        "bagel_lambda_sweep:0.25": {"objective": {"reference_coefficient": 0.25}},
+        same: {},
+        f"{family}_sft": {"objective": {"reward_coefficient": 0.0, "reference_coefficient": 1.0}},
+        f"{family}_no_global": {"objective": {"reward_map": main["objective"]["reward_map"] | {"use_global": False}}},
+        f"{family}_no_reference": {"objective": {"reference_coefficient": 0.0}},
+        f"{family}_sparse": {"objective": {"reward_map": main["objective"]["reward_map"] | {"binarize": "region"}}},
+        f"{family}_lambda_sweep:0.25": {"objective": {"reference_coefficient": 0.25}},
     }
     for name, groups in expected.items():
         found = to_json(recipe(name))

@@ -2,6 +2,7 @@
 
 from srum_jax.families.blip3o.answerer import Blip3oAnswerer
 from srum_jax.families.blip3o.config import Blip3oRows
+from srum_jax.families.blip3o.costs import Blip3oCosts
 from srum_jax.families.blip3o.forward import Blip3oForward
 from srum_jax.families.blip3o.generator import Blip3oGenerator
 from srum_jax.families.blip3o.request_reader import RequestReader
@@ -13,4 +14,5 @@ from srum_jax.models.blip3o.architecture import BLIP3O
 FAMILY = Family(
     architecture=BLIP3O, rows=Blip3oRows, packer=Blip3oPacker, forward=Blip3oForward, sampler=PictureSampler,
     checker=RequestReader, generator=Blip3oGenerator, answerer=Blip3oAnswerer,
+    costs=Blip3oCosts(),
 )

@@ -28,7 +28,7 @@ from srum_jax.models.blip3o.pixel_schedule import pixel_times
 from srum_jax.models.blip3o.prompts import with_queries
 
 # On each device. The U-Net's attention holds all scores of 4,096 pixels at once: more than a gigabyte for a picture.
-_PICTURES_AT_ONCE = 2
+PICTURES_AT_ONCE = 2
 
 
 class Blip3oGenerator:
@@ -105,7 +105,7 @@ class Blip3oGenerator:
             raise Failure("The drawn features are not finite: expected numbers; the weights are damaged, or do not fit "
                           "the dtype (try float32).")
         keys = random_keys([item.seed for item in read], Use.NOISE)
-        at_once = _PICTURES_AT_ONCE * self.rows_multiple
+        at_once = PICTURES_AT_ONCE * self.rows_multiple
         pictures: dict[int, np.ndarray] = {}
         for group in same_size([item.size for item in read]):
             for start in range(0, len(group), at_once):

@@ -33,7 +33,8 @@ BLIP3O = Architecture(
     },
     read_config=Blip3oConfig.from_directory,
     abstract=abstract_blip3o,
-    rules=RULES,
+    # The released vocabulary of 151,668 divides by no more than 4: the table, which is not trained, is replicated.
+    rules={**RULES, "vocab_in": ()},
     trainable={
         # As the official freezing sequence leaves it: the language model only passes the gradient on.
         "default": ("dit.*", "queries.*"),

@@ -1,0 +1,24 @@
+"""SRUM on BLIP3o-4B; the sizes are those of the checkpoint, and only the name of the run differs.
+
+    python -m srum_jax.train --experiment=blip3o_4b --workdir gs://BUCKET/runs/blip3o_4b \\
+        --set model.checkpoint=gs://BUCKET/blip3o_4b --set data.records=gs://BUCKET/records
+
+Hardware, time and score: not measured yet.
+"""
+
+from typing import Any
+
+from etils import epath
+
+from experiments._blip3o_recipe import blip3o_recipe, blip3o_rewards
+from srum_jax.training.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """As for the larger model."""
+    return blip3o_recipe("blip3o_4b")
+
+
+def rewards(folder: epath.Path) -> dict[str, dict[str, Any]]:
+    """Regions are those that the model names and finds itself."""
+    return blip3o_rewards()

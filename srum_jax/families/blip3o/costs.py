@@ -1,0 +1,110 @@
+"""What BLIP3o's work amounts to; see `srum_jax.families.costs.Costs`."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from srum_jax.data.errors import CapacityError
+from srum_jax.data.example import stack_rows
+from srum_jax.errors import BadInput
+from srum_jax.families.blip3o import generation_programs
+from srum_jax.families.blip3o.batch import Blip3oBatch
+from srum_jax.families.blip3o.config import Blip3oRows
+from srum_jax.families.blip3o.generation_costs import generation_costs
+from srum_jax.families.blip3o.rows import Blip3oPacker
+from srum_jax.families.blip3o.step_flops import SlotCounts, count_slots, scaled, step_flops
+from srum_jax.families.costs import Cost, Drawing, DrawingProgram
+from srum_jax.models.blip3o.config import Blip3oConfig
+from srum_jax.models.blip3o.released import RELEASED
+from srum_jax.objectives.columns import NO_COLUMNS
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A `RowWork`."""
+
+    config: Blip3oConfig
+    counts: SlotCounts
+    slots: int  # of tokens and features
+
+    @property
+    def padding(self) -> float:
+        return 1 - self.tokens / self.slots
+
+    @property
+    def tokens(self) -> int:
+        return self.counts.text + self.counts.pictures * self.config.dit.grid**2
+
+    def step_flops(self, trained: Mapping[str, tuple[int, ...]], rows: int) -> float:
+        return step_flops(self.config, scaled(self.counts, rows), trained)
+
+    def kernel_flops(self, name: str, operands: tuple[tuple[int, ...], ...]) -> float | None:
+        return None  # prompts are short: the recipes attend without a kernel
+
+
+class Blip3oCosts:
+    """The costs of BLIP3o. In place of a checkpoint, "8B" and "4B" stand for the released models."""
+
+    programs = generation_programs.PROGRAM_NAMES
+    search_order = ("latents", "pixels", "features", "prefill", "decode")
+    image_programs = ("prefill", "features", "latents", "pixels")
+    text_program = "decode"  # of answers; pictures are drawn without a plan
+
+    def config(self, checkpoint: epath.PathLike, layers: int | None = None) -> Blip3oConfig:
+        """That of a directory or of a released model; of the larger one for ""."""
+        config = RELEASED.get(str(checkpoint) or "8B") or Blip3oConfig.from_directory(checkpoint)
+        if layers is not None:
+            config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=layers))
+        return config
+
+    def num_layers(self, config: Blip3oConfig) -> int:
+        """Of the language model."""
+        return config.llm.num_layers
+
+    def step_flops(self, config: Blip3oConfig, batch: Blip3oBatch,
+                   trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
+        """See `step_flops.step_flops`."""
+        return step_flops(config, count_slots(batch, config.num_queries), trained)
+
+    def full_row(self, rows: Blip3oRows, config: Blip3oConfig, prompt_tokens: int, *, block: int, seq: int) -> _Row:
+        """See `Costs.full_row`; slots for reading stay empty, as in training on records."""
+        first_query = prompt_tokens + generation_programs.TEMPLATE_TOKENS + 1
+        if first_query + config.num_queries > rows.text_capacity:
+            raise CapacityError(f"needs {first_query + config.num_queries} tokens for a prompt of {prompt_tokens}, a "
+                                f"slot has {rows.text_capacity}; raise rows.text_capacity")
+        batch = stack_rows([Blip3oPacker(rows, config, None, NO_COLUMNS).empty_row().finish()])
+        full = dataclasses.replace(batch, sample=np.zeros_like(batch.sample),
+                                   first_query=np.full_like(batch.first_query, first_query))
+        slots = batch.ids.size + batch.readings.ids.size + batch.sample.size * config.dit.grid**2
+        return _Row(config, count_slots(full, config.num_queries), slots)
+
+    def check(self, config: Blip3oConfig, drawing: Drawing) -> None:
+        """Refuses edits, and sides that the pixel decoder cannot make."""
+        if drawing.editing:
+            raise BadInput("--editing: BLIP3o makes no edits; leave it off.")
+        for name in ("height", "width"):
+            side, multiple, most = getattr(drawing, name), config.pixels.size_multiple, config.pixels.side
+            if side % multiple or not 0 < side <= most:
+                raise BadInput(f"{name}: expected a multiple of {multiple} pixels, at most {most}; found {side}.")
+
+    def prompt_slots(self, drawing: Drawing) -> int:
+        """Of a prompt with its template."""
+        return generation_programs.prompt_slots(drawing)
+
+    def drawing_costs(self, config: Blip3oConfig, drawing: Drawing) -> dict[str, Cost]:
+        """See `generation_costs.generation_costs`."""
+        return generation_costs(config, drawing)
+
+    def lower(self, config: Blip3oConfig, mesh: Mesh, drawing: Drawing, program: str, *, dtype: str, attention: str,
+              understanding: bool) -> DrawingProgram:
+        """See `generation_programs`."""
+        programs, state = generation_programs.abstract_programs(config, mesh, dtype=dtype, attention=attention,
+                                                                understanding=understanding)
+        if drawing.rows % programs.rows_multiple:
+            raise BadInput(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
+                           f"found {drawing.rows}.")
+        lowered, arguments = generation_programs.lower_program(programs, program, drawing)
+        return DrawingProgram(lowered, state, arguments)

@@ -1,0 +1,110 @@
+"""The programs of generation over arrays that exist by shape and layout alone.
+
+Four programs make a picture: "prefill" gives states at the queries, "features" draws picture features for them,
+"latents" draws the pixel decoder's latents for these, "pixels" decodes them. "decode" writes an answer.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from srum_jax.families.blip3o.generator import PICTURES_AT_ONCE
+from srum_jax.families.blip3o.programs import DECODE_PIXELS, DRAW_FEATURES, DRAW_LATENTS, QUERY_STATES, WRITE_TEXT
+from srum_jax.families.blip3o.sampler import FeatureSampler, PixelSampler
+from srum_jax.families.costs import Drawing
+from srum_jax.inference.batch_shapes import bucket
+from srum_jax.inference.context import Context, empty_context
+from srum_jax.inference.programs import Programs
+from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.settings import TextSampler
+from srum_jax.models.blip3o.architecture import BLIP3O
+from srum_jax.models.blip3o.config import Blip3oConfig
+from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.logical_axes import ROWS, named_shardings
+
+TEMPLATE_TOKENS = 30  # around a caption, by the released tokenizer and with the turn closed
+_PROGRAMS = {"prefill": QUERY_STATES, "features": DRAW_FEATURES, "latents": DRAW_LATENTS, "pixels": DECODE_PIXELS,
+             "decode": WRITE_TEXT}
+PROGRAM_NAMES = tuple(_PROGRAMS)
+_TOKEN = 0  # any: what a decoded text follows on
+
+
+def prompt_slots(drawing: Drawing) -> int:
+    """Slots of a prompt with its template, padding included, without [IMG] and queries."""
+    return bucket(drawing.prompt_tokens + TEMPLATE_TOKENS)
+
+
+def pixel_sampler(drawing: Drawing) -> PixelSampler:
+    """As published, but for the steps."""
+    return PixelSampler(num_steps=drawing.num_timesteps)
+
+
+def abstract_programs(
+    config: Blip3oConfig, mesh: Mesh, *, dtype: str = "bfloat16", attention: str = "splash", understanding: bool = True
+) -> tuple[Programs, nnx.State]:
+    """What `srum_jax.pipeline.load` makes of a checkpoint, and its state, without the values.
+
+    Raises:
+      BadInput: if the mesh does not divide the weights.
+    """
+    graphdef, abstract = BLIP3O.abstract(config, BLIP3O.parts_for({"draw", "read"} if understanding else {"draw"}))
+    layout = named_shardings(abstract, mesh, BLIP3O.rules)
+    state = jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype), sharding=sharding),
+                         abstract, layout)
+    return Programs(graphdef, state, mesh, ComputeConfig(dtype=dtype, attention=attention, remat="none")), state
+
+
+def lower_program(programs: Programs, name: str, drawing: Drawing) -> tuple[jax.stages.Lowered, tuple]:
+    """One program, ready to be compiled, and its arguments besides the model's state.
+
+    Args:
+      programs: from `abstract_programs`.
+      name: one of `PROGRAM_NAMES`.
+      drawing: rows must be a multiple of `programs.rows_multiple`.
+    """
+    arguments = _arguments(programs, name, drawing)
+    return programs.lower(_PROGRAMS[name], *arguments), arguments
+
+
+def _arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
+    config, mesh, dtype = programs.config, programs.mesh, programs.compute.compute_dtype
+    grid, rows = config.dit.grid, drawing.rows
+    if name in ("latents", "pixels"):
+        rows = min(rows, PICTURES_AT_ONCE * programs.rows_multiple)
+
+    def array(*sizes: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
+        return _struct(mesh, (rows, *sizes), dtype, ROWS)
+
+    keys = array(dtype=jax.eval_shape(lambda: random_keys([0], Use.NOISE)).dtype)
+    if name == "prefill":
+        slots = bucket(prompt_slots(drawing) + 1 + config.num_queries)
+        return array(slots), array(slots, dtype=bool), array()
+    if name == "features":
+        return array(config.num_queries, config.llm.hidden_size, dtype=dtype), keys, FeatureSampler()
+    if name == "decode":
+        context = _abstract_context(programs, rows, prompt_slots(drawing))
+        return context, _TOKEN, keys, array(dtype=bool), TextSampler(drawing.max_tokens)
+    if name == "latents":
+        negative = _struct(mesh, (1, grid, grid, config.dit.channels), jnp.float32)
+        return (array(grid, grid, config.dit.channels, dtype=jnp.float32), negative, keys,
+                (drawing.height, drawing.width), pixel_sampler(drawing))
+    vae = config.pixels.vae
+    sides = (side // vae.stride for side in (drawing.height, drawing.width))
+    return (array(*sides, vae.latent_channels, dtype=jnp.float32),)
+
+
+def _abstract_context(programs: Programs, rows: int, capacity: int) -> Context:
+    llm = programs.config.llm
+    context = jax.eval_shape(lambda: empty_context(llm, rows, capacity, programs.compute.compute_dtype))
+    heads = "tensor" if llm.num_kv_heads % programs.mesh.shape["tensor"] == 0 else None
+
+    def struct(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        spec = {5: (None, ROWS, None, heads), 2: (ROWS,), 1: (ROWS,), 0: ()}[leaf.ndim]
+        return _struct(programs.mesh, leaf.shape, leaf.dtype, *spec)
+
+    return jax.tree.map(struct, context)
+
+
+def _struct(mesh: Mesh, shape: tuple[int, ...], dtype, *axes) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(*axes)))
