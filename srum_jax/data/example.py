@@ -48,13 +48,14 @@ class Picture:
 class Example:
     """One sample, before a family lays it out as tokens."""
 
-    prompt: str | None  # drawing: the caption, None where it is left out (text dropout); reading: the question
+    prompt: str  # drawing: the caption; reading: the question
     picture: Picture
     # Called with the grid that the family gave the picture: float32 [rows, columns] by the name of the column.
     image_columns: Callable[[Grid], Mapping[str, np.ndarray]]
     text_columns: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of each predicted text token
     kind: Literal["drawing", "reading"] = "drawing"  # the picture is learnt, or the answer is
     answer: str | None = None  # reading: what is learnt
+    prompt_left_out: bool = False  # drawing: the picture is learnt without its caption (text dropout)
     reference: Picture | None = None  # drawing: None is the picture itself, under another draw of its code
 
 

@@ -26,7 +26,8 @@ def example_of(record: RewardRecord, objective: RecordObjective, *, with_prompt:
       with_prompt: whether the picture is drawn after its prompt, or after nothing.
     """
     return Example(
-        prompt=record.prompt if with_prompt else None,
+        prompt=record.prompt,
         picture=picture_of(record),
         image_columns=functools.partial(objective.columns_of, record),
+        prompt_left_out=not with_prompt,
     )

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from srum_jax.families.family import Family
 
 # Each with its FAMILY.
-_MODULES = {"bagel": "srum_jax.families.bagel.family", "blip3o": "srum_jax.families.blip3o.family"}
+_MODULES = {name: f"srum_jax.families.{name}.family" for name in ("bagel", "blip3o", "janus_pro")}
 # Of images; in files that import no array library.
 _SAMPLERS = {"bagel": ("srum_jax.families.bagel.sampler", "FlowSampler"),
-             "blip3o": ("srum_jax.families.blip3o.sampler", "PictureSampler")}
+             "blip3o": ("srum_jax.families.blip3o.sampler", "PictureSampler"),
+             "janus_pro": ("srum_jax.families.janus_pro.sampler", "CodeSampler")}
 NAMES = tuple(_MODULES)
 
 
@@ -48,7 +49,7 @@ def _model_type(name: str) -> str:
     return f'config.json with "model_type": "{name}"'
 
 
-_BLIP3O, _JANUS = "blip3o_qwen", "multi_modality"
+_BLIP3O, _JANUS, _JANUS_COMMUNITY = "blip3o_qwen", "multi_modality", "janus"
 _SIGNS = (
     _Sign("BAGEL", "bagel", "llm_config.json", lambda directory, _: (directory / "llm_config.json").exists(),
           "the JSON and tokenizer files and ae.safetensors of BAGEL-7B-MoT, never its ema.safetensors"),
@@ -57,6 +58,8 @@ _SIGNS = (
     _Sign("BLIP3o-NEXT", None, f'{_model_type(_BLIP3O)} without "vision_config"',
           lambda _, fields: fields.get("model_type") == _BLIP3O),
     _Sign("Janus-Pro", "janus_pro", _model_type(_JANUS), lambda _, fields: fields.get("model_type") == _JANUS),
+    _Sign("Janus-Pro for transformers", "janus_pro", _model_type(_JANUS_COMMUNITY),
+          lambda _, fields: fields.get("model_type") == _JANUS_COMMUNITY),
 )
 
 

@@ -9,8 +9,10 @@ from etils import epath
 
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.blip3o.config import Blip3oRows
+from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.worlds.shapes.base import trained_base
 from tests.families.blip3o import tiny_checkpoint
+from tests.families.janus_pro import tiny_checkpoint as tiny_janus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,15 @@ TINY_BASES = (
                         reading_windows=1, answer_capacity=16),
         prompts=("a red circle left of a blue square", "two green triangles"),
         picture=_stripes(tiny_checkpoint.PICTURE_SIDE),
+        question="what is in the picture",
+    ),
+    TinyBase(
+        family="janus_pro",
+        checkpoint=lambda: epath.Path(tiny_janus.shared()),
+        rows=JanusRows(samples_per_row=2, text_capacity=32, readings_per_row=2, reading_capacity=96,
+                       answer_capacity=16),
+        prompts=("a red circle left of a blue square", "two green triangles"),
+        picture=_stripes(tiny_janus.PICTURE_SIDE),
         question="what is in the picture",
     ),
 )

@@ -77,6 +77,7 @@ def answer_logits(
     compute: ComputeConfig = COMPUTE,
 ) -> jax.Array:
     """Scores of an answer's tokens behind a prompt with pictures: int [S] and [N] to float32 [N, V]."""
+    pictures = None if pictures is None else pictures[None]
     x = jnp.concatenate([model.embed_conversation(jnp.asarray(prompt)[None], pictures, compute),
                          model.llm.embed(jnp.asarray(answer[:-1])[None], jnp.float32)], axis=1)
     return model.llm.logits(_hidden(model, x, compute)[0, len(prompt) - 1 :])

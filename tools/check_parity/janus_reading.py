@@ -78,7 +78,9 @@ def check_understanding(case: Case) -> list[GroupResult | Unchecked]:
     expected, model = case.tensors["understanding"], case.model
     ids, mask = expected["input_ids"].astype(np.int32), expected["attention_mask"].astype(bool)
     pictures = pictures_of_rows(case)
-    x = model.embed_conversation(jnp.asarray(ids), jnp.concatenate(pictures), COMPUTE)
+    most = max(map(len, pictures))
+    slots = jnp.stack([jnp.pad(own, ((0, most - len(own)), (0, 0), (0, 0), (0, 0))) for own in pictures])
+    x = model.embed_conversation(jnp.asarray(ids), slots, COMPUTE)
     tokens = causal_tokens(jnp.asarray(mask))
     states: list[jax.Array] = []
     last = model.hidden(x, tokens, COMPUTE, lambda _, state: states.append(state))

@@ -105,7 +105,7 @@ class BagelPacker:
         if max(grid.rows, grid.columns) > side and not self.model.interpolate_pos:
             raise CapacityError(f"its image has {grid.rows} x {grid.columns} latent tokens after the transform, the "
                                 f"model's position table {side} x {side}; lower max_size")
-        texts = [] if example.prompt is None else [TextItem(self._ids(example.prompt))]
+        texts = [] if example.prompt_left_out else [TextItem(self._ids(example.prompt))]
         return [*texts, LatentItem(
             pixels=pixels,
             grid=(grid.rows, grid.columns),

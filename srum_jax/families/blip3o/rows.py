@@ -135,7 +135,7 @@ class Blip3oRow:
         _require_slot(slot, rows.samples_per_row, "samples_per_row")
         if example.reference is not None:
             raise CapacityError("it has a reference picture of its own, for which rows of BLIP3o have no room")
-        text = [] if example.prompt is None else generation_prompt(
+        text = [] if example.prompt_left_out else generation_prompt(
             example.prompt, packer.ids, model.special_tokens, rows.assistant_turn)
         try:
             prompt = with_queries([text], model, rows.text_capacity)
@@ -153,7 +153,7 @@ class Blip3oRow:
         (batch.features if stored else batch.pixels)[slot] = values
         batch.sample[slot] = self._num_samples
         batch.ids[slot], batch.first_query[slot] = prompt.ids[0], prompt.first_query[0]
-        batch.conditioned[slot] = example.prompt is not None
+        batch.conditioned[slot] = not example.prompt_left_out
         batch.uniform[slot] = draws.random()
         cells = model.dit.grid**2
         for name, column in columns.items():

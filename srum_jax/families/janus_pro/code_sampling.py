@@ -112,7 +112,7 @@ def _branches(model: JanusPro, prompts: Prompts, branches: int) -> tuple[jax.Arr
     if branches == 1:
         return prompts.ids, prompts.real
     place = jnp.cumsum(prompts.real, axis=1)
-    inner = (place > 1) & (jnp.arange(prompts.ids.shape[1]) < prompts.ids.shape[1] - 1)
+    inner = (place > 1) & (jnp.arange(prompts.ids.shape[1]) < prompts.ids.shape[1] - 1)[None]
     without = jnp.where(inner, model.config.special_tokens.pad, prompts.ids)
 
     def interleaved(first: jax.Array, second: jax.Array) -> jax.Array:

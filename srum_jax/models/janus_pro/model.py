@@ -86,16 +86,18 @@ class JanusPro(nnx.Module):
 
         Args:
           ids: int32 [B, S]; each token of a picture has a place of its own.
-          pictures: float32 [P, H, W, 3] in [-1, 1] in the order of their places; None where there are none.
+          pictures: float32 [B, k, H, W, 3] in [-1, 1], of each row in the order of their places; those that a row lacks
+            may be anything. None where there are none.
           compute: precision, remat.
         """
         x = self.llm.embed(ids, compute.compute_dtype)
         if pictures is None:
             return x
-        tokens = self.read_pictures(pictures, compute).reshape(-1, x.shape[-1])
+        tokens = self.read_pictures(pictures.reshape(-1, *pictures.shape[2:]), compute)
+        tokens = tokens.reshape(len(x), -1, x.shape[-1]).astype(x.dtype)
         at = ids == self.config.special_tokens.image
-        number = jnp.clip(jnp.cumsum(at.reshape(-1)).reshape(at.shape) - 1, 0, len(tokens) - 1)
-        return jnp.where(at[..., None], tokens[number].astype(x.dtype), x)
+        number = jnp.clip(jnp.cumsum(at, axis=1) - 1, 0, tokens.shape[1] - 1)
+        return jnp.where(at[..., None], jnp.take_along_axis(tokens, number[..., None], axis=1), x)
 
     def hidden(
         self, x: jax.Array, tokens: TokenStream, compute: ComputeConfig, tap: Tap | None = None

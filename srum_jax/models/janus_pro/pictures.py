@@ -19,7 +19,6 @@ def view_to_read(image: Image.Image, size: int) -> np.ndarray:
     """
     longer = max(image.size)
     width, height = (max(int(side / longer * size), _SMALLEST) for side in image.size)  # cut off, as in the reference
-    # Also where the size stays: the reference's filter acts then too, and changes nothing.
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
     side = max(width, height)
     view = np.full((side, side, 3), _FILL, np.uint8)
@@ -28,20 +27,16 @@ def view_to_read(image: Image.Image, size: int) -> np.ndarray:
     return view
 
 
-def view_to_draw(image: Image.Image, size: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
-    """An RGB picture resized (bicubic) by its shorter side to a square, of which the middle is kept.
-
-    Args:
-      image: RGB.
-      size: pixels of the square's side.
-
-    Returns:
-      uint8 [size, size, 3], and the part of the picture that it shows: left, top, right, bottom in its pixels.
-    """
-    width, height = image.size
+def middle_square(width: int, height: int) -> tuple[int, int, int, int]:
+    """The part of a picture that is drawn: left, top, right, bottom in its pixels."""
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    window = (left, top, left + side, top + side)
+    return left, top, left + side, top + side
+
+
+def view_to_draw(image: Image.Image, size: int) -> np.ndarray:
+    """The middle of an RGB picture, resized (bicubic) to a square: uint8 [size, size, 3]."""
     if image.size == (size, size):
-        return np.asarray(image), window
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=window)), window
+        return np.asarray(image)
+    box = middle_square(*image.size)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))

@@ -43,7 +43,7 @@ def generation_prompt(caption: str, encode: Encode, tokens: SpecialTokens) -> li
 
 
 def understanding_prompt(
-    question: str, num_pictures: int, picture_tokens: int, encode: Encode, tokens: SpecialTokens
+    question: str, num_pictures: int, picture_tokens: int, encode: Encode, tokens: SpecialTokens, system: str = SYSTEM
 ) -> list[int]:
     """A question about pictures, each on a line of its own before it, with the assistant's turn open.
 
@@ -53,10 +53,10 @@ def understanding_prompt(
       picture_tokens: of each picture.
       encode: text to ids.
       tokens: control tokens.
+      system: text before it.
     """
-    system = encode(f"{SYSTEM}{_BETWEEN}")
     picture = [tokens.image_start, *[tokens.image] * picture_tokens, tokens.image_end]
-    return [tokens.bos, *system, *_asked(question.strip(), [picture] * num_pictures, encode)]
+    return [tokens.bos, *encode(f"{system}{_BETWEEN}"), *_asked(question.strip(), [picture] * num_pictures, encode)]
 
 
 def answer_ids(answer: str, encode: Encode, tokens: SpecialTokens) -> list[int]:

@@ -41,12 +41,13 @@ class VisionTower(nnx.Module):
         """
         x = self.patch_embed(pictures.astype(compute.compute_dtype))
         x = x.reshape(len(pictures), -1, self.config.hidden_size)
-        positions = self.position_embed(jnp.arange(self.config.num_tokens), x.dtype)
         if tap is not None:
             tap("patch_embed", x)
-            tap("embeddings", x + positions)
+        x = x + self.position_embed(jnp.arange(self.config.num_tokens), x.dtype)[None]
+        if tap is not None:
+            tap("embeddings", x)
         x = run_layers(
-            self.layers, lambda layer, x: layer(x, jax.nn.dot_product_attention), x + positions,
+            self.layers, lambda layer, x: layer(x, jax.nn.dot_product_attention), x,
             num_layers=self.config.num_layers, compute=compute,
             after_each=None if tap is None else lambda x: tap("block", x),
         )

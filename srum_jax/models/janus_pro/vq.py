@@ -13,6 +13,7 @@ from srum_jax.models.janus_pro.config import VQConfig
 from srum_jax.models.layers.autoencoder_blocks import NORM_EPS, SAME, Level, Middle
 from srum_jax.models.layers.linear import Conv, Embedding
 from srum_jax.models.layers.norm import GroupNorm
+from srum_jax.models.layers.parameter import along_last
 
 Tap = Callable[[str, jax.Array], None]
 _LEAST_NORM = 1e-12
@@ -107,8 +108,9 @@ class VQ(nnx.Module):
     def distances(self, z: jax.Array) -> jax.Array:
         """Squared distances between directions: what the encoder gives [B, g, g, e] to float32 [B, g, g, K]."""
         z, codes = _unit(z), self.encoder.unit_codebook()
-        squares = jnp.sum(jnp.square(z), axis=-1, keepdims=True) + jnp.sum(jnp.square(codes), axis=-1)
-        return squares - 2 * jnp.einsum("...e,ke->...k", z, codes)
+        products = jnp.einsum("...e,ke->...k", z, codes)
+        squares = jnp.sum(jnp.square(z), axis=-1, keepdims=True) + along_last(jnp.sum(jnp.square(codes), axis=-1), z)
+        return squares - 2 * products
 
     def rows(self, codes: jax.Array) -> jax.Array:
         """Codes int32 [B, g * g] to float32 [B, g, g, e]."""

@@ -54,7 +54,7 @@ def test_columns_are_computed_for_the_grid_that_the_picture_gets_and_lie_beside_
 
 
 def test_a_picture_is_drawn_after_its_prompt_or_after_nothing():
-    with_prompt, without = filled(drawing()), filled(drawing(prompt=None))
+    with_prompt, without = filled(drawing()), filled(drawing(prompt_left_out=True))
     assert with_prompt.text_ids[:6].tolist() == [150, ord("a"), ord("b"), 151, 152, 153]
     assert without.text_ids[:3].tolist() == [152, 153, 0]
     assert without.latent.position[0] == 0 and with_prompt.latent.position[0] == 4

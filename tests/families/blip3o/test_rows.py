@@ -65,7 +65,7 @@ def test_the_assistants_turn_may_stay_open_as_when_a_picture_is_drawn():
 
 
 def test_a_picture_without_prompt_is_drawn_after_nothing():
-    row = filled(drawing(prompt=None))
+    row = filled(dataclasses.replace(drawing(), prompt_left_out=True))
     assert row.ids[0, :2].tolist() == [TOKENS.image_start, TOKENS.image_query]
     assert not row.conditioned[0] and row.sample[0] == 0
 

@@ -1,0 +1,77 @@
+"""Questions in, answers out. Rows of a batch do not influence each other."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from srum_jax.families.janus_pro.programs import PREFILL, WRITE_TEXT
+from srum_jax.families.janus_pro.request_reader import ReadQuestion, RequestReader
+from srum_jax.inference.batch_shapes import bucket, filled
+from srum_jax.inference.opened import Opened
+from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.requests import Answer, ImageRequest, Question, each_read
+from srum_jax.inference.settings import TextSampler
+from srum_jax.inference.templates import split_thought
+from srum_jax.models.janus_pro.prompts import left_padded
+
+
+class JanusAnswerer:
+    """See `Answerer`."""
+
+    def __init__(self, opened: Opened):
+        """Puts a loaded model to work; without its vision tower it answers questions without pictures."""
+        self.opened, self.programs = opened, opened.programs
+        self.reader = RequestReader(opened, sees=self.programs.model.vision is not None)
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """See `Checker`."""
+        return self.reader.default_size
+
+    def check(self, request: ImageRequest | Question) -> None:
+        """See `Checker`."""
+        self.reader.check(request)
+
+    def answer(
+        self,
+        questions: Sequence[Question],
+        *,
+        sampler: TextSampler | None = None,
+        think: bool = False,
+        allow_non_finite: bool = False,
+    ) -> list[Answer]:
+        """See `Answerer`. In think mode the instruction to think takes the place of the system's usual text."""
+        if not questions:
+            return []
+        config = self.programs.config
+        read, active = filled(each_read(self.reader.question, questions), self.programs.rows_multiple)
+        prompts = [self.reader.asking(item.prompt, len(item.views), think=think) for item in read]
+        # The last token is fed first, and is the same in all rows.
+        ids, real = left_padded([prompt[:-1] for prompt in prompts], bucket(max(map(len, prompts)) - 1),
+                                config.special_tokens.pad)
+        context = self.programs.call(PREFILL, ids, real, views_of(read, config.vision.image_size))
+        keys = random_keys([item.seed for item in read], Use.TEXT)
+        decoded = jax.device_get(
+            self.programs.call(WRITE_TEXT, context, prompts[0][-1], keys, active, sampler or TextSampler()))
+        if not allow_non_finite:
+            decoded.check_finite()
+        answers = []
+        for row in range(len(questions)):
+            raw = self.opened.tokenizer.decode(decoded.ids_of(row))
+            thought, text = split_thought(raw) if think else (None, raw.strip())
+            answers.append(Answer(text, thought, not decoded.finished[row], len(decoded.ids_of(row)), raw,
+                                  bool(decoded.healthy[row])))
+        return answers
+
+
+def views_of(read: Sequence[ReadQuestion], side: int) -> np.ndarray | None:
+    """The pictures of all rows, as many for each; those that a row lacks are black and never looked up."""
+    most = max(len(item.views) for item in read)
+    if not most:
+        return None
+    views = np.zeros((len(read), most, side, side, 3), np.uint8)
+    for row, item in enumerate(read):
+        for number, view in enumerate(item.views):
+            views[row, number] = view
+    return views

@@ -1,0 +1,80 @@
+"""Requests in, pictures out: codes, then pixels. Rows do not influence each other."""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+from flax import nnx
+
+from srum_jax.errors import Failure
+from srum_jax.families.janus_pro.code_sampling import Prompts
+from srum_jax.families.janus_pro.programs import DECODE_CODES, DRAW_CODES
+from srum_jax.families.janus_pro.request_reader import RequestReader
+from srum_jax.families.janus_pro.sampler import CodeSampler
+from srum_jax.inference.batch_shapes import bucket, filled
+from srum_jax.inference.opened import Opened
+from srum_jax.inference.protocols import OnStep
+from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.requests import GeneratedImage, ImageRequest, Question, RequestError, each_read
+from srum_jax.inference.settings import TextSampler
+from srum_jax.models.janus_pro.prompts import left_padded
+
+
+class JanusGenerator:
+    """See `Generator`."""
+
+    def __init__(self, opened: Opened, sampler: CodeSampler):
+        """Puts a loaded model with its picture tokenizer to work."""
+        self.programs, self.sampler = opened.programs, sampler
+        self.reader = RequestReader(opened, sees=self.programs.model.vision is not None)
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """See `Checker`."""
+        return self.reader.default_size
+
+    @property
+    def rows_multiple(self) -> int:
+        """See `Generator`."""
+        return self.programs.rows_multiple
+
+    def check(self, request: ImageRequest | Question) -> None:
+        """See `Checker`."""
+        self.reader.check(request)
+
+    def with_parameters(self, parameters: nnx.State) -> "JanusGenerator":
+        """See `Generator`."""
+        other = copy.copy(self)
+        other.programs = self.programs.with_parameters(parameters)
+        return other
+
+    def with_sampler(self, sampler: CodeSampler) -> "JanusGenerator":
+        """The same model, sampled otherwise."""
+        other = copy.copy(self)
+        other.sampler = sampler
+        return other
+
+    def generate(
+        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None
+    ) -> list[GeneratedImage]:
+        """See `Generator`. There is neither a plan nor a picture in view before the last code is drawn."""
+        for name, value in (("plan", plan), ("on_step", on_step)):
+            if value is not None:
+                raise RequestError(f"{name}: expected none, found one; Janus-Pro draws a picture's codes one after the "
+                                   "other, without a plan and without a whole picture on the way.")
+        if not requests:
+            return []
+        read, _ = filled(each_read(self.reader.image, requests), self.rows_multiple)
+        codes, healthy = self.programs.call(
+            DRAW_CODES, prompts_of([item.prompt for item in read], self.programs.config.special_tokens.pad),
+            random_keys([item.seed for item in read], Use.NOISE), self.sampler)
+        pixels, finite = self.programs.call(DECODE_CODES, codes)
+        if not (np.asarray(healthy).all() and finite):  # of which codes and uint8 keep no trace
+            raise Failure("The scores of codes or the decoded pixels are not finite: expected numbers; the weights are "
+                          "damaged, or do not fit the dtype (try float32).")
+        return [GeneratedImage(image, None) for image in np.asarray(pixels)[: len(requests)]]
+
+
+def prompts_of(prompts: Sequence[Sequence[int]], pad: int) -> Prompts:
+    """Prompts of any lengths as one batch."""
+    return Prompts(*left_padded(prompts, bucket(max(map(len, prompts))), pad))
