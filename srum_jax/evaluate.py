@@ -229,6 +229,8 @@ def _judge(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[EvalI
     who = args.judge or getattr(benchmark, "judge", None)
     if who is None:
         raise BadInput("--judge: expected who judges, found nothing.")
+    if args.images is None and benchmark.drawing is None:
+        raise BadInput(f"--images: expected the folder with the pictures of {benchmark.name}, found nothing.")
     named = named_judge(who, benchmark.name, args, apply_overrides(_groups(_sampler(args)), args.set).endpoint)
     images = (epath.Path(args.images) if args.images else folder.images) if named.looks else None
     begun_with = {"protocol": benchmark.protocol, "judge": named.identity, "judge_batch_size": args.judge_batch_size,

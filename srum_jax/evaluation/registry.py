@@ -13,6 +13,8 @@ _BENCHMARKS = {
     "geneval": ("srum_jax.evaluation.geneval", "GenEval"),
     "wise": ("srum_jax.evaluation.wise", "Wise"),
     "reasonbench": ("srum_jax.evaluation.reasonbench", "ReasonBench"),
+    "mme": ("srum_jax.evaluation.mme", "Mme"),
+    "mmvp": ("srum_jax.evaluation.mmvp", "Mmvp"),
     "shapes": ("srum_jax.worlds.shapes.benchmark", "Shapes"),
 }
 NAMES = tuple(_BENCHMARKS)
