@@ -14,8 +14,9 @@ from srum_jax.command_line import set_up_streams, user_path
 from srum_jax.errors import BadInput, Incomplete
 from srum_jax.evaluation.benchmark import OVERALL, Benchmark, EvalItem
 from srum_jax.evaluation.folder import GENERATE_SHARDS, EvaluationFolder, Part, read_files
-from srum_jax.evaluation.images import plan_images, prompts_of, write_beside_images
+from srum_jax.evaluation.images import keeping_steps, plan_images, prompts_of, write_beside_images
 from srum_jax.evaluation.judging import extra_images, judge_items, judge_units
+from srum_jax.evaluation.per_step import drawn_at
 from srum_jax.evaluation.registry import NAMES, open_benchmark
 from srum_jax.evaluation.scoring import compare, read_scores, score
 from srum_jax.families.registry import family_of, recognise, samplers
@@ -82,6 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, default in (("start", 0), ("end", None), ("step", 1)):
         group.add_argument(f"--{name}", type=int, default=default, metavar="N",
                            help="a slice of each category; the result is then incomplete")
+    group.add_argument("--steps", type=_steps, metavar="0,2,4,...", help="of per_step: which are judged; the last is "
+                                                                        "the finished picture (default: all)")
     group.add_argument("--failures", metavar="RULE", help="what replies that cannot be read count as, for benchmarks "
                                                           "that have such rules: minus_one, exclude or zero")
     group.add_argument("--allow-partial", action="store_true", help="print means of what there is, as partial")
@@ -126,7 +129,8 @@ def _run(args: argparse.Namespace) -> int:
     protocol, drawn_as = args.protocol, _drawn_as(args)
     begun = folder.begun_with() if args.stage == SCORE or folder.about.exists() else None
     if begun is not None:
-        protocol, drawn_as = protocol or begun["protocol"], begun["drawn_as"]
+        protocol = protocol or begun["protocol"]
+        drawn_as = begun["drawn_as"] if args.steps is None else drawn_as
     if args.stage == SCORE:
         part = Part(**begun["part"])
     if template is None and folder.template.exists():
@@ -159,7 +163,15 @@ def _part(args: argparse.Namespace) -> Part:
 def _drawn_as(args: argparse.Namespace) -> str:
     """Steps and mode, as some official layouts have them in names of folders."""
     sampler = apply_overrides(_groups(_sampler(args)), args.set).sampler
-    return f"{getattr(sampler, 'num_timesteps', 'given')}_{'think' if args.think else 'no_think'}"
+    drawn_as = f"{getattr(sampler, 'num_timesteps', 'given')}_{'think' if args.think else 'no_think'}"
+    return drawn_at(drawn_as, args.steps)
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, found {text!r}") from None
 
 
 def _sampler(args: argparse.Namespace) -> Any:
@@ -207,7 +219,8 @@ def _generate(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[Ev
                    encoder_fingerprint(args.checkpoint, architecture))
     drawn = draw_missing(
         this_run, plan, folder.generate,
-        lambda edits: load_pipeline(args, templates, understanding=edits, sampler=settings.sampler), repair=args.repair)
+        lambda edits: keeping_steps(load_pipeline(args, templates, understanding=edits, sampler=settings.sampler),
+                                    benchmark, items, plan, folder), repair=args.repair)
     _note_model(args, folder)
     print(f"generate: {drawn.written} images now, {drawn.share - drawn.written} were there")
     if drawn.summary is None:

@@ -15,6 +15,7 @@ _BENCHMARKS = {
     "reasonbench": ("srum_jax.evaluation.reasonbench", "ReasonBench"),
     "mme": ("srum_jax.evaluation.mme", "Mme"),
     "mmvp": ("srum_jax.evaluation.mmvp", "Mmvp"),
+    "per_step": ("srum_jax.evaluation.per_step", "PerStep"),
     "shapes": ("srum_jax.worlds.shapes.benchmark", "Shapes"),
 }
 NAMES = tuple(_BENCHMARKS)
