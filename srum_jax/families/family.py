@@ -57,6 +57,8 @@ class Family:
       generator: makes images, sampled as an instance of `sampler` says.
       answerer: answers questions; None where a family cannot be asked.
       scorer: says how likely the model makes texts and pictures; None where it cannot be asked.
+      box_frame: (configuration, height, width) of a picture -> height and width of the same as its models read it, in
+        whose pixels they were trained to name boxes; None: they were not.
       float32: how the names of parameters begin that generation keeps in float32 whatever the dtype.
       costs: what its work amounts to; None: nobody has counted it.
     """
@@ -70,5 +72,6 @@ class Family:
     generator: Callable[[Opened, Any], Generator]
     answerer: Callable[[Opened], Answerer] | None
     scorer: Callable[[Opened], Scorer] | None = None
+    box_frame: Callable[[Any, int, int], tuple[int, int]] | None = None
     float32: tuple[str, ...] = ()
     costs: Costs | None = None

@@ -1,35 +1,39 @@
-"""Runs the judgements of many images side by side, so that their calls can be batched."""
+"""Runs the questions about many images side by side, so that their calls can be batched."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from srum_jax.judges.protocol import Judge
-from srum_jax.rewards.judgement.judge_record import Judging
+from srum_jax.rewards.judgement.calls import Call, Reply
+
+Found = TypeVar("Found")
 
 
-def run_dialogues(judgings: Sequence[tuple[np.ndarray, Judging]], judge: Judge) -> list[dict[str, Any]]:
-    """The records of all images.
+def run_dialogues(
+    dialogues: Sequence[tuple[np.ndarray, Generator[Call, Reply, Found]]], judge: Judge
+) -> list[Found]:
+    """What each dialogue returns.
 
     Args:
-      judgings: pixels uint8 [H, W, 3] of each image, and its judgement.
+      dialogues: pixels uint8 [H, W, 3] of each image, and what is asked of it.
       judge: answers the calls; in each round those of all images that still have one.
     """
-    records: dict[int, dict[str, Any]] = {}
+    found: dict[int, Found] = {}
     waiting = {}
-    for number, (_, judging) in enumerate(judgings):
+    for number, (_, dialogue) in enumerate(dialogues):
         try:
-            waiting[number] = next(judging)
+            waiting[number] = next(dialogue)
         except StopIteration as stop:
-            records[number] = stop.value
+            found[number] = stop.value
     while waiting:
         numbers = list(waiting)
-        replies = judge.answer([(judgings[number][0], waiting[number]) for number in numbers])
+        replies = judge.answer([(dialogues[number][0], waiting[number]) for number in numbers])
         for number, reply in zip(numbers, replies, strict=True):
             try:
-                waiting[number] = judgings[number][1].send(reply)
+                waiting[number] = dialogues[number][1].send(reply)
             except StopIteration as stop:
                 del waiting[number]
-                records[number] = stop.value
-    return [records[number] for number in range(len(judgings))]
+                found[number] = stop.value
+    return [found[number] for number in range(len(dialogues))]

@@ -43,6 +43,15 @@ class Box(NamedTuple):
         return Box(min(max(self.x0, 0), width), min(max(self.y0, 0), height),
                    min(max(self.x1, 0), width), min(max(self.y1, 0), height))
 
+    def scaled(self, size: tuple[int, int], other: tuple[int, int]) -> "Box":
+        """The same part of a picture that was resized, from one width and height to another; rounded."""
+        return Box(*(round(corner * other[axis % 2] / size[axis % 2]) for axis, corner in enumerate(self)))
+
+    def iou(self, other: "Box") -> float:
+        """Area of both over area of either; 0 where both are empty."""
+        both = Box(max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1)).area
+        return both / max(self.area + other.area - both, 1)
+
     def inside(self, width: int, height: int) -> bool:
         """True when the box is not empty and no part lies outside the image."""
         return 0 <= self.x0 < self.x1 <= width and 0 <= self.y0 < self.y1 <= height

@@ -19,6 +19,7 @@ class Proposal:
     predicted_iou: float | None = None  # the proposer's own opinion of its mask
     stability: float | None = None  # of the mask under other thresholds
     rle: Mapping[str, Any] | None = None  # the mask, run-length encoded as COCO does
+    label: str | None = None  # what the proposer calls it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ class RawProposal:
     predicted_iou: float | None = None
     stability: float | None = None
     rle: Mapping[str, Any] | None = None
+    label: str | None = None
 
 
 def clean_proposals(
@@ -64,7 +66,7 @@ def clean_proposals(
         if area < min_area or area > max_share * width * height:
             dropped["small" if area < min_area else "large"] += 1
             continue
-        kept.append(Proposal(box, area, proposal.predicted_iou, proposal.stability, proposal.rle))
+        kept.append(Proposal(box, area, proposal.predicted_iou, proposal.stability, proposal.rle, proposal.label))
     kept.sort(key=lambda p: (-p.area, -(p.predicted_iou or 0.0), p.box.y0, p.box.x0))
     distinct: dict[Box, Proposal] = {}
     for proposal in kept:

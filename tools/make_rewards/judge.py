@@ -14,22 +14,18 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from srum_jax.command_line import in_range, user_path
 from srum_jax.data.schema import is_unicode
-from srum_jax.errors import BadInput, Failure
-from srum_jax.families.registry import family_of
+from srum_jax.errors import BadInput
 from srum_jax.generation.records import GenerationRecord
-from srum_jax.inference.protocols import Answerer
-from srum_jax.inference.requests import Question, RequestError
 from srum_jax.inference.templates import Templates
 from srum_jax.judges.dialogue import run_dialogues
 from srum_jax.judges.given_scores import GivenScores
 from srum_jax.judges.own_model import ModelJudge
 from srum_jax.judges.transformers import HuggingFaceJudge
-from srum_jax.model_arguments import add_model_arguments, checker_of, load_pipeline
+from srum_jax.model_arguments import add_model_arguments
 from srum_jax.overrides import add_set_argument, apply_overrides, together
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
@@ -38,14 +34,14 @@ from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode, Ne
 from srum_jax.rewards.proposals import Proposal
 from srum_jax.stages import JUDGE, LIKELIHOOD, SEGMENT, STAGE_VERSION
 from srum_jax.storage.reading import read_text
-from srum_jax.weights.fingerprint import checkpoint_fingerprint, directory_fingerprint
+from srum_jax.weights.fingerprint import directory_fingerprint
+from tools.make_rewards import own_model
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.likelihood import scores_by_likelihood
 from tools.make_rewards.run_folder import RunFolder, StageUnit, rejected
 from tools.make_rewards.stage_run import add_stage_arguments, open_run, run_stage
 
 SUMMARY = "score regions and layout of every image"
-_MAX_NON_FINITE = 0.01  # share of calls; above, the weights or the dtype are at fault
 
 JudgeUnit = Callable[[StageUnit], list[dict[str, Any]]]
 
@@ -101,31 +97,17 @@ def run(arguments: argparse.Namespace) -> None:
     }
 
     def begin() -> JudgeUnit:
-        return _watched(_judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms), arguments)
+        judge_unit = own_model.watched(
+            _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms),
+            f"{arguments.judge} ({arguments.checkpoint or arguments.judge})", arguments.dtype)
+        return judge_unit if arguments.keep_raw else lambda unit: [_without_texts(line) for line in judge_unit(unit)]
 
     run_stage(JUDGE, folder, begun_with, begin, _summary, arguments)
 
 
-def _watched(judge_unit: JudgeUnit, arguments: argparse.Namespace) -> JudgeUnit:
-    """Raises Failure where too many replies are made of no numbers; leaves out what is not to be kept."""
-    tally = collections.Counter()
-
-    def watched(unit: StageUnit) -> list[dict[str, Any]]:
-        records = judge_unit(unit)
-        tally["calls"] += sum(len(record.get("calls", ())) for record in records)
-        tally["non_finite"] += sum(record.get("problems", {}).get("non_finite", 0) for record in records)
-        if tally["non_finite"] > max(1, _MAX_NON_FINITE * tally["calls"]):
-            raise Failure(
-                f"{tally['non_finite']} of {tally['calls']} replies of {arguments.judge} "
-                f"({arguments.checkpoint or arguments.judge}, {arguments.dtype}) were made of numbers that are none: "
-                "expected at most 1 %. The weights are damaged, or do not fit the dtype; try --dtype float32.")
-        return records if arguments.keep_raw else [_without_texts(record) for record in records]
-
-    return watched
-
-
 def _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms) -> JudgeUnit:
     """What makes the records of a unit."""
+    frame = None
     if kind == LIKELIHOOD:
         given, judge = GivenScores(scores_by_likelihood(folder)), None
     elif kind == "jsonl":
@@ -134,7 +116,8 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
     elif kind == "hf":
         judge = HuggingFaceJudge(source, think.think_understanding)
     else:
-        judge = ModelJudge(_answerer(arguments, think), arguments.batch_size)
+        judge = ModelJudge(own_model.answerer(arguments, think), arguments.batch_size)
+        frame = own_model.box_frame(arguments)
 
     def judge_unit(unit: StageUnit) -> list[dict[str, Any]]:
         lines: dict[int, dict[str, Any]] = {}
@@ -150,7 +133,7 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
             except Reject as reject:
                 lines[number] = rejected(generation.record_id, reject)
                 continue
-            subject = _subject(folder, generation, segmentation, synonyms)
+            subject = _subject(folder, generation, segmentation, synonyms, frame)
             if judge is None:
                 lines[number] = given.judge(subject, settings)
             else:
@@ -162,27 +145,12 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
     return judge_unit
 
 
-def _answerer(arguments: argparse.Namespace, think: Templates) -> Answerer:
-    """The model, once it is known that it can be asked about pictures.
-
-    Raises:
-      BadInput: it cannot.
-    """
-    question = Question("?", (np.zeros((64, 64, 3), np.uint8),))
-    try:
-        checker_of(arguments, think).check(question)
-        pipeline = load_pipeline(arguments, think, understanding=True)
-        pipeline.check(question)
-    except RequestError as error:
-        raise BadInput(f"--checkpoint {arguments.checkpoint}: it may draw, but cannot judge: {error}") from error
-    return pipeline
-
-
 def _subject(
     folder: RunFolder,
     generation: GenerationRecord,
     segmentation: dict[str, Any],
     synonyms: Sequence[Sequence[str]] | None,
+    frame: Callable[[int, int], tuple[int, int]] | None,
 ) -> Subject:
     prompt = folder.prompt(generation)
     proposals = [
@@ -190,21 +158,14 @@ def _subject(
         for region in segmentation.get("regions", ())
     ]
     return Subject(generation.record_id, prompt.prompt, generation.width, generation.height, prompt.keywords,
-                   prompt.has_directive, proposals, synonyms)
+                   prompt.has_directive, proposals, synonyms,
+                   None if frame is None else frame(generation.height, generation.width)[::-1])
 
 
 def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Who judges, without paths."""
     if kind == "model" and not source:
-        if arguments.checkpoint is None:
-            raise BadInput("--checkpoint: expected the model that judges, found nothing; or choose --judge hf:DIR "
-                                "or jsonl:FILE.")
-        try:
-            architecture = family_of(arguments.checkpoint).architecture
-            return {"kind": kind, "checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint, architecture),
-                    "dtype": arguments.dtype}
-        except (BadInput, OSError) as error:
-            raise BadInput(f"--checkpoint {arguments.checkpoint}: {error}") from error
+        return {"kind": kind, **own_model.identity(arguments, "choose --judge hf:DIR or jsonl:FILE")}
     if kind == LIKELIHOOD and not source:
         return {"kind": kind}  # the stage has settings of its own
     if kind == "hf" and epath.Path(source).is_dir():

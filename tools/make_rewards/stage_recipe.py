@@ -19,8 +19,8 @@ from srum_jax.rewards.judgement.settings import JudgeSettings
 
 STAGES = ("generate", "segment", "judge", "export")
 # Settings that the stages' own --set takes, by the first part of their names.
-_GROUPS = {"sampler": "generate", "plan": "generate", "output": "generate", "sam": "segment", "components": "segment",
-           "judge": "judge"}
+_GROUPS = {"sampler": "generate", "plan": "generate", "output": "generate", "sam": "segment", "grounding": "segment",
+           "components": "segment", "judge": "judge"}
 _OF_JUDGE = frozenset(field.name for field in dataclasses.fields(JudgeSettings))
 _SWITCHES = {"true": True, "false": False, "none": None}
 
@@ -83,7 +83,8 @@ def with_inputs(recipe: StageRecipe, arguments: argparse.Namespace) -> StageReci
     Raises:
       BadInput: a setting that is not of its form.
     """
-    for name, stages in (("checkpoint", ("generate", "judge")), ("prompts", ("generate",)),
+    asked = ("segment",) if recipe.arguments.get("segment", {}).get("provider") == "grounding" else ()
+    for name, stages in (("checkpoint", ("generate", *asked, "judge")), ("prompts", ("generate",)),
                          ("sam_model", ("segment",))):
         value = getattr(arguments, name)
         for stage in stages if value is not None else ():

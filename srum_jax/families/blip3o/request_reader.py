@@ -10,7 +10,7 @@ from srum_jax.inference.opened import SmallFiles
 from srum_jax.inference.request_checks import PromptReader, as_image, check_aspect, check_seed, requested_size
 from srum_jax.inference.requests import ImageRequest, Picture, Question, RequestError
 from srum_jax.models.blip3o.config import DECODER_DIRECTORY, Blip3oConfig, SpecialTokens
-from srum_jax.models.blip3o.patches import flat_patches
+from srum_jax.models.blip3o.patches import flat_patches, smart_resize
 from srum_jax.models.blip3o.pixel_config import PixelDecoderConfig
 from srum_jax.models.blip3o.prompts import (
     NEGATIVE,
@@ -159,6 +159,11 @@ class RequestReader:
         image = as_image(picture)
         check_aspect(image, _MAX_ASPECT)
         return ReadPicture(*flat_patches(to_rgb(image), self._config.vision))
+
+
+def box_frame(config: Blip3oConfig, height: int, width: int) -> tuple[int, int]:
+    """See `Family`: Qwen2.5-VL names boxes in pixels of the resized picture."""
+    return smart_resize(height, width, config.vision.token_pixels)
 
 
 def check_control_tokens(tokenizer: Tokenizer, tokens: SpecialTokens) -> None:

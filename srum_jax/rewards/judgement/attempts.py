@@ -2,15 +2,19 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Generator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Generator, Mapping
+from typing import Generic, Protocol, TypeVar
 
 from srum_jax.rewards.judgement.calls import Call, Reply, call_seed
-from srum_jax.rewards.judgement.judge_reply import ImageReply, RegionReply
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import JudgeSettings, Retry
 
-Parsed = TypeVar("Parsed", bound=RegionReply | ImageReply)
+
+class _ReadReply(Protocol):
+    problems: Mapping[str, int]  # of the reply, counted
+
+
+Parsed = TypeVar("Parsed", bound=_ReadReply)
 _SAMPLED_TEMPERATURE = 0.3
 _FIRST_SAMPLED, _FIRST_WITHOUT_THINK = 3, 4  # attempts
 

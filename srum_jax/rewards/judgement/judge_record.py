@@ -35,6 +35,8 @@ class Subject:
     has_directive: bool
     proposals: Sequence[Proposal]  # largest first
     synonyms: Sequence[Sequence[str]] | None = None  # None: the shipped ones
+    # Width and height in whose pixels the judge is told boxes: those of the picture as it reads it. None: as it is.
+    frame: tuple[int, int] | None = None
 
 
 Judging = Generator[Call, Reply, dict[str, Any]]
@@ -219,6 +221,8 @@ class _Judgement:
     def _ask(self, kind: str, read, boxes, region: int | None = None) -> Generator[Call, Reply, Asked]:
         subject = self.subject
         size, normalised = (subject.width, subject.height), self.settings.normalised_boxes
+        if subject.frame is not None:
+            boxes, size = [box.scaled(size, subject.frame) for box in boxes], subject.frame
         values = {"prompt": subject.prompt}
         if boxes:
             values |= {

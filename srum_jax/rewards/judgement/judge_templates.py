@@ -21,6 +21,7 @@ _REQUIRED: Mapping[str, frozenset[str]] = {
     "region": frozenset({"prompt", "box"}),
     "global": frozenset({"prompt"}),
     "sample": frozenset({"prompt"}),
+    "grounding": frozenset({"prompt", "keywords"}),
     "repair": frozenset({"missing"}),
 }
 _OPTIONAL: Mapping[str, frozenset[str]] = {
@@ -51,7 +52,7 @@ class JudgeTemplate:
 
 @dataclasses.dataclass(frozen=True)
 class JudgeTemplates:
-    """All questions, by name: identify, local, region, global, sample, repair."""
+    """All questions, by name: identify, local, region, global, sample, grounding, repair."""
 
     tables: Mapping[str, JudgeTemplate]
 

@@ -199,7 +199,7 @@ def test_boxes_are_told_in_pixels_or_in_thousandths():
 
 @pytest.mark.parametrize(("content", "message"), [
     ("[local", "not valid TOML"),
-    ("[locale]\ntext = 'x'", r"\[locale\]: expected tables named identify, local, region, global, sample, repair"),
+    ("[locale]\ntext = 'x'", r"\[locale\]: expected tables named identify, local, .*, grounding, repair"),
     ("[local]\ntext = '$prompt'", r"\[local\]: placeholders: expected \$prompt, \$regions and possibly .*missing "),
     ("[global]\ntext = '$prompt $regions'", r"unknown \$regions"),
     ("[global]\ntext = '$prompt costs 5$'", "a lone dollar sign"),
