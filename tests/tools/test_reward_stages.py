@@ -12,6 +12,7 @@ from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.rewards.judgement.judge_record import Subject, judge_record
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import JudgeSettings
+from srum_jax.worlds.shapes.base import trained_base
 from tests import commands
 from tests.generation.fakes import contents
 from tests.tools.fakes import PROMPTS, all_stages, exported, generated, scores_for
