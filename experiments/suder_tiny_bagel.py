@@ -40,7 +40,7 @@ def experiment() -> Experiment:
         data=DataConfig(rows_per_batch=4, text_dropout=0.0),
         rows=BagelRows(
             samples_per_row=drawings + readings, images_per_row=drawings + readings,
-            text_capacity=32 * drawings + 48 * readings, vit_capacity=36 * readings, ce_capacity=32 * readings,
+            text_capacity=32 * drawings + 48 * readings, vit_capacity=36 * readings, ce_capacity=34 * readings,
             latent_capacity=(PICTURE_SIZE // 8) ** 2 * drawings, image_height=PICTURE_SIZE, image_width=PICTURE_SIZE,
             max_size=PICTURE_SIZE, min_size=PICTURE_SIZE, stride=8,
         ),
@@ -50,7 +50,8 @@ def experiment() -> Experiment:
             rewards=DualRewards(request=SEEN_QUESTION, draws=8),
             # Without guidance: pictures that were drawn with it teach it.
             sampler=FlowSampler(num_timesteps=11, shift=3.0, guidance=Guidance(text_scale=1.0)),
-            caption=TextSampler(max_tokens=24, temperature=1.0),
+            # The base is sure of what it sees: at temperature 1 all captions of a picture are the same.
+            caption=TextSampler(max_tokens=32, temperature=2.0),
         ),
         optimizer=OptimizerConfig(learning_rate=2e-5, warmup_steps=2),
         compute=ComputeConfig(dtype="float32", attention="dense", remat="none"),

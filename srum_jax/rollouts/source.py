@@ -7,6 +7,7 @@ to hold, if it is taken between two rounds; a round that was cut short is drawn 
 import collections
 import dataclasses
 import math
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 
 from srum_jax.data.example import Batch
 from srum_jax.errors import BadInput, Failure
-from srum_jax.families.family import Forward
+from srum_jax.families.family import Family, Forward
 from srum_jax.inference.opened import Opened
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.requests import ImageRequest, Question
@@ -59,7 +60,7 @@ class RolloutBatches:
           BadInput: settings do not go together or with the model; or there are no inputs.
         """
         config = self._config = experiment.rollouts
-        check_rollouts(experiment, model, mesh)
+        check_rollouts(experiment, model.family, model.checkpoint.parts, mesh)
         self._experiment, self._mesh, self._rows, self._forward = experiment, mesh, rows, forward
         self._family, self._seed = model.family, experiment.seed
         self._inputs = Inputs.read(config)
@@ -177,19 +178,24 @@ class RolloutBatches:
             raise BadInput(f"rollouts: {error}") from error
 
 
-def check_rollouts(experiment: Experiment, model: LoadedModel, mesh: Mesh) -> None:
+def check_rollouts(experiment: Experiment, family: Family, parts: Collection[str], mesh: Mesh) -> None:
     """Returns if an experiment's rounds can be run.
+
+    Args:
+      experiment: with rollouts, and rows of the family.
+      family: of the model.
+      parts: that the model has.
+      mesh: of training.
 
     Raises:
       BadInput: naming the setting, what was expected and what was found.
     """
     config, training = experiment.rollouts, experiment.training
-    family, name = model.family, model.family.architecture.name
     if family.answerer is None or family.scorer is None:
-        raise BadInput(f"rollouts: models of the family {name} cannot be asked how likely a text is; expected a family "
-                       "that can.")
+        raise BadInput(f"rollouts: models of the family {family.architecture.name} cannot be asked how likely a text "
+                       "is; expected a family that can.")
     if missing := [part for part in family.architecture.parts_for({"draw", "read"})
-                   if part not in model.checkpoint.parts]:
+                   if part not in parts]:
         raise BadInput(f"model.parts: rollouts need {', '.join(sorted(missing))}; add it.")
     if config.sampler is not None and not isinstance(config.sampler, family.sampler):
         raise BadInput(f"rollouts.sampler: expected {family.sampler.__name__}, found {type(config.sampler).__name__}.")

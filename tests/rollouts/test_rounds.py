@@ -1,0 +1,227 @@
+"""Rounds of the tiny BAGEL through the training loop: what is lost, what is refused, what is learnt from."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.suder_tiny_bagel import experiment as tiny_experiment
+from srum_jax.errors import BadInput, Failure
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
+from srum_jax.families.registry import family
+from srum_jax.inference.settings import TextSampler
+from srum_jax.mesh import build_mesh
+from srum_jax.mesh_config import MeshConfig
+from srum_jax.objectives.config import Joint, PolicyGradient, RewardWeighted
+from srum_jax.rollouts import candidates, source
+from srum_jax.rollouts.candidates import Group
+from srum_jax.rollouts.source import check_rollouts
+from srum_jax.training import loop
+from srum_jax.training.loop import train
+from srum_jax.training.state import parts_of
+from srum_jax.weights.orbax_params import OrbaxArrays
+from srum_jax.worlds.shapes.records import sample_example
+
+
+def picture(number):
+    from experiments._tiny_bagel.samples import picture_of
+
+    return picture_of(sample_example(3, number, 0.0, tidy=True))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "prompts.txt").write_text("a red circle left of a blue square\ntwo green triangles\na striped ring\n")
+    (folder / "pictures").mkdir()
+    for number in range(3):
+        Image.fromarray(picture(number)).save(folder / "pictures" / f"{number}.png")
+    return folder
+
+
+def small(inputs, *, steps=4, **rollouts):
+    """Two steps a round, of two prompts and two pictures, with four outputs each."""
+    whole = tiny_experiment()
+    settings = {"prompts": str(inputs / "prompts.txt"), "pictures": str(inputs / "pictures"), "prompts_per_round": 2,
+                "pictures_per_round": 2, "group_size": 4, "steps_per_round": 2, "batch_size": 8,
+                "rewards": dataclasses.replace(whole.rollouts.rewards, draws=2), "min_gap": 0.0,
+                "sampler": FlowSampler(num_timesteps=3, guidance=Guidance(text_scale=1.0)),
+                "caption": TextSampler(max_tokens=32, temperature=2.2)}
+    return dataclasses.replace(
+        whole, data=dataclasses.replace(whole.data, rows_per_batch=8),
+        rows=dataclasses.replace(whole.rows, samples_per_row=4, images_per_row=4, text_capacity=160, vit_capacity=72,
+                                 latent_capacity=72, ce_capacity=68),
+        rollouts=dataclasses.replace(whole.rollouts, **settings | rollouts),
+        training=dataclasses.replace(whole.training, steps=steps, save_every=2, log_every=1))
+
+
+def parameters(workdir, step):
+    arrays = OrbaxArrays(workdir / "checkpoints" / str(step))
+    return {name: np.asarray(arrays.read(name)) for name in arrays.shapes}
+
+
+def lines(workdir):
+    return [{name: value for name, value in json.loads(line).items()
+             if not name.startswith(("speed/", "time/", "memory/"))}
+            for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(inputs, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    assert train(small(inputs), workdir).finished
+    return workdir
+
+
+def test_a_round_is_shared_by_its_steps_and_told_in_full(undisturbed):
+    found = lines(undisturbed)
+    assert [line["step"] for line in found] == [1, 2, 3, 4]
+    assert all(line["rollouts/units"] >= 1 for line in found)
+    for first, second in ((0, 1), (2, 3)):
+        assert found[first]["rollouts/generation_reward"] < 0 > found[first]["rollouts/understanding_reward"]
+        assert "rollouts/generation_reward" not in found[second]
+    assert found[0]["rollouts/generation_reward"] != found[2]["rollouts/generation_reward"]
+    assert any("preference/text_accuracy" in line for line in found)
+    before, after = parameters(undisturbed, 2), parameters(undisturbed, 4)
+    assert any(np.any(before[name] != after[name]) for name in before)
+
+
+class Killed(Exception):
+    pass
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("phase", ["_rewards_of_captions", *(
+    pytest.param(phase, marks=SLOW) for phase in ("_pictures", "_captions", "pack"))])
+def test_a_run_cut_short_in_any_phase_ends_with_the_same_bytes(inputs, undisturbed, tmp_path, monkeypatch, phase):
+    with monkeypatch.context() as patch:
+        where, name = (source, "pack_units") if phase == "pack" else (candidates, phase)
+        inner, calls = getattr(where, name), []
+
+        def once_then_killed(*arguments):
+            calls.append(1)
+            if len(calls) > (2 if phase == "pack" else 1):
+                raise Killed
+            return inner(*arguments)
+
+        patch.setattr(where, name, once_then_killed)
+        with pytest.raises(Killed):
+            train(small(inputs), tmp_path)
+    assert train(small(inputs), tmp_path).step == 4
+    expected = parameters(undisturbed, 4)
+    for name, values in parameters(tmp_path, 4).items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+    assert lines(tmp_path) == lines(undisturbed)
+
+
+def test_a_request_to_stop_waits_for_the_end_of_the_round(inputs, undisturbed, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._StopRequest, "requested", lambda self, step: step == 1)
+        stopped = train(small(inputs), tmp_path)
+    assert (stopped.finished, stopped.step) == (False, 2)
+    assert train(small(inputs), tmp_path).step == 4
+    expected = parameters(undisturbed, 4)
+    for name, values in parameters(tmp_path, 4).items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+@SLOW
+def test_policies_are_trained_too_and_start_at_a_ratio_of_one(inputs, tmp_path):
+    chosen = dataclasses.replace(
+        small(inputs, steps=2, directions="understanding"),
+        objective=Joint(generation=RewardWeighted(), understanding=PolicyGradient()))
+    assert train(chosen, tmp_path).step == 2
+    found = [line for line in lines(tmp_path) if "policy/text_ratio" in line]
+    assert found and all(line["policy/text_ratio"] == 1 and line["policy/text_ratio_off_one"] == 0 for line in found)
+    assert all("rollouts/generation_reward" not in line for line in found)
+
+
+def rounds(monkeypatch, *groups):
+    """Every round has these groups."""
+    monkeypatch.setattr(source, "draw_round", lambda *_: candidates.Round(groups, {}))
+
+
+def alike(direction, problem=None):
+    output = np.zeros((48, 48, 3), np.uint8) if direction == "generation" else "nothing"
+    original = "a ring" if direction == "generation" else np.zeros((48, 48, 3), np.uint8)
+    rewards = np.full(2, np.nan if problem else -1.0)
+    return Group(direction, "one", original, (output, output), rewards, (problem, problem))
+
+
+def test_rewards_that_do_not_differ_end_the_run_after_some_rounds(inputs, tmp_path, monkeypatch):
+    rounds(monkeypatch, alike("generation"), alike("understanding"))
+    with pytest.raises(Failure, match=r"round 2: the rewards of 3 rounds did not differ.*rollouts\.group_size"):
+        train(small(inputs, steps=8), tmp_path)
+    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [2, 4]
+
+
+@pytest.mark.parametrize(("direction", "problem", "error", "message"), [
+    ("understanding", "empty", BadInput, r"rollouts\.rewards\.request: round 0: no caption can be used \(empty 2\)"),
+    pytest.param("generation", "not_finite", Failure,
+                 r"round 0: no picture has a reward that is a number \(not_finite 2\)", marks=SLOW),
+])
+def test_rounds_without_any_use_are_told(inputs, tmp_path, monkeypatch, direction, problem, error, message):
+    rounds(monkeypatch, alike(direction, problem))
+    with pytest.raises(error, match=message):
+        train(small(inputs), tmp_path)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"training": {"save_every": 3}}, r"training\.save_every: expected a multiple of rollouts\.steps_per_round 2"),
+    ({"training": {"steps": 3}}, r"training\.steps: expected a multiple"),
+    ({"model": {"parts": ()}}, r"model\.parts: rollouts need vit"),
+    ({"rows": {"latents": "stored"}}, r"rows\.latents: expected images"),
+    ({"rows": {"samples_per_row": 2}}, r"rows\.samples_per_row: expected at least 3"),
+    ({"rollouts": {"scorer": "ema"}}, r"rollouts\.scorer: .*ema\.decay"),
+    ({"rollouts": {"sampler": TextSampler()}}, r"rollouts\.sampler: expected FlowSampler, found TextSampler"),
+    ({"mesh": {"seq": 2}}, r"mesh\.seq: rollouts cannot split the tokens"),
+])
+def test_settings_that_do_not_go_together_are_named(inputs, changes, message):
+    chosen = small(inputs)
+    replaced = {name: dataclasses.replace(getattr(chosen, name), **value) for name, value in changes.items()}
+    chosen = dataclasses.replace(chosen, **replaced)
+    bagel = family("bagel")
+    parts = parts_of(chosen.model, bagel.architecture)
+    with pytest.raises(BadInput, match=message):
+        check_rollouts(chosen, bagel, parts, build_mesh(chosen.mesh))
+
+
+def test_a_family_that_cannot_be_asked_is_refused(inputs):
+    mute = dataclasses.replace(family("bagel"), scorer=None)
+    with pytest.raises(BadInput, match="rollouts: models of the family bagel cannot be asked"):
+        check_rollouts(small(inputs), mute, frozenset(), build_mesh(MeshConfig()))
+
+
+def test_an_objective_that_the_pictures_do_not_serve_is_refused(inputs, tmp_path):
+    with pytest.raises(BadInput, match=r"objective: PolicyGradient needs log probabilities of pictures"):
+        train(dataclasses.replace(small(inputs), objective=PolicyGradient()), tmp_path)
+
+
+def test_a_run_over_records_cannot_compare_outputs(inputs, tmp_path):
+    with pytest.raises(BadInput, match=r"objective: Joint compares several outputs.*rollouts"):
+        train(dataclasses.replace(small(inputs), rollouts=None), tmp_path)
+
+
+@SLOW
+def test_outputs_do_not_depend_on_the_size_of_batches_beyond_rounding(inputs, monkeypatch, tmp_path):
+    found = []
+    inner = source.draw_round
+
+    def noted(*arguments):
+        found.append(inner(*arguments))
+        raise Killed
+
+    monkeypatch.setattr(source, "draw_round", noted)
+    for size in (8, 16):
+        with pytest.raises(Killed):
+            train(small(inputs, batch_size=size), tmp_path / str(size))
+    for one, other in zip(*(round_.groups for round_ in found), strict=True):
+        assert jax.tree.map(np.shape, one.outputs) == jax.tree.map(np.shape, other.outputs)
+        if one.direction == "understanding":
+            assert one.outputs == other.outputs
+        np.testing.assert_allclose(one.rewards, other.rewards, rtol=1e-3)
