@@ -23,6 +23,7 @@ setup(
         "srum_jax.worlds.shapes": ["base_weights/*", "sam_weights/*", "judge_templates.toml",
                                    "think_templates/*.txt"],
         "srum_jax.rewards.judgement": ["word_lists.json", "judge_templates.toml"],
+        "tools.evaluation_report": ["assets/*"],
         "tools.make_rewards.report": ["assets/*"],
     },
     install_requires=[

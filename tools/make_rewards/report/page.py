@@ -15,28 +15,34 @@ import functools
 import hashlib
 import importlib.resources
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
 from typing import Any, BinaryIO
 
 from srum_jax.errors import BadInput
 
-_SCRIPTS = ("data.js", "drawing.js", "summary.js", "selection.js", "cards.js", "detail.js", "main.js")
+SCRIPTS = ("elements.js", "data.js", "drawing.js", "summary.js", "selection.js", "cards.js", "detail.js", "main.js")
 _RECORDS, _SUMMARY = "<!-- records -->", "<!-- summary -->"
 
 
 class PageWriter:
     """Writes head, records and summary, in this order."""
 
-    def __init__(self, file: BinaryIO, max_bytes: int):
+    def __init__(
+        self, file: BinaryIO, max_bytes: int, assets: Sequence[Traversable] = (), scripts: Sequence[str] = SCRIPTS
+    ):
         """Writes what comes before the records.
 
         Args:
           file: empty, binary.
           max_bytes: of the whole page.
+          assets: folders with `page.html`, `page.css` and the scripts; what one lacks is taken from the next, and in
+            the end from those of the reward report.
+          scripts: their names, in order.
         """
         self._file, self._max_bytes = file, max_bytes
         self.num_bytes = self.num_records = 0
-        before, rest = _shell().split(_RECORDS)
+        before, rest = _shell(tuple(assets), tuple(scripts)).split(_RECORDS)
         self._between, self._after = rest.split(_SUMMARY)
         self._write(before)
 
@@ -83,15 +89,19 @@ def _element(name: str, value: Any) -> str:
 
 
 @functools.cache
-def _shell() -> str:
+def _shell(assets: tuple[Traversable, ...], scripts: tuple[str, ...]) -> str:
     """The page without anything of a run."""
-    assets = importlib.resources.files(__package__) / "assets"
-    style = (assets / "page.css").read_text("utf-8")
-    parts = "\n".join((assets / name).read_text("utf-8") for name in _SCRIPTS)
+    folders = (*assets, importlib.resources.files(__package__) / "assets")
+
+    def text_of(name: str) -> str:
+        return next(folder / name for folder in folders if (folder / name).is_file()).read_text("utf-8")
+
+    style = text_of("page.css")
+    parts = "\n".join(map(text_of, scripts))
     script = f'"use strict";\n(() => {{\n{parts}\n}})();\n'
     policy = (f"default-src 'none'; script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
               "img-src data: file: 'self'; base-uri 'none'; form-action 'none'")
-    page = (assets / "page.html").read_text("utf-8")
+    page = text_of("page.html")
     for mark, text in (("{{policy}}", policy), ("{{style}}", style), ("{{script}}", script)):
         before, after = page.split(mark)
         page = before + text + after
