@@ -85,13 +85,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     settings = settings_of(args, samplers()[recognise(args.checkpoint)])
+    family = family_of(args.checkpoint)
+    if settings.think and not family.plans:
+        raise BadInput(f"--think: expected a model that plans before it draws, found {family.architecture.name} in "
+                       f"{args.checkpoint}; leave it out.")
     processes = find_processes(args.process_index, args.num_processes, args.distributed)
     templates = Templates.read(args.templates)
     checker = checker_of(args, templates)
     prompts, source_folder = _checked_prompts(args, settings, checker)
     plan = plan_work(prompts.rows, settings)
     folder = StageFolder(args.out, GENERATE, settings.output.num_shards, processes)
-    architecture = family_of(args.checkpoint).architecture
+    architecture = family.architecture
     this_run = Run(
         settings, prompts.rows, checkpoint_fingerprint(args.checkpoint, architecture),
         {"think_generation": templates.checksums()["think_generation"]} if settings.think else {},

@@ -59,6 +59,7 @@ class Family:
       scorer: says how likely the model makes texts and pictures; None where it cannot be asked.
       box_frame: (configuration, height, width) of a picture -> height and width of the same as its models read it, in
         whose pixels they were trained to name boxes; None: they were not.
+      plans: whether it can write a plan before a picture (think mode).
       float32: how the names of parameters begin that generation keeps in float32 whatever the dtype.
       costs: what its work amounts to; None: nobody has counted it.
     """
@@ -73,5 +74,6 @@ class Family:
     answerer: Callable[[Opened], Answerer] | None
     scorer: Callable[[Opened], Scorer] | None = None
     box_frame: Callable[[Any, int, int], tuple[int, int]] | None = None
+    plans: bool = False
     float32: tuple[str, ...] = ()
     costs: Costs | None = None

@@ -14,6 +14,6 @@ from srum_jax.models.bagel.architecture import BAGEL
 
 FAMILY = Family(
     architecture=BAGEL, rows=BagelRows, packer=BagelPacker, forward=BagelForward, sampler=FlowSampler,
-    checker=RequestReader, generator=BagelGenerator, answerer=BagelAnswerer, scorer=BagelScorer,
+    checker=RequestReader, generator=BagelGenerator, answerer=BagelAnswerer, scorer=BagelScorer, plans=True,
     float32=("vae.",), costs=BagelCosts(),
 )
