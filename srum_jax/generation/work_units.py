@@ -13,10 +13,6 @@ MAX_FILES = 1_000_000
 ImageLayout = Callable[[Prompt, int], str]
 
 
-class TooManyImagesError(BadInput):
-    """More images than one folder of files should hold."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Job:
     """One image to be made."""
@@ -77,13 +73,13 @@ def plan_work(
       layout: of the image files; None: a folder for each shard, and the record's id.
 
     Raises:
-      TooManyImagesError: above a million images.
+      BadInput: above a million images.
     """
     count = len(prompts) * settings.num_candidates
     if count > MAX_FILES:
-        raise TooManyImagesError(f"{len(prompts)} prompts x {settings.num_candidates} candidates are {count} images: "
-                                 f"expected at most {MAX_FILES} for a folder of image files; split the prompt file "
-                                 "and give every part its own --out.")
+        raise BadInput(f"{len(prompts)} prompts x {settings.num_candidates} candidates are {count} images: expected at "
+                       f"most {MAX_FILES} for a folder of image files; split the prompt file and give every part its "
+                       "own --out.")
     suffix = FORMATS[settings.output.image_format].suffix
     groups: dict[tuple, list[Job]] = {}
     for prompt in sorted(prompts, key=lambda prompt: prompt.index):

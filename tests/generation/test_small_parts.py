@@ -20,7 +20,7 @@ from srum_jax.generation.image_store import FORMATS, crop_black_border, encode_i
 from srum_jax.generation.prompts import Prompt, record_seed
 from srum_jax.generation.records import detailed_prompt
 from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
-from srum_jax.generation.work_units import TooManyImagesError, plan_work
+from srum_jax.generation.work_units import plan_work
 from srum_jax.inference.settings import TextSampler
 from srum_jax.model_arguments import add_model_arguments
 from srum_jax.models.bagel.architecture import BAGEL
@@ -69,7 +69,7 @@ def test_a_small_batch_is_filled_up_where_a_full_one_is_made_too():
 
 
 def test_more_than_a_million_images_are_refused():
-    with pytest.raises(TooManyImagesError, match=r"1001 prompts x 1000 candidates are 1001000 images: expected"):
+    with pytest.raises(BadInput, match=r"1001 prompts x 1000 candidates are 1001000 images: expected"):
         plan_work(made_up_prompts(1001), GenerationSettings(num_candidates=1000))
 
 

@@ -71,7 +71,7 @@ def test_lines_that_cannot_be_used_are_counted_with_their_reason(authors, tmp_pa
     assert take(authors, out) == 3
     assert take(authors, out, "--max-reject-rate", "0.9") == 0
     summary = json.loads((out / "summary-generate.json").read_text())
-    assert summary["rejected"] == {"bad_prompt": 5, "duplicate_id": 1, "missing_image": 3, "unreadable_image": 2}
+    assert summary["rejected"] == {"bad_prompt": 4, "duplicate_id": 2, "missing_image": 3, "unreadable_image": 2}
     listed = [json.loads(text) for path in (out / "rejects").iterdir() for text in path.open()]
     assert sorted(entry["line"] for entry in listed) == list(range(2, 13))
     generated = {}

@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import time
-import unicodedata
 from typing import Any
 
 from etils import epath
@@ -22,13 +21,14 @@ from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import ImageHeader, read_header
 from srum_jax.data.schema import IMAGE_FORMATS, is_unicode
 from srum_jax.errors import BadInput
-from srum_jax.generation.prompt_file import BadRow
+from srum_jax.generation.prompt_file import BadRow, read_prompt_file
+from srum_jax.generation.prompt_formats import PromptFormat
 from srum_jax.generation.prompts import IdError, Prompt, record_id, to_jsonl
 from srum_jax.generation.records import GenerationRecord
 from srum_jax.generation.run_file import PROMPTS
 from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.generation.runner import finish_shards, write_rejects
-from srum_jax.generation.work_units import Job, TooManyImagesError, Unit, plan_work
+from srum_jax.generation.work_units import Job, Unit, plan_work
 from srum_jax.stages import GENERATE, STAGE_VERSION, noted
 from srum_jax.stages.folder import StageFolder
 from srum_jax.storage.atomic_file import file_sha256
@@ -40,6 +40,7 @@ from tools.make_rewards.stage_run import print_outcome
 
 SUMMARY = "take over images that the authors' code has generated"
 _NO_DETAILED_PROMPT = "Failed to extract detailed prompt."  # what the authors store where this project stores null
+_FORMAT = PromptFormat("original_prompt", "prompt_id", lines_only=True)
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
@@ -66,16 +67,11 @@ def run(arguments: argparse.Namespace) -> None:
     set_name = arguments.set_name or images.resolve().name
     try:
         record_id(set_name, "0", 0)
-        settings = GenerationSettings(output=OutputSettings(arguments.num_shards), batch_size=arguments.batch_size)
-    except ValueError as error:
-        raise BadInput(f"--set-name, --num-shards, --batch-size: {error}") from error
+    except IdError as error:
+        raise BadInput(f"--set-name: {error}") from error
+    settings = GenerationSettings(output=OutputSettings(arguments.num_shards), batch_size=arguments.batch_size)
     found, bad = _read(jsonl, images, set_name)
-    if not found and not bad:
-        raise BadInput(f"{jsonl}: holds no lines.")
-    try:
-        plan = plan_work([image.prompt for image in found.values()], settings)
-    except TooManyImagesError as error:
-        raise BadInput(str(error)) from error
+    plan = plan_work([image.prompt for image in found.values()], settings)
     folder = StageFolder(arguments.out, GENERATE, settings.output.num_shards)
     folder.root.mkdir(parents=True, exist_ok=True)
     prompts = to_jsonl(image.prompt for image in found.values())
@@ -105,37 +101,23 @@ class _Image:
 
 def _read(jsonl: epath.Path, images: epath.Path, set_name: str) -> tuple[dict[int, _Image], list[BadRow]]:
     """Images by index, and the lines that cannot be used."""
-    found, bad, lines_by_id = {}, [], {}
-    for index, (number, line) in enumerate(tqdm(numbered_lines(jsonl), unit="line", disable=None)):
+    prompts, found = read_prompt_file(jsonl, _FORMAT, set_name), {}
+    usable = {prompt.line for prompt in prompts.rows}
+    entries = {number: json.loads(line.decode("utf-8-sig")) for number, line in numbered_lines(jsonl)
+               if number in usable}
+
+    def check(prompt: Prompt) -> Prompt | BadRow:
         try:
-            image = _parse(index, line, images, set_name)
-            first = lines_by_id.setdefault(image.prompt.source_id, number)
-            if first != number:
-                raise Reject("duplicate_id", f"prompt_id {image.prompt.source_id!r} is also that of line {first}")
+            found[prompt.index] = _image(prompt, entries[prompt.line], images)
         except Reject as reject:
-            bad.append(BadRow(index, number, reject.reason, reject.detail))
-            continue
-        found[index] = image
-    return found, bad
+            return BadRow(prompt.index, prompt.line, reject.reason, reject.detail, prompt.source_id)
+        return prompt
+
+    return found, prompts.checked(check).bad
 
 
-def _parse(index: int, line: bytes, images: epath.Path, set_name: str) -> _Image:
-    try:
-        entry = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise Reject("bad_prompt", f"not valid JSON ({error}): {line[:200].decode('utf-8', 'replace')}") from error
-    if not isinstance(entry, dict):
-        raise Reject("bad_prompt", f"expected a JSON object, found {type(entry).__name__}")
-    prompt, source_id = entry.get("original_prompt"), entry.get("prompt_id")
-    if not isinstance(prompt, str) or not prompt.strip() or not is_unicode(prompt):
-        raise Reject("bad_prompt", f"field 'original_prompt': expected a prompt, found {prompt!r}")
-    if isinstance(source_id, bool) or not isinstance(source_id, int | str):
-        raise Reject("bad_prompt", f"field 'prompt_id': expected a number or a text, found {source_id!r}")
-    try:
-        record_id(set_name, str(source_id), 0)
-    except IdError as error:
-        raise Reject("bad_prompt", f"field 'prompt_id': {error}") from error
-    file = entry.get("image_file", f"{source_id}.png")
+def _image(prompt: Prompt, entry: dict[str, Any], images: epath.Path) -> _Image:
+    file = entry.get("image_file", f"{prompt.source_id}.png")
     if not isinstance(file, str) or not is_unicode(file):
         raise Reject("missing_image", f"field 'image_file': expected a file name, found {file!r}")
     try:
@@ -149,8 +131,7 @@ def _parse(index: int, line: bytes, images: epath.Path, set_name: str) -> _Image
         if text is not None and (not isinstance(text, str) or not is_unicode(text)):
             raise Reject("bad_prompt", f"field '{name}': expected a text or null, found {text!r}")
     detailed = texts["detailed_prompt"]
-    return _Image(Prompt(index, set_name, str(source_id), unicodedata.normalize("NFC", prompt)), file, header,
-                  texts["think_output"], None if detailed == _NO_DETAILED_PROMPT else detailed)
+    return _Image(prompt, file, header, texts["think_output"], None if detailed == _NO_DETAILED_PROMPT else detailed)
 
 
 def _commit(unit: Unit, found: dict[int, _Image], images: epath.Path, folder: StageFolder) -> None:

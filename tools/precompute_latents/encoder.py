@@ -3,7 +3,7 @@
 D devices · K images of each of them in a batch · H, W pixels of the canvas · h, w latent cells · z channels of a latent
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -59,11 +59,14 @@ class PosteriorEncoder:
         """Images of a batch."""
         return self._batch[0] * self._batch[1]
 
-    def start(self, images: Sequence[np.ndarray]) -> "Encoding":
+    def start(self, images: Sequence[np.ndarray]) -> Callable[[], list[np.ndarray]]:
         """Hands a batch to the devices and does not wait for them.
 
         Args:
           images: uint8 [height, width, 3], each no larger than the canvas, as many as a batch has or fewer.
+
+        Returns:
+          What waits for the moments of each image, float16 [h, w, 2 z] of its own cells.
 
         Raises:
           CapacityError: an image is larger than the canvas; see `check`.
@@ -79,7 +82,14 @@ class PosteriorEncoder:
         placed = [jax.device_put(x.reshape(*self._batch, *x.shape[1:]), rows) for x in (canvases, sizes)]
         with jax.set_mesh(self._mesh):
             moments = self._moments(self._state, *placed)
-        return Encoding(moments, sizes[: len(images)] // self.config.vae.downsample)
+
+        def result() -> list[np.ndarray]:
+            values = np.asarray(moments)
+            values = values.reshape(-1, *values.shape[2:])
+            cells = sizes[: len(images)] // self.config.vae.downsample
+            return [values[place, :height, :width] for place, (height, width) in enumerate(cells)]
+
+        return result
 
     def check(self, image: np.ndarray) -> None:
         """Raises CapacityError if an image is larger than the canvas."""
@@ -88,16 +98,3 @@ class PosteriorEncoder:
             raise CapacityError(f"its image has {width} x {height} pixels after the transform, the canvas "
                                 f"{self.canvas[1]} x {self.canvas[0]}; raise rows.image_width and rows.image_height, "
                                 "or lower rows.max_size")
-
-
-class Encoding:
-    """A batch that devices are working on."""
-
-    def __init__(self, moments: jax.Array, cells: np.ndarray):
-        self._moments, self._cells = moments, cells
-
-    def result(self) -> list[np.ndarray]:
-        """Waits; the moments of each image, float16 [h, w, 2 z] of its own cells."""
-        values = np.asarray(self._moments)
-        values = values.reshape(-1, *values.shape[2:])
-        return [values[place, :height, :width] for place, (height, width) in enumerate(self._cells)]

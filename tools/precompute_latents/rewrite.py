@@ -4,7 +4,7 @@ import concurrent.futures
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from srum_jax.data.record_reader import picture_of
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from srum_jax.stages.processes import Processes
-from tools.precompute_latents.encoder import Encoding, PosteriorEncoder
+from tools.precompute_latents.encoder import PosteriorEncoder
 from tools.precompute_latents.target import Placed, Target
 
 _Item = TypeVar("_Item")
@@ -97,7 +97,7 @@ def _with_posteriors(
             raise placed.error(error) from error
         return image
 
-    waiting: tuple[list[Placed], Encoding] | None = None
+    waiting: tuple[list[Placed], Callable[[], list[np.ndarray]]] | None = None
     failure: DataError | None = None
     with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
         while failure is None:
@@ -125,9 +125,11 @@ def _before_failure(items: Iterator[_Item]) -> tuple[list[_Item], DataError | No
     return done, None
 
 
-def _finished(batch: Sequence[Placed], encoding: Encoding, encoder: PosteriorEncoder) -> Iterator[Placed]:
+def _finished(
+    batch: Sequence[Placed], moments_of: Callable[[], list[np.ndarray]], encoder: PosteriorEncoder
+) -> Iterator[Placed]:
     stride = encoder.config.vae.downsample
-    for placed, moments in zip(batch, encoding.result(), strict=True):
+    for placed, moments in zip(batch, moments_of(), strict=True):
         height, width = moments.shape[:2]
         code = StoredCode.of(POSTERIOR, moments, "float16", image=(height * stride, width * stride),
                              canvas=encoder.canvas, encoder_sha256=encoder.sha256)

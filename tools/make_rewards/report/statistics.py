@@ -42,32 +42,44 @@ class Histogram:
                 "mean": self.mean}
 
 
-class _Category:
-    """One line of the table by category."""
+class _Group:
+    """Figures of some candidates: those of a category, or all."""
 
     def __init__(self):
         self.counts: collections.Counter[str] = collections.Counter()
         self.region, self.layout = Histogram(-1, 1), Histogram(-1, 1)
         self.negative_regions = 0
 
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Counts a candidate."""
+        self.counts.update(["candidates", *(["judged"] if "status" in row else []),
+                            *([row["state"]] if row["state"] in ("rejected", "exported") else [])])
+        scores = [region["score"] for region in row.get("regions", ())]
+        self.region.add(scores)
+        self.negative_regions += sum(score < 0 for score in scores)
+        if "global" in row:
+            self.layout.add(row["global"]["score"])
+
+    def counted(self) -> dict[str, int]:
+        """Candidates by what became of them."""
+        return {name: self.counts[name] for name in ("candidates", "judged", "rejected", "exported")}
+
     def to_json(self) -> dict[str, Any]:
+        """A line of the table by category."""
         share = self.negative_regions / self.region.count if self.region.count else None
-        return {**{name: self.counts[name] for name in ("candidates", "judged", "rejected", "exported")},
-                "regions": self.region.count, "region_mean": self.region.mean, "global_mean": self.layout.mean,
-                "negative_regions": share}
+        return {**self.counted(), "regions": self.region.count, "region_mean": self.region.mean,
+                "global_mean": self.layout.mean, "negative_regions": share}
 
 
 class Statistics:
     """Gathers what stands at the top of the page."""
 
     def __init__(self):
-        self.counts: collections.Counter[str] = collections.Counter()
+        self.all, self.categories = _Group(), collections.defaultdict(_Group)
         self.rejected: collections.Counter[tuple[str, str]] = collections.Counter()
         self.problems: collections.Counter[str] = collections.Counter()
-        self.histograms = {"region": Histogram(-1, 1), "global": Histogram(-1, 1), "paper": Histogram(-1, 1),
-                           "official": Histogram(0, 1)}
-        self.negative: dict[str, list[float]] = {"paper": [0.0, 0], "official": [0.0, 0]}  # tokens: negative, all
-        self.categories: dict[str, _Category] = collections.defaultdict(_Category)
+        self.maps = {"paper": Histogram(-1, 1), "official": Histogram(0, 1)}
+        self.negative: dict[str, list[float]] = {name: [0.0, 0] for name in self.maps}  # tokens: negative, all
         self.prompts: dict[int, bool] = {}  # with a directive or not, by index
 
     def add(self, row: Mapping[str, Any], maps: Mapping[str, TokenMap], shares: Mapping[str, float | None]) -> None:
@@ -78,25 +90,15 @@ class Statistics:
           maps: by variant; those of rejected candidates are not counted, as nothing trains on them.
           shares: of tokens with a negative factor, by variant.
         """
-        category = self.categories[row.get("category", "")]
+        self.all.add(row)
+        self.categories[row.get("category", "")].add(row)
         self.prompts[row["index"]] = row.get("directive", False)
-        states = ["candidates", *(["judged"] if "status" in row else [])]
-        states += [row["state"]] if row["state"] in ("rejected", "exported") else []
-        for counts in (self.counts, category.counts):
-            counts.update(states)
         self.problems.update(row.get("problems", {}))
         rejected = row.get("rejected")
         if rejected is not None:
             self.rejected[rejected["stage"], rejected["reason"]] += 1
-        scores = [region["score"] for region in row.get("regions", ())]
-        for histogram in (self.histograms["region"], category.region):
-            histogram.add(scores)
-        category.negative_regions += sum(score < 0 for score in scores)
-        if "global" in row:
-            for histogram in (self.histograms["global"], category.layout):
-                histogram.add(row["global"]["score"])
         for name, found in maps.items() if rejected is None else ():
-            self.histograms[name].add(found.R)
+            self.maps[name].add(found.R)
             if shares[name] is not None:
                 self.negative[name][0] += round(shares[name] * found.R.size)
                 self.negative[name][1] += found.R.size
@@ -105,13 +107,14 @@ class Statistics:
         """For the page; the same for equal candidates, in whatever order dictionaries were filled."""
         without = sum(not directive for directive in self.prompts.values())
         return {
-            "counts": {name: self.counts[name] for name in ("candidates", "judged", "rejected", "exported")},
+            "counts": self.all.counted(),
             "prompts": len(self.prompts),
             "without_directive": without / len(self.prompts) if self.prompts else None,
             "rejected": [{"stage": stage, "reason": reason, "count": count}
                          for (stage, reason), count in sorted(self.rejected.items())],
             "problems": dict(sorted(self.problems.items())),
-            "histograms": {name: histogram.to_json() for name, histogram in self.histograms.items()},
+            "histograms": {name: histogram.to_json() for name, histogram in (
+                ("region", self.all.region), ("global", self.all.layout), *self.maps.items())},
             "negative_factor": {name: part / whole if whole else None
                                 for name, (part, whole) in self.negative.items()},
             "categories": [{"name": name, **category.to_json()} for name, category in sorted(self.categories.items())],
