@@ -7,12 +7,12 @@ import jax
 from srum_jax.families.bagel.conversation import Conversation, patch_slots, text_slots
 from srum_jax.families.bagel.request_reader import ReadQuestion, RequestReader
 from srum_jax.inference.batch_shapes import filled
+from srum_jax.inference.loaded import LoadedModel
 from srum_jax.inference.opened import Opened
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import Answer, ImageRequest, Question, each_read
+from srum_jax.inference.requests import Answer, Question, each_read
 from srum_jax.inference.settings import TextSampler
-from srum_jax.inference.templates import split_thought
 
 
 def asked(programs: Programs, questions: Sequence[ReadQuestion], system: Sequence[int] | None = None) -> Conversation:
@@ -40,22 +40,12 @@ def asked(programs: Programs, questions: Sequence[ReadQuestion], system: Sequenc
     return conversation
 
 
-class BagelAnswerer:
+class BagelAnswerer(LoadedModel):
     """See `Answerer`."""
 
     def __init__(self, opened: Opened):
         """Puts a loaded model to work; without its vision tower it answers questions without images."""
-        self.opened, self.programs = opened, opened.programs
-        self.reader = RequestReader(opened, sees=self.programs.model.vit is not None)
-
-    @property
-    def default_size(self) -> tuple[int, int]:
-        """See `Checker`."""
-        return self.reader.default_size
-
-    def check(self, request: ImageRequest | Question) -> None:
-        """See `Checker`."""
-        self.reader.check(request)
+        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vit is not None))
 
     def answer(
         self,
@@ -75,12 +65,4 @@ class BagelAnswerer:
         conversation = asked(self.programs, read, system)
         keys = random_keys([item.seed for item in read], Use.TEXT)
         decoded = jax.device_get(conversation.write(keys, active, sampler or TextSampler()))
-        if not allow_non_finite:
-            decoded.check_finite()
-        answers = []
-        for row in range(len(questions)):
-            raw = self.opened.tokenizer.decode(decoded.ids_of(row))
-            thought, text = split_thought(raw) if think else (None, raw.strip())
-            answers.append(Answer(text, thought, not decoded.finished[row], len(decoded.ids_of(row)), raw,
-                                  bool(decoded.healthy[row])))
-        return answers
+        return self.answers(decoded, len(questions), think=think, allow_non_finite=allow_non_finite)

@@ -1,13 +1,10 @@
 """Requests in, images out, in batches on a mesh of devices. Rows of a batch do not influence each other."""
 
-import copy
-import dataclasses
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from srum_jax.errors import Failure
 from srum_jax.families.bagel.conversation import Conversation, latent_slots, latent_width, patch_slots, text_slots
@@ -16,47 +13,20 @@ from srum_jax.families.bagel.programs import DECODE_IMAGES, SAMPLE_LATENTS, SAMP
 from srum_jax.families.bagel.request_reader import ReadImageRequest, RequestReader
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.inference.batch_shapes import fill_rows, filled, same_size
+from srum_jax.inference.loaded import LoadedGenerator
 from srum_jax.inference.opened import Opened
 from srum_jax.inference.protocols import OnStep
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import GeneratedImage, ImageRequest, Question, each_read
+from srum_jax.inference.requests import GeneratedImage, ImageRequest, each_read
 from srum_jax.inference.settings import TextSampler
 
 
-class BagelGenerator:
+class BagelGenerator(LoadedGenerator):
     """See `Generator`."""
 
     def __init__(self, opened: Opened, sampler: FlowSampler):
         """Puts a loaded model with its autoencoder to work; without its vision tower it makes no edits."""
-        self.opened, self.programs, self.sampler = opened, opened.programs, sampler
-        self.reader = RequestReader(opened, sees=self.programs.model.vit is not None)
-
-    @property
-    def default_size(self) -> tuple[int, int]:
-        """See `Checker`."""
-        return self.reader.default_size
-
-    @property
-    def rows_multiple(self) -> int:
-        """See `Generator`."""
-        return self.programs.rows_multiple
-
-    def check(self, request: ImageRequest | Question) -> None:
-        """See `Checker`."""
-        self.reader.check(request)
-
-    def with_parameters(self, parameters: nnx.State) -> "BagelGenerator":
-        """See `Generator`."""
-        other = copy.copy(self)
-        other.programs = self.programs.with_parameters(parameters)
-        other.opened = dataclasses.replace(self.opened, programs=other.programs)
-        return other
-
-    def with_sampler(self, sampler: FlowSampler) -> "BagelGenerator":
-        """The same model, sampled otherwise."""
-        other = copy.copy(self)
-        other.sampler = sampler
-        return other
+        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vit is not None), sampler)
 
     def generate(
         self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None

@@ -1,6 +1,5 @@
 """Requests in, pictures out: states at the queries, features, latents, pixels. Rows do not influence each other."""
 
-import copy
 from collections.abc import Sequence
 
 import jax
@@ -19,10 +18,11 @@ from srum_jax.families.blip3o.programs import (
 from srum_jax.families.blip3o.request_reader import ReadImageRequest, RequestReader
 from srum_jax.families.blip3o.sampler import PictureSampler
 from srum_jax.inference.batch_shapes import bucket, fill_rows, filled, same_size
+from srum_jax.inference.loaded import LoadedGenerator
 from srum_jax.inference.opened import Opened
 from srum_jax.inference.protocols import OnStep
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import GeneratedImage, ImageRequest, Question, RequestError, each_read
+from srum_jax.inference.requests import GeneratedImage, ImageRequest, RequestError, each_read
 from srum_jax.inference.settings import TextSampler
 from srum_jax.models.blip3o.pixel_schedule import pixel_times
 from srum_jax.models.blip3o.prompts import with_queries
@@ -31,13 +31,12 @@ from srum_jax.models.blip3o.prompts import with_queries
 PICTURES_AT_ONCE = 2
 
 
-class Blip3oGenerator:
+class Blip3oGenerator(LoadedGenerator):
     """See `Generator`."""
 
     def __init__(self, opened: Opened, sampler: PictureSampler):
         """Puts a loaded model to work; without its pixel decoder it refuses to draw."""
-        self.programs, self.sampler = opened.programs, sampler
-        self.reader = RequestReader(opened, sees=self.programs.model.vision is not None)
+        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None), sampler)
         self._negative: jax.Array | None = None  # features, once they are known
         if opened.config.pixels is not None:
             try:
@@ -45,30 +44,16 @@ class Blip3oGenerator:
             except ValueError as error:
                 raise BadInput(f"sampler.pixels.num_steps: {error}") from error
 
-    @property
-    def default_size(self) -> tuple[int, int]:
-        """See `Checker`."""
-        return self.reader.default_size
-
-    @property
-    def rows_multiple(self) -> int:
-        """See `Generator`."""
-        return self.programs.rows_multiple
-
-    def check(self, request: ImageRequest | Question) -> None:
-        """See `Checker`."""
-        self.reader.check(request)
-
     def with_parameters(self, parameters: nnx.State) -> "Blip3oGenerator":
         """See `Generator`."""
-        other = copy.copy(self)
-        other.programs, other._negative = self.programs.with_parameters(parameters), None
+        other = super().with_parameters(parameters)
+        other._negative = None
         return other
 
     def with_sampler(self, sampler: PictureSampler) -> "Blip3oGenerator":
         """The same model, sampled otherwise."""
-        other = copy.copy(self)
-        other.sampler, other._negative = sampler, None
+        other = super().with_sampler(sampler)
+        other._negative = None
         return other
 
     def generate(

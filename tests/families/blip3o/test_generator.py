@@ -46,7 +46,7 @@ def test_a_picture_has_the_size_that_was_asked_for_and_follows_from_its_own_seed
 
 
 def test_how_many_pictures_are_decoded_at_once_changes_nothing(drawn, monkeypatch):
-    monkeypatch.setattr(generator_module, "_PICTURES_AT_ONCE", 1)
+    monkeypatch.setattr(generator_module, "PICTURES_AT_ONCE", 1)
     assert furthest(pixels(generator().generate(REQUESTS)), drawn) <= 1
 
 
