@@ -1,0 +1,80 @@
+"""The table of SRUM's Figure 3 from evaluation results: each ablation against the full method, with intervals.
+
+    python -m experiments.ablation_table full=runs/eval/full base=runs/eval/base sft=runs/eval/sft no_global=...
+
+Each NAME=DIR is the folder of `python -m srum_jax.evaluate --benchmark t2i_compbench` of one model. The published column
+is in points of the overall number against SRUM without plan, read off the project page's figure.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from etils import epath
+
+from srum_jax.command_line import set_up_streams, user_path
+from srum_jax.errors import BadInput
+from srum_jax.evaluation.benchmark import OVERALL
+from srum_jax.evaluation.folder import EvaluationFolder
+from srum_jax.evaluation.registry import open_benchmark
+from srum_jax.evaluation.scoring import compare, read_scores
+from srum_jax.stages import noted
+from srum_jax.stages.interruption import run_command
+
+FULL = "full"
+# Points against the full method; the one of the sparse reward does not fit its own bar in the figure.
+PUBLISHED = {"no_global": "-1.34", "no_reference": "-0.94", "sparse": "-1.69 (unconfirmed)", "sft": "-1.84",
+             "base": "-4.37"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.ablation_table", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="+", metavar="NAME=DIR",
+                        help=f"a model and its evaluation; one is named {FULL}; known names: {', '.join(PUBLISHED)}")
+    arguments = parser.parse_args(argv)
+    set_up_streams()
+    return run_command(lambda: print(table(arguments.results)))
+
+
+def table(results: Sequence[str]) -> str:
+    """The table in Markdown.
+
+    Args:
+      results: NAME=DIR of each model.
+
+    Raises:
+      BadInput: a result is absent or incomplete, or two cannot be compared.
+    """
+    folders = {}
+    for text in results:
+        name, equals, path = text.partition("=")
+        if not equals or not path or name in folders:
+            raise BadInput(f"{text}: expected NAME=DIR, each name once.")
+        folders[name] = EvaluationFolder(epath.Path(user_path(path)))
+    if FULL not in folders:
+        raise BadInput(f"expected {FULL}=DIR, the full method that the others are compared with, found "
+                       f"{', '.join(folders)}.")
+    full = folders[FULL].results
+    lines = ["| method | overall | against full | 95 % interval | published |", "|---|---|---|---|---|"]
+    for name, folder in folders.items():
+        about = folder.begun_with()
+        if not folder.results.exists():
+            raise BadInput(f"{folder.results}: expected what `--stage score` writes, found nothing.")
+        found = noted.read(folder.results, "NAME=DIR")
+        benchmark = open_benchmark(about["benchmark"], about["protocol"], "", about["drawn_as"])
+        if found["scores"][OVERALL] is None:
+            raise BadInput(f"{folder.results}: incomplete, so there is no overall number; finish the evaluation of "
+                           f"{name}.")
+        row = [name, f"{found['scores'][OVERALL]:.2f}", "", "", PUBLISHED.get(name, "")]
+        if name != FULL:
+            items = benchmark.items(folder.inputs())
+            difference = compare(benchmark, items, found, read_scores(folder.root), full)[OVERALL]
+            row[2:4] = f"{difference['difference']:+.2f}", f"[{difference['low']:+.2f}, {difference['high']:+.2f}]"
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
