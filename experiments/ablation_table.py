@@ -2,8 +2,8 @@
 
     python -m experiments.ablation_table full=runs/eval/full base=runs/eval/base sft=runs/eval/sft no_global=...
 
-Each NAME=DIR is the folder of `python -m srum_jax.evaluate --benchmark t2i_compbench` of one model. The published column
-is in points of the overall number against SRUM without plan, read off the project page's figure.
+Each NAME=DIR is the folder of `python -m srum_jax.evaluate --benchmark t2i_compbench` of one model. The published
+column is in points of the overall number against SRUM without plan, read off the project page's figure.
 """
 
 import argparse

@@ -76,7 +76,8 @@ def named_judge(text: str, benchmark: str, arguments: argparse.Namespace, endpoi
         return _detector(source)
     if kind == "results" and source:
         results = importlib.import_module("srum_jax.evaluation.geneval_results").OfficialResults
-        return NamedJudge({"id": results.id, "revision": _sha256(source)}, False, lambda: results(source))
+        identity = {"id": results.id, "revision": None, "file_sha256": _sha256(source)}
+        return NamedJudge(identity, False, lambda: results(source))
     if kind == "model":
         return _model(source or arguments.checkpoint, arguments)
     if kind == "oracle" and not source:
@@ -89,7 +90,7 @@ def _replay(source: str, benchmark: str) -> NamedJudge:
     from srum_jax.judges.replay import ReplayJudge
 
     judge = ReplayJudge(source, benchmark)
-    identity = {"id": judge.judge["id"], "revision": judge.judge["revision"], "replay_sha256": _sha256(source)}
+    identity = {**judge.judge, "file_sha256": _sha256(source)}
     return NamedJudge(identity, False, lambda: judge)
 
 

@@ -77,6 +77,7 @@ def _results(
     judged = noted.read(folder.judge.settings) if object_store.exists(folder.judge.settings) else {}
     drawn = noted.read(folder.generate.settings) if object_store.exists(folder.generate.settings) else {}
     model = noted.read(folder.model) if object_store.exists(folder.model) else {"id": None, "checkpoint_sha256": None}
+    judge = judged.get("judge", {})
     settings = drawn.get("generate", {}).get("settings", {})
     failed = sorted(found.item_id for found in scores.values() if found.failed)
     complete = len(scores) == len(items) and (not failed or bool(benchmark.failures)) and {
@@ -88,7 +89,8 @@ def _results(
     table = Scores(items, scores, benchmark.failures.get(rule))
     return {
         "benchmark": benchmark.name, "protocol": benchmark.protocol, "model": model,
-        "judge": judged.get("judge"), "judge_template_sha256": judged.get("template_sha256"),
+        "judge": {name: value for name, value in judge.items() if name != "file_sha256"} or None,
+        "replies_sha256": judge.get("file_sha256"), "judge_template_sha256": judged.get("template_sha256"),
         "prompt_file_sha256": prompt_file_sha256(about["prompt_files"]),
         "sampler": settings.get("sampler"), "think": settings.get("plan") is not None if settings else None,
         "base_seed": settings.get("base_seed"), "other_prompts": others, "num_items": len(items),

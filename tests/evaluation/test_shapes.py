@@ -50,7 +50,7 @@ def test_replies_can_be_replayed_without_pictures_and_a_call_that_is_not_there_i
     replay = ["--judge", f"replay:{first / 'replies.jsonl'}", "--images", tmp_path / "nothing"]
     assert call(second, *replay) == 0
     assert results(second)["scores"] == results(first)["scores"]
-    assert results(second)["judge"]["id"] == "oracle" and "replay_sha256" in results(second)["judge"]
+    assert results(second)["judge"] == results(first)["judge"] and results(second)["replies_sha256"]
     (tmp_path / "short.jsonl").write_text("\n".join(lines[:5] + lines[6:]))
     capsys.readouterr()
     assert call(third, "--judge", f"replay:{tmp_path / 'short.jsonl'}", "--images", tmp_path / "nothing") == 2
@@ -78,9 +78,14 @@ def test_two_models_are_compared_and_judges_are_never_mixed(drawn, tmp_path, cap
     assert "color: -0.5000" in said and "complex: +0.0000 [+0.0000, +0.0000]" in said and "overall: -0.0625" in said
     replay = ["--judge", f"replay:{tmp_path / 'a' / 'replies.jsonl'}", "--images", drawn]
     assert call(tmp_path / "a", *replay) == 2
-    assert "judge.replay_sha256" in capsys.readouterr().err
-    assert call(tmp_path / "c", *replay, "--against", tmp_path / "a") == 2
-    assert "replay_sha256" in capsys.readouterr().err
+    assert "judge.file_sha256" in capsys.readouterr().err
+    assert call(tmp_path / "c", *replay, "--against", tmp_path / "a") == 0
+    told = [json.loads(line) for line in (tmp_path / "a" / "replies.jsonl").open()]
+    (tmp_path / "other.jsonl").write_text("".join(json.dumps(line | {"judge": {"id": "x", "revision": "1"}}) + "\n"
+                                                  for line in told))
+    other = ["--judge", f"replay:{tmp_path / 'other.jsonl'}", "--images", drawn]
+    assert call(tmp_path / "d", *other, "--against", tmp_path / "a") == 2
+    assert 'judge.id: the folder "oracle", this command "x"' in capsys.readouterr().err
 
 
 def test_a_slice_of_each_category_is_incomplete(drawn, tmp_path):
