@@ -85,7 +85,7 @@ def draw_round(number: int, models: Models, inputs: Inputs, config: RolloutConfi
 
 
 def _pictures(number: int, named, models: Models, config: RolloutConfig, seed: int) -> list[Group]:
-    requests = [ImageRequest(prompt, stable_seed(seed, number, GENERATION, name, member))
+    requests = [ImageRequest(prompt, stable_seed(seed, number, GENERATION, name, member), config.height, config.width)
                 for name, prompt in named for member in range(config.group_size)]
     made = in_batches(models.generator.generate, requests, config.batch_size)
     return [_group(GENERATION, name, prompt, [image.pixels for image in outputs], [None] * len(outputs))

@@ -33,6 +33,8 @@ class RolloutConfig:
     min_gap: float = 1e-5  # best and worst of a group that lie no further apart make no pair; ours
     advantage_scale: str = "group"  # whose spread divides an advantage: group, batch or none
     alpha_of: str = "positive"  # weight of a picture by its advantage: positive, signed, srum or exponential; ours
+    height: int | None = None  # pixels of what is drawn; None: the default of the model
+    width: int | None = None
     sampler: Any = None  # of pictures, of the family's kind; None: the published settings
     caption: TextSampler = _CAPTION  # ours
     batch_size: int = 64  # outputs that are drawn or scored at once

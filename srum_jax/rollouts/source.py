@@ -171,7 +171,7 @@ class RolloutBatches:
         checker = self._family.checker(self._initial)
         try:
             for prompt in self._inputs.prompts:
-                checker.check(ImageRequest(prompt, 0))
+                checker.check(ImageRequest(prompt, 0, self._config.height, self._config.width))
             if self._inputs.pictures:
                 checker.check(Question(self._config.rewards.request, (self._inputs.pixels(0),)))
         except BadInput as error:
