@@ -19,7 +19,7 @@ from typing import Any
 from etils import epath
 
 from benchmarks.doc_section import command_line, replace_section
-from srum_jax.aot.roofline import ASSUMPTIONS
+from srum_jax.aot.roofline import DRAWING_ASSUMPTIONS
 from srum_jax.command_line import user_path
 
 # One host each. --start: a batch that was found before, to be confirmed with few compilations.
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     decoding = [_report(["--topology", topology, "--mesh", mesh, "--programs", "decode", "--batch", "8", *shared])
                 for topology, mesh in DECODING]
     text = "\n\n".join([f"`{command_line('benchmarks.aot_generation', argv)}`", *map(_slice_text, largest),
-                        _decoding_text(decoding), ASSUMPTIONS])
+                        _decoding_text(decoding), DRAWING_ASSUMPTIONS])
     print(text)
     if args.docs:
         replace_section(args.docs, "aot_generation", text)

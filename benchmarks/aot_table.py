@@ -22,7 +22,7 @@ from typing import Any
 from etils import epath
 
 from benchmarks.doc_section import command_line, replace_section
-from srum_jax.aot.step_roofline import ASSUMPTIONS
+from srum_jax.aot.roofline import STEP_ASSUMPTIONS
 from srum_jax.aot.training_report import made_with, mesh_text
 from srum_jax.command_line import user_path
 
@@ -157,7 +157,7 @@ def tables(reports: Reports, command: str) -> str:
         "### What the backward pass keeps",
         _table(REMAT, reports, remat=True),
         *_unknown(reports),
-        ASSUMPTIONS,
+        STEP_ASSUMPTIONS,
         "### Targets",
         _targets(reports),
     ])

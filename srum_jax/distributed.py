@@ -6,12 +6,12 @@ process 0 is, how many processes there are, and which of them this one is.
 """
 
 import contextlib
-import dataclasses
 import os
 import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 from jax._src.distributed import global_state  # the client and what was found of the cluster stand nowhere else
@@ -31,13 +31,7 @@ class DistributedError(BadInput):
     """The environment does not say which process of how many this one is."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    """What the environment variables say; None: JAX has to find out."""
-
-    address: str | None
-    count: int | None
-    number: int | None
+_Place = dict[str, Any]  # what the environment variables say, by name; None: JAX has to find out
 
 
 def join(meeting_seconds: float = MEETING_SECONDS) -> ProcessWatch:
@@ -80,7 +74,7 @@ def _meet(seconds: float) -> None:
     try:
         with _impatience(seconds, place):
             jax.distributed.initialize(
-                place.address, place.count, place.number, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+                place[ADDRESS], place[COUNT], place[NUMBER], heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
                 initialization_timeout=int(seconds) + 60)  # at its end JAX would abort without saying what to do
     except ValueError as error:
         raise DistributedError(_what_is_missing(place, error)) from error
@@ -104,7 +98,7 @@ def _read(environment: Mapping[str, str]) -> _Place:
         below = "" if count is None else f" to {count - 1} ({COUNT} is {count})"
         raise DistributedError(f"{NUMBER}: expected a number from 0{below}, another one in each process, found "
                                f"{number}.")
-    return _Place(address or None, count, number)
+    return {ADDRESS: address or None, COUNT: count, NUMBER: number}
 
 
 def _integer(environment: Mapping[str, str], name: str) -> int | None:
@@ -116,11 +110,10 @@ def _integer(environment: Mapping[str, str], name: str) -> int | None:
 
 
 def _what_is_missing(place: _Place, error: Exception) -> str:
-    values = {ADDRESS: place.address, COUNT: place.count, NUMBER: place.number}
-    missing = [name for name, value in values.items() if value is None]
+    missing = [name for name, value in place.items() if value is None]
     if not missing:
         return f"--distributed: {error}"
-    given = [f"{name}={value}" for name, value in values.items() if value is not None]
+    given = [f"{name}={value}" for name, value in place.items() if value is not None]
     found = f"{', '.join(given)} without {', '.join(missing)}" if given else "none of them"
     return (f"--distributed: this is no Cloud TPU, GKE, Slurm or Open MPI job that JAX knows ({error}). Elsewhere, set "
             f"{ADDRESS} (HOST:PORT of process 0), {COUNT} and {NUMBER} (from 0) in every process; found {found}.")
@@ -131,8 +124,8 @@ def _impatience(seconds: float, place: _Place) -> Iterator[None]:
     """Ends the process with a message if the block takes longer: JAX would abort it without one."""
 
     def give_up() -> None:
-        where = place.address or global_state.coordinator_address or "the address that JAX found"
-        number, count = place.number or global_state.process_id, place.count or global_state.num_processes
+        where = place[ADDRESS] or global_state.coordinator_address or "the address that JAX found"
+        number, count = place[NUMBER] or global_state.process_id, place[COUNT] or global_state.num_processes
         if number and not _answers(where):
             reason = f"process 0 does not answer at {where}; is it running, and can this host reach that port?"
         else:

@@ -1,17 +1,22 @@
 """Having programs compiled in processes of their own, one after the other."""
 
 import dataclasses
-import json
+import logging
 import math
-import subprocess
+import multiprocessing
+import os
 import sys
-from typing import Any, ClassVar, Protocol
+import tempfile
+from collections.abc import Callable
+from typing import Any
 
+from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.topology import GIB, Topology
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.costs import Costs
 from srum_jax.families.family import Family
-from srum_jax.overrides import to_json
+
+_ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,25 +53,19 @@ class CompileResult:
             ("peak", self.peak_bytes), ("program", self.code_bytes), ("not_read", self.elsewhere_bytes))}
 
 
-class Request(Protocol):
-    """A frozen dataclass of plain values: the other process finds by them what the command found.
-
-    Attributes:
-      kind: by which the worker knows it.
-      result: a dataclass with the field `memory`, a `CompileResult`, and others that are plain.
-      topology: for messages.
-    """
-
-    kind: ClassVar[str]
-    result: ClassVar[type]
-    topology: str
+# Of a request, the result, with its `memory`; a function of a module, which the other process imports.
+Compile = Callable[[Any, CompileCache], Any]
 
 
-def compile_apart(request: Request, cache: str | None, *, nice: int = 0) -> Any:
-    """Compiles in another process.
+def compile_apart(compile_: Compile, request: Any, cache: str | None, *, nice: int = 0) -> Any:
+    """Compiles in a process of its own.
+
+    The TPU compiler reads its environment when it is loaded, and takes down the process when it fails badly; neither
+    should happen to the command that the user gave.
 
     Args:
-      request: what to compile.
+      compile_: what the process does.
+      request: what to compile, with its `topology`.
       cache: directory of earlier results; None for none.
       nice: by how much the process gives way to others.
 
@@ -74,17 +73,34 @@ def compile_apart(request: Request, cache: str | None, *, nice: int = 0) -> Any:
       BadInput: the answer is that the request cannot be met.
       Failure: the process ended without an answer.
     """
-    asked = json.dumps({"kind": request.kind, "request": to_json(request), "cache": cache})
-    command = [*(["nice", "-n", str(nice)] if nice else []), sys.executable, "-m", "srum_jax.aot.worker", asked]
-    done = subprocess.run(command, capture_output=True, text=True)
+    os.environ.update(_ENVIRONMENT)  # of the process to come; this one's JAX has read its own
+    spawn = multiprocessing.get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    with tempfile.NamedTemporaryFile("w+", errors="replace") as said:
+        child = spawn.Process(target=_answer, args=(sender, said.name, nice, compile_, request, cache), daemon=True)
+        child.start()
+        sender.close()
+        try:
+            answer = receiver.recv()
+        except EOFError as error:
+            child.join()
+            raise Failure(f"{request.topology}: the compiling process ended with code {child.exitcode}. Its last "
+                          f"words:\n{said.read()[-2000:]}") from error
+        finally:
+            child.kill()  # also when the user interrupts
+    if isinstance(answer, BadInput):
+        raise answer
+    return answer
+
+
+def _answer(sender: Any, said: str, nice: int, compile_: Compile, request: Any, cache: str | None) -> None:
+    os.nice(nice)
+    os.dup2(os.open(said, os.O_WRONLY), 2)
+    logging.disable(logging.WARNING)
     try:
-        answer = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError) as error:
-        raise Failure(f"{request.kind} for {request.topology}: the compiling process ended with code "
-                           f"{done.returncode}. Its last words:\n{done.stderr[-2000:]}") from error
-    if "bad_request" in answer:
-        raise BadInput(answer["bad_request"])
-    return request.result(**answer | {"memory": CompileResult(**answer["memory"])})
+        sender.send(compile_(request, CompileCache(cache)))
+    except BadInput as error:
+        sender.send(error)
 
 
 def costs_of(family: Family) -> Costs:
@@ -101,20 +117,21 @@ def costs_of(family: Family) -> Costs:
 class Compiling:
     """Has one request after the other compiled, each once, and says so on standard error."""
 
-    def __init__(self, topology: Topology, cache: str, nice: int):
+    def __init__(self, compile_: Compile, topology: Topology, cache: str, nice: int):
         """As the command line has it: `cache` is a directory, or "none"."""
-        self._topology, self._cache, self._nice = topology, None if cache == "none" else cache, nice
+        self._compile, self._topology = compile_, topology
+        self._cache, self._nice = None if cache == "none" else cache, nice
         self._found: dict[Any, Any] = {}
 
-    def __call__(self, request: Request, title: str) -> Any:
+    def __call__(self, request: Any, title: str) -> Any:
         """The result of a request, whose title is printed."""
         if request not in self._found:
             print(f"{title} ...", end=" ", file=sys.stderr, flush=True)
-            self._found[request] = compile_apart(request, self._cache, nice=self._nice)
+            self._found[request] = compile_apart(self._compile, request, self._cache, nice=self._nice)
             print(self._outcome(self._found[request].memory), file=sys.stderr, flush=True)
         return self._found[request]
 
-    def needed_bytes(self, request: Request, title: str) -> float:
+    def needed_bytes(self, request: Any, title: str) -> float:
         """Memory of one chip; infinite where the compiler refused."""
         memory = self(request, title).memory
         return math.inf if memory.refusal else memory.needed_bytes

@@ -1,4 +1,4 @@
-"""Lowers and compiles a program of generation, in the process that does nothing else."""
+"""A program of generation for a slice that is only described: what is asked, compiling it, and what is found out."""
 
 import collections
 import dataclasses
@@ -8,11 +8,39 @@ from jax.sharding import Mesh
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiled import bytes_per_device, compile_lowered, described_devices
 from srum_jax.aot.compiling import CompileResult
-from srum_jax.aot.generation import DrawingRequest, DrawingResult
 from srum_jax.aot.hlo_collectives import MeshOfChips, collectives
 from srum_jax.aot.hlo_program import Program, host_calls
+from srum_jax.families.costs import Drawing
 from srum_jax.families.registry import family
 from srum_jax.mesh import build_mesh
+from srum_jax.mesh_config import MeshConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawingResult:
+    """What the compiler says of a program, and what its text says."""
+
+    memory: CompileResult
+    collectives: dict[str, int] = dataclasses.field(default_factory=dict)  # instructions by kind
+    largest_gather_bytes: int = 0
+    host_calls: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawingRequest:
+    """One program for one slice."""
+
+    topology: str
+    mesh: MeshConfig
+    family: str
+    program: str  # of the family's costs
+    drawing: Drawing
+    checkpoint: str = ""  # whose JSON files say the sizes; "": the published model
+    layers: int | None = None  # instead of the checkpoint's
+    dtype: str = "bfloat16"
+    attention: str = "splash"
+    understanding: bool = True  # whether the vision tower is in memory too
+    hlo_file: str | None = None  # where the compiled program's text goes
 
 
 def compile_program(request: DrawingRequest, cache: CompileCache) -> DrawingResult:

@@ -5,10 +5,10 @@ import dataclasses
 from typing import Any
 
 from srum_jax.aot.compiling import Compiling, costs_of
-from srum_jax.aot.generation import DrawingRequest
+from srum_jax.aot.drawing_program import DrawingRequest, compile_program
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.largest_batch import largest_batch
-from srum_jax.aot.roofline import ASSUMPTIONS
+from srum_jax.aot.roofline import DRAWING_ASSUMPTIONS
 from srum_jax.aot.topology import parse_topology
 from srum_jax.errors import BadInput
 from srum_jax.families.costs import Costs, Drawing
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise BadInput(f"--batch: expected a multiple of {step} (data x fsdp of the mesh), found {drawing.rows}.")
     asked = DrawingRequest(topology.name, mesh, name, "", drawing, args.checkpoint or "", args.layers, args.dtype,
                            understanding=not args.without_understanding)
-    compiling = Compiling(topology, args.cache, args.nice)
+    compiling = Compiling(compile_program, topology, args.cache, args.nice)
 
     def of(program: str, rows: int) -> tuple[DrawingRequest, str]:
         """A request and its title."""
@@ -70,7 +70,7 @@ def text_of(report: dict[str, Any]) -> str:
     """What the command prints."""
     limit = report.get("largest_limited_by")
     largest = [f"The largest batch; {limit} sets the limit."] if limit else []
-    return "\n".join([as_text(report), *largest, ASSUMPTIONS])
+    return "\n".join([as_text(report), *largest, DRAWING_ASSUMPTIONS])
 
 
 def _programs(text: str | None, costs: Costs) -> tuple[str, ...]:

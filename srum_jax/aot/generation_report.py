@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from srum_jax.aot.generation import DrawingRequest, DrawingResult
-from srum_jax.aot.roofline import ASSUMPTIONS, Roofline, roofline
+from srum_jax.aot.drawing_program import DrawingRequest, DrawingResult
+from srum_jax.aot.roofline import DRAWING_ASSUMPTIONS, Roofline, roofline
 from srum_jax.aot.topology import Topology
 from srum_jax.families.costs import Cost
 from srum_jax.families.registry import family
@@ -65,7 +65,7 @@ def whole_entry(request: DrawingRequest, topology: Topology, axes: dict[str, int
             "seconds_per_image": image / rows,
             "chip_seconds_per_image": image / rows * topology.num_chips,
             "plan_tokens_per_second": rows * drawing.max_tokens / times[costs.text_program],
-            "assumptions": ASSUMPTIONS,
+            "assumptions": DRAWING_ASSUMPTIONS,
         },
     }
 

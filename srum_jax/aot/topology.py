@@ -5,6 +5,7 @@ import math
 import re
 
 from srum_jax.errors import BadInput
+from srum_jax.observability.peak_flops import PEAK_FLOPS
 
 GIB = 2**30
 
@@ -27,9 +28,9 @@ class Chip:
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v5e", 2, int(15.75 * GIB), 197e12, 819e9, 200e9, 25e9 / 8, 1),
-        Chip("v6e", 2, int(31.25 * GIB), 918e12, 1640e9, 400e9, 100e9 / 8, 1),
-        Chip("v5p", 3, int(95.74 * GIB), 459e12, 2765e9, 600e9, 50e9 / 8, 2),
+        Chip("v5e", 2, int(15.75 * GIB), PEAK_FLOPS["TPU v5e"], 819e9, 200e9, 25e9 / 8, 1),
+        Chip("v6e", 2, int(31.25 * GIB), PEAK_FLOPS["TPU v6e"], 1640e9, 400e9, 100e9 / 8, 1),
+        Chip("v5p", 3, int(95.74 * GIB), PEAK_FLOPS["TPU v5p"], 2765e9, 600e9, 50e9 / 8, 2),
     )
 }
 

@@ -1,7 +1,7 @@
 """The train step of an experiment for a slice that is only described: what is asked, and what is found out."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 from srum_jax.aot.compiling import CompileResult, costs_of
 from srum_jax.aot.topology import Topology, parse_topology
@@ -44,9 +44,6 @@ class TrainResult:
 @dataclasses.dataclass(frozen=True)
 class TrainRequest:
     """One train step for one slice, or several; `plan` finds the experiment that is named."""
-
-    kind: ClassVar = "train step"
-    result: ClassVar = TrainResult
 
     topology: str  # of one slice
     experiment: str  # name, or path of a .py file

@@ -6,8 +6,9 @@ from typing import Any
 
 from srum_jax.aot.compiling import Compiling
 from srum_jax.aot.largest_batch import largest_batch
-from srum_jax.aot.step_roofline import ASSUMPTIONS
+from srum_jax.aot.roofline import STEP_ASSUMPTIONS
 from srum_jax.aot.topology import parse_topology
+from srum_jax.aot.train_step import compile_step
 from srum_jax.aot.training import PROMPT_TOKENS, TrainPlan, TrainRequest, plan
 from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.errors import BadInput
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
       Failure: the compiler failed.
     """
     topology, asked = parse_topology(args.topology), plan(_request(args))
-    compiling = Compiling(topology, args.cache, args.nice)
+    compiling = Compiling(compile_step, topology, args.cache, args.nice)
     if not args.largest:
         return training_entry(asked, topology, compiling(asked.request, _title(asked)))
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def text_of(report: dict[str, Any]) -> str:
     """What the command prints."""
-    return f"{as_text(report)}\n\n{ASSUMPTIONS}"
+    return f"{as_text(report)}\n\n{STEP_ASSUMPTIONS}"
 
 
 def _request(args: argparse.Namespace) -> TrainRequest:

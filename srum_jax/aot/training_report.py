@@ -3,7 +3,7 @@
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-from srum_jax.aot.step_roofline import ASSUMPTIONS, step_roofline
+from srum_jax.aot.roofline import STEP_ASSUMPTIONS, step_roofline
 from srum_jax.aot.topology import Topology
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _program(topology: Topology, chips: int, result: "TrainResult") -> dict[str,
             "mfu_at_most": result.model_flops / (time.at_least * peak),
             "mfu_exposed": result.model_flops / (time.exposed * peak),
             "tokens_per_second_at_most": result.real_tokens / time.at_least,
-            "assumptions": ASSUMPTIONS,
+            "assumptions": STEP_ASSUMPTIONS,
         },
     }
 

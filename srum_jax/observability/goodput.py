@@ -9,6 +9,7 @@ how long nothing ran between two starts; by how much the clock was set while a s
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import logging
 import math
@@ -192,14 +193,9 @@ def summary(phases: Mapping[str, float], num_starts: int) -> str:
     others = sorted(((seconds, name) for name, seconds in phases.items() if name != COMPUTE), reverse=True)
     shares = ", ".join(f"{name.replace('_', ' ')} {seconds / total:.1%}"
                        for seconds, name in others if seconds / total >= 0.0005)
-    return (f"goodput {phases[COMPUTE] / total:.1%} of the {_duration(total)} since the run began{starts}"
+    lasted = datetime.timedelta(seconds=round(total))
+    return (f"goodput {phases[COMPUTE] / total:.1%} of the {lasted} since the run began{starts}"
             + (f"; {shares}" if shares else ""))
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
 def _read(path: epath.Path) -> list[Start]:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from srum_jax.aot.compiling import compile_apart
-from srum_jax.aot.generation import DrawingRequest
+from srum_jax.aot.drawing_program import DrawingRequest, compile_program
 from srum_jax.aot.hlo_collectives import MeshOfChips, collectives
 from srum_jax.aot.hlo_program import Program, arrays, num_bytes
 from srum_jax.families.costs import Drawing
@@ -39,7 +39,7 @@ def compiled(tmp_path_factory):
         path = tmp_path_factory.mktemp("hlo") / name
         request = DrawingRequest("v5e:2x2", MeshConfig(data=1, fsdp=CHIPS), "bagel", name, DRAWING, layers=LAYERS,
                                  hlo_file=str(path))
-        result, text = compile_apart(request, None), path.read_text()
+        result, text = compile_apart(compile_program, request, None), path.read_text()
         found[name] = result, Program(text), text
     return found
 

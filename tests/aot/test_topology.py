@@ -7,16 +7,16 @@ import pytest
 
 from srum_jax import compile as compile_command
 from srum_jax.aot.cache import CompileCache
-from srum_jax.aot.compiling import CompileResult
-from srum_jax.aot.generation import DrawingRequest, DrawingResult
+from srum_jax.aot.compiling import CompileResult, compile_apart
+from srum_jax.aot.drawing_program import DrawingRequest, DrawingResult
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.hlo_program import Program, host_calls
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.topology import CHIPS, GIB, parse_topology
-from srum_jax.errors import BadInput
+from srum_jax.errors import BadInput, Failure
 from srum_jax.families.costs import Drawing
 from srum_jax.mesh_config import MeshConfig
-from srum_jax.overrides import from_json, to_json
+from tests.aot import other_process
 
 
 @pytest.mark.parametrize("text, chips", [("v5e:4x4", 16), ("v6e:2x2", 4), ("v5p:2x2x1", 4), ("v5e:1x1", 1)])
@@ -76,9 +76,13 @@ def request(**changes):
     return DrawingRequest(**fields | changes)
 
 
-def test_a_request_survives_its_way_to_the_other_process():
-    sent = request(checkpoint="somewhere", layers=2, understanding=False)
-    assert from_json(DrawingRequest, json.loads(json.dumps(to_json(sent)))) == sent
+def test_another_process_compiles_and_takes_nobody_with_it():
+    sent = request(checkpoint="somewhere", layers=2)
+    assert compile_apart(other_process.answer, sent, None) == sent
+    with pytest.raises(BadInput, match="no such thing"):
+        compile_apart(other_process.refuse, sent, None)
+    with pytest.raises(Failure, match=r"v5e:2x4: .*ended with code 7.*\na check failed"):
+        compile_apart(other_process.die, sent, None)
 
 
 def test_memory_that_a_program_does_not_read_counts():
@@ -154,7 +158,7 @@ def test_the_command_refuses_what_it_cannot_use(arguments, named, capsys):
 def test_the_command_reports_what_the_compiler_said(monkeypatch, tmp_path, capsys):
     asked = []
 
-    def compile_apart(request, cache, *, nice):
+    def compile_apart(compile_, request, cache, *, nice):
         asked.append((request.program, request.drawing.rows))
         peak = (3 + request.drawing.rows // 4) * GIB
         return DrawingResult(CompileResult(state_bytes=1, compile_seconds=1, peak_bytes=peak))

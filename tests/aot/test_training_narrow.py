@@ -7,6 +7,7 @@ import pytest
 
 from srum_jax.aot.compiling import compile_apart
 from srum_jax.aot.hlo_program import Program, arrays, num_bytes
+from srum_jax.aot.train_step import compile_step
 from srum_jax.aot.training import TrainRequest
 from srum_jax.mesh_config import MeshConfig
 
@@ -51,7 +52,7 @@ def compiled(tmp_path_factory):
     request = TrainRequest(
         "v5p:4x4x4", "bagel_cot", tuple(f"rows.{name}={size}" for name, size in sizes.items()),
         MeshConfig(data=DATA, fsdp=FSDP), checkpoint=str(folder), hlo_file=str(folder / "step"))
-    return compile_apart(request, None), Program((folder / "step").read_text())
+    return compile_apart(compile_step, request, None), Program((folder / "step").read_text())
 
 
 def test_weight_gradients_leave_as_reduce_scatters(compiled):
