@@ -32,6 +32,12 @@ ANTICIPATED = (BadInput, Failure, Incomplete, OSError)
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
+def check(name: str, condition: bool, expected: str, found: object) -> None:
+    """Raises BadInput, about a setting or an argument, unless the condition holds."""
+    if not condition:
+        raise BadInput(f"{name}: expected {expected}, found {found!r}.")
+
+
 def exit_code(error: BaseException) -> int:
     """What a command ends with because of an error."""
     return getattr(error, "exit_code", 2 if isinstance(error, _UNUSABLE_PATH) else 1)

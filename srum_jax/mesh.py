@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from srum_jax.errors import BadInput
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import MESH_AXES
+from srum_jax.models.layers.logical_axes import ROWS
 
 
 def build_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -59,19 +60,18 @@ class ProcessRows:
     num_rows: int  # of the global batch
 
     @classmethod
-    def of(cls, mesh: Mesh, num_rows: int, process: int, axes: tuple[str, ...] = ("data", "fsdp")) -> "ProcessRows":
+    def of(cls, mesh: Mesh, num_rows: int, process: int) -> "ProcessRows":
         """Follows the devices of a mesh.
 
         Args:
-          mesh: whose leading axes are `axes`.
-          num_rows: of the global batch; a multiple of the devices along `axes`.
+          mesh: whose leading axes are those over which rows are split.
+          num_rows: of the global batch; a multiple of the devices along these.
           process: number of the process that asks.
-          axes: over which rows are split.
 
         Raises:
           BadInput: if two processes share some of their rows, but not all.
         """
-        ways = math.prod(mesh.shape[axis] for axis in axes)
+        ways = math.prod(mesh.shape[axis] for axis in ROWS)
         holders = [{device.process_index for device in block} for block in mesh.devices.reshape(ways, -1)]
         blocks: dict[int, tuple[int, ...]] = {}
         for number in sorted(set().union(*holders)):

@@ -77,39 +77,6 @@ def to_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_json(kind: type[T], values: Mapping[str, Any], name: str = "") -> T:
-    """The inverse of `to_json`. Fields that are absent keep their defaults.
-
-    Args:
-      kind: the dataclass.
-      values: parsed JSON.
-      name: where `values` stands in the whole, for messages.
-
-    Raises:
-      OverrideError: an unknown field, a value of another type, or one that the dataclass refuses.
-    """
-    hints = typing.get_type_hints(kind)
-    fields = {}
-    for field, value in values.items():
-        full = f"{name}.{field}" if name else field
-        if field not in hints:
-            near = difflib.get_close_matches(field, hints, n=1, cutoff=0.0)
-            raise OverrideError(f"{full}: no such setting; the nearest is {near[0] if near else 'none'}.")
-        try:
-            group = _group_of(hints[field]) if isinstance(value, Mapping) else None
-            fields[field] = from_json(group, value, full) if group else _from_value(value, hints[field])
-        except TypeError:
-            raise OverrideError(f"{full}: expected {_title(hints[field])}, found {value!r}.") from None
-    try:
-        return kind(**fields)
-    except TypeError as error:  # a field without a default is absent
-        raise OverrideError(f"{name or 'experiment'}: {error}.") from None
-    except OverrideError:
-        raise
-    except ValueError as error:
-        raise OverrideError(str(error)) from error
-
-
 def field_names(config: Any, prefix: str = "") -> list[str]:
     """All dotted names that can be set."""
     names = []

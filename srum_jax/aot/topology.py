@@ -21,16 +21,15 @@ class Chip:
     hbm_bandwidth: float  # bytes/s
     ici_bandwidth: float  # bytes/s between chips, all links of a chip together, one direction
     dcn_bandwidth: float  # bytes/s between slices, a chip's share of its host's network
-    cores: int  # TensorCores, by which some names of slices count
 
 
 # The compiler's limits of HBM are those that it names itself when a program exceeds them.
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v5e", 2, int(15.75 * GIB), PEAK_FLOPS["TPU v5e"], 819e9, 200e9, 25e9 / 8, 1),
-        Chip("v6e", 2, int(31.25 * GIB), PEAK_FLOPS["TPU v6e"], 1640e9, 400e9, 100e9 / 8, 1),
-        Chip("v5p", 3, int(95.74 * GIB), PEAK_FLOPS["TPU v5p"], 2765e9, 600e9, 50e9 / 8, 2),
+        Chip("v5e", 2, int(15.75 * GIB), PEAK_FLOPS["TPU v5e"], 819e9, 200e9, 25e9 / 8),
+        Chip("v6e", 2, int(31.25 * GIB), PEAK_FLOPS["TPU v6e"], 1640e9, 400e9, 100e9 / 8),
+        Chip("v5p", 3, int(95.74 * GIB), PEAK_FLOPS["TPU v5p"], 2765e9, 600e9, 50e9 / 8),
     )
 }
 

@@ -6,6 +6,8 @@ import numbers
 import os
 from typing import Any, ClassVar, Protocol
 
+from srum_jax.errors import check
+
 RecordSet = tuple[str, float]  # a directory of reward records, and its weight among several
 
 
@@ -62,9 +64,3 @@ def _is_weighted_set(entry: Any) -> bool:
     weight = entry[1]
     return (isinstance(weight, numbers.Real) and not isinstance(weight, bool) and math.isfinite(weight)
             and weight > 0)
-
-
-def check(name: str, condition: bool, expected: str, found: Any) -> None:
-    """Raises ValueError unless the condition holds."""
-    if not condition:
-        raise ValueError(f"{name}: expected {expected}, found {found!r}.")

@@ -15,13 +15,14 @@ import jax
 import numpy as np
 from absl import flags
 
-from srum_jax.data.config import DataConfig, check
+from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import BadRecord, DataError, SchemaError
 from srum_jax.data.example import Batch, Packer, stack_rows
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.mixture import RecordMixture
 from srum_jax.data.record_reader import RECORD_ERRORS, example_of, picture_of
 from srum_jax.data.records_source import RecordsSource
+from srum_jax.errors import check
 from srum_jax.objectives.objective import RecordObjective
 
 _ENDLESS = 1 << 48  # rows; Grain wants a length

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -61,14 +61,9 @@ def read_manifest(directory: epath.Path) -> Manifest:
     if version != SCHEMA_VERSION:
         raise DataError(os.fspath(path), None, f"field 'schema_version': expected {SCHEMA_VERSION}, found {version!r}")
     fields = {name: values.get(name) for name in Manifest.__dataclass_fields__}
-    for name, kind in (("name", str), ("num_shards", int), ("num_records", int), ("num_bytes", int),
-                       ("counts", dict), ("shards_sha256", str)):
-        if not isinstance(fields[name], kind):
-            raise DataError(os.fspath(path), None, f"field '{name}': expected {kind.__name__}, found {fields[name]!r}")
-    rejected = fields["counts"].get("rejected", {})
-    if not isinstance(rejected, dict) or not all(isinstance(count, int) for count in rejected.values()):
-        raise DataError(os.fspath(path), None, "field 'counts.rejected': expected reasons and numbers, found "
-                                               f"{rejected!r}")
+    _check_kinds(path, "", fields, name=str, num_shards=int, num_records=int, num_bytes=int, counts=dict,
+                 shards_sha256=str)
+    _check_counts(path, "field 'counts.rejected'", fields["counts"].get("rejected", {}))
     return Manifest(**fields)
 
 
@@ -89,22 +84,24 @@ def read_sidecars(directory: epath.Path, manifest: Manifest) -> list[dict]:
     if len(sidecars) != manifest.num_shards:
         raise DataError(os.fspath(path), None, f"expected {manifest.num_shards} shards, found {len(sidecars)}")
     for number, sidecar in enumerate(sidecars):
-        _check_sidecar(path, number, sidecar, shard_name(manifest.name, number, manifest.num_shards))
+        file, found = shard_name(manifest.name, number, manifest.num_shards), sidecar.get("file")
+        if found != file:
+            raise DataError(os.fspath(path), None, f"shard {number}: field 'file': expected {file!r}, found {found!r}")
+        _check_kinds(path, f"shard {number}: ", sidecar, num_records=int, num_bytes=int, sha256=str)
+        _check_counts(path, f"shard {number}: field 'num_rejects'", sidecar.get("num_rejects", {}))
     return sidecars
 
 
-def _check_sidecar(path: epath.Path, number: int, sidecar: dict, expected_file: str) -> None:
-    if sidecar.get("file") != expected_file:
-        raise DataError(os.fspath(path), None, f"shard {number}: field 'file': expected {expected_file!r}, found "
-                                               f"{sidecar.get('file')!r}")
-    for field, kind in (("num_records", int), ("num_bytes", int), ("sha256", str)):
-        if type(sidecar.get(field)) is not kind:
-            raise DataError(os.fspath(path), None, f"shard {number}: field '{field}': expected {kind.__name__}, found "
-                                                   f"{sidecar.get(field)!r}")
-    rejects = sidecar.get("num_rejects", {})
+def _check_kinds(path: epath.Path, place: str, values: dict, **kinds: type) -> None:
+    for name, kind in kinds.items():
+        if type(values.get(name)) is not kind:
+            raise DataError(os.fspath(path), None, f"{place}field '{name}': expected {kind.__name__}, found "
+                                                   f"{values.get(name)!r}")
+
+
+def _check_counts(path: epath.Path, place: str, rejects: Any) -> None:
     if not isinstance(rejects, dict) or not all(isinstance(count, int) for count in rejects.values()):
-        raise DataError(os.fspath(path), None, f"shard {number}: field 'num_rejects': expected reasons and numbers, "
-                                               f"found {rejects!r}")
+        raise DataError(os.fspath(path), None, f"{place}: expected reasons and numbers, found {rejects!r}")
 
 
 class RecordsSource:

@@ -1,5 +1,6 @@
 """One TFRecord shard, its index and its sidecar, all under their names when they are complete."""
 
+import collections
 import contextlib
 import hashlib
 import os
@@ -11,10 +12,40 @@ from etils import epath
 
 from srum_jax.data.manifest import sidecar_path
 from srum_jax.data.schema import RewardRecord
-from srum_jax.data.shard_statistics import ShardStatistics
 from srum_jax.data.tfrecord import INDEX_SUFFIX, frame
 from srum_jax.storage import atomic_file, object_store
 from srum_jax.storage.errors import WriteError
+
+
+class ShardStatistics:
+    """What is known of the records of a shard: running sums, so that one of any size needs no memory."""
+
+    def __init__(self):
+        self._ids: list[str] = []  # of the first record, and of the last
+        self._sums = {"num_regions": 0, "score_sum": 0.0, "score_square_sum": 0.0, "num_negative_regions": 0,
+                      "num_global": 0, "global_sum": 0.0, "global_square_sum": 0.0}
+        self._histogram: collections.Counter[int] = collections.Counter()
+
+    def add(self, record: RewardRecord) -> None:
+        """Takes one record, in the order of the shard."""
+        self._ids = [*self._ids[:1], record.record_id]
+        self._histogram[len(record.regions)] += 1
+        for region in record.regions:
+            score = float(np.float32(region.score))  # as a reader of the shard finds it, so that both count the same
+            self._add(num_regions=1, score_sum=score, score_square_sum=score**2, num_negative_regions=int(score < 0))
+        if record.global_score is not None:
+            score = float(np.float32(record.global_score))
+            self._add(num_global=1, global_sum=score, global_square_sum=score**2)
+
+    def _add(self, **sums: float) -> None:
+        for name, value in sums.items():
+            self._sums[name] += value
+
+    def to_json(self) -> dict[str, Any]:
+        """Part of the shard's sidecar."""
+        histogram = {str(n): count for n, count in sorted(self._histogram.items())}
+        return {"first_id": self._ids[0] if self._ids else None, "last_id": self._ids[-1] if self._ids else None,
+                "statistics": self._sums | {"regions_per_record": histogram}}
 
 
 class ShardWriter:

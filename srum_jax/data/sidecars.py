@@ -15,7 +15,7 @@ from srum_jax.data.example_proto import decode_record
 from srum_jax.data.manifest import SHARDS_FILE, shard_name, sidecar_path
 from srum_jax.data.records_source import read_manifest, read_sidecars
 from srum_jax.data.schema import canonical_json
-from srum_jax.data.shard_statistics import ShardStatistics
+from srum_jax.data.shard_writer import ShardStatistics
 from srum_jax.data.tfrecord import INDEX_SUFFIX, TFRecordFile, scan_offsets
 from srum_jax.storage import atomic_file
 

@@ -33,7 +33,7 @@ class StoredCode:
     image_width: int
     canvas_height: int  # pixels of the canvas on which it was encoded, at its top left
     canvas_width: int
-    encoder_sha256: bytes  # see srum_jax.weights.encoder
+    encoder_sha256: bytes  # see srum_jax.weights.checkpoint
 
     @classmethod
     def of(

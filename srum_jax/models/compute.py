@@ -7,6 +7,8 @@ import dataclasses
 
 import numpy as np
 
+from srum_jax.errors import check
+
 MESH_AXES = ("data", "fsdp", "seq", "tensor")  # that layouts may name
 ATTENTION_NAMES = ("dense", "chunked", "splash")
 REMAT_NAMES = ("none", "full", "dots", "attention")  # see `layer_stack.REMAT_POLICIES`
@@ -23,18 +25,13 @@ class ComputeConfig:
     scan_layers: bool = True  # False unrolls the layers, for debugging
 
     def __post_init__(self):
-        _one_of("compute.dtype", self.dtype, ("float32", "bfloat16"))
-        _one_of("compute.attention", self.attention, ATTENTION_NAMES)
-        _one_of("compute.remat", self.remat, REMAT_NAMES)
-        if self.attention_block < 1:
-            raise ValueError(f"compute.attention_block: expected a positive number, found {self.attention_block}.")
+        names = {"dtype": ("float32", "bfloat16"), "attention": ATTENTION_NAMES, "remat": REMAT_NAMES}
+        for field, allowed in names.items():
+            value = getattr(self, field)
+            check(f"compute.{field}", value in allowed, f"one of {', '.join(allowed)}", value)
+        check("compute.attention_block", self.attention_block >= 1, "a positive number", self.attention_block)
 
     @property
     def compute_dtype(self) -> np.dtype:
         """The dtype; JAX has told NumPy of bfloat16."""
         return np.dtype(self.dtype)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(allowed)}; found {value!r}.")

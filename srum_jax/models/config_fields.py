@@ -36,47 +36,46 @@ class Fields:
             raise ConfigError(f"{self.file}: field '{name}' is missing.")
         return value
 
+    def check(self, name: str, condition: bool, expected: str, found: Any) -> None:
+        """Refuses a field unless the condition holds."""
+        if not condition:
+            raise ConfigError(f"{self.file}: field '{name}': expected {expected}, found {found!r}.")
+
     def integer(self, name: str, default: int | None = None) -> int:
         """A whole number."""
         value = self._get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ConfigError(f"{self.file}: field '{name}': expected an integer, found {value!r}.")
+        self.check(name, type(value) is int, "an integer", value)
         return value
 
     def positive(self, name: str, default: int | None = None) -> int:
         """A whole number of at least 1."""
         value = self.integer(name, default)
-        if value < 1:
-            raise ConfigError(f"{self.file}: field '{name}': expected a positive integer, found {value}.")
+        self.check(name, value >= 1, "a positive integer", value)
         return value
 
     def positives(self, name: str) -> tuple[int, ...]:
         """A list of whole numbers of at least 1, not empty."""
         value = self._get(name, None)
-        if not isinstance(value, list) or not value or not all(isinstance(v, int) and v > 0 for v in value):
-            raise ConfigError(f"{self.file}: field '{name}': expected a list of positive integers, found {value!r}.")
+        good = isinstance(value, list) and bool(value) and all(isinstance(v, int) and v > 0 for v in value)
+        self.check(name, good, "a list of positive integers", value)
         return tuple(value)
 
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number."""
         value = self._get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{self.file}: field '{name}': expected a number, found {value!r}.")
-        if abs(value) > _LARGEST or not math.isfinite(value):
-            raise ConfigError(f"{self.file}: field '{name}': expected a finite number, found {value!r}.")
+        self.check(name, isinstance(value, int | float) and not isinstance(value, bool), "a number", value)
+        self.check(name, abs(value) <= _LARGEST and math.isfinite(value), "a finite number", value)
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
         """True or false."""
         value = self._get(name, default)
-        if not isinstance(value, bool):
-            raise ConfigError(f"{self.file}: field '{name}': expected true or false, found {value!r}.")
+        self.check(name, isinstance(value, bool), "true or false", value)
         return value
 
     def divides(self, name: str, part: int, whole_name: str, whole: int) -> None:
         """Refuses `part` (field `name`) unless it divides `whole` (field `whole_name`)."""
-        if whole % part:
-            raise ConfigError(f"{self.file}: field '{name}': expected a divisor of {whole_name} {whole}, found {part}.")
+        self.check(name, whole % part == 0, f"a divisor of {whole_name} {whole}", part)
 
     def unsupported(self, name: str, only: Any) -> None:
         """Refuses a field that is present with another value than the one that this code computes."""

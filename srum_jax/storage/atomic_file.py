@@ -120,8 +120,8 @@ class AtomicFile:
 
 
 @contextlib.contextmanager
-def atomic_write(path: epath.PathLike, temporary: epath.Path | None = None, *,
-                 durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_write(path: epath.PathLike, temporary: epath.Path | None = None, *, durable: bool = True,
+                 replace: bool = True) -> Iterator[BinaryIO]:
     """Opens a binary file that appears under its name only when the block ends without an error; see `AtomicFile`."""
     whole = AtomicFile(path, temporary, durable=durable)
     try:
@@ -129,7 +129,7 @@ def atomic_write(path: epath.PathLike, temporary: epath.Path | None = None, *,
     except BaseException:
         whole.discard()
         raise
-    whole.commit()
+    whole.commit(replace=replace)
 
 
 def write_bytes(path: epath.PathLike, data: bytes, temporary: epath.Path | None = None) -> None:
@@ -158,13 +158,8 @@ def create_bytes(path: epath.PathLike, data: bytes, temporary: epath.Path | None
         if not is_local(path):
             object_store.create_bytes(path, data)
             return True
-        whole = AtomicFile(path, temporary)
-        try:
-            whole.file.write(data)
-        except BaseException:
-            whole.discard()
-            raise
-        whole.commit(replace=False)
+        with atomic_write(path, temporary, replace=False) as file:
+            file.write(data)
     except FileExistsError:
         return False
     except OSError as error:

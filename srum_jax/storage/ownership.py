@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from etils import epath
 
@@ -78,20 +78,21 @@ class Owner:
 
 
 @contextlib.contextmanager
-def owned(directory: epath.Path, *, on_loss: Callable[[str], None] | None = None) -> Iterator[None]:
+def owned(directory: epath.Path) -> Iterator[None]:
     """Keeps other processes out of a directory while the block runs.
+
+    Where a lease is lost to another process, because this one was not heard of for too long, this one ends with exit
+    code 1: it must write nothing more.
 
     Args:
       directory: that exists, or one in a bucket.
-      on_loss: called, by another thread, with the reason when a lease was lost to another process: this one was not
-        heard of for too long, and must write nothing more. By default it ends the process with exit code 1.
 
     Raises:
       BadInput: another process holds it; names its host and number.
       OSError: the bucket or the disk refuses.
     """
     path = directory / OWNER_FILE
-    with _locked(pathlib.Path(path)) if object_store.is_local(path) else _leased(path, on_loss or _end_process):
+    with _locked(pathlib.Path(path)) if object_store.is_local(path) else _leased(path):
         yield
 
 
@@ -134,11 +135,11 @@ def _lock(path: pathlib.Path) -> int | None:
 
 
 @contextlib.contextmanager
-def _leased(path: epath.Path, on_loss: Callable[[str], None]) -> Iterator[None]:
+def _leased(path: epath.Path) -> Iterator[None]:
     owner = Owner.this_process()
     _take(path, owner)
     ended = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(path, owner, ended, on_loss), name="lease", daemon=True)
+    renewing = threading.Thread(target=_renew, args=(path, owner, ended), name="lease", daemon=True)
     renewing.start()
     try:
         yield
@@ -176,13 +177,13 @@ def _take(path: epath.Path, owner: Owner) -> None:
         object_store.remove(path)
 
 
-def _renew(path: epath.Path, owner: Owner, ended: threading.Event, on_loss: Callable[[str], None]) -> None:
+def _renew(path: epath.Path, owner: Owner, ended: threading.Event) -> None:
     while not ended.wait(_SECONDS_BETWEEN_RENEWALS):
         try:
             data = _read(path)
             if not _is_of(owner, data):
-                on_loss(f"{path}: the lease on this work directory went to {_named(Owner.read(data or b''))}, because "
-                        "this process was not heard of for too long; what is saved is intact.")
+                _end_process(f"{path}: the lease on this work directory went to {_named(Owner.read(data or b''))}, "
+                             "because this process was not heard of for too long; what is saved is intact.")
                 return
             owner = dataclasses.replace(owner, renewals=owner.renewals + 1)
             object_store.put_bytes(path, owner.to_bytes())

@@ -11,11 +11,12 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from srum_jax.data.errors import BadRecord, DataError
-from srum_jax.data.example import Batch
+from srum_jax.data.example import Batch, Packer
 from srum_jax.data.pipeline import HostBatchIterator
 from srum_jax.errors import BadInput
 from srum_jax.families.family import Forward
 from srum_jax.mesh import ProcessRows, on_mesh
+from srum_jax.training.experiment import Experiment
 from srum_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)
@@ -72,18 +73,22 @@ class BatchSource(Protocol):
         """Ends what works in the background."""
 
 
-class RecordBatches:
-    """Batches of records, whatever the state of the run; counts the records that cannot be used.
+class RecordBatches(HostBatchIterator):
+    """Batches of records, whatever the state of the run; counts the records that cannot be used."""
 
-    Args:
-      batches: of this process.
-      mesh: where they go.
-      rows: which of a batch this process has.
-      forward: says how they lie there.
-    """
+    def __init__(self, experiment: Experiment, packer: Packer, forward: Forward, mesh: Mesh, rows: ProcessRows):
+        """Opens the records; see `HostBatchIterator`.
 
-    def __init__(self, batches: HostBatchIterator, mesh: Mesh, rows: ProcessRows, forward: Forward):
-        self._batches, self._mesh, self._rows, self._forward = batches, mesh, rows, forward
+        Args:
+          experiment: which records, and in which order.
+          packer: makes the rows.
+          forward: says how they lie on the mesh.
+          mesh: where they go.
+          rows: which of a batch this process has.
+        """
+        super().__init__(experiment.data, packer, experiment.objective, seed=experiment.seed, process_index=rows.group,
+                         process_count=rows.num_groups)
+        self._mesh, self._own_rows, self._forward = mesh, rows, forward
         self.bad_records: collections.Counter[str] = collections.Counter()
         self._named: set[BadRecord] = set()
 
@@ -94,7 +99,7 @@ class RecordBatches:
 
     def draw(self, state: TrainState, frozen: nnx.State) -> Drawn:
         """See `BatchSource.draw`."""
-        host = next(self._batches)
+        host = next(self)
         # A reason without what differs from record to record.
         self.bad_records.update(record.reason.partition(":")[0] for record in host.bad_records)
         for record in host.bad_records:
@@ -102,24 +107,12 @@ class RecordBatches:
                 self._named.add(record)
                 _LOG.warning("left out %s", record)
         shardings = on_mesh(self._mesh, self._forward.layout(host.batch))
-        placed = jax.tree.map(self._rows.place, host.batch, shardings)
+        placed = jax.tree.map(self._own_rows.place, host.batch, shardings)
         return Drawn(placed, host.batch, tuple(name for row in host.record_ids for name in row if name))
-
-    def get_state(self) -> dict[str, Any]:
-        """See `BatchSource.get_state`."""
-        return self._batches.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
         """See `BatchSource.set_state`."""
         try:
-            self._batches.set_state(state)
+            super().set_state(state)
         except DataError as error:  # the records are not those of the run so far
             raise BadInput(str(error)) from error
-
-    def start_prefetch(self) -> None:
-        """See `BatchSource.start_prefetch`."""
-        self._batches.start_prefetch()
-
-    def close(self) -> None:
-        """See `BatchSource.close`."""
-        self._batches.close()

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 
-from srum_jax.errors import BadInput
+from srum_jax.errors import check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +17,8 @@ class LoraConfig:
     targets: tuple[str, ...] = ("query", "key", "value", "out", "gate", "up", "down")
 
     def __post_init__(self):
-        if self.rank < 1:
-            raise BadInput(f"model.lora.rank: expected a positive number, found {self.rank}.")
-        if not 0 < self.alpha < math.inf:
-            raise BadInput(f"model.lora.alpha: expected a positive number, found {self.alpha}.")
+        check("model.lora.rank", self.rank >= 1, "a positive number", self.rank)
+        check("model.lora.alpha", 0 < self.alpha < math.inf, "a positive number", self.alpha)
 
     @property
     def scale(self) -> float:
@@ -58,8 +56,7 @@ class TrainingConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None and value < 1:
-                raise BadInput(f"training.{field.name}: expected a positive number, found {value}.")
+            check(f"training.{field.name}", value is None or value >= 1, "a positive number", value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,20 +75,16 @@ class OptimizerConfig:
     clip_norm: float = 1.0  # of the gradient of all parameters together
 
     def __post_init__(self):
-        if self.schedule not in ("constant", "cosine"):
-            raise BadInput(f"optimizer.schedule: expected constant or cosine, found {self.schedule!r}.")
-        if self.schedule == "cosine" and self.total_steps <= self.warmup_steps:
-            raise BadInput(f"optimizer.total_steps: expected more than warmup_steps {self.warmup_steps} with "
-                             f"schedule cosine, found {self.total_steps}.")
+        check("optimizer.schedule", self.schedule in ("constant", "cosine"), "constant or cosine", self.schedule)
+        check("optimizer.total_steps", self.schedule == "constant" or self.total_steps > self.warmup_steps,
+              f"more than warmup_steps {self.warmup_steps} with schedule cosine", self.total_steps)
         for name in ("learning_rate", "eps", "clip_norm"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise BadInput(f"optimizer.{name}: expected a positive number, found {getattr(self, name)}.")
+            value = getattr(self, name)
+            check(f"optimizer.{name}", 0 < value < math.inf, "a positive number", value)
         for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise BadInput(f"optimizer.{name}: expected a number in [0, 1), found {getattr(self, name)}.")
+            check(f"optimizer.{name}", 0 <= getattr(self, name) < 1, "a number in [0, 1)", getattr(self, name))
         for name in ("warmup_steps", "weight_decay", "min_learning_rate"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"optimizer.{name}: expected at least 0, found {getattr(self, name)}.")
+            check(f"optimizer.{name}", getattr(self, name) >= 0, "at least 0", getattr(self, name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +96,5 @@ class EmaConfig:
     start_step: int = 0  # updates before the first that is averaged; until then the average is the parameters
 
     def __post_init__(self):
-        if not 0 < self.decay < 1:
-            raise BadInput(f"ema.decay: expected a number between 0 and 1, found {self.decay}.")
-        if self.start_step < 0:
-            raise BadInput(f"ema.start_step: expected at least 0, found {self.start_step}.")
+        check("ema.decay", 0 < self.decay < 1, "a number between 0 and 1", self.decay)
+        check("ema.start_step", self.start_step >= 0, "at least 0", self.start_step)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from srum_jax.data.config import DataConfig, Rows
-from srum_jax.errors import BadInput
+from srum_jax.errors import check
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import Joint, PolicyGradient, Preference, RewardWeighted
@@ -31,5 +31,4 @@ class Experiment:
     seed: int = 0  # of the order of records, their random draws, and the noise
 
     def __post_init__(self):
-        if not 0 <= self.seed < _MAX_SEED:
-            raise BadInput(f"seed: expected a number from 0 to {_MAX_SEED - 1}, found {self.seed}.")
+        check("seed", 0 <= self.seed < _MAX_SEED, f"a number from 0 to {_MAX_SEED - 1}", self.seed)

@@ -14,7 +14,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from srum_jax.data.example import Batch
-from srum_jax.data.pipeline import HostBatchIterator
 from srum_jax.errors import BadInput
 from srum_jax.families.family import Forward
 from srum_jax.mesh import ProcessRows, build_mesh
@@ -35,7 +34,7 @@ from srum_jax.training.experiment import Experiment
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import LoadedModel, abstract_train_state, family_of_source, load_model, new_train_state
 from srum_jax.training.step import compile_step, make_step
-from srum_jax.weights.encoder import encoder_sha256
+from srum_jax.weights.checkpoint import encoder_sha256
 from srum_jax.weights.tokenizer import load_tokenizer
 
 
@@ -172,11 +171,9 @@ def _open_records(
     encoder = encoder_sha256(model.checkpoint) if experiment.rows.stored_codes else None
     try:
         packer = model.family.packer(experiment.rows, model.config, tokenizer, experiment.objective.columns, encoder)
-        batches = HostBatchIterator(experiment.data, packer, experiment.objective, seed=experiment.seed,
-                                    process_index=rows.group, process_count=rows.num_groups)
+        return RecordBatches(experiment, packer, forward, mesh, rows)
     except ValueError as error:  # records that are absent, or settings that do not go with the model
         raise BadInput(str(error)) from error
-    return RecordBatches(batches, mesh, rows, forward)
 
 
 class _StopRequest:

@@ -2,17 +2,15 @@
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
 
-from srum_jax.models.key_table import Table
-from srum_jax.weights.converted import ConvertedSource
 from srum_jax.weights.dtypes import cast
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.published import PublishedSource
-from srum_jax.weights.safetensors_read import Region, region_bounds
+from srum_jax.weights.safetensors_read import Region, layer_boxes, region_bounds
 from srum_jax.weights.table import Plan
 
 # Layers of a stacked array that are read at the same time; hides the latency of remote storage.
@@ -27,9 +25,6 @@ class ArrayReader(Protocol):
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Path and shape of every parameter."""
-
-    def dtype(self, parameter: str) -> np.dtype:
-        """The stored dtype of an array."""
 
     def read(self, parameter: str, region: Region | None = None, dtype: np.dtype | None = None) -> np.ndarray:
         """One region of one array, in `dtype` or as stored."""
@@ -92,37 +87,6 @@ class PublishedArrays:
     def boxes(self, parameter: str) -> Iterator[Region]:
         """One layer after the other; an array that is not stacked comes whole."""
         return layer_boxes(self.plan.shapes[parameter], stacked=self.plan.table.is_stacked(parameter))
-
-
-@dataclasses.dataclass(frozen=True)
-class ConvertedArrays:
-    """Converted weights."""
-
-    source: ConvertedSource
-    shapes: Mapping[str, tuple[int, ...]]
-    table: Table
-
-    def dtype(self, parameter: str) -> np.dtype:
-        """The stored dtype of an array."""
-        return self.source.dtype(parameter)
-
-    def read(self, parameter: str, region: Region | None = None, dtype: np.dtype | None = None) -> np.ndarray:
-        """One region of one array."""
-        values = self.source.read(parameter, region)
-        return values if dtype is None else cast(values, dtype)
-
-    def boxes(self, parameter: str) -> Iterator[Region]:
-        """One layer after the other; an array that is not stacked comes whole."""
-        return layer_boxes(self.shapes[parameter], stacked=self.table.is_stacked(parameter))
-
-
-def layer_boxes(shape: Sequence[int], stacked: bool) -> Iterator[Region]:
-    """One region per index of the leading axis, or one for everything."""
-    if not stacked:
-        yield tuple(slice(0, size) for size in shape)
-        return
-    for layer in range(shape[0]):
-        yield (slice(layer, layer + 1), *(slice(0, size) for size in shape[1:]))
 
 
 def for_each_block(

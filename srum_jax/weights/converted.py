@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from etils import epath
 
+from srum_jax.models.architecture import Architecture
+from srum_jax.weights.dtypes import cast
 from srum_jax.weights.errors import WeightsError, raise_together
-from srum_jax.weights.safetensors_read import Region, SafetensorsFile
+from srum_jax.weights.safetensors_read import Region, SafetensorsFile, layer_boxes
 
 MANIFEST = "srum_weights.json"
 FORMAT = "srum_jax weights"
@@ -44,19 +46,19 @@ class Manifest:
         return json.dumps(content, indent=1) + "\n"
 
 
-class ConvertedSource:
+class ConvertedArrays:
     """A directory made by `tools.convert_weights import`."""
 
-    def __init__(self, directory: epath.PathLike, model: str):
+    def __init__(self, directory: epath.PathLike, architecture: Architecture):
         """Reads the manifest and all headers.
 
         Raises:
           WeightsError: if the manifest or a file is absent, malformed, of another size or another model.
         """
-        self.directory = epath.Path(directory)
+        self.directory, self._table = epath.Path(directory), architecture.table
         self.manifest = read_manifest(self.directory / MANIFEST)
-        if self.manifest.model != model:
-            raise WeightsError(f"{self.directory / MANIFEST}: field 'model': expected {model!r}, "
+        if self.manifest.model != architecture.name:
+            raise WeightsError(f"{self.directory / MANIFEST}: field 'model': expected {architecture.name!r}, "
                                f"found {self.manifest.model!r}.")
         self._files: dict[str, SafetensorsFile] = {}
         problems = []
@@ -75,22 +77,17 @@ class ConvertedSource:
                 problems.append(f"{self.directory / MANIFEST}: array '{parameter}': expected in {name}, found "
                                 "nothing there; convert again")
         raise_together(f"{self.directory}: damaged", problems)
+        self.shapes = {parameter: self._files[name].tensors[parameter].shape
+                       for parameter, name in self.manifest.tensors.items()}
 
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Path and shape of every parameter."""
-        return {parameter: self._entry(parameter).shape for parameter in self.manifest.tensors}
+    def read(self, parameter: str, region: Region | None = None, dtype: np.dtype | None = None) -> np.ndarray:
+        """One region of one array."""
+        values = self._files[self.manifest.tensors[parameter]].read(parameter, region)
+        return values if dtype is None else cast(values, dtype)
 
-    def dtype(self, parameter: str) -> np.dtype:
-        """The stored dtype of an array."""
-        return self._entry(parameter).dtype
-
-    def read(self, parameter: str, region: Region | None = None) -> np.ndarray:
-        """One region of one array, in the stored dtype."""
-        return self._files[self.manifest.tensors[parameter]].read(parameter, region)
-
-    def _entry(self, parameter: str):
-        return self._files[self.manifest.tensors[parameter]].tensors[parameter]
+    def boxes(self, parameter: str) -> Iterator[Region]:
+        """One layer after the other; an array that is not stacked comes whole."""
+        return layer_boxes(self.shapes[parameter], stacked=self._table.is_stacked(parameter))
 
 
 def is_converted(path: epath.PathLike) -> bool:

@@ -6,18 +6,13 @@ import numpy as np
 
 from srum_jax.models.key_table import Table
 from srum_jax.models.layers.low_rank import FACTOR_A, FACTOR_B
-from srum_jax.weights.arrays import ArrayReader, layer_boxes
+from srum_jax.weights.arrays import ArrayReader
 from srum_jax.weights.dtypes import cast
-from srum_jax.weights.safetensors_read import Region, region_bounds
-
-
-def has_factors(arrays: ArrayReader) -> bool:
-    """Whether what was trained are low-rank factors."""
-    return any(path.endswith(f".{FACTOR_A}") for path in arrays.shapes)
+from srum_jax.weights.safetensors_read import Region, layer_boxes, region_bounds
 
 
 def factored_maps(arrays: ArrayReader) -> list[str]:
-    """Paths of the linear maps that have factors."""
+    """Paths of the linear maps that have factors; none where whole weights were trained."""
     suffix = f".{FACTOR_A}"
     return [path.removesuffix(suffix) for path in arrays.shapes if path.endswith(suffix)]
 
@@ -42,11 +37,6 @@ class MergedArrays:
         found = self._factors.shapes
         return {f"{name}.kernel": (*found[f"{name}.{FACTOR_A}"][:-1], found[f"{name}.{FACTOR_B}"][-1])
                 for name in factored_maps(self._factors)}
-
-    def dtype(self, parameter: str) -> np.dtype:
-        """Of the sum."""
-        del parameter
-        return np.dtype(np.float32)
 
     def read(self, parameter: str, region: Region | None = None, dtype: np.dtype | None = None) -> np.ndarray:
         """One region of one kernel."""

@@ -7,7 +7,7 @@ to `{"dtype", "shape", "data_offsets": [begin, end]}`; the tensors' bytes, row-m
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,13 +88,8 @@ class SafetensorsFile:
         self._bytes.close()
 
     def _read_box(self, entry: TensorEntry, bounds: Sequence[tuple[int, int]], result: np.ndarray) -> None:
-        # The dimensions behind `split` are taken whole, so that a run along `split` is contiguous.
-        split = len(bounds)
-        while split > 0 and bounds[split - 1] == (0, entry.shape[split - 1]):
-            split -= 1
-        split = max(split - 1, 0)
         strides = [math.prod(entry.shape[d + 1 :]) for d in range(len(entry.shape))]
-        if all(stop - start == 1 for start, stop in bounds[:split]):
+        if is_contiguous(entry.shape, bounds):
             first = sum(start * stride for (start, _), stride in zip(bounds, strides, strict=True))
             self._read_flat(entry, first, result.reshape(-1))
             return
@@ -176,6 +171,22 @@ def region_bounds(shape: tuple[int, ...], region: Region | None) -> list[tuple[i
             raise ValueError(f"Regions have steps of 1; found {step}.")
         bounds.append((start, max(start, stop)))
     return bounds
+
+
+def is_contiguous(shape: tuple[int, ...], bounds: Sequence[tuple[int, int]]) -> bool:
+    """Whether a region of a tensor lies in one piece: behind its first dimension of several indices all are whole."""
+    split = len(shape)
+    while split > 0 and bounds[split - 1] == (0, shape[split - 1]):
+        split -= 1
+    return all(stop - start == 1 for start, stop in bounds[: max(split - 1, 0)])
+
+
+def layer_boxes(shape: tuple[int, ...], stacked: bool) -> Iterator[Region]:
+    """One region per index of the leading axis, or one for everything."""
+    for layer in range(shape[0]) if stacked else ():
+        yield (slice(layer, layer + 1), *(slice(0, size) for size in shape[1:]))
+    if not stacked:
+        yield tuple(slice(0, size) for size in shape)
 
 
 def _parse_json(text: bytearray, file: str) -> dict[str, Any]:

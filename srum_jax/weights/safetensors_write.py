@@ -12,7 +12,7 @@ from etils import epath
 from srum_jax.storage.atomic_file import AtomicFile
 from srum_jax.weights.dtypes import NAMES
 from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.safetensors_read import Region, region_bounds
+from srum_jax.weights.safetensors_read import Region, is_contiguous, region_bounds
 
 
 class SafetensorsWriter:
@@ -76,7 +76,7 @@ class SafetensorsWriter:
         self._missing[name] -= values.size
         if not values.size:
             return
-        if _is_contiguous(shape, bounds):
+        if is_contiguous(shape, bounds):
             strides = [math.prod(shape[d + 1 :]) for d in range(len(shape))]
             first = sum(start * stride for (start, _), stride in zip(bounds, strides, strict=True))
             data = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
@@ -127,10 +127,3 @@ def header_bytes(
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _is_contiguous(shape: tuple[int, ...], bounds: list[tuple[int, int]]) -> bool:
-    split = len(shape)
-    while split > 0 and bounds[split - 1] == (0, shape[split - 1]):
-        split -= 1
-    return all(stop - start == 1 for start, stop in bounds[: max(split - 1, 0)])

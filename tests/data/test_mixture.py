@@ -11,7 +11,7 @@ from srum_jax.data.config import DataConfig
 from srum_jax.data.errors import DataError
 from srum_jax.data.mixture import Interleaving, SampleOrder
 from srum_jax.data.shuffle import shuffled_index
-from srum_jax.overrides import OverrideError, apply_overrides, from_json, to_json
+from srum_jax.overrides import OverrideError, apply_overrides
 from srum_jax.training.experiment import Experiment
 from tests.data.made_up import host_batches, made_up_record, write_made_up, write_records
 
@@ -210,12 +210,11 @@ def test_the_name_of_a_directory_is_a_set_of_its_own():
     assert DataConfig(records="").records == DataConfig().records == ()
 
 
-def test_records_can_be_given_on_the_command_line_and_survive_json():
+def test_records_can_be_given_on_the_command_line():
     experiment = apply_overrides(Experiment("x"), ['data.records=[["gs://b/a,1", 3], ["c", 0.5]]'])
     assert experiment.data.records == (("gs://b/a,1", 3.0), ("c", 0.5))
-    assert from_json(Experiment, to_json(experiment)) == experiment
     one = apply_overrides(Experiment("x"), ["data.records=gs://b/a,1"])
-    assert one.data.records == (("gs://b/a,1", 1.0),) and from_json(Experiment, to_json(one)) == one
+    assert one.data.records == (("gs://b/a,1", 1.0),)
     for text in ('[["a", "much"]]', '[["a", 0]]', '[["a", 1]', '["a", 1]'):
         with pytest.raises(OverrideError, match=r"data\.records"):
             apply_overrides(Experiment("x"), [f"data.records={text}"])

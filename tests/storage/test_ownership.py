@@ -117,15 +117,16 @@ def test_the_lease_of_a_dead_process_of_this_machine_ends_at_once(faulty):
         assert time.monotonic() - began < 10
 
 
-def test_an_owner_that_lost_its_lease_is_told(faulty, quick):
+def test_an_owner_that_lost_its_lease_is_ended(faulty, quick, monkeypatch):
     told = threading.Event()
     reasons = []
 
-    def on_loss(reason):
+    def end(reason):
         reasons.append(reason)
         told.set()
 
-    with owned(ROOT, on_loss=on_loss):
+    monkeypatch.setattr(ownership, "_end_process", end)
+    with owned(ROOT):
         other = Owner("far", 7, "then", "another machine", "x")
         object_store.put_bytes(ROOT / OWNER_FILE, other.to_bytes())
         assert told.wait(10) and "process 7 on far" in reasons[0]

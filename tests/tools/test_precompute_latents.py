@@ -27,8 +27,7 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.storage import object_store
 from srum_jax.storage.errors import WriteError
-from srum_jax.weights.checkpoint import open_checkpoint
-from srum_jax.weights.encoder import encoder_sha256
+from srum_jax.weights.checkpoint import encoder_sha256, open_checkpoint
 from srum_jax.weights.load import load
 from srum_jax.weights.tokenizer import load_tokenizer
 from srum_jax.worlds.shapes.base import trained_base

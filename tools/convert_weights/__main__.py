@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import pathlib
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -116,16 +118,21 @@ def _import(arguments: argparse.Namespace) -> None:
     source = _open(arguments, arguments.source, arguments.without)
     from tools.convert_weights.import_ import import_weights
 
-    summary = import_weights(source, arguments.out, dtype=arguments.dtype)
-    for reason, count in Counter(summary.ignored.values()).items():
-        names = [name for name, why in summary.ignored.items() if why == reason]
+    began = time.monotonic()
+    manifest = import_weights(source, arguments.out, dtype=arguments.dtype)
+    for reason, count in Counter(manifest.ignored.values()).items():
+        names = [name for name, why in manifest.ignored.items() if why == reason]
         print(f"ignored {count} tensors ({names[0]}{', ...' if count > 1 else ''}): {reason}")
-    for path in summary.computed:
+    for path in manifest.computed:
         print(f"computed {path}: the source has no tensor for this constant")
-    rate = summary.num_bytes / 1e6 / max(summary.seconds, 1e-9)
-    print(f"{arguments.out}: {summary.num_tensors} tensors in {summary.num_arrays} arrays, "
-          f"{summary.num_bytes / 1e9:.3f} GB, {summary.num_files_copied} other files, "
-          f"{summary.seconds:.1f} s ({rate:.0f} MB/s)")
+    _print_done(arguments.out, f"{len(source.published.plan.by_source())} tensors in {len(manifest.tensors)} arrays",
+                began)
+
+
+def _print_done(out: str, what: str, began: float) -> None:
+    num_bytes = sum(file.stat().st_size for file in pathlib.Path(out).rglob("*.safetensors") if not file.is_symlink())
+    seconds = time.monotonic() - began
+    print(f"{out}: {what}, {num_bytes / 1e9:.3f} GB, {seconds:.1f} s ({num_bytes / 1e6 / max(seconds, 1e-9):.0f} MB/s)")
 
 
 def _unpickle(arguments: argparse.Namespace) -> None:
@@ -146,21 +153,21 @@ def _export(arguments: argparse.Namespace) -> None:
         return
     from tools.convert_weights.export import REPORT, export_weights
 
-    summary = export_weights(arguments.checkpoint, template, arguments.out, form=arguments.weights)
-    if summary.form == "ema":
+    began = time.monotonic()
+    report = export_weights(arguments.checkpoint, template, arguments.out, form=arguments.weights)
+    if report["weights"] == "ema":
         print("averaged weights (ema); --weights raw exports those of the last update")
-    if summary.merged:
+    if report["lora_merged"]:
         print("LoRA: low-rank factors merged into the template's weights")
-    if summary.from_template:
-        print(f"taken from the template, because {summary.checkpoint} does not have them:")
-        for group, count in summary.from_template.items():
+    completed = report["tensors_from_template"]
+    if completed:
+        print(f"taken from the template, because {report['checkpoint']} does not have them:")
+        for group, count in completed.items():
             print(f"  {group}: {count} tensor{'s' * (count != 1)}")
-    for name in summary.computed:
+    for name in report["tensors_computed"]:
         print(f"computed {name}: neither has a tensor for this constant")
-    rate = summary.num_bytes / 1e6 / max(summary.seconds, 1e-9)
-    print(f"{arguments.out}: {summary.num_from_checkpoint} tensors from {summary.checkpoint}, "
-          f"{sum(summary.from_template.values())} from the template (see {REPORT}), "
-          f"{summary.num_bytes / 1e9:.3f} GB, {summary.seconds:.1f} s ({rate:.0f} MB/s)")
+    _print_done(arguments.out, f"{report['tensors_from_checkpoint']} tensors from {report['checkpoint']}, "
+                               f"{sum(completed.values())} from the template (see {REPORT})", began)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """From our weights back to the layout that the official code loads."""
 
-import dataclasses
 import json
 import logging
 import math
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -25,10 +24,7 @@ from srum_jax.weights.safetensors_write import SafetensorsWriter
 from srum_jax.weights.table import Piece, Plan, SourceTensor, make_plan, published_tensors
 from srum_jax.weights.weight_files import INDEX
 from tools.convert_weights.export_source import ExportSource, open_source
-from tools.convert_weights.output_directory import (
-    check_output,
-    copy_files,
-)
+from tools.convert_weights.output_directory import check_output, copy_files
 from tools.convert_weights.start import check_start
 
 logger = logging.getLogger(__name__)
@@ -37,34 +33,9 @@ REPORT = "export_report.json"
 Write = Callable[[str, np.ndarray, Region], None]  # tensor, values, region of it
 
 
-@dataclasses.dataclass(frozen=True)
-class ExportSummary:
-    """What an export did.
-
-    Attributes:
-      checkpoint: the directory that was really read (of a training run, the step).
-      form: "raw", or "ema" for the average of the weights.
-      merged: whether low-rank factors were merged into the template's weights.
-      num_from_checkpoint: tensors with values of the checkpoint.
-      from_template: group of tensors -> how many of them were taken from the template.
-      computed: tensors of constants that neither has.
-      num_bytes: written.
-      seconds: it took.
-    """
-
-    checkpoint: str
-    form: str
-    merged: bool
-    num_from_checkpoint: int
-    from_template: Mapping[str, int]
-    computed: tuple[str, ...]
-    num_bytes: int
-    seconds: float
-
-
 def export_weights(
     checkpoint: epath.PathLike, template: Checkpoint, out: epath.PathLike, *, form: str | None = None
-) -> ExportSummary:
+) -> dict[str, Any]:
     """Writes a checkpoint in the published layout.
 
     Every tensor has the template's name, dtype, order and shape. Its values are the checkpoint's if it has
@@ -78,11 +49,14 @@ def export_weights(
       out: directory to be made; must not exist.
       form: "raw" or "ema"; None takes the average of the weights if the checkpoint has one.
 
+    Returns:
+      What is noted in REPORT: what was read (of a training run, the step) and in which form, and where the tensors
+      come from, those of the template by groups.
+
     Raises:
       WeightsError, ConfigError: if the inputs are not usable or do not belong together.
       OSError: if writing fails. In all cases nothing is left behind.
     """
-    start = time.monotonic()
     out = epath.Path(out)
     opened = open_source(template.architecture, checkpoint, form)
     published = template.published
@@ -111,16 +85,14 @@ def export_weights(
                 _write_file(directory, file, {name: forms[name] for name in names}, plan, published, trained, bar)
                 _link(directory, file.glob, template.architecture.alternatives_of(file))
         copy_files(companions, source.directory, directory)
-        summary = ExportSummary(str(opened.path), opened.form, opened.lora is not None, len(own),
-                                dict(sorted(completed.items())), computed, num_bytes, time.monotonic() - start)
+        report = {"checkpoint": str(opened.path), "weights": opened.form, "lora_merged": opened.lora is not None,
+                  "template": str(source.directory), "tensors_from_checkpoint": len(own),
+                  "tensors_from_template": dict(sorted(completed.items())), "tensors_computed": computed}
         weight_map = {name: file.glob for file, names in files.items() for name in names if "/" not in file.glob}
         index = {"metadata": {"total_size": num_bytes}, "weight_map": weight_map}
         write_text(directory / INDEX, json.dumps(index, indent=2) + "\n")
-        write_text(directory / REPORT, json.dumps(
-            {"checkpoint": summary.checkpoint, "weights": summary.form, "lora_merged": summary.merged,
-             "template": str(source.directory), "tensors_from_checkpoint": len(own),
-             "tensors_from_template": summary.from_template, "tensors_computed": computed}, indent=1) + "\n")
-    return summary
+        write_text(directory / REPORT, json.dumps(report, indent=1) + "\n")
+    return report
 
 
 def check_belongs(opened: ExportSource, template: Checkpoint) -> None:

@@ -6,12 +6,11 @@ from etils import epath
 
 from srum_jax.families.registry import recognise
 from srum_jax.models.architecture import Architecture
-from srum_jax.overrides import OverrideError, from_json
 from srum_jax.training.config import LoraConfig
-from srum_jax.weights.arrays import ArrayReader, ConvertedArrays, PublishedArrays
-from srum_jax.weights.converted import ConvertedSource, is_converted
+from srum_jax.weights.arrays import ArrayReader, PublishedArrays
+from srum_jax.weights.converted import ConvertedArrays, is_converted
 from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.merged import MergedArrays, has_factors
+from srum_jax.weights.merged import MergedArrays, factored_maps
 from srum_jax.weights.orbax_params import OrbaxArrays
 from srum_jax.weights.run_folder import EMA, FORMS, find_step, run_settings
 
@@ -59,8 +58,7 @@ def open_source(architecture: Architecture, path: epath.PathLike, form: str | No
         if form == "ema":
             raise WeightsError(f"--weights ema: {path} holds converted weights, which have no average beside them; "
                                "leave --weights away.")
-        source = ConvertedSource(path, architecture.name)
-        return ExportSource(path, "raw", ConvertedArrays(source, source.shapes, architecture.table), of_run=False)
+        return ExportSource(path, "raw", ConvertedArrays(path, architecture), of_run=False)
     step = find_step(path)
     if step is None:
         if _is_published(path):
@@ -78,7 +76,7 @@ def open_source(architecture: Architecture, path: epath.PathLike, form: str | No
                            "Export with --weights raw.")
     form = form or ("ema" if averaged else "raw")
     arrays = OrbaxArrays(step, FORMS[form])
-    return ExportSource(step, form, arrays, True, _lora(step) if has_factors(arrays) else None)
+    return ExportSource(step, form, arrays, True, _lora(step) if factored_maps(arrays) else None)
 
 
 def _is_published(path: epath.Path) -> bool:
@@ -91,12 +89,8 @@ def _is_published(path: epath.Path) -> bool:
 
 def _lora(step: epath.Path) -> LoraConfig:
     path, settings = run_settings(step)
-    model = settings.get("model")
-    lora = model.get("lora") if isinstance(model, dict) else None
-    if not isinstance(lora, dict):
-        raise WeightsError(f"{path}: settings of the run: expected model.lora, since the step holds low-rank factors; "
-                           f"found {lora!r}. Use another step.")
     try:
-        return from_json(LoraConfig, lora, "model.lora")
-    except OverrideError as error:
-        raise WeightsError(f"{path}: settings of the run: {error} Use another step.") from error
+        return LoraConfig(**settings["model"]["lora"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: settings of the run: expected model.lora, since the step holds low-rank factors; "
+                           f"found {settings.get('model')!r} ({error}). Use another step.") from error

@@ -1,9 +1,7 @@
 """From a published checkpoint to converted weights."""
 
-import dataclasses
 import math
 import sys
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,10 +15,7 @@ from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.converted import MANIFEST, Manifest
 from srum_jax.weights.dtypes import weight_dtype
 from srum_jax.weights.safetensors_write import SafetensorsWriter
-from tools.convert_weights.output_directory import (
-    check_output,
-    copy_files,
-)
+from tools.convert_weights.output_directory import check_output, copy_files
 
 # Arrays are gathered into files of about this size; one array is never split.
 _FILE_BYTES = 5 * 10**9
@@ -28,20 +23,7 @@ _FILE_BYTES = 5 * 10**9
 Layout = dict[str, dict[str, tuple[np.dtype, tuple[int, ...]]]]  # file -> array -> dtype and shape
 
 
-@dataclasses.dataclass(frozen=True)
-class ImportSummary:
-    """What an import did."""
-
-    num_arrays: int
-    num_tensors: int
-    num_files_copied: int
-    num_bytes: int
-    seconds: float
-    ignored: Mapping[str, str]
-    computed: tuple[str, ...]
-
-
-def import_weights(source: Checkpoint, out: epath.PathLike, *, dtype: str | None = None) -> ImportSummary:
+def import_weights(source: Checkpoint, out: epath.PathLike, *, dtype: str | None = None) -> Manifest:
     """Converts a published checkpoint with the parts that it was opened with.
 
     Everything is checked before the first byte is written. Memory holds one source tensor and a block of 64 MiB.
@@ -51,11 +33,13 @@ def import_weights(source: Checkpoint, out: epath.PathLike, *, dtype: str | None
       out: directory to be made; must not exist.
       dtype: "float32" or "bfloat16" for all arrays; None keeps what the source has.
 
+    Returns:
+      The manifest that was written.
+
     Raises:
       WeightsError: if `out` or the source cannot be used; nothing is left behind.
       OSError: if writing fails; nothing is left behind.
     """
-    start = time.monotonic()
     out = epath.Path(out)
     arrays = source.published
     dtypes = {path: weight_dtype(dtype) if dtype else arrays.dtype(path) for path in arrays.shapes}
@@ -71,7 +55,7 @@ def import_weights(source: Checkpoint, out: epath.PathLike, *, dtype: str | None
                 with SafetensorsWriter(directory / name, forms, {"format": "srum_jax"}) as writer:
                     for path, (array_dtype, _) in forms.items():
                         _write_array(writer, arrays, path, array_dtype, bar)
-        num_copied = copy_files(companions, arrays.source.directory, directory)
+        copy_files(companions, arrays.source.directory, directory)
         manifest = Manifest(
             model=source.architecture.name,
             dtype=dtype or "source",
@@ -82,15 +66,7 @@ def import_weights(source: Checkpoint, out: epath.PathLike, *, dtype: str | None
             computed=tuple(arrays.plan.computed),
         )
         write_text(directory / MANIFEST, manifest.to_json())
-    return ImportSummary(
-        num_arrays=len(arrays.shapes),
-        num_tensors=len(arrays.plan.by_source()),
-        num_files_copied=num_copied,
-        num_bytes=num_bytes,
-        seconds=time.monotonic() - start,
-        ignored=arrays.plan.ignored,
-        computed=tuple(arrays.plan.computed),
-    )
+    return manifest
 
 
 def _write_array(

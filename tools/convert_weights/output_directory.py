@@ -51,13 +51,12 @@ def check_name(out: epath.Path) -> None:
                            "name or remove it yourself.")
 
 
-def copy_files(files: list[epath.Path], source: epath.Path, directory: epath.Path) -> int:
-    """Copies small files byte for byte, from and to the same places in two directories; returns how many."""
+def copy_files(files: list[epath.Path], source: epath.Path, directory: epath.Path) -> None:
+    """Copies small files byte for byte, from and to the same places in two directories."""
     for file in files:
         copy = directory / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(copy, file.read_bytes())
-    return len(files)
 
 
 def _gigabytes(num_bytes: int) -> str:

@@ -10,7 +10,7 @@ from etils import epath
 from srum_jax.errors import BadInput
 from srum_jax.training.run import CONFIG_FILE
 from srum_jax.weights.checkpoint import Checkpoint
-from srum_jax.weights.converted import ConvertedSource, is_converted
+from srum_jax.weights.converted import ConvertedArrays, is_converted
 from srum_jax.weights.dtypes import cast, weight_dtype
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.fingerprint import checkpoint_fingerprint, files_fingerprint
@@ -77,7 +77,7 @@ def _first_difference(start: str, template: Checkpoint) -> str | None:
     """Name of a tensor that the start and the template hold, with other values; None where there is none."""
     architecture, published = template.architecture, template.published
     if is_converted(start):
-        source = ConvertedSource(start, architecture.name)
+        source = ConvertedArrays(start, architecture)
         constants = {*source.manifest.computed, *published.plan.computed}
         shapes = {path: shape for path, shape in source.shapes.items() if path not in constants}
         theirs, read = published.shapes, published.read

@@ -19,8 +19,7 @@ from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS
-from srum_jax.weights.checkpoint import open_checkpoint
-from srum_jax.weights.encoder import encoder_sha256
+from srum_jax.weights.checkpoint import encoder_sha256, open_checkpoint
 from srum_jax.weights.load import load
 
 

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import ClassVar
 
-from srum_jax.data.config import check
 from srum_jax.data.image_transform import DEFAULT_MAX_PIXELS, ImageTransform
+from srum_jax.errors import check
 
 
 @dataclasses.dataclass(frozen=True)

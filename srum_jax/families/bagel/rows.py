@@ -8,10 +8,10 @@ import dataclasses
 
 import numpy as np
 
-from srum_jax.data.config import check
 from srum_jax.data.errors import CapacityError, SchemaError
 from srum_jax.data.example import Example, Picture, RandomDraws, Tokenizer
 from srum_jax.data.stored_code import POSTERIOR
+from srum_jax.errors import check
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.image_views import ImageViews, patch_view
 from srum_jax.families.bagel.packing import RowBuilder, RowCapacity

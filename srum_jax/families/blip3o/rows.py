@@ -10,9 +10,9 @@ import math
 import jax
 import numpy as np
 
-from srum_jax.data.config import check
 from srum_jax.data.errors import CapacityError, SchemaError
 from srum_jax.data.example import Example, Picture, RandomDraws, Tokenizer
+from srum_jax.errors import check
 from srum_jax.families.blip3o.batch import Blip3oBatch, Readings
 from srum_jax.families.blip3o.config import Blip3oRows
 from srum_jax.models.blip3o.config import Blip3oConfig

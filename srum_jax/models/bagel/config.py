@@ -120,16 +120,15 @@ class BagelConfig:
         llm_reader = Fields(llm, f"{source}/llm_config.json")
         model_reader = Fields(model, f"{source}/config.json")
         language = LanguageConfig.read(llm_reader, 32768)
-        if language.head_dim % 2:
-            raise ConfigError(f"{llm_reader.file}: field 'num_attention_heads': expected heads of an even width "
-                              f"(rotary positions), found {language.head_dim} (hidden_size / num_attention_heads).")
+        llm_reader.check("num_attention_heads", language.head_dim % 2 == 0,
+                         "heads of an even width, hidden_size / num_attention_heads (rotary positions)",
+                         language.head_dim)
         llm_reader.unsupported("hidden_act", "silu")
         llm_reader.unsupported("tie_word_embeddings", False)
         llm_reader.unsupported("use_sliding_window", False)
         llm_reader.unsupported("rope_scaling", None)
-        if language.hidden_size % 4:
-            raise ConfigError(f"{llm_reader.file}: field 'hidden_size': expected a multiple of 4 (sine/cosine "
-                              f"tables), found {language.hidden_size}.")
+        llm_reader.check("hidden_size", language.hidden_size % 4 == 0, "a multiple of 4 (sine/cosine tables)",
+                         language.hidden_size)
 
         vision = None
         if vit is not None and model_reader.flag("visual_und", True):
@@ -167,9 +166,8 @@ class BagelConfig:
                 shift_factor=reader.number("shift_factor"),
             )
             stated = reader.positive("downsample", autoencoder.downsample)
-            if stated != autoencoder.downsample:
-                raise ConfigError(f"{reader.file}: field 'downsample': expected {autoencoder.downsample} "
-                                  f"(2 to the number of levels of ch_mult less one), found {stated}.")
+            reader.check("downsample", stated == autoencoder.downsample,
+                         f"{autoencoder.downsample} (2 to the number of levels of ch_mult less one)", stated)
 
         model_reader.unsupported("llm_qk_norm", True)
         model_reader.unsupported("vit_rope", False)

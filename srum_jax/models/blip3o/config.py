@@ -155,13 +155,11 @@ def _language(reader: Fields) -> LanguageConfig:
     rope = Fields(reader.values.get("rope_scaling"), f"{reader.file}: rope_scaling")
     # Both names are found in files; either means rotary positions in three parts.
     kind = rope.values.get("type", rope.values.get("rope_type", "mrope"))
-    if kind not in ("mrope", "default"):
-        raise ConfigError(f"{rope.file}: field 'type': expected 'mrope' or 'default', found {kind!r}.")
+    rope.check("type", kind in ("mrope", "default"), "'mrope' or 'default'", kind)
     config = LanguageConfig.read(reader, 128000, mrope_section=rope.positives("mrope_section"),
                                  tied=reader.flag("tie_word_embeddings", False))
-    if len(config.mrope_section) != 3 or 2 * sum(config.mrope_section) != config.head_dim:
-        raise ConfigError(f"{rope.file}: field 'mrope_section': expected three numbers that add up to half a head's "
-                          f"width, {config.head_dim / 2:g}, found {list(config.mrope_section)}.")
+    rope.check("mrope_section", len(config.mrope_section) == 3 and 2 * sum(config.mrope_section) == config.head_dim,
+               f"three numbers that add up to half a head's width, {config.head_dim / 2:g}", list(config.mrope_section))
     return config
 
 
@@ -169,9 +167,8 @@ def _vision(reader: Fields, width: int) -> VisionConfig:
     reader.unsupported("hidden_act", "silu")
     layers = reader.positive("depth", 32)
     full = reader.values.get("fullatt_block_indexes", [7, 15, 23, 31])
-    if not isinstance(full, list) or not all(type(layer) is int and 0 <= layer < layers for layer in full):
-        raise ConfigError(f"{reader.file}: field 'fullatt_block_indexes': expected a list of layers below {layers} "
-                          f"(depth), found {full!r}.")
+    known = isinstance(full, list) and all(type(layer) is int and 0 <= layer < layers for layer in full)
+    reader.check("fullatt_block_indexes", known, f"a list of layers below {layers} (depth)", full)
     config = VisionConfig(
         hidden_size=reader.positive("hidden_size"),
         out_hidden_size=reader.positive("out_hidden_size", width),
@@ -186,15 +183,12 @@ def _vision(reader: Fields, width: int) -> VisionConfig:
         full_attention_layers=tuple(full),
     )
     reader.divides("num_heads", config.num_heads, "hidden_size", config.hidden_size)
-    if config.head_dim % 4:
-        raise ConfigError(f"{reader.file}: field 'num_heads': expected heads of a multiple of 4 values (rotary "
-                          f"positions of rows and columns), found {config.head_dim}.")
-    if config.window_tokens < 1:
-        raise ConfigError(f"{reader.file}: field 'window_size': expected at least {config.token_pixels} (pixels of a "
-                          f"token), found {config.window_size}.")
-    if config.out_hidden_size != width:
-        raise ConfigError(f"{reader.file}: field 'out_hidden_size': expected {width} (width of the language model), "
-                          f"found {config.out_hidden_size}.")
+    reader.check("num_heads", config.head_dim % 4 == 0,
+                 "heads of a multiple of 4 values (rotary positions of rows and columns)", config.head_dim)
+    reader.check("window_size", config.window_tokens >= 1, f"at least {config.token_pixels} (pixels of a token)",
+                 config.window_size)
+    reader.check("out_hidden_size", config.out_hidden_size == width, f"{width} (width of the language model)",
+                 config.out_hidden_size)
     return config
 
 

@@ -106,12 +106,9 @@ def read_eva(values: dict[str, Any] | None, model: Fields, source: str) -> EvaCo
     reader.divides("head_width", config.head_width, "width", config.width)
     reader.divides("patch_size", config.patch_size, "image_size", config.image_size)
     model.divides("gen_pooling", config.pooling_stride, "patches along a side", config.grid)
-    if config.mlp_width < 1:
-        raise ConfigError(f"{reader.file}: field 'mlp_ratio': expected a positive number, found {ratio}.")
+    reader.check("mlp_ratio", config.mlp_width >= 1, "a positive number", ratio)
     stated = model.positive("gen_hidden_size", config.width)
-    if stated != config.width:
-        raise ConfigError(f"{model.file}: field 'gen_hidden_size': expected {config.width} (width of the EVA-CLIP "
-                          f"tower), found {stated}.")
+    model.check("gen_hidden_size", stated == config.width, f"{config.width} (width of the EVA-CLIP tower)", stated)
     return config
 
 
@@ -141,15 +138,13 @@ def read_dit(values: dict[str, Any] | None, eva: EvaConfig, condition_width: int
         norm_eps=reader.number("norm_eps", 1e-5),
     )
     reader.divides("n_heads", config.num_heads, "dim", config.width)
-    if config.head_dim % 4:
-        raise ConfigError(f"{reader.file}: field 'n_heads': expected heads of a multiple of 4 values (rotary positions "
-                          f"of rows and columns), found {config.head_dim}.")
+    reader.check("n_heads", config.head_dim % 4 == 0,
+                 "heads of a multiple of 4 values (rotary positions of rows and columns)", config.head_dim)
     for field, found, expected, of in (
         ("n_kv_heads", reader.positive("n_kv_heads", config.num_heads), config.num_heads, "n_heads"),
         ("latent_embedding_size", config.condition_width, condition_width, "width of the language model"),
         ("in_channels", config.channels, eva.width, "width of the EVA-CLIP tower"),
         ("input_size", config.grid, eva.pooled_grid, "pooled features along a side"),
     ):
-        if found != expected:
-            raise ConfigError(f"{reader.file}: field '{field}': expected {expected} ({of}), found {found}.")
+        reader.check(field, found == expected, f"{expected} ({of})", found)
     return config

@@ -142,8 +142,7 @@ def _unet(reader: Fields, features: int) -> UNetConfig:
         ("projection_class_embeddings_input_dim", reader.positive("projection_class_embeddings_input_dim"),
          features + 6 * config.size_features, "features, and six times addition_time_embed_dim"),
     ):
-        if found != expected:
-            raise ConfigError(f"{reader.file}: field '{field}': expected {expected} ({of}), found {found}.")
+        reader.check(field, found == expected, f"{expected} ({of})", found)
     return config
 
 
