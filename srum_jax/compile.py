@@ -20,8 +20,7 @@ _POSITIVE = command_line.in_range(int, 1)
 DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 
 # What only one of the two kinds of program takes.
-_GENERATION_ONLY = ("height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "without_understanding",
-                    "programs")
+_GENERATION_ONLY = ("height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "programs")
 _TRAINING_ONLY = ("set", "slices", "compiler_option", "hlo")
 
 _EPILOG = """
@@ -105,7 +104,6 @@ def _parser() -> argparse.ArgumentParser:
                         help="whose JSON files say the sizes (default: that of the experiment, if it names one; else "
                              "BAGEL-7B-MoT)")
     parser.add_argument("--layers", type=_POSITIVE, help="another number of decoder layers")
-    parser.add_argument("--without-understanding", action="store_true", help="leave the vision tower out")
     parser.add_argument("--programs", metavar="NAME,...",
                         help="some of those that generation has, for BAGEL prefill, decode, denoise and pixels "
                              "(default: all)")

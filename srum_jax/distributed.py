@@ -55,7 +55,7 @@ def join(meeting_seconds: float = MEETING_SECONDS) -> ProcessWatch:
     return watch
 
 
-def meet_and_part(meeting_seconds: float = MEETING_SECONDS) -> tuple[int, int]:
+def meet_and_part() -> tuple[int, int]:
     """Number of this process, and how many there are.
 
     From there on none of them waits for another, and none is ended because another one failed.
@@ -63,7 +63,7 @@ def meet_and_part(meeting_seconds: float = MEETING_SECONDS) -> tuple[int, int]:
     Raises:
       DistributedError, Failure: as `join`.
     """
-    _meet(meeting_seconds)
+    _meet(MEETING_SECONDS)
     found = jax.process_index(), jax.process_count()
     jax.distributed.shutdown()
     return found

@@ -1,11 +1,10 @@
 """What was found about generation on one slice, as plain values and as text."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from srum_jax.aot.drawing_program import DrawingRequest, DrawingResult
-from srum_jax.aot.roofline import DRAWING_ASSUMPTIONS, Roofline, roofline
+from srum_jax.aot.roofline import DRAWING_ASSUMPTIONS, roofline
 from srum_jax.aot.topology import Topology
 from srum_jax.families.costs import Cost
 from srum_jax.families.registry import family
@@ -37,7 +36,7 @@ def program_entry(request: DrawingRequest, topology: Topology, axes: dict[str, i
         "xla_tflop_per_chip": memory.xla_flops / 1e12,
         "model_tflop_per_row": cost.flops / 1e12,
         "gigabytes_per_row": (cost.activation_bytes + cost.weight_bytes / rows) / 1e9,
-        "estimate": {**dataclasses.asdict(time), "seconds": time.seconds, "bound": time.bound},
+        "estimate": time,
     }
 
 
@@ -45,7 +44,7 @@ def whole_entry(request: DrawingRequest, topology: Topology, axes: dict[str, int
     """The figures of one batch on one slice."""
     drawing, costs = request.drawing, family(request.family).costs
     rows = drawing.rows
-    times = {name: _roofline(cost, rows, topology, axes).seconds for name, cost in _costs(request).items()}
+    times = {name: _roofline(cost, rows, topology, axes)["seconds"] for name, cost in _costs(request).items()}
     image = sum(times[name] for name in costs.image_programs)
     return {
         "topology": topology.name,
@@ -110,5 +109,5 @@ def _costs(request: DrawingRequest) -> dict[str, Cost]:
     return costs.drawing_costs(costs.config(request.checkpoint, request.layers), request.drawing)
 
 
-def _roofline(cost: Cost, rows: int, topology: Topology, axes: dict[str, int]) -> Roofline:
+def _roofline(cost: Cost, rows: int, topology: Topology, axes: dict[str, int]) -> dict[str, Any]:
     return roofline(cost, topology.chip, rows, data=axes["data"], fsdp=axes["fsdp"], tensor=axes["tensor"])

@@ -3,7 +3,6 @@
 Estimates from published rates, never measurements.
 """
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from srum_jax.aot.topology import Chip
@@ -26,27 +25,8 @@ STEP_ASSUMPTIONS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Roofline:
-    """Seconds for one batch."""
-
-    compute: float
-    memory: float
-    exchange: float
-
-    @property
-    def seconds(self) -> float:
-        """The least time."""
-        return max(self.compute, self.memory, self.exchange)
-
-    @property
-    def bound(self) -> str:
-        """What takes it."""
-        return max(("compute", "memory", "exchange"), key=lambda name: getattr(self, name))
-
-
-def roofline(cost: "Cost", chip: Chip, rows: int, *, data: int, fsdp: int, tensor: int) -> Roofline:
-    """Of one program on a batch.
+def roofline(cost: "Cost", chip: Chip, rows: int, *, data: int, fsdp: int, tensor: int) -> dict[str, Any]:
+    """Of one program on a batch, seconds of `compute`, `memory` and `exchange`; the longest is `bound`, of `seconds`.
 
     Args:
       cost: of the program.
@@ -61,59 +41,37 @@ def roofline(cost: "Cost", chip: Chip, rows: int, *, data: int, fsdp: int, tenso
     share = cost.weight_bytes / tensor
     received = share * (fsdp - 1) / fsdp
     summed = cost.summed_values * rows_of_chip * 2 * 2 * (tensor - 1) / tensor
-    return Roofline(
-        compute=cost.flops * rows_of_chip / tensor / chip.peak_flops,
-        memory=(share + received + cost.activation_bytes * rows_of_chip / tensor) / chip.hbm_bandwidth,
-        exchange=(received + summed) / chip.ici_bandwidth,
-    )
+    terms = {
+        "compute": cost.flops * rows_of_chip / tensor / chip.peak_flops,
+        "memory": (share + received + cost.activation_bytes * rows_of_chip / tensor) / chip.hbm_bandwidth,
+        "exchange": (received + summed) / chip.ici_bandwidth,
+    }
+    return terms | {"seconds": max(terms.values()), "bound": max(terms, key=terms.__getitem__)}
 
 
-@dataclasses.dataclass(frozen=True)
-class StepRoofline:
-    """Seconds of one step on one chip."""
-
-    compute: float
-    exchanges: dict[str, float]  # by kind, within a slice
-    between_slices: float
-    waiting: float  # for exchanges that nothing hides; part of the two above
-
-    @property
-    def terms(self) -> dict[str, float]:
-        """All of them by name."""
-        return {"compute": self.compute} | self.exchanges | {"between slices": self.between_slices}
-
-    @property
-    def at_least(self) -> float:
-        """If all overlaps: the longest of compute, all exchanges within slices, and all between them."""
-        return max(self.compute, sum(self.exchanges.values()), self.between_slices)
-
-    @property
-    def bound(self) -> str:
-        """Which single term is the longest."""
-        return max(self.terms, key=lambda name: self.terms[name])
-
-    @property
-    def exposed(self) -> float:
-        """If the program waits wherever its schedule says so."""
-        return self.compute + self.waiting
-
-
-def step_roofline(compiled_flops: float, collectives: list[dict[str, Any]], chip: Chip) -> StepRoofline:
-    """Of one compiled step.
+def step_roofline(compiled_flops: float, collectives: list[dict[str, Any]], chip: Chip) -> dict[str, Any]:
+    """Seconds of one compiled step on one chip.
 
     Args:
       compiled_flops: of one chip.
       collectives: rows of `hlo_collectives.summary`.
       chip: that the step was compiled for.
+
+    Returns:
+      `seconds` by term, the name of the longest as `bound`; `at_least_seconds`, if compute, all exchanges within slices
+      and all between them overlap; `waiting_seconds` for exchanges that nothing hides; `exposed_seconds`, if the
+      program waits wherever its schedule says so.
     """
-    exchanges: dict[str, float] = {}
-    between = waiting = 0.0
+    terms, between, waiting = {"compute": compiled_flops / chip.peak_flops}, 0.0, 0.0
     for row in collectives:
-        rate = chip.dcn_bandwidth if row["crosses_slices"] else chip.ici_bandwidth
-        seconds = row["received_bytes"] / rate
+        seconds = row["received_bytes"] / (chip.dcn_bandwidth if row["crosses_slices"] else chip.ici_bandwidth)
         waiting += 0.0 if row["hidden"] else seconds
         if row["crosses_slices"]:
             between += seconds
         else:
-            exchanges[row["kind"]] = exchanges.get(row["kind"], 0.0) + seconds
-    return StepRoofline(compiled_flops / chip.peak_flops, exchanges, between, waiting)
+            terms[row["kind"]] = terms.get(row["kind"], 0.0) + seconds
+    compute, *exchanges = terms.values()
+    terms["between slices"] = between
+    return {"seconds": terms, "bound": max(terms, key=terms.__getitem__),
+            "at_least_seconds": max(compute, sum(exchanges), between), "exposed_seconds": compute + waiting,
+            "waiting_seconds": waiting}

@@ -50,11 +50,6 @@ class Manifest:
     shards_sha256: str  # of shards.jsonl; identifies the whole set
     schema_version: int = SCHEMA_VERSION
 
-    def to_json(self) -> dict[str, Any]:
-        """As stored."""
-        values = dataclasses.asdict(self)
-        return values | {"shards_file": SHARDS_FILE}
-
 
 def refuse_other_records(directory: epath.Path, shards: Sequence[epath.Path]) -> None:
     """Makes sure that a directory holds neither finished records nor shards besides the given ones.
@@ -121,5 +116,5 @@ def finish_records(
         provenance=dict(provenance),
         shards_sha256=hashlib.sha256(shards_text.encode()).hexdigest(),
     )
-    atomic_file.write_json(directory / MANIFEST, manifest.to_json())
+    atomic_file.write_json(directory / MANIFEST, dataclasses.asdict(manifest) | {"shards_file": SHARDS_FILE})
     return manifest

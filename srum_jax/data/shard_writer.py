@@ -4,7 +4,7 @@ import collections
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from srum_jax.data.manifest import sidecar_path
 from srum_jax.data.schema import RewardRecord
 from srum_jax.data.tfrecord import INDEX_SUFFIX, frame
 from srum_jax.storage import atomic_file, object_store
-from srum_jax.storage.errors import WriteError
+from srum_jax.storage.errors import writing
 
 
 class ShardStatistics:
@@ -85,8 +85,9 @@ class ShardWriter:
           WriteError: naming the file and the bytes that it needs.
         """
         framed = frame(data)
-        with self._writing(self.num_bytes + len(framed)), self.temporary.open("ab") as file:  # of any number of shards
-            file.write(framed)
+        with writing(self.path, self.num_bytes + len(framed)):
+            with self.temporary.open("ab") as file:  # not held open: there may be any number of shards
+                file.write(framed)
         self.digest.update(framed)
         self.offsets.append(self.num_bytes + len(framed))
         self.statistics.add(record)
@@ -100,7 +101,7 @@ class ShardWriter:
         Raises:
           WriteError: naming the file and the bytes that it needs.
         """
-        with self._writing(self.num_bytes):
+        with writing(self.path, self.num_bytes):
             with self.temporary.open("ab") as file:  # a shard without records is an empty file
                 atomic_file.sync(file)
             if object_store.is_local(self.path):
@@ -124,12 +125,3 @@ class ShardWriter:
         """Removes the temporary file."""
         with contextlib.suppress(OSError):  # the first error is the one to be told
             self.temporary.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _writing(self, num_bytes: int) -> Iterator[None]:
-        try:
-            yield
-        except WriteError:
-            raise
-        except OSError as error:
-            raise WriteError(os.fspath(self.path), num_bytes, error) from error

@@ -15,7 +15,6 @@ Nothing in the folder depends on time, on the number of processes or on interrup
 
 import collections
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -26,7 +25,7 @@ from srum_jax.stages import GENERATE, STAGES
 from srum_jax.stages.processes import ALONE, Processes
 from srum_jax.stages.set_aside import set_aside, withdraw_export
 from srum_jax.storage import atomic_file, object_store
-from srum_jax.storage.errors import WriteError
+from srum_jax.storage.errors import writing
 from srum_jax.storage.reading import is_hidden
 
 
@@ -255,7 +254,5 @@ def _temporary(path: epath.Path) -> epath.Path:
 
 def _make_folder_of(path: epath.Path, data: bytes) -> None:
     if object_store.is_local(path):  # a bucket has none
-        try:
+        with writing(path, len(data)):
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError(os.fspath(path), len(data), error) from error

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from etils import epath
 
 from srum_jax.storage import object_store
-from srum_jax.storage.errors import WriteError
+from srum_jax.storage.errors import writing
 from srum_jax.storage.object_store import is_local
 
 PARTIAL_MARK = ".partial-"
@@ -138,14 +138,12 @@ def write_bytes(path: epath.PathLike, data: bytes, temporary: epath.Path | None 
     Raises:
       WriteError: naming the file and the bytes that it needs.
     """
-    try:
+    with writing(path, len(data)):
         if not is_local(path):
             object_store.put_bytes(path, data)
             return
         with atomic_write(path, temporary) as file:
             file.write(data)
-    except OSError as error:
-        raise WriteError(os.fspath(path), len(data), error) from error
 
 
 def create_bytes(path: epath.PathLike, data: bytes, temporary: epath.Path | None = None) -> bool:
@@ -154,16 +152,15 @@ def create_bytes(path: epath.PathLike, data: bytes, temporary: epath.Path | None
     Raises:
       WriteError: naming the file and the bytes that it needs.
     """
-    try:
-        if not is_local(path):
-            object_store.create_bytes(path, data)
-            return True
-        with atomic_write(path, temporary, replace=False) as file:
-            file.write(data)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise WriteError(os.fspath(path), len(data), error) from error
+    with writing(path, len(data)):
+        try:
+            if not is_local(path):
+                object_store.create_bytes(path, data)
+                return True
+            with atomic_write(path, temporary, replace=False) as file:
+                file.write(data)
+        except FileExistsError:
+            return False
     return True
 
 
@@ -217,12 +214,7 @@ def write_json(path: epath.PathLike, value: Any) -> None:
     Raises:
       WriteError: as `write_bytes`.
     """
-    write_text(path, readable_json(value))
-
-
-def readable_json(value: Any) -> str:
-    """As people read it; equal values give equal text."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def file_sha256(path: epath.PathLike) -> str:

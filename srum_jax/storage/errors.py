@@ -1,5 +1,9 @@
 """What can go wrong with files and buckets beside the system's own errors."""
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 from srum_jax.errors import Failure
 
 
@@ -19,3 +23,16 @@ class AccessError(Failure, OSError):
     """A bucket refused a request: no credentials came with it, or they do not allow it. Trying again is no help."""
 
 
+@contextlib.contextmanager
+def writing(file: os.PathLike | str, num_bytes: int) -> Iterator[None]:
+    """Around writing a file of so many bytes.
+
+    Raises:
+      WriteError: it could not be written.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        raise WriteError(os.fspath(file), num_bytes, error) from error

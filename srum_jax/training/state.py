@@ -137,11 +137,11 @@ def new_train_state(
     trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh, *, with_ema: bool = False
 ) -> TrainState:
     """The state before the first step; moments and averages are made where their parameters lie."""
-    moments = optimizer_shardings(trained, optimizer, mesh)
+    layout = state_shardings(abstract_train_state(trained, optimizer, mesh))
     return TrainState(
-        step=jax.jit(lambda: jnp.zeros((), jnp.int32), out_shardings=NamedSharding(mesh, PartitionSpec()))(),
+        step=jax.jit(lambda: jnp.zeros((), jnp.int32), out_shardings=layout.step)(),
         parameters=trained,
-        optimizer=jax.jit(optimizer.init, out_shardings=moments)(trained),
+        optimizer=jax.jit(optimizer.init, out_shardings=layout.optimizer)(trained),
         ema=_copy(trained) if with_ema else None,
     )
 
@@ -160,31 +160,18 @@ def abstract_train_state(
     def struct(leaf, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
+    everywhere = NamedSharding(mesh, PartitionSpec())
     parameters = jax.tree.map(lambda leaf: struct(leaf, leaf.sharding), trained)
     return TrainState(
-        step=jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, PartitionSpec())),
+        step=jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere),
         parameters=parameters,
-        optimizer=jax.tree.map(
-            struct, jax.eval_shape(optimizer.init, trained), optimizer_shardings(trained, optimizer, mesh)
+        # Moments lie with their parameters. Left to XLA, zeros would be replicated on every device.
+        optimizer=optax.tree_map_params(
+            optimizer, lambda moment, parameter: struct(moment, parameter.sharding),
+            jax.eval_shape(optimizer.init, trained), trained,
+            transform_non_params=lambda leaf: struct(leaf, everywhere),
         ),
         ema=parameters if with_ema else None,
-    )
-
-
-def optimizer_shardings(trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh) -> optax.OptState:
-    """Where each moment lies: with its parameter. Left to XLA, zeros would be replicated on every device.
-
-    Args:
-      trained: arrays, or their shapes with shardings.
-      optimizer: whose state is meant.
-      mesh: where counters are replicated.
-    """
-    return optax.tree_map_params(
-        optimizer,
-        lambda _, sharding: sharding,
-        jax.eval_shape(optimizer.init, trained),
-        jax.tree.map(lambda parameter: parameter.sharding, trained),
-        transform_non_params=lambda _: NamedSharding(mesh, PartitionSpec()),
     )
 
 

@@ -1,12 +1,8 @@
 """Where a training run keeps its steps, and what a directory is that somebody takes for a checkpoint."""
 
-import json
-from typing import Any
-
 from etils import epath
 
 from srum_jax.storage.object_store import is_local
-from srum_jax.weights.errors import WeightsError
 
 PARAMS = "params"
 EMA = "ema"  # average of the parameters; not every run keeps one
@@ -32,23 +28,6 @@ def find_step(path: epath.PathLike) -> epath.Path | None:
             if steps:
                 return max(steps, key=lambda step: int(step.name))
     return None
-
-
-def run_settings(step: epath.Path) -> tuple[epath.Path, dict[str, Any]]:
-    """The settings that a step was trained with, and the file that holds them.
-
-    Raises:
-      WeightsError: they are absent or damaged.
-    """
-    path = step / "meta" / "_strings.json"
-    try:
-        settings = json.loads(json.loads(path.read_text())["experiment"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path}: expected the settings of the run, found none ({error}); use another "
-                           "step.") from error
-    if not isinstance(settings, dict):
-        raise WeightsError(f"{path}: field 'experiment': expected an object, found {settings!r}; use another step.")
-    return path, settings
 
 
 def hint(directory: epath.Path) -> str | None:

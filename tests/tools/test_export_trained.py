@@ -147,7 +147,7 @@ def test_regions_of_merged_kernels_are_those_of_the_whole(tmp_path, published):
 
 @pytest.mark.parametrize(("settings", "message"), [
     ({}, "expected model.lora, since the step holds low-rank factors"),
-    ({"model": {"lora": {"rank": "three"}}}, "found {'lora': {'rank': 'three'}}"),
+    ({"model": {"lora": {"rank": "three"}}}, "found {'model': {'lora': {'rank': 'three'}}}"),
 ])
 def test_a_step_whose_settings_do_not_say_how_to_merge_is_refused(tmp_path, published, capsys, settings, message):
     save_run(tmp_path / "run", published, LORA, settings=settings)

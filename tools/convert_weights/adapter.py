@@ -62,7 +62,7 @@ def export_adapter(
         "peft_type": "LORA", "r": opened.lora.rank, "lora_alpha": opened.lora.alpha, "lora_dropout": 0.0,
         "bias": "none", "fan_in_fan_out": False, "inference_mode": True, "task_type": None,
         "base_model_name_or_path": template.directory.name,
-        "target_modules": sorted({_module(name) for name in tensors}),
+        "target_modules": sorted({name.removeprefix(_PREFIX).rpartition(".lora_")[0] for name in tensors}),
     }
     with atomic_directory(out) as directory:
         with SafetensorsWriter(directory / ADAPTER_FILE, forms, {"format": "pt"}) as writer:
@@ -81,9 +81,3 @@ def _tensors(factors: ArrayReader, published: PublishedArrays) -> Iterator[tuple
             for piece in pieces:
                 own = values if piece.layer is None else values[piece.layer]
                 yield _PREFIX + piece.source.removesuffix(".weight") + ending, np.ascontiguousarray(own.T)
-
-
-def _module(tensor: str) -> str:
-    for ending in _ENDINGS.values():
-        tensor = tensor.removesuffix(ending)
-    return tensor.removeprefix(_PREFIX)

@@ -1,6 +1,7 @@
 """What an export reads: converted weights, or what a training run has saved."""
 
 import dataclasses
+import json
 
 from etils import epath
 
@@ -12,7 +13,7 @@ from srum_jax.weights.converted import ConvertedArrays, is_converted
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.merged import MergedArrays, factored_maps
 from srum_jax.weights.orbax_params import OrbaxArrays
-from srum_jax.weights.run_folder import EMA, FORMS, find_step, run_settings
+from srum_jax.weights.run_folder import EMA, FORMS, find_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +89,11 @@ def _is_published(path: epath.Path) -> bool:
 
 
 def _lora(step: epath.Path) -> LoraConfig:
-    path, settings = run_settings(step)
+    """The settings of the factors of a step, as the run noted them."""
+    path, found = step / "meta" / "_strings.json", None
     try:
-        return LoraConfig(**settings["model"]["lora"])
-    except (KeyError, TypeError, ValueError) as error:
+        found = json.loads(json.loads(path.read_text())["experiment"])
+        return LoraConfig(**found["model"]["lora"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path}: settings of the run: expected model.lora, since the step holds low-rank factors; "
-                           f"found {settings.get('model')!r} ({error}). Use another step.") from error
+                           f"found {found!r} ({error}). Use another step.") from error

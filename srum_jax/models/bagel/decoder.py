@@ -55,11 +55,9 @@ class Rotary:
 class MixtureLayer(nnx.Module):
     """One layer of each expert, or the stacked parameters of all of them."""
 
-    def __init__(
-        self, config: LanguageConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
-    ):
-        self.und = DecoderLayer(config, rngs=rngs, stack=stack, dtype=dtype)
-        self.gen = DecoderLayer(config, rngs=rngs, stack=stack, dtype=dtype)
+    def __init__(self, config: LanguageConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
+        self.und = DecoderLayer(config, rngs=rngs, stack=stack)
+        self.gen = DecoderLayer(config, rngs=rngs, stack=stack)
 
     def __call__(self, x: Hidden, rotary: Rotary, attention: Attention, tap: Tap | None = None) -> Hidden:
         """Adds the attention branch, then the MLP branch, each token by its own expert."""
@@ -87,16 +85,13 @@ class MixtureLayer(nnx.Module):
 class Decoder(nnx.Module):
     """Embedding, layers, final norms and output head."""
 
-    def __init__(self, config: LanguageConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
-        self.embed = Embedding(
-            config.vocab_size, config.hidden_size, rngs=rngs, axes=("vocab_in", "embed_out"), dtype=dtype
-        )
-        self.layers = MixtureLayer(config, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
-        self.und_norm = RMSNorm(config.hidden_size, config.rms_norm_eps, rngs=rngs, dtype=dtype)
-        self.gen_norm = RMSNorm(config.hidden_size, config.rms_norm_eps, rngs=rngs, dtype=dtype)
+    def __init__(self, config: LanguageConfig, *, rngs: nnx.Rngs):
+        self.embed = Embedding(config.vocab_size, config.hidden_size, rngs=rngs, axes=("vocab_in", "embed_out"))
+        self.layers = MixtureLayer(config, rngs=rngs, stack=(config.num_layers,))
+        self.und_norm = RMSNorm(config.hidden_size, config.rms_norm_eps, rngs=rngs)
+        self.gen_norm = RMSNorm(config.hidden_size, config.rms_norm_eps, rngs=rngs)
         self.lm_head = Linear(
             config.hidden_size, config.vocab_size, rngs=rngs, axes=("embed_in", "vocab_out"), use_bias=False,
-            dtype=dtype,
         )
         self.config = config
 

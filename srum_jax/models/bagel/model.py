@@ -38,9 +38,9 @@ class TrainingOutput:
 class TimeEmbedder(nnx.Module):
     """Sinusoidal features of the time through two linear maps."""
 
-    def __init__(self, width: int, *, rngs: nnx.Rngs, dtype: jnp.dtype):
-        self.fc1 = Linear(_TIME_FEATURES, width, rngs=rngs, dtype=dtype)
-        self.fc2 = Linear(width, width, rngs=rngs, dtype=dtype)
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        self.fc1 = Linear(_TIME_FEATURES, width, rngs=rngs)
+        self.fc2 = Linear(width, width, rngs=rngs)
 
     def __call__(self, timestep: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """Times float32 [...] to [..., D] in `dtype`."""
@@ -50,8 +50,8 @@ class TimeEmbedder(nnx.Module):
 class PositionTable(nnx.Module):
     """A fixed sine/cosine table over a square grid."""
 
-    def __init__(self, side: int, width: int, *, dtype: jnp.dtype):
-        self.table = FixedTable(jnp.asarray(sincos_table(width, side), dtype), axes=("small_in", "small_out"))
+    def __init__(self, side: int, width: int):
+        self.table = FixedTable(jnp.asarray(sincos_table(width, side)), axes=("small_in", "small_out"))
 
     def __call__(self, rows: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """Rows int32 [...] to [..., width] in `dtype`."""
@@ -68,24 +68,19 @@ class Bagel(nnx.Module):
         rngs: nnx.Rngs,
         with_vit: bool = True,
         with_vae: bool = True,
-        param_dtype: jnp.dtype = jnp.float32,
     ):
         width = config.llm.hidden_size
         self.config = config
-        self.llm = Decoder(config.llm, rngs=rngs, dtype=param_dtype)
-        self.time_embedder = TimeEmbedder(width, rngs=rngs, dtype=param_dtype)
-        self.vae2llm = Linear(config.latent_values, width, rngs=rngs, dtype=param_dtype)
-        self.llm2vae = Linear(
-            width, config.latent_values, rngs=rngs, dtype=param_dtype, initializer=jax.nn.initializers.zeros
-        )
-        self.latent_pos_embed = PositionTable(config.max_latent_size, width, dtype=param_dtype)
+        self.llm = Decoder(config.llm, rngs=rngs)
+        self.time_embedder = TimeEmbedder(width, rngs=rngs)
+        self.vae2llm = Linear(config.latent_values, width, rngs=rngs)
+        self.llm2vae = Linear(width, config.latent_values, rngs=rngs, initializer=jax.nn.initializers.zeros)
+        self.latent_pos_embed = PositionTable(config.max_latent_size, width)
         sees = with_vit and config.vit is not None
-        self.vit = VisionTower(config.vit, rngs=rngs, dtype=param_dtype) if sees else None
-        self.connector = Connector(config.vit.hidden_size, width, rngs=rngs, dtype=param_dtype) if sees else None
-        self.vit_pos_embed = (
-            PositionTable(config.vit_max_num_patch_per_side, width, dtype=param_dtype) if sees else None
-        )
-        self.vae = Autoencoder(config.vae, rngs=rngs, dtype=param_dtype) if with_vae else None
+        self.vit = VisionTower(config.vit, rngs=rngs) if sees else None
+        self.connector = Connector(config.vit.hidden_size, width, rngs=rngs) if sees else None
+        self.vit_pos_embed = PositionTable(config.vit_max_num_patch_per_side, width) if sees else None
+        self.vae = Autoencoder(config.vae, rngs=rngs) if with_vae else None
 
     def embed_latents(
         self, latent: jax.Array, timestep: jax.Array, position_ids: jax.Array, dtype: jnp.dtype, tap=None
@@ -178,14 +173,12 @@ class Bagel(nnx.Module):
 
 
 def abstract_bagel(
-    config: BagelConfig, *, with_vit: bool = True, with_vae: bool = True, param_dtype: jnp.dtype = jnp.float32
+    config: BagelConfig, *, with_vit: bool = True, with_vae: bool = True
 ) -> tuple[nnx.GraphDef, nnx.State]:
     """The structure of a model and the shapes of its variables; nothing is allocated.
 
     Returns:
       The graph definition, and a state whose values are `jax.ShapeDtypeStruct`.
     """
-    model = nnx.eval_shape(
-        lambda: Bagel(config, rngs=nnx.Rngs(0), with_vit=with_vit, with_vae=with_vae, param_dtype=param_dtype)
-    )
+    model = nnx.eval_shape(lambda: Bagel(config, rngs=nnx.Rngs(0), with_vit=with_vit, with_vae=with_vae))
     return nnx.split(model)

@@ -27,17 +27,17 @@ class Posterior:
 class Encoder(nnx.Module):
     """Pixels to the parameters of the posterior."""
 
-    def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype):
+    def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs):
         widths = [config.ch * multiple for multiple in config.ch_mult]
         inputs = [config.ch, *widths[:-1]]
-        self.conv_in = Conv(config.in_channels, config.ch, 3, rngs=rngs, padding=SAME, dtype=dtype)
+        self.conv_in = Conv(config.in_channels, config.ch, 3, rngs=rngs, padding=SAME)
         self.down = nnx.List(
-            Level([i] + [o] * config.num_res_blocks, down=level < len(widths) - 1, rngs=rngs, dtype=dtype)
+            Level([i] + [o] * config.num_res_blocks, down=level < len(widths) - 1, rngs=rngs)
             for level, (i, o) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.mid = Middle(widths[-1], rngs=rngs, dtype=dtype)
-        self.norm_out = GroupNorm(widths[-1], NORM_EPS, rngs=rngs, dtype=dtype)
-        self.conv_out = Conv(widths[-1], 2 * config.z_channels, 3, rngs=rngs, padding=SAME, dtype=dtype)
+        self.mid = Middle(widths[-1], rngs=rngs)
+        self.norm_out = GroupNorm(widths[-1], NORM_EPS, rngs=rngs)
+        self.conv_out = Conv(widths[-1], 2 * config.z_channels, 3, rngs=rngs, padding=SAME)
 
     def __call__(self, x: jax.Array, tap=None) -> jax.Array:
         """[B, H, W, 3] to [B, H/8, W/8, 2 z]."""
@@ -53,17 +53,17 @@ class Encoder(nnx.Module):
 class ImageDecoder(nnx.Module):
     """Latents to pixels. Levels are numbered as in the encoder and run from the last to the first."""
 
-    def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype):
+    def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs):
         widths = [config.ch * multiple for multiple in config.ch_mult]
         inputs = [*widths[1:], widths[-1]]
-        self.conv_in = Conv(config.z_channels, widths[-1], 3, rngs=rngs, padding=SAME, dtype=dtype)
-        self.mid = Middle(widths[-1], rngs=rngs, dtype=dtype)
+        self.conv_in = Conv(config.z_channels, widths[-1], 3, rngs=rngs, padding=SAME)
+        self.mid = Middle(widths[-1], rngs=rngs)
         self.up = nnx.List(
-            Level([i] + [o] * (config.num_res_blocks + 1), up=level > 0, rngs=rngs, dtype=dtype)
+            Level([i] + [o] * (config.num_res_blocks + 1), up=level > 0, rngs=rngs)
             for level, (i, o) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.norm_out = GroupNorm(widths[0], NORM_EPS, rngs=rngs, dtype=dtype)
-        self.conv_out = Conv(widths[0], config.out_ch, 3, rngs=rngs, padding=SAME, dtype=dtype)
+        self.norm_out = GroupNorm(widths[0], NORM_EPS, rngs=rngs)
+        self.conv_out = Conv(widths[0], config.out_ch, 3, rngs=rngs, padding=SAME)
 
     def __call__(self, z: jax.Array, tap=None) -> jax.Array:
         """[B, h, w, z] to [B, 8 h, 8 w, 3]."""
@@ -79,9 +79,9 @@ class ImageDecoder(nnx.Module):
 class Autoencoder(nnx.Module):
     """Images to latents and back."""
 
-    def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
-        self.encoder = Encoder(config, rngs=rngs, dtype=dtype)
-        self.decoder = ImageDecoder(config, rngs=rngs, dtype=dtype)
+    def __init__(self, config: AutoencoderConfig, *, rngs: nnx.Rngs):
+        self.encoder = Encoder(config, rngs=rngs)
+        self.decoder = ImageDecoder(config, rngs=rngs)
         self.scale_factor, self.shift_factor = config.scale_factor, config.shift_factor
 
     def posterior(self, images: jax.Array, tap=None) -> Posterior:

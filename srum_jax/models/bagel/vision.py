@@ -6,7 +6,6 @@ B rows · C patches · D width
 import functools
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.models.bagel.config import VisionConfig
@@ -21,11 +20,11 @@ from srum_jax.models.layers.siglip import SiglipLayer
 class VisionTower(nnx.Module):
     """Patch embedding, learned positions, encoder layers, final norm."""
 
-    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
-        self.patch_embed = Linear(config.patch_values, config.hidden_size, rngs=rngs, dtype=dtype)
-        self.position_embed = Embedding(config.num_positions, config.hidden_size, rngs=rngs, dtype=dtype)
-        self.layers = SiglipLayer(config, tanh=True, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
-        self.post_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, rngs=rngs, dtype=dtype)
+    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
+        self.patch_embed = Linear(config.patch_values, config.hidden_size, rngs=rngs)
+        self.position_embed = Embedding(config.num_positions, config.hidden_size, rngs=rngs)
+        self.layers = SiglipLayer(config, tanh=True, rngs=rngs, stack=(config.num_layers,))
+        self.post_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, rngs=rngs)
         self.num_layers = config.num_layers
 
     def __call__(
@@ -54,9 +53,9 @@ class VisionTower(nnx.Module):
 class Connector(nnx.Module):
     """Two linear maps from the tower's width to the language model's."""
 
-    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
-        self.fc1 = Linear(in_features, out_features, rngs=rngs, dtype=dtype)
-        self.fc2 = Linear(out_features, out_features, rngs=rngs, dtype=dtype)
+    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs):
+        self.fc1 = Linear(in_features, out_features, rngs=rngs)
+        self.fc2 = Linear(out_features, out_features, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., in] to [..., out]."""

@@ -46,22 +46,20 @@ def rotate_neighbours(x: jax.Array, angles: RotaryAngles) -> jax.Array:
 class DiTLayer(nnx.Module):
     """One layer, or the stacked parameters of all of them. Both attentions share one map to the stream."""
 
-    def __init__(
-        self, config: DiTConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
-    ):
+    def __init__(self, config: DiTConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
         width, hidden = config.width, config.mlp_width
 
         def linear(in_features: int, out_features: int, axes: tuple[str, str], use_bias: bool = False) -> Linear:
-            return Linear(in_features, out_features, rngs=rngs, axes=axes, use_bias=use_bias, stack=stack, dtype=dtype)
+            return Linear(in_features, out_features, rngs=rngs, axes=axes, use_bias=use_bias, stack=stack)
 
         def projection() -> Linear:
             return linear(width, width, ("embed_in", "heads_out"))
 
         def head_norm() -> LayerNorm:
-            return LayerNorm(width, _QK_EPS, rngs=rngs, stack=stack, dtype=dtype)
+            return LayerNorm(width, _QK_EPS, rngs=rngs, stack=stack)
 
         def norm() -> RMSNorm:
-            return RMSNorm(width, config.norm_eps, rngs=rngs, stack=stack, dtype=dtype)
+            return RMSNorm(width, config.norm_eps, rngs=rngs, stack=stack)
 
         self.modulation = linear(config.modulation_width, 4 * width, ("embed_in", "embed_out"), use_bias=True)
         self.attention_norm, self.context_norm, self.attention_out_norm = norm(), norm(), norm()
@@ -70,7 +68,7 @@ class DiTLayer(nnx.Module):
         self.self_query_norm, self.self_key_norm = head_norm(), head_norm()
         self.cross_query, self.cross_key, self.cross_value = (projection() for _ in range(3))
         self.cross_query_norm, self.cross_key_norm = head_norm(), head_norm()
-        self.cross_gate = parameter(zeros, (config.num_heads,), ("norm",), rngs=rngs, dtype=dtype, stack=stack)
+        self.cross_gate = parameter(zeros, (config.num_heads,), ("norm",), rngs=rngs, stack=stack)
         self.out = linear(width, width, ("heads_in", "embed_out"))
         self.gate = linear(width, hidden, ("embed_in", "mlp_out"))
         self.up = linear(width, hidden, ("embed_in", "mlp_out"))
@@ -106,17 +104,17 @@ class DiTLayer(nnx.Module):
 class DiT(nnx.Module):
     """Predicts the velocity of noisy features."""
 
-    def __init__(self, config: DiTConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+    def __init__(self, config: DiTConfig, *, rngs: nnx.Rngs):
         def linear(in_features: int, out_features: int) -> Linear:
-            return Linear(in_features, out_features, rngs=rngs, axes=("embed_in", "embed_out"), dtype=dtype)
+            return Linear(in_features, out_features, rngs=rngs, axes=("embed_in", "embed_out"))
 
         width, modulation = config.width, config.modulation_width
         self.patch_embed = linear(config.channels, width)
         self.condition_fc1, self.condition_fc2 = linear(config.condition_width, width), linear(width, width)
         self.time_fc1, self.time_fc2 = linear(_TIME_FEATURES, modulation), linear(modulation, modulation)
-        self.pooled_norm = LayerNorm(width, _QK_EPS, rngs=rngs, dtype=dtype)
+        self.pooled_norm = LayerNorm(width, _QK_EPS, rngs=rngs)
         self.pooled = linear(width, modulation)
-        self.layers = DiTLayer(config, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
+        self.layers = DiTLayer(config, rngs=rngs, stack=(config.num_layers,))
         self.out_scale, self.out = linear(modulation, width), linear(width, config.channels)
         self.config = config
 

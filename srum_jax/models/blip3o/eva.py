@@ -20,19 +20,17 @@ from srum_jax.models.layers.parameter import normal, parameter
 class EvaLayer(nnx.Module):
     """One encoder layer, or the stacked parameters of all: the norms are on what the branches give (post-norm)."""
 
-    def __init__(
-        self, config: EvaConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
-    ):
+    def __init__(self, config: EvaConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
         def linear(in_features: int, out_features: int, axes: tuple[str, str]) -> Linear:
-            return Linear(in_features, out_features, rngs=rngs, axes=axes, stack=stack, dtype=dtype)
+            return Linear(in_features, out_features, rngs=rngs, axes=axes, stack=stack)
 
         width, hidden = config.width, config.mlp_width
         self.qkv = linear(width, 3 * width, ("embed_in", "heads_out"))
         self.out = linear(width, width, ("heads_in", "embed_out"))
-        self.norm1 = LayerNorm(width, config.norm_eps, rngs=rngs, stack=stack, dtype=dtype)
+        self.norm1 = LayerNorm(width, config.norm_eps, rngs=rngs, stack=stack)
         self.fc1 = linear(width, hidden, ("embed_in", "mlp_out"))
         self.fc2 = linear(hidden, width, ("mlp_in", "embed_out"))
-        self.norm2 = LayerNorm(width, config.norm_eps, rngs=rngs, stack=stack, dtype=dtype)
+        self.norm2 = LayerNorm(width, config.norm_eps, rngs=rngs, stack=stack)
         self.num_heads = config.num_heads
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -46,12 +44,12 @@ class EvaLayer(nnx.Module):
 class EvaTower(nnx.Module):
     """Patch embedding, class token, learned positions, encoder layers; no norm at the end."""
 
-    def __init__(self, config: EvaConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
-        self.patch_embed = Conv(3, config.width, config.patch_size, stride=config.patch_size, rngs=rngs, dtype=dtype)
+    def __init__(self, config: EvaConfig, *, rngs: nnx.Rngs):
+        self.patch_embed = Conv(3, config.width, config.patch_size, stride=config.patch_size, rngs=rngs)
         axes = ("small_in", "small_in", "small_out")
-        self.class_token = parameter(normal, (1, 1, config.width), axes, rngs=rngs, dtype=dtype)
-        self.position = parameter(normal, (1, config.grid**2 + 1, config.width), axes, rngs=rngs, dtype=dtype)
-        self.layers = EvaLayer(config, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
+        self.class_token = parameter(normal, (1, 1, config.width), axes, rngs=rngs)
+        self.position = parameter(normal, (1, config.grid**2 + 1, config.width), axes, rngs=rngs)
+        self.layers = EvaLayer(config, rngs=rngs, stack=(config.num_layers,))
         self.config = config
 
     def __call__(

@@ -34,7 +34,6 @@ class Blip3o(nnx.Module):
         *,
         rngs: nnx.Rngs,
         parts: Iterable[str] = (),
-        param_dtype: jnp.dtype = jnp.float32,
     ):
         """Makes the parameters.
 
@@ -42,17 +41,16 @@ class Blip3o(nnx.Module):
           config: sizes.
           rngs: source of random numbers.
           parts: of "vision" (reads pictures), "eva" (makes features of them), "decoder" (features to pixels).
-          param_dtype: of the stored values.
         """
         wanted = frozenset(parts)
         self.config = config
-        self.llm = Decoder(config.llm, rngs=rngs, tied=config.llm.tied, dtype=param_dtype)
-        self.queries = ImageQueries(config.num_queries, config.llm.hidden_size, rngs=rngs, dtype=param_dtype)
-        self.dit = DiT(config.dit, rngs=rngs, dtype=param_dtype)
-        self.vision = VisionTower(config.vision, rngs=rngs, dtype=param_dtype) if "vision" in wanted else None
-        self.eva = EvaTower(config.eva, rngs=rngs, dtype=param_dtype) if "eva" in wanted else None
+        self.llm = Decoder(config.llm, rngs=rngs, tied=config.llm.tied)
+        self.queries = ImageQueries(config.num_queries, config.llm.hidden_size, rngs=rngs)
+        self.dit = DiT(config.dit, rngs=rngs)
+        self.vision = VisionTower(config.vision, rngs=rngs) if "vision" in wanted else None
+        self.eva = EvaTower(config.eva, rngs=rngs) if "eva" in wanted else None
         drawn = "decoder" in wanted and config.pixels is not None
-        self.decoder = PixelDecoder(config.pixels, rngs=rngs, dtype=param_dtype) if drawn else None
+        self.decoder = PixelDecoder(config.pixels, rngs=rngs) if drawn else None
 
     def query_states(
         self, ids: jax.Array, real: jax.Array, first_query: jax.Array, compute: ComputeConfig, tap: Tap | None = None
@@ -128,12 +126,10 @@ def place_pictures(x: jax.Array, at: jax.Array, tokens: jax.Array, num_tokens: j
     return jnp.where(at[..., None], tokens[picture, within].astype(x.dtype), x)
 
 
-def abstract_blip3o(
-    config: Blip3oConfig, parts: Iterable[str], *, param_dtype: jnp.dtype = jnp.float32
-) -> tuple[nnx.GraphDef, nnx.State]:
+def abstract_blip3o(config: Blip3oConfig, parts: Iterable[str]) -> tuple[nnx.GraphDef, nnx.State]:
     """The structure of a model and the shapes of its variables; nothing is allocated.
 
     Returns:
       The graph definition, and a state whose values are `jax.ShapeDtypeStruct`.
     """
-    return nnx.split(nnx.eval_shape(lambda: Blip3o(config, rngs=nnx.Rngs(0), parts=parts, param_dtype=param_dtype)))
+    return nnx.split(nnx.eval_shape(lambda: Blip3o(config, rngs=nnx.Rngs(0), parts=parts)))

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from srum_jax.models.config_fields import ConfigError, Fields
+from srum_jax.models.config_fields import Fields
 
 _DOWN = {"DownBlock2D": False, "CrossAttnDownBlock2D": True}
 _UP = {"UpBlock2D": False, "CrossAttnUpBlock2D": True}
@@ -114,12 +114,9 @@ def _unet(reader: Fields, features: int) -> UNetConfig:
     widths = reader.positives("block_out_channels")
     down = _attends(reader, "down_block_types", _DOWN, len(widths))
     up = _attends(reader, "up_block_types", _UP, len(widths))
-    if up != down[::-1]:
-        raise ConfigError(f"{reader.file}: field 'up_block_types': expected attention on the levels of "
-                          f"down_block_types, in reverse, found {reader.values['up_block_types']!r}.")
-    if not down[-1]:
-        raise ConfigError(f"{reader.file}: field 'down_block_types': expected attention on the coarsest level, found "
-                          f"{reader.values['down_block_types']!r}.")
+    reader.check("up_block_types", up == down[::-1], "attention on the levels of down_block_types, in reverse",
+                 reader.values["up_block_types"])
+    reader.check("down_block_types", down[-1], "attention on the coarsest level", reader.values["down_block_types"])
     depths = _per_level(reader, "transformer_layers_per_block", len(widths))
     config = UNetConfig(
         in_channels=reader.positive("in_channels", 4),
@@ -182,10 +179,9 @@ def _schedule(reader: Fields) -> PixelSchedule:
 def _attends(reader: Fields, name: str, known: dict[str, bool], levels: int) -> tuple[bool, ...]:
     """Whether each level of a list of block types has attention."""
     types = reader.values.get(name)
-    if not isinstance(types, list) or len(types) != levels or not all(
-        isinstance(block, str) and block in known for block in types
-    ):
-        raise ConfigError(f"{reader.file}: field '{name}': expected {levels} of {', '.join(known)}, found {types!r}.")
+    good = isinstance(types, list) and len(types) == levels and all(
+        isinstance(block, str) and block in known for block in types)
+    reader.check(name, good, f"{levels} of {', '.join(known)}", types)
     return tuple(known[block] for block in types)
 
 
@@ -194,7 +190,5 @@ def _per_level(reader: Fields, name: str, levels: int) -> tuple[int, ...]:
     if not isinstance(reader.values.get(name), list):
         return (reader.positive(name, 1),) * levels
     values = reader.positives(name)
-    if len(values) != levels:
-        raise ConfigError(f"{reader.file}: field '{name}': expected {levels} numbers (as block_out_channels), found "
-                          f"{len(values)}.")
+    reader.check(name, len(values) == levels, f"{levels} numbers (as block_out_channels)", list(values))
     return values

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.models.blip3o.pixel_config import PixelDecoderConfig, PixelVaeConfig
@@ -16,18 +15,18 @@ from srum_jax.models.layers.norm import GroupNorm
 class LatentDecoder(nnx.Module):
     """Latents to pixels. Levels are numbered as in the published file, the coarsest first."""
 
-    def __init__(self, config: PixelVaeConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+    def __init__(self, config: PixelVaeConfig, *, rngs: nnx.Rngs):
         widths, groups = config.widths[::-1], config.norm_groups
-        self.post_quant_conv = Conv(config.latent_channels, config.latent_channels, 1, rngs=rngs, dtype=dtype)
-        self.conv_in = Conv(config.latent_channels, widths[0], 3, rngs=rngs, padding=SAME, dtype=dtype)
-        self.mid = Middle(widths[0], rngs=rngs, dtype=dtype, num_groups=groups, matrices=True)
+        self.post_quant_conv = Conv(config.latent_channels, config.latent_channels, 1, rngs=rngs)
+        self.conv_in = Conv(config.latent_channels, widths[0], 3, rngs=rngs, padding=SAME)
+        self.mid = Middle(widths[0], rngs=rngs, num_groups=groups, matrices=True)
         self.up = nnx.List(
-            Level([i] + [o] * (config.layers_per_block + 1), up=level < len(widths) - 1, rngs=rngs, dtype=dtype,
+            Level([i] + [o] * (config.layers_per_block + 1), up=level < len(widths) - 1, rngs=rngs,
                   num_groups=groups)
             for level, (i, o) in enumerate(zip((widths[0], *widths), widths, strict=False))
         )
-        self.norm_out = GroupNorm(widths[-1], NORM_EPS, rngs=rngs, num_groups=groups, dtype=dtype)
-        self.conv_out = Conv(widths[-1], config.out_channels, 3, rngs=rngs, padding=SAME, dtype=dtype)
+        self.norm_out = GroupNorm(widths[-1], NORM_EPS, rngs=rngs, num_groups=groups)
+        self.conv_out = Conv(widths[-1], config.out_channels, 3, rngs=rngs, padding=SAME)
         self.scaling_factor = config.scaling_factor
 
     def __call__(self, latent: jax.Array, tap: Callable[[str, jax.Array], None] | None = None) -> jax.Array:
@@ -55,7 +54,7 @@ class LatentDecoder(nnx.Module):
 class PixelDecoder(nnx.Module):
     """Both networks; `families/blip3o` has the sampler."""
 
-    def __init__(self, config: PixelDecoderConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
-        self.unet = UNet(config.unet, rngs=rngs, dtype=dtype)
-        self.vae = LatentDecoder(config.vae, rngs=rngs, dtype=dtype)
+    def __init__(self, config: PixelDecoderConfig, *, rngs: nnx.Rngs):
+        self.unet = UNet(config.unet, rngs=rngs)
+        self.vae = LatentDecoder(config.vae, rngs=rngs)
         self.config = config

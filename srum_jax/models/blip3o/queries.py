@@ -13,10 +13,9 @@ from srum_jax.models.layers.parameter import parameter
 class ImageQueries(nnx.Module):
     """The learned vectors. They begin standard normal."""
 
-    def __init__(self, num_queries: int, width: int, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+    def __init__(self, num_queries: int, width: int, *, rngs: nnx.Rngs):
         self.vectors = parameter(
             jax.nn.initializers.normal(1.0), (1, num_queries, width), ("small_in", "small_in", "small_out"), rngs=rngs,
-            dtype=dtype,
         )
 
     def __call__(self, embedded: jax.Array, first: jax.Array) -> jax.Array:

@@ -28,16 +28,15 @@ class CrossBlock(nnx.Module):
 
     def __init__(
         self, width: int, condition_width: int, num_heads: int, *, rngs: nnx.Rngs, stack: tuple[int, ...],
-        dtype: jnp.dtype,
     ):
         def linear(in_features: int, out_features: int, axes: tuple[str, str], use_bias: bool = True) -> Linear:
-            return Linear(in_features, out_features, rngs=rngs, axes=axes, use_bias=use_bias, stack=stack, dtype=dtype)
+            return Linear(in_features, out_features, rngs=rngs, axes=axes, use_bias=use_bias, stack=stack)
 
         def heads(in_features: int) -> Linear:
             return linear(in_features, width, ("embed_in", "heads_out"), use_bias=False)
 
         self.norm1, self.norm2, self.norm3 = (
-            LayerNorm(width, _TOKEN_EPS, rngs=rngs, stack=stack, dtype=dtype) for _ in range(3))
+            LayerNorm(width, _TOKEN_EPS, rngs=rngs, stack=stack) for _ in range(3))
         self.self_query, self.self_key, self.self_value = (heads(width) for _ in range(3))
         self.self_out = linear(width, width, ("heads_in", "embed_out"))
         self.cross_query = heads(width)
@@ -67,11 +66,10 @@ class Transformer(nnx.Module):
 
     def __init__(
         self, width: int, condition_width: int, num_heads: int, depth: int, num_groups: int, *, rngs: nnx.Rngs,
-        dtype: jnp.dtype,
     ):
-        self.norm = GroupNorm(width, _TRANSFORMER_EPS, rngs=rngs, num_groups=num_groups, dtype=dtype)
-        self.proj_in, self.proj_out = (Linear(width, width, rngs=rngs, dtype=dtype) for _ in range(2))
-        self.blocks = CrossBlock(width, condition_width, num_heads, rngs=rngs, stack=(depth,), dtype=dtype)
+        self.norm = GroupNorm(width, _TRANSFORMER_EPS, rngs=rngs, num_groups=num_groups)
+        self.proj_in, self.proj_out = (Linear(width, width, rngs=rngs) for _ in range(2))
+        self.blocks = CrossBlock(width, condition_width, num_heads, rngs=rngs, stack=(depth,))
         self.depth = depth
 
     def __call__(self, x: jax.Array, condition: jax.Array, compute: ComputeConfig) -> jax.Array:
@@ -88,7 +86,7 @@ class UNetLevel(nnx.Module):
 
     def __init__(
         self, config: UNetConfig, level: int, inputs: list[int], *, down: bool = False, up: bool = False,
-        transformers: int | None = None, rngs: nnx.Rngs, dtype: jnp.dtype,
+        transformers: int | None = None, rngs: nnx.Rngs,
     ):
         """Builds a level.
 
@@ -101,22 +99,20 @@ class UNetLevel(nnx.Module):
           transformers: how many residual blocks, from the first, a transformer follows; None means all, on levels that
             have any.
           rngs: source of random numbers.
-          dtype: of the stored values.
         """
         width, depth = config.widths[level], config.transformer_depth[level]
         count = (len(inputs) if depth else 0) if transformers is None else transformers
         self.block = nnx.List(
-            ResidualBlock(i, width, rngs=rngs, dtype=dtype, num_groups=config.norm_groups, eps=config.norm_eps,
+            ResidualBlock(i, width, rngs=rngs, num_groups=config.norm_groups, eps=config.norm_eps,
                           time_width=config.time_width)
             for i in inputs
         )
         self.transformer = nnx.List(
-            Transformer(width, config.condition_width, config.num_heads[level], depth, config.norm_groups, rngs=rngs,
-                        dtype=dtype)
+            Transformer(width, config.condition_width, config.num_heads[level], depth, config.norm_groups, rngs=rngs)
             for _ in range(count)
         )
-        self.downsample = Conv(width, width, 3, rngs=rngs, stride=2, padding=SAME, dtype=dtype) if down else None
-        self.upsample = Conv(width, width, 3, rngs=rngs, padding=SAME, dtype=dtype) if up else None
+        self.downsample = Conv(width, width, 3, rngs=rngs, stride=2, padding=SAME) if down else None
+        self.upsample = Conv(width, width, 3, rngs=rngs, padding=SAME) if up else None
 
     def __call__(
         self, x: jax.Array, time: jax.Array, condition: jax.Array, compute: ComputeConfig,
@@ -147,9 +143,9 @@ class UNetLevel(nnx.Module):
 class Embedder(nnx.Module):
     """Features of a number to the width of the time's embedding."""
 
-    def __init__(self, in_features: int, width: int, *, rngs: nnx.Rngs, dtype: jnp.dtype):
-        self.fc1 = Linear(in_features, width, rngs=rngs, dtype=dtype)
-        self.fc2 = Linear(width, width, rngs=rngs, dtype=dtype)
+    def __init__(self, in_features: int, width: int, *, rngs: nnx.Rngs):
+        self.fc1 = Linear(in_features, width, rngs=rngs)
+        self.fc2 = Linear(width, width, rngs=rngs)
 
     def __call__(self, features: jax.Array) -> jax.Array:
         """[B, in] to [B, width]."""
@@ -159,28 +155,27 @@ class Embedder(nnx.Module):
 class UNet(nnx.Module):
     """Predicts the noise in latents."""
 
-    def __init__(self, config: UNetConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+    def __init__(self, config: UNetConfig, *, rngs: nnx.Rngs):
         widths, last = config.widths, len(config.widths) - 1
-        self.conv_in = Conv(config.in_channels, widths[0], 3, rngs=rngs, padding=SAME, dtype=dtype)
-        self.time = Embedder(widths[0], config.time_width, rngs=rngs, dtype=dtype)
-        self.addition = Embedder(config.condition_width + 6 * config.size_features, config.time_width, rngs=rngs,
-                                 dtype=dtype)
+        self.conv_in = Conv(config.in_channels, widths[0], 3, rngs=rngs, padding=SAME)
+        self.time = Embedder(widths[0], config.time_width, rngs=rngs)
+        self.addition = Embedder(config.condition_width + 6 * config.size_features, config.time_width, rngs=rngs)
         down, skips = [], [widths[0]]
         for level, width in enumerate(widths):
             inputs = [skips[-1]] + [width] * (config.layers_per_block - 1)
-            down.append(UNetLevel(config, level, inputs, down=level < last, rngs=rngs, dtype=dtype))
+            down.append(UNetLevel(config, level, inputs, down=level < last, rngs=rngs))
             skips += [width] * (config.layers_per_block + (level < last))
         self.down = nnx.List(down)
-        self.mid = UNetLevel(config, last, [widths[last]] * 2, transformers=1, rngs=rngs, dtype=dtype)
+        self.mid = UNetLevel(config, last, [widths[last]] * 2, transformers=1, rngs=rngs)
         up, x = [], widths[last]
         for level in range(last, -1, -1):  # as they are numbered in the published file, the coarsest first
             before = [x] + [widths[level]] * config.layers_per_block
             inputs = [channels + skips.pop() for channels in before]
-            up.append(UNetLevel(config, level, inputs, up=level > 0, rngs=rngs, dtype=dtype))
+            up.append(UNetLevel(config, level, inputs, up=level > 0, rngs=rngs))
             x = widths[level]
         self.up = nnx.List(up)
-        self.norm_out = GroupNorm(widths[0], config.norm_eps, rngs=rngs, num_groups=config.norm_groups, dtype=dtype)
-        self.conv_out = Conv(widths[0], config.out_channels, 3, rngs=rngs, padding=SAME, dtype=dtype)
+        self.norm_out = GroupNorm(widths[0], config.norm_eps, rngs=rngs, num_groups=config.norm_groups)
+        self.conv_out = Conv(widths[0], config.out_channels, 3, rngs=rngs, padding=SAME)
         self.config = config
 
     def __call__(

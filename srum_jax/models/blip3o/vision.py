@@ -36,11 +36,9 @@ def patch_angles(position: jax.Array, head_dim: int) -> jax.Array:
 class PatchEmbedding(nnx.Module):
     """A linear map of whole patches, stored as the convolution that it is."""
 
-    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype):
+    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
         shape = (config.num_channels, config.temporal_patch_size, config.patch_size, config.patch_size)
-        self.kernel = parameter(
-            normal, (*shape, config.hidden_size), ("conv",) * 5, rngs=rngs, dtype=dtype
-        )
+        self.kernel = parameter(normal, (*shape, config.hidden_size), ("conv",) * 5, rngs=rngs)
 
     def __call__(self, patches: jax.Array) -> jax.Array:
         """Flattened patches [..., values] to [..., D]."""
@@ -51,15 +49,13 @@ class PatchEmbedding(nnx.Module):
 class VisionLayer(nnx.Module):
     """One pre-norm encoder layer, or the stacked parameters of all of them."""
 
-    def __init__(
-        self, config: VisionConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
-    ):
+    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
         def linear(in_features: int, out_features: int) -> Linear:
-            return Linear(in_features, out_features, rngs=rngs, stack=stack, dtype=dtype)
+            return Linear(in_features, out_features, rngs=rngs, stack=stack)
 
         width, hidden = config.hidden_size, config.intermediate_size
-        self.norm1 = RMSNorm(width, config.norm_eps, rngs=rngs, stack=stack, dtype=dtype)
-        self.norm2 = RMSNorm(width, config.norm_eps, rngs=rngs, stack=stack, dtype=dtype)
+        self.norm1 = RMSNorm(width, config.norm_eps, rngs=rngs, stack=stack)
+        self.norm2 = RMSNorm(width, config.norm_eps, rngs=rngs, stack=stack)
         self.qkv = linear(width, 3 * width)
         self.out = linear(width, width)
         self.gate, self.up, self.down = linear(width, hidden), linear(width, hidden), linear(hidden, width)
@@ -77,11 +73,11 @@ class VisionLayer(nnx.Module):
 class Merger(nnx.Module):
     """Every group of patches to one token of the language model."""
 
-    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
         group = config.merge_size**2 * config.hidden_size
-        self.norm = RMSNorm(config.hidden_size, config.norm_eps, rngs=rngs, dtype=dtype)
-        self.fc1 = Linear(group, group, rngs=rngs, dtype=dtype)
-        self.fc2 = Linear(group, config.out_hidden_size, rngs=rngs, dtype=dtype)
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps, rngs=rngs)
+        self.fc1 = Linear(group, group, rngs=rngs)
+        self.fc2 = Linear(group, config.out_hidden_size, rngs=rngs)
         self.group = config.merge_size**2
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -93,10 +89,10 @@ class Merger(nnx.Module):
 class VisionTower(nnx.Module):
     """Patch embedding, encoder layers, merger."""
 
-    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
-        self.patch_embed = PatchEmbedding(config, rngs=rngs, dtype=dtype)
-        self.layers = VisionLayer(config, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
-        self.merger = Merger(config, rngs=rngs, dtype=dtype)
+    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
+        self.patch_embed = PatchEmbedding(config, rngs=rngs)
+        self.layers = VisionLayer(config, rngs=rngs, stack=(config.num_layers,))
+        self.merger = Merger(config, rngs=rngs)
         self.config = config
 
     def __call__(

@@ -114,9 +114,7 @@ class JanusConfig:
         """
         reader = Fields(model, f"{source}/config.json")
         kind = model.get("model_type")
-        if kind not in (ORIGINAL, COMMUNITY):
-            raise ConfigError(f"{reader.file}: field 'model_type': expected {ORIGINAL!r} or {COMMUNITY!r}, found "
-                              f"{kind!r}.")
+        reader.check("model_type", kind in (ORIGINAL, COMMUNITY), f"{ORIGINAL!r} or {COMMUNITY!r}", kind)
         read = _original if kind == ORIGINAL else _community
         config = read(reader, siglip, _networks(vq, source), tokens or SpecialTokens(), source)
         _check(config, reader.file)
@@ -137,8 +135,7 @@ def _original(
                           ("gen_head_config", ("vision_head",))):
         block = Fields(reader.values.get(name), f"{reader.file}: {name}")
         found = str(block.values.get("cls", classes[0])).rpartition(".")[2]
-        if found not in classes:
-            raise ConfigError(f"{block.file}: field 'cls': expected {classes[0]!r}, found {found!r}.")
+        block.check("cls", found in classes, repr(classes[0]), found)
         blocks[name] = Fields(block.values.get("params"), f"{block.file}.params")
     llm = _language(Fields(reader.values.get("language_config"), f"{reader.file}: language_config"))
     for name in ("aligner_config", "gen_aligner_config"):
@@ -242,9 +239,9 @@ def _language(reader: Fields) -> DecoderConfig:
         values["num_key_value_heads"] = values["num_attention_heads"]
     reader = Fields(values, reader.file)
     config = DecoderConfig.read(reader, _LLAMA["max_position_embeddings"], qkv_bias=False)
-    if config.head_dim % 2 or reader.positive("head_dim", config.head_dim) != config.head_dim:
-        raise ConfigError(f"{reader.file}: field 'num_attention_heads': expected heads of an even width that share "
-                          f"hidden_size {config.hidden_size}, found {config.num_heads}.")
+    even = config.head_dim % 2 == 0 and reader.positive("head_dim", config.head_dim) == config.head_dim
+    reader.check("num_attention_heads", even, f"heads of an even width that share hidden_size {config.hidden_size}",
+                 config.num_heads)
     return config
 
 
@@ -262,8 +259,8 @@ def _networks(values: dict[str, Any] | None, source: str) -> dict[str, Any]:
 
 
 def _equal(reader: Fields, field: str, expected: int, what: str) -> None:
-    if (found := reader.positive(field)) != expected:
-        raise ConfigError(f"{reader.file}: field '{field}': expected {expected} ({what}), found {found}.")
+    found = reader.positive(field)
+    reader.check(field, found == expected, f"{expected} ({what})", found)
 
 
 def _check(config: JanusConfig, file: str) -> None:

@@ -26,10 +26,9 @@ Tap = Callable[[str, jax.Array], None]
 class CodeHead(nnx.Module):
     """Two maps with GELU between them, from the language model's states to scores of codes."""
 
-    def __init__(self, config: JanusConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype):
-        self.fc1 = Linear(config.llm.hidden_size, config.head_width, rngs=rngs, dtype=dtype)
-        self.fc2 = Linear(config.head_width, config.vq.codebook_size, rngs=rngs, axes=("small_in", "vocab_out"),
-                          dtype=dtype)
+    def __init__(self, config: JanusConfig, *, rngs: nnx.Rngs):
+        self.fc1 = Linear(config.llm.hidden_size, config.head_width, rngs=rngs)
+        self.fc2 = Linear(config.head_width, config.vq.codebook_size, rngs=rngs, axes=("small_in", "vocab_out"))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] to float32 [..., K]."""
@@ -45,7 +44,6 @@ class JanusPro(nnx.Module):
         *,
         rngs: nnx.Rngs,
         parts: Iterable[str] = (),
-        param_dtype: jnp.dtype = jnp.float32,
     ):
         """Makes the parameters.
 
@@ -53,19 +51,18 @@ class JanusPro(nnx.Module):
           config: sizes.
           rngs: source of random numbers.
           parts: of "vision" (reads pictures), "vq" (codes of pictures, and pictures of codes).
-          param_dtype: of the stored values.
         """
-        wanted, width, kinds = frozenset(parts), config.llm.hidden_size, {"rngs": rngs, "dtype": param_dtype}
+        wanted, width = frozenset(parts), config.llm.hidden_size
         self.config = config
-        self.llm = Decoder(config.llm, **kinds)
+        self.llm = Decoder(config.llm, rngs=rngs)
         # Neither the tokenizer's codebook nor a part of the embedding of texts.
-        self.gen_embed = Embedding(config.vq.codebook_size, config.vq.code_width, **kinds)
-        self.gen_aligner = Aligner(config.vq.code_width, width, config.gen_aligner_depth, **kinds)
-        self.gen_head = CodeHead(config, **kinds)
+        self.gen_embed = Embedding(config.vq.codebook_size, config.vq.code_width, rngs=rngs)
+        self.gen_aligner = Aligner(config.vq.code_width, width, config.gen_aligner_depth, rngs=rngs)
+        self.gen_head = CodeHead(config, rngs=rngs)
         sees = "vision" in wanted
-        self.vision = VisionTower(config.vision, **kinds) if sees else None
-        self.aligner = Aligner(config.vision.hidden_size, width, config.aligner_depth, **kinds) if sees else None
-        self.vq = VQ(config.vq, **kinds) if "vq" in wanted else None
+        self.vision = VisionTower(config.vision, rngs=rngs) if sees else None
+        self.aligner = Aligner(config.vision.hidden_size, width, config.aligner_depth, rngs=rngs) if sees else None
+        self.vq = VQ(config.vq, rngs=rngs) if "vq" in wanted else None
 
     def embed_codes(self, codes: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """The language model's input for codes, int32 [...] to [..., D]."""
@@ -118,12 +115,10 @@ class JanusPro(nnx.Module):
         return rotary_angles(position, self.config.llm.head_dim, self.config.llm.rope_theta)
 
 
-def abstract_janus(
-    config: JanusConfig, parts: Iterable[str], *, param_dtype: jnp.dtype = jnp.float32
-) -> tuple[nnx.GraphDef, nnx.State]:
+def abstract_janus(config: JanusConfig, parts: Iterable[str]) -> tuple[nnx.GraphDef, nnx.State]:
     """The structure of a model and the shapes of its variables; nothing is allocated.
 
     Returns:
       The graph definition, and a state whose values are `jax.ShapeDtypeStruct`.
     """
-    return nnx.split(nnx.eval_shape(lambda: JanusPro(config, rngs=nnx.Rngs(0), parts=parts, param_dtype=param_dtype)))
+    return nnx.split(nnx.eval_shape(lambda: JanusPro(config, rngs=nnx.Rngs(0), parts=parts)))

@@ -19,12 +19,11 @@ Tap = Callable[[str, jax.Array], None]
 class VisionTower(nnx.Module):
     """Patch embedding, learned positions, encoder layers, final norm; the pooling head of the files is not used."""
 
-    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
-        self.patch_embed = Conv(3, config.hidden_size, config.patch_size, stride=config.patch_size, rngs=rngs,
-                                dtype=dtype)
-        self.position_embed = Embedding(config.num_tokens, config.hidden_size, rngs=rngs, dtype=dtype)
-        self.layers = SiglipLayer(config, tanh=False, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
-        self.post_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, rngs=rngs, dtype=dtype)
+    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
+        self.patch_embed = Conv(3, config.hidden_size, config.patch_size, stride=config.patch_size, rngs=rngs)
+        self.position_embed = Embedding(config.num_tokens, config.hidden_size, rngs=rngs)
+        self.layers = SiglipLayer(config, tanh=False, rngs=rngs, stack=(config.num_layers,))
+        self.post_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, rngs=rngs)
         self.config = config
 
     def __call__(self, pictures: jax.Array, compute: ComputeConfig, tap: Tap | None = None) -> jax.Array:
@@ -57,11 +56,9 @@ class VisionTower(nnx.Module):
 class Aligner(nnx.Module):
     """Linear maps to the language model's width, with GELU between them."""
 
-    def __init__(
-        self, in_features: int, out_features: int, depth: int, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32
-    ):
+    def __init__(self, in_features: int, out_features: int, depth: int, *, rngs: nnx.Rngs):
         self.maps = nnx.List(
-            Linear(in_features if number == 0 else out_features, out_features, rngs=rngs, dtype=dtype)
+            Linear(in_features if number == 0 else out_features, out_features, rngs=rngs)
             for number in range(depth)
         )
 

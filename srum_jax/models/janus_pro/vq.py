@@ -22,21 +22,20 @@ _LEAST_NORM = 1e-12
 class Encoder(nnx.Module):
     """Pixels to cells, with the codebook that they are looked up in."""
 
-    def __init__(self, config: VQConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype):
-        kinds = {"rngs": rngs, "dtype": dtype}
+    def __init__(self, config: VQConfig, *, rngs: nnx.Rngs):
         widths = [config.ch * multiple for multiple in config.ch_mult]
         inputs, last = [config.ch, *widths[:-1]], len(widths) - 1
-        self.conv_in = Conv(3, config.ch, 3, padding=SAME, **kinds)
+        self.conv_in = Conv(3, config.ch, 3, padding=SAME, rngs=rngs)
         self.down = nnx.List(
             Level([i] + [o] * config.num_res_blocks, down=level < last, attention=level == last,
-                  num_groups=config.num_groups, **kinds)
+                  num_groups=config.num_groups, rngs=rngs)
             for level, (i, o) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.mid = Middle(widths[-1], num_groups=config.num_groups, **kinds)
-        self.norm_out = GroupNorm(widths[-1], NORM_EPS, num_groups=config.num_groups, **kinds)
-        self.conv_out = Conv(widths[-1], config.z_channels, 3, padding=SAME, **kinds)
-        self.quant_conv = Conv(config.z_channels, config.code_width, 1, **kinds)
-        self.codebook = Embedding(config.codebook_size, config.code_width, **kinds)
+        self.mid = Middle(widths[-1], num_groups=config.num_groups, rngs=rngs)
+        self.norm_out = GroupNorm(widths[-1], NORM_EPS, num_groups=config.num_groups, rngs=rngs)
+        self.conv_out = Conv(widths[-1], config.z_channels, 3, padding=SAME, rngs=rngs)
+        self.quant_conv = Conv(config.z_channels, config.code_width, 1, rngs=rngs)
+        self.codebook = Embedding(config.codebook_size, config.code_width, rngs=rngs)
 
     def __call__(self, x: jax.Array, tap: Tap | None = None) -> jax.Array:
         """[B, H, W, 3] in [-1, 1] to [B, g, g, e], not normalised."""
@@ -59,20 +58,19 @@ class Encoder(nnx.Module):
 class ImageDecoder(nnx.Module):
     """Rows of the codebook to pixels. Levels run from the lowest resolution to the highest."""
 
-    def __init__(self, config: VQConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype):
-        kinds = {"rngs": rngs, "dtype": dtype}
+    def __init__(self, config: VQConfig, *, rngs: nnx.Rngs):
         widths = [config.ch * multiple for multiple in reversed(config.ch_mult)]
         inputs, last = [widths[0], *widths[:-1]], len(widths) - 1
-        self.post_quant_conv = Conv(config.code_width, config.z_channels, 1, **kinds)
-        self.conv_in = Conv(config.z_channels, widths[0], 3, padding=SAME, **kinds)
-        self.mid = Middle(widths[0], num_groups=config.num_groups, **kinds)
+        self.post_quant_conv = Conv(config.code_width, config.z_channels, 1, rngs=rngs)
+        self.conv_in = Conv(config.z_channels, widths[0], 3, padding=SAME, rngs=rngs)
+        self.mid = Middle(widths[0], num_groups=config.num_groups, rngs=rngs)
         self.up = nnx.List(
             Level([i] + [o] * (config.num_res_blocks + 1), up=level < last, attention=level == 0,
-                  num_groups=config.num_groups, **kinds)
+                  num_groups=config.num_groups, rngs=rngs)
             for level, (i, o) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.norm_out = GroupNorm(widths[-1], NORM_EPS, num_groups=config.num_groups, **kinds)
-        self.conv_out = Conv(widths[-1], 3, 3, padding=SAME, **kinds)
+        self.norm_out = GroupNorm(widths[-1], NORM_EPS, num_groups=config.num_groups, rngs=rngs)
+        self.conv_out = Conv(widths[-1], 3, 3, padding=SAME, rngs=rngs)
 
     def __call__(self, z: jax.Array, tap: Tap | None = None) -> jax.Array:
         """[B, g, g, e] to [B, H, W, 3]."""
@@ -94,9 +92,9 @@ class ImageDecoder(nnx.Module):
 class VQ(nnx.Module):
     """Pictures to codes and back. In float32: less precise networks choose other codes."""
 
-    def __init__(self, config: VQConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
-        self.encoder = Encoder(config, rngs=rngs, dtype=dtype)
-        self.decoder = ImageDecoder(config, rngs=rngs, dtype=dtype)
+    def __init__(self, config: VQConfig, *, rngs: nnx.Rngs):
+        self.encoder = Encoder(config, rngs=rngs)
+        self.decoder = ImageDecoder(config, rngs=rngs)
         self.config = config
 
     def encode(self, pictures: jax.Array, tap: Tap | None = None) -> jax.Array:

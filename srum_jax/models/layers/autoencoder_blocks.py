@@ -23,15 +23,15 @@ class ResidualBlock(nnx.Module):
     """Two convolutions around a skip connection; a U-Net's also take an embedding of its time."""
 
     def __init__(
-        self, in_features: int, out_features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype, num_groups: int = NORM_GROUPS,
+        self, in_features: int, out_features: int, *, rngs: nnx.Rngs, num_groups: int = NORM_GROUPS,
         eps: float = NORM_EPS, time_width: int | None = None,
     ):
-        self.norm1 = GroupNorm(in_features, eps, rngs=rngs, num_groups=num_groups, dtype=dtype)
-        self.conv1 = Conv(in_features, out_features, 3, rngs=rngs, padding=SAME, dtype=dtype)
-        self.time_proj = None if time_width is None else Linear(time_width, out_features, rngs=rngs, dtype=dtype)
-        self.norm2 = GroupNorm(out_features, eps, rngs=rngs, num_groups=num_groups, dtype=dtype)
-        self.conv2 = Conv(out_features, out_features, 3, rngs=rngs, padding=SAME, dtype=dtype)
-        self.nin_shortcut = Conv(in_features, out_features, 1, rngs=rngs, dtype=dtype) if (
+        self.norm1 = GroupNorm(in_features, eps, rngs=rngs, num_groups=num_groups)
+        self.conv1 = Conv(in_features, out_features, 3, rngs=rngs, padding=SAME)
+        self.time_proj = None if time_width is None else Linear(time_width, out_features, rngs=rngs)
+        self.norm2 = GroupNorm(out_features, eps, rngs=rngs, num_groups=num_groups)
+        self.conv2 = Conv(out_features, out_features, 3, rngs=rngs, padding=SAME)
+        self.nin_shortcut = Conv(in_features, out_features, 1, rngs=rngs) if (
             in_features != out_features) else None
 
     def __call__(self, x: jax.Array, time: jax.Array | None = None) -> jax.Array:
@@ -46,15 +46,13 @@ class ResidualBlock(nnx.Module):
 class PixelAttention(nnx.Module):
     """One head over all pixels. Its maps are stored as convolutions of 1 x 1, or as the matrices that these are."""
 
-    def __init__(
-        self, features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype, num_groups: int = NORM_GROUPS, matrices: bool = False
-    ):
+    def __init__(self, features: int, *, rngs: nnx.Rngs, num_groups: int = NORM_GROUPS, matrices: bool = False):
         def pointwise() -> Linear | Conv:
             if matrices:
-                return Linear(features, features, rngs=rngs, dtype=dtype)
-            return Conv(features, features, 1, rngs=rngs, dtype=dtype)
+                return Linear(features, features, rngs=rngs)
+            return Conv(features, features, 1, rngs=rngs)
 
-        self.norm = GroupNorm(features, NORM_EPS, rngs=rngs, num_groups=num_groups, dtype=dtype)
+        self.norm = GroupNorm(features, NORM_EPS, rngs=rngs, num_groups=num_groups)
         self.q, self.k, self.v, self.proj_out = (pointwise() for _ in range(4))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -76,12 +74,10 @@ class PixelAttention(nnx.Module):
 class Middle(nnx.Module):
     """Block, attention, block at the lowest resolution."""
 
-    def __init__(
-        self, features: int, *, rngs: nnx.Rngs, dtype: jnp.dtype, num_groups: int = NORM_GROUPS, matrices: bool = False
-    ):
-        self.block_1 = ResidualBlock(features, features, rngs=rngs, dtype=dtype, num_groups=num_groups)
-        self.attn_1 = PixelAttention(features, rngs=rngs, dtype=dtype, num_groups=num_groups, matrices=matrices)
-        self.block_2 = ResidualBlock(features, features, rngs=rngs, dtype=dtype, num_groups=num_groups)
+    def __init__(self, features: int, *, rngs: nnx.Rngs, num_groups: int = NORM_GROUPS, matrices: bool = False):
+        self.block_1 = ResidualBlock(features, features, rngs=rngs, num_groups=num_groups)
+        self.attn_1 = PixelAttention(features, rngs=rngs, num_groups=num_groups, matrices=matrices)
+        self.block_2 = ResidualBlock(features, features, rngs=rngs, num_groups=num_groups)
 
     def __call__(self, x: jax.Array, tap=None) -> jax.Array:
         """[B, h, w, C] to [B, h, w, C]; `tap` is called with "mid_block_1", "mid_attn" and "mid_block_2"."""
@@ -100,18 +96,18 @@ class Level(nnx.Module):
 
     def __init__(
         self, widths: list[int], *, down: bool = False, up: bool = False, attention: bool = False, rngs: nnx.Rngs,
-        dtype: jnp.dtype, num_groups: int = NORM_GROUPS,
+        num_groups: int = NORM_GROUPS,
     ):
         self.block = nnx.List(
-            ResidualBlock(i, o, rngs=rngs, dtype=dtype, num_groups=num_groups) for i, o in itertools.pairwise(widths)
+            ResidualBlock(i, o, rngs=rngs, num_groups=num_groups) for i, o in itertools.pairwise(widths)
         )
         self.attn = nnx.List(
-            PixelAttention(width, rngs=rngs, dtype=dtype, num_groups=num_groups) for width in widths[1:]
+            PixelAttention(width, rngs=rngs, num_groups=num_groups) for width in widths[1:]
         ) if attention else None
         # One row below and one column on the right, nothing above and on the left.
         self.downsample = Conv(
-            widths[-1], widths[-1], 3, rngs=rngs, stride=2, padding=((0, 1), (0, 1)), dtype=dtype) if down else None
-        self.upsample = Conv(widths[-1], widths[-1], 3, rngs=rngs, padding=SAME, dtype=dtype) if up else None
+            widths[-1], widths[-1], 3, rngs=rngs, stride=2, padding=((0, 1), (0, 1))) if down else None
+        self.upsample = Conv(widths[-1], widths[-1], 3, rngs=rngs, padding=SAME) if up else None
 
     def __call__(self, x: jax.Array, tap=None) -> jax.Array:
         """[B, H, W, in] to [B, H', W', out]; `tap` is called with "res_0", "attn_0", ..., "downsample", "upsample"."""

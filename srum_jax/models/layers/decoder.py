@@ -23,14 +23,12 @@ from srum_jax.models.layers.rope import RotaryAngles, rotate
 class DecoderLayer(nnx.Module):
     """One layer, or the stacked parameters of all layers: norms, projections and gated MLP."""
 
-    def __init__(
-        self, config: DecoderConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
-    ):
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
         def linear(features: tuple[int, int], axes: tuple[str, str], use_bias: bool = False) -> Linear:
-            return Linear(*features, rngs=rngs, axes=axes, use_bias=use_bias, stack=stack, dtype=dtype)
+            return Linear(*features, rngs=rngs, axes=axes, use_bias=use_bias, stack=stack)
 
         def norm(features: int) -> RMSNorm:
-            return RMSNorm(features, config.rms_norm_eps, rngs=rngs, stack=stack, dtype=dtype)
+            return RMSNorm(features, config.rms_norm_eps, rngs=rngs, stack=stack)
 
         width, hidden = config.hidden_size, config.intermediate_size
         query_width, key_width = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
@@ -80,25 +78,19 @@ class DecoderLayer(nnx.Module):
 class Decoder(nnx.Module):
     """Embedding, layers, final norm and output head."""
 
-    def __init__(
-        self, config: DecoderConfig, *, rngs: nnx.Rngs, tied: bool = False, dtype: jnp.dtype = jnp.float32
-    ):
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, tied: bool = False):
         """Makes the parameters.
 
         Args:
           config: sizes.
           rngs: source of random numbers.
           tied: the output head is the embedding, transposed, and has no parameters of its own.
-          dtype: of the stored values.
         """
-        self.embed = Embedding(
-            config.vocab_size, config.hidden_size, rngs=rngs, axes=("vocab_in", "embed_out"), dtype=dtype
-        )
-        self.layers = DecoderLayer(config, rngs=rngs, stack=(config.num_layers,), dtype=dtype)
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, rngs=rngs, dtype=dtype)
+        self.embed = Embedding(config.vocab_size, config.hidden_size, rngs=rngs, axes=("vocab_in", "embed_out"))
+        self.layers = DecoderLayer(config, rngs=rngs, stack=(config.num_layers,))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, rngs=rngs)
         self.lm_head = None if tied else Linear(
             config.hidden_size, config.vocab_size, rngs=rngs, axes=("embed_in", "vocab_out"), use_bias=False,
-            dtype=dtype,
         )
         self.config = config
 

@@ -19,13 +19,10 @@ class Linear(nnx.Module):
         axes: tuple[str, str] = ("small_in", "small_out"),
         use_bias: bool = True,
         stack: tuple[int, ...] = (),
-        dtype: jnp.dtype = jnp.float32,
         initializer: Initializer = normal,
     ):
-        self.kernel = parameter(initializer, (in_features, out_features), axes, rngs=rngs, dtype=dtype, stack=stack)
-        self.bias = (
-            parameter(zeros, (out_features,), (axes[1],), rngs=rngs, dtype=dtype, stack=stack) if use_bias else None
-        )
+        self.kernel = parameter(initializer, (in_features, out_features), axes, rngs=rngs, stack=stack)
+        self.bias = parameter(zeros, (out_features,), (axes[1],), rngs=rngs, stack=stack) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., in] to [..., out]."""
@@ -43,9 +40,8 @@ class Embedding(nnx.Module):
         *,
         rngs: nnx.Rngs,
         axes: tuple[str, str] = ("small_in", "small_out"),
-        dtype: jnp.dtype = jnp.float32,
     ):
-        self.embedding = parameter(normal, (num_rows, features), axes, rngs=rngs, dtype=dtype)
+        self.embedding = parameter(normal, (num_rows, features), axes, rngs=rngs)
 
     def __call__(self, rows: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """Rows int32 [...] to [..., features] in `dtype`."""
@@ -64,12 +60,11 @@ class Conv(nnx.Module):
         rngs: nnx.Rngs,
         stride: int = 1,
         padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
-        dtype: jnp.dtype = jnp.float32,
     ):
         shape = (kernel_size, kernel_size, in_features, out_features)
         initializer = jax.nn.initializers.normal((kernel_size**2 * in_features) ** -0.5)
-        self.kernel = parameter(initializer, shape, ("conv", "conv", "conv", "conv"), rngs=rngs, dtype=dtype)
-        self.bias = parameter(zeros, (out_features,), ("conv",), rngs=rngs, dtype=dtype)
+        self.kernel = parameter(initializer, shape, ("conv", "conv", "conv", "conv"), rngs=rngs)
+        self.bias = parameter(zeros, (out_features,), ("conv",), rngs=rngs)
         self.stride, self.padding = stride, padding
 
     def __call__(self, x: jax.Array) -> jax.Array:

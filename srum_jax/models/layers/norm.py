@@ -10,10 +10,8 @@ from srum_jax.models.layers.parameter import along_last, ones, parameter, zeros
 class RMSNorm(nnx.Module):
     """`x / rms(x) * scale` over the last axis; the normalised value is rounded to x's dtype before scaling."""
 
-    def __init__(
-        self, features: int, eps: float, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
-    ):
-        self.scale = parameter(ones, (features,), ("norm",), rngs=rngs, dtype=dtype, stack=stack)
+    def __init__(self, features: int, eps: float, *, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
+        self.scale = parameter(ones, (features,), ("norm",), rngs=rngs, stack=stack)
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -27,11 +25,9 @@ class RMSNorm(nnx.Module):
 class LayerNorm(nnx.Module):
     """Standard layer normalisation over the last axis."""
 
-    def __init__(
-        self, features: int, eps: float, *, rngs: nnx.Rngs, stack: tuple[int, ...] = (), dtype: jnp.dtype = jnp.float32
-    ):
-        self.scale = parameter(ones, (features,), ("norm",), rngs=rngs, dtype=dtype, stack=stack)
-        self.bias = parameter(zeros, (features,), ("norm",), rngs=rngs, dtype=dtype, stack=stack)
+    def __init__(self, features: int, eps: float, *, rngs: nnx.Rngs, stack: tuple[int, ...] = ()):
+        self.scale = parameter(ones, (features,), ("norm",), rngs=rngs, stack=stack)
+        self.bias = parameter(zeros, (features,), ("norm",), rngs=rngs, stack=stack)
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -46,13 +42,11 @@ class LayerNorm(nnx.Module):
 class GroupNorm(nnx.Module):
     """Normalises groups of channels over all pixels of an image."""
 
-    def __init__(
-        self, features: int, eps: float, *, rngs: nnx.Rngs, num_groups: int = 32, dtype: jnp.dtype = jnp.float32
-    ):
+    def __init__(self, features: int, eps: float, *, rngs: nnx.Rngs, num_groups: int = 32):
         if features % num_groups:
             raise ValueError(f"GroupNorm: expected a multiple of {num_groups} channels, found {features}.")
-        self.scale = parameter(ones, (features,), ("norm",), rngs=rngs, dtype=dtype)
-        self.bias = parameter(zeros, (features,), ("norm",), rngs=rngs, dtype=dtype)
+        self.scale = parameter(ones, (features,), ("norm",), rngs=rngs)
+        self.bias = parameter(zeros, (features,), ("norm",), rngs=rngs)
         self.eps, self.num_groups = eps, num_groups
 
     def __call__(self, x: jax.Array) -> jax.Array:

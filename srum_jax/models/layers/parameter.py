@@ -18,26 +18,20 @@ class FixedTable(nnx.Variable):
 
 
 def parameter(
-    initializer: Initializer,
-    shape: tuple[int, ...],
-    axes: tuple[str, ...],
-    *,
-    rngs: nnx.Rngs,
-    dtype: jnp.dtype,
+    initializer: Initializer, shape: tuple[int, ...], axes: tuple[str, ...], *, rngs: nnx.Rngs,
     stack: tuple[int, ...] = (),
 ) -> nnx.Param:
-    """A parameter whose metadata `axes` names each dimension, for the sharding rules.
+    """A float32 parameter whose metadata `axes` names each dimension, for the sharding rules.
 
     Args:
       initializer: fills one layer's values.
       shape: shape of one layer's values.
       axes: a logical name for each dimension of `shape`.
       rngs: source of random numbers.
-      dtype: dtype of the stored values.
       stack: leading dimensions, if this stands for the parameters of several scanned layers.
     """
     # Fan-in does not enter any initializer used here, so a stack may be drawn in one go.
-    values = initializer(rngs.params(), stack + shape, dtype)
+    values = initializer(rngs.params(), stack + shape, jnp.float32)
     return nnx.Param(values, axes=("layers",) * len(stack) + axes)
 
 

@@ -6,7 +6,6 @@ B rows · C patches · D width
 from typing import Protocol
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.models.layers.attention import Attention
@@ -28,7 +27,6 @@ class SiglipLayer(nnx.Module):
 
     def __init__(
         self, config: SiglipSizes, *, tanh: bool, rngs: nnx.Rngs, stack: tuple[int, ...] = (),
-        dtype: jnp.dtype = jnp.float32,
     ):
         """Makes the parameters.
 
@@ -37,15 +35,14 @@ class SiglipLayer(nnx.Module):
           tanh: whether GELU is taken in its tanh form instead of the exact one.
           rngs: source of random numbers.
           stack: number of layers, if this stands for all of them.
-          dtype: of the stored values.
         """
         def linear(in_features: int, out_features: int) -> Linear:
-            return Linear(in_features, out_features, rngs=rngs, stack=stack, dtype=dtype)
+            return Linear(in_features, out_features, rngs=rngs, stack=stack)
 
         width = config.hidden_size
-        self.norm1 = LayerNorm(width, config.layer_norm_eps, rngs=rngs, stack=stack, dtype=dtype)
+        self.norm1 = LayerNorm(width, config.layer_norm_eps, rngs=rngs, stack=stack)
         self.query, self.key, self.value, self.out = (linear(width, width) for _ in range(4))
-        self.norm2 = LayerNorm(width, config.layer_norm_eps, rngs=rngs, stack=stack, dtype=dtype)
+        self.norm2 = LayerNorm(width, config.layer_norm_eps, rngs=rngs, stack=stack)
         self.fc1 = linear(width, config.intermediate_size)
         self.fc2 = linear(config.intermediate_size, width)
         self.num_heads, self.tanh = config.num_heads, tanh
