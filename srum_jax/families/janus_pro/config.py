@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from srum_jax.data.config import check
+from srum_jax.errors import check
 
 
 @dataclasses.dataclass(frozen=True)

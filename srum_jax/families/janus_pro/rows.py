@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
-from srum_jax.data.config import check
 from srum_jax.data.errors import CapacityError, SchemaError
 from srum_jax.data.example import Example, Picture, RandomDraws, Tokenizer
 from srum_jax.data.image_transform import to_rgb
+from srum_jax.errors import check
 from srum_jax.families.janus_pro.batch import JanusBatch, Readings
 from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.models.janus_pro.config import JanusConfig
