@@ -6,7 +6,6 @@ read once in every pass.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +16,13 @@ from srum_jax.families.blip3o.generation_programs import TEMPLATE_TOKENS, pixel_
 from srum_jax.families.blip3o.pixel_sampling import decoded_pixels, predicted_noise
 from srum_jax.families.blip3o.sampler import FeatureSampler
 from srum_jax.families.costs import Cost, Drawing
+from srum_jax.families.counted_costs import WEIGHT_BYTES, decode_cost, products
 from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import shapes_by_name
 
 _COMPUTE = ComputeConfig(dtype="bfloat16", attention="dense", remat="none")
-_BYTES = 2  # of a weight
 
 
 def generation_costs(config: Blip3oConfig, drawing: Drawing) -> dict[str, Cost]:
@@ -38,7 +37,7 @@ def generation_costs(config: Blip3oConfig, drawing: Drawing) -> dict[str, Cost]:
         weights = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(part))
         jaxpr = jax.make_jaxpr(lambda state, *inputs: function(nnx.merge(graphdef, state), *inputs))(state, *arguments)
         flops, num_bytes = products(jaxpr)
-        return Cost(flops, num_bytes, passes * _BYTES * weights, passes, summed) * times
+        return Cost(flops, num_bytes, passes * WEIGHT_BYTES * weights, passes, summed) * times
 
     def struct(*shape: int, dtype=jnp.float32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype)
@@ -63,46 +62,5 @@ def generation_costs(config: Blip3oConfig, drawing: Drawing) -> dict[str, Cost]:
             times=pixels.num_steps),
         "pixels": traced("decoder.vae.", lambda model, latent: decoded_pixels(
             model.decoder.vae, latent, _COMPUTE), latent),
-        "decode": _decode_cost(config, text, drawing.max_tokens),
+        "decode": decode_cost(llm, text, drawing.max_tokens),
     }
-
-
-def _decode_cost(config: Blip3oConfig, context: int, tokens: int) -> Cost:
-    """So many tokens, one after the other, on top of a context."""
-    llm = config.llm
-    kv_width, mean_context = llm.num_kv_heads * llm.head_dim, context + (tokens + 1) / 2
-    layer = 2 * llm.hidden_size * (llm.hidden_size + kv_width) + 3 * llm.hidden_size * llm.intermediate_size
-    weights = llm.num_layers * layer + llm.hidden_size * llm.vocab_size
-    return Cost(
-        flops=2 * weights + 4 * mean_context * llm.hidden_size * llm.num_layers,
-        activation_bytes=_BYTES * llm.num_layers * 2 * mean_context * kv_width,
-        weight_bytes=_BYTES * weights, passes=1, summed_values=2 * llm.num_layers * llm.hidden_size,
-    ) * tokens
-
-
-def products(jaxpr: Any) -> tuple[float, float]:
-    """FLOPs of all matrix products and convolutions of a traced function, and the bytes of their activations."""
-    flops = num_bytes = 0.0
-    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        out = equation.outvars[0].aval
-        if equation.primitive.name == "dot_general":
-            left, right = (variable.aval for variable in equation.invars)
-            (contracted, _), (batch, _) = equation.params["dimension_numbers"]
-            flops += 2.0 * out.size * math.prod(left.shape[axis] for axis in contracted)
-            # Between activations there are rows on both sides; a weight has none.
-            num_bytes += sum(x.size * x.dtype.itemsize for x in ([left, right, out] if batch else [left, out]))
-        elif equation.primitive.name == "conv_general_dilated":
-            left, kernel = (variable.aval for variable in equation.invars)
-            outputs = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
-            flops += 2.0 * out.size * kernel.size / outputs
-            num_bytes += sum(x.size * x.dtype.itemsize for x in (left, out))
-        times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
-            if _is_jaxpr(inner):
-                found = products(inner)
-                flops, num_bytes = flops + times * found[0], num_bytes + times * found[1]
-    return flops, num_bytes
-
-
-def _is_jaxpr(value: object) -> bool:
-    return hasattr(getattr(value, "jaxpr", value), "eqns")

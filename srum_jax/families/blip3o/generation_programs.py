@@ -7,21 +7,21 @@ Four programs make a picture: "prefill" gives states at the queries, "features" 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
+from srum_jax.families.abstract_programs import abstract_context, programs_without_values, struct
 from srum_jax.families.blip3o.generator import PICTURES_AT_ONCE
 from srum_jax.families.blip3o.programs import DECODE_PIXELS, DRAW_FEATURES, DRAW_LATENTS, QUERY_STATES, WRITE_TEXT
 from srum_jax.families.blip3o.sampler import FeatureSampler, PixelSampler
 from srum_jax.families.costs import Drawing
 from srum_jax.inference.batch_shapes import bucket
-from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import TextSampler
 from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.models.layers.logical_axes import ROWS, named_shardings
+from srum_jax.models.layers.logical_axes import ROWS
 
 TEMPLATE_TOKENS = 30  # around a caption, by the released tokenizer and with the turn closed
 _PROGRAMS = {"prefill": QUERY_STATES, "features": DRAW_FEATURES, "latents": DRAW_LATENTS, "pixels": DECODE_PIXELS,
@@ -48,11 +48,8 @@ def abstract_programs(
     Raises:
       BadInput: if the mesh does not divide the weights.
     """
-    graphdef, abstract = BLIP3O.abstract(config, BLIP3O.parts_for({"draw", "read"} if understanding else {"draw"}))
-    layout = named_shardings(abstract, mesh, BLIP3O.rules)
-    state = jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype), sharding=sharding),
-                         abstract, layout)
-    return Programs(graphdef, state, mesh, ComputeConfig(dtype=dtype, attention=attention, remat="none")), state
+    return programs_without_values(BLIP3O, config, mesh, ComputeConfig(dtype=dtype, attention=attention, remat="none"),
+                                   {"draw", "read"} if understanding else {"draw"})
 
 
 def lower_program(programs: Programs, name: str, drawing: Drawing) -> tuple[jax.stages.Lowered, tuple]:
@@ -74,7 +71,7 @@ def _arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
         rows = min(rows, PICTURES_AT_ONCE * programs.rows_multiple)
 
     def array(*sizes: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
-        return _struct(mesh, (rows, *sizes), dtype, ROWS)
+        return struct(mesh, (rows, *sizes), dtype, ROWS)
 
     keys = array(dtype=jax.eval_shape(lambda: random_keys([0], Use.NOISE)).dtype)
     if name == "prefill":
@@ -83,28 +80,12 @@ def _arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
     if name == "features":
         return array(config.num_queries, config.llm.hidden_size, dtype=dtype), keys, FeatureSampler()
     if name == "decode":
-        context = _abstract_context(programs, rows, prompt_slots(drawing))
+        context = abstract_context(programs, rows, prompt_slots(drawing))
         return context, _TOKEN, keys, array(dtype=bool), TextSampler(drawing.max_tokens)
     if name == "latents":
-        negative = _struct(mesh, (1, grid, grid, config.dit.channels), jnp.float32)
+        negative = struct(mesh, (1, grid, grid, config.dit.channels), jnp.float32)
         return (array(grid, grid, config.dit.channels, dtype=jnp.float32), negative, keys,
                 (drawing.height, drawing.width), pixel_sampler(drawing))
     vae = config.pixels.vae
     sides = (side // vae.stride for side in (drawing.height, drawing.width))
     return (array(*sides, vae.latent_channels, dtype=jnp.float32),)
-
-
-def _abstract_context(programs: Programs, rows: int, capacity: int) -> Context:
-    llm = programs.config.llm
-    context = jax.eval_shape(lambda: empty_context(llm, rows, capacity, programs.compute.compute_dtype))
-    heads = "tensor" if llm.num_kv_heads % programs.mesh.shape["tensor"] == 0 else None
-
-    def struct(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        spec = {5: (None, ROWS, None, heads), 2: (ROWS,), 1: (ROWS,), 0: ()}[leaf.ndim]
-        return _struct(programs.mesh, leaf.shape, leaf.dtype, *spec)
-
-    return jax.tree.map(struct, context)
-
-
-def _struct(mesh: Mesh, shape: tuple[int, ...], dtype, *axes) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(*axes)))

@@ -12,8 +12,8 @@ from srum_jax.data.example import stack_rows
 from srum_jax.errors import BadInput
 from srum_jax.families.blip3o.config import Blip3oRows
 from srum_jax.families.blip3o.costs import Blip3oCosts
-from srum_jax.families.blip3o.generation_costs import products
 from srum_jax.families.costs import Drawing
+from srum_jax.families.counted_costs import products
 from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.blip3o.released import RELEASED
 from tests.families.blip3o.test_rows import MODEL, drawing, filled, packer, reading
