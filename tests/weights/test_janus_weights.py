@@ -17,6 +17,7 @@ from tests.golden import HERE
 from tests.models.test_janus_config import COMMUNITY_TINY, released
 from tools.convert_weights.export import export_weights
 from tools.convert_weights.import_ import import_weights
+from tools.convert_weights.unpickle import unpickle
 
 CASE = HERE / "janus" / "tiny_a"
 WEIGHTS = "model.safetensors"
@@ -88,6 +89,23 @@ def test_an_export_of_the_tower_alone_in_part_takes_the_rest_of_a_fused_tensor_f
     third = len(before) // 3
     assert np.array_equal(before[:third], after[:third]) and np.array_equal(before[2 * third :], after[2 * third :])
     np.testing.assert_array_equal(after[third : 2 * third], changed["vision.layers.key.kernel"][1].T)
+
+
+def test_the_authors_pickled_shards_are_read_by_the_safe_route(tmp_path):
+    torch = pytest.importorskip("torch")
+    case, pickled = linked(tmp_path), tmp_path / "pickled"
+    pickled.mkdir()
+    tensors = load_file(case / WEIGHTS)
+    names = sorted(tensors)
+    for number, part in enumerate((names[:100], names[100:]), start=1):
+        own = {name: torch.from_numpy(tensors[name].astype(np.float32)).bfloat16() for name in part}
+        torch.save(own, pickled / f"pytorch_model-0000{number}-of-00002.bin")
+    unpickle(pickled, tmp_path / "unpickled")
+    for path in case.glob("*.json"):
+        (tmp_path / "unpickled" / path.name).write_bytes(path.read_bytes())
+    found, expected = (open_checkpoint(path, JANUS_PRO).arrays for path in (tmp_path / "unpickled", case))
+    for name in expected.shapes:
+        assert np.array_equal(found.read(name).view(np.uint16), expected.read(name).view(np.uint16))
 
 
 def test_unused_tensors_are_left_out_with_a_reason_and_an_unknown_one_refused(tmp_path):
