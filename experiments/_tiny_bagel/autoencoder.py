@@ -70,7 +70,7 @@ class EncoderStage(nnx.Module):
     """The encoder from its third level on, and the throw-away decoder."""
 
     def __init__(self, *, rngs: nnx.Rngs):
-        self.encoder = Encoder(CONFIG, rngs=rngs, dtype=jnp.float32)
+        self.encoder = Encoder(CONFIG, rngs=rngs)
         widths = (CONFIG.z_channels, 128, 128, _CELL**2 * 3)
         self.draft = nnx.List(
             Conv(before, after, 3, rngs=rngs, padding=((1, 1), (1, 1)))

@@ -208,7 +208,7 @@ def channels_first(x):
 
 @pytest.mark.parametrize("out", [32, 64])
 def test_a_residual_block_of_the_autoencoder_equals_its_formula_in_pytorch(out):
-    block, x = filled(ResidualBlock(32, out, rngs=nnx.Rngs(0), dtype=jnp.float32)), draw(2, 6, 5, 32)
+    block, x = filled(ResidualBlock(32, out, rngs=nnx.Rngs(0))), draw(2, 6, 5, 32)
     p, silu, source = values(block), torch.nn.functional.silu, channels_first(x)
     y = torch_conv(silu(torch_norm(source, p, "norm1")), p, "conv1", padding=1)
     y = torch_conv(silu(torch_norm(y, p, "norm2")), p, "conv2", padding=1)
@@ -217,7 +217,7 @@ def test_a_residual_block_of_the_autoencoder_equals_its_formula_in_pytorch(out):
 
 
 def test_attention_of_the_autoencoder_is_one_head_over_all_pixels():
-    block, x = filled(PixelAttention(32, rngs=nnx.Rngs(0), dtype=jnp.float32)), draw(2, 3, 4, 32)
+    block, x = filled(PixelAttention(32, rngs=nnx.Rngs(0))), draw(2, 3, 4, 32)
     p, source = values(block), channels_first(x)
     q, k, v = (torch_conv(torch_norm(source, p, "norm"), p, name).flatten(2).mT for name in "qkv")
     attended = torch.nn.functional.scaled_dot_product_attention(q, k, v).mT.reshape(2, 32, 3, 4)
@@ -226,10 +226,10 @@ def test_attention_of_the_autoencoder_is_one_head_over_all_pixels():
 
 def test_a_level_shrinks_with_padding_below_and_right_alone_and_grows_by_repetition():
     x = draw(1, 6, 4, 32)
-    down = filled(Level([32], down=True, rngs=nnx.Rngs(0), dtype=jnp.float32))
+    down = filled(Level([32], down=True, rngs=nnx.Rngs(0)))
     padded = torch.nn.functional.pad(channels_first(x), (0, 1, 0, 1))
     close(down(jnp.asarray(x)), torch_conv(padded, values(down), "downsample", stride=2).permute(0, 2, 3, 1), 1e-4)
-    up = filled(Level([32], up=True, rngs=nnx.Rngs(0), dtype=jnp.float32))
+    up = filled(Level([32], up=True, rngs=nnx.Rngs(0)))
     grown = torch.nn.functional.interpolate(channels_first(x), scale_factor=2, mode="nearest")
     close(up(jnp.asarray(x)), torch_conv(grown, values(up), "upsample", padding=1).permute(0, 2, 3, 1), 1e-4)
 
