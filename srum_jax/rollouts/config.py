@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from typing import Any
 
 from srum_jax.errors import BadInput
 from srum_jax.inference.settings import TextSampler
@@ -35,7 +34,7 @@ class RolloutConfig:
     alpha_of: str = "positive"  # weight of a picture by its advantage: positive, signed, srum or exponential; ours
     height: int | None = None  # pixels of what is drawn; None: the default of the model
     width: int | None = None
-    sampler: Any = None  # of pictures, of the family's kind; None: the published settings
+    sampler: object | None = None  # of pictures, of the family's kind; None: the published settings
     caption: TextSampler = _CAPTION  # ours
     batch_size: int = 64  # outputs that are drawn or scored at once
     max_flat_rounds: int = 3  # rounds one after the other in which no reward differs, before the run is ended
