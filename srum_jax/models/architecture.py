@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from srum_jax.models.layers.logical_axes import Rules
 
-Use = Literal["train", "draw", "read"]  # train on pictures, draw one, answer questions about one
+# Train on pictures; make the codes that it is trained on, where records do not bring them; draw; answer questions.
+Use = Literal["train", "encode", "draw", "read"]
 
 
 @dataclasses.dataclass(frozen=True)

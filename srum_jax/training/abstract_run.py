@@ -44,7 +44,8 @@ def abstract_run(experiment: Experiment, config: Any, mesh: Mesh) -> AbstractRun
     source, optimizer = experiment.model, make_optimizer(experiment.optimizer)
     family = family_of_source(source)
     architecture = family.architecture
-    graphdef, abstract = architecture.abstract(config, parts_of(source, architecture))
+    stored_codes = rows_of(experiment, family).stored_codes
+    graphdef, abstract = architecture.abstract(config, parts_of(source, architecture, stored_codes))
     laid_out = _laid_out(abstract, mesh, architecture.rules)
     if source.lora is None:
         trained, frozen = split_trainable(laid_out, source.trainable, architecture)

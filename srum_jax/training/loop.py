@@ -34,7 +34,7 @@ from srum_jax.training.experiment import Experiment
 from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import LoadedModel, abstract_train_state, family_of_source, load_model, new_train_state
 from srum_jax.training.step import compile_step, make_step
-from srum_jax.weights.checkpoint import encoder_sha256
+from srum_jax.weights.checkpoint import encoder_sha256, open_checkpoint
 from srum_jax.weights.tokenizer import load_tokenizer
 
 
@@ -76,7 +76,8 @@ def train(
     rows = ProcessRows.of(mesh, experiment.data.rows_per_batch, jax.process_index())
 
     # -- model ---------------------------------------------------------------------------------------------------
-    model = load_model(experiment.model, mesh, experiment.compute.dtype, experiment.seed)
+    model = load_model(experiment.model, mesh, experiment.compute.dtype, experiment.seed,
+                       stored_codes=experiment.rows.stored_codes)
     if experiment.mesh.check_layout and devices[0].platform == "tpu":
         check_layout(model.trained, mesh, family.architecture.rules)
     optimizer = make_optimizer(experiment.optimizer)
@@ -168,12 +169,21 @@ def _open_records(
     experiment: Experiment, model: LoadedModel, forward: Forward, mesh: Mesh, rows: ProcessRows
 ) -> BatchSource:
     tokenizer = load_tokenizer(model.checkpoint.directory)
-    encoder = encoder_sha256(model.checkpoint) if experiment.rows.stored_codes else None
+    encoder = _encoder_sha256(experiment, model) if experiment.rows.stored_codes else None
     try:
         packer = model.family.packer(experiment.rows, model.config, tokenizer, experiment.objective.columns, encoder)
         return RecordBatches(experiment, packer, forward, mesh, rows)
     except ValueError as error:  # records that are absent, or settings that do not go with the model
         raise BadInput(str(error)) from error
+
+
+def _encoder_sha256(experiment: Experiment, model: LoadedModel) -> bytes:
+    architecture = model.family.architecture
+    part = architecture.encoder.partition(".")[0]
+    if part in model.checkpoint.parts:
+        return encoder_sha256(model.checkpoint)
+    # Codes are all that is needed of it: it was not loaded.
+    return encoder_sha256(open_checkpoint(experiment.model.checkpoint, architecture, {part}))
 
 
 class _StopRequest:

@@ -59,8 +59,13 @@ def family_of_source(source: ModelSource) -> Family:
     return registry.family_of(source.checkpoint)
 
 
-def parts_of(source: ModelSource, architecture: Architecture) -> frozenset[str]:
+def parts_of(source: ModelSource, architecture: Architecture, stored_codes: bool) -> frozenset[str]:
     """The optional parts that a run's model has.
+
+    Args:
+      source: may name more of them.
+      architecture: of the model.
+      stored_codes: whether records bring the codes of their pictures.
 
     Raises:
       BadInput: the source names a part that the architecture has not.
@@ -68,10 +73,13 @@ def parts_of(source: ModelSource, architecture: Architecture) -> frozenset[str]:
     if unknown := [part for part in source.parts if part not in architecture.parts]:
         raise BadInput(f"model.parts: {architecture.name} has no optional part {unknown[0]!r}; there are: "
                          f"{', '.join(architecture.parts)}.")
-    return architecture.parts_for({"train"}) | frozenset(source.parts)
+    uses = {"train"} if stored_codes else {"train", "encode"}
+    return architecture.parts_for(uses) | frozenset(source.parts)
 
 
-def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 0) -> LoadedModel:
+def load_model(
+    source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 0, *, stored_codes: bool = False
+) -> LoadedModel:
     """Loads the weights straight onto the mesh: trained ones as float32, the others in the compute dtype.
 
     Args:
@@ -79,6 +87,7 @@ def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 
       mesh: where everything lies.
       compute_dtype: of what is not trained.
       seed: of low-rank factors.
+      stored_codes: see `parts_of`.
 
     Raises:
       BadInput: if no checkpoint is named, or a setting of `source` selects nothing that there is.
@@ -89,7 +98,7 @@ def load_model(source: ModelSource, mesh: Mesh, compute_dtype: str, seed: int = 
                          "--set model.checkpoint=DIR.")
     family = family_of_source(source)
     architecture = family.architecture
-    checkpoint = open_checkpoint(source.checkpoint, architecture, parts_of(source, architecture))
+    checkpoint = open_checkpoint(source.checkpoint, architecture, parts_of(source, architecture, stored_codes))
     config, graphdef = checkpoint.config, checkpoint.graphdef
     if source.timestep_shift is not None:
         config = dataclasses.replace(config, timestep_shift=source.timestep_shift)

@@ -1,13 +1,15 @@
-"""Encodes the images of reward records once, for all training runs that read them with rows.latents=stored.
+"""Encodes the images of reward records once, for all training runs that read them as they are stored.
 
-Writes the same records, in the same shards and order, with the autoencoder's posterior of each image as training
-resizes it. Give the experiment and the settings of rows.* with which you will train: sizes and canvas are part of what
-is stored, and training refuses latents of others. All devices of this machine take part; several machines can share the
+Writes the same records, in the same shards and order, with a code of each image: the posterior of BAGEL's autoencoder,
+for rows.latents=stored, or the pooled features of BLIP3o's EVA-CLIP tower, for rows.features=stored. Give the
+experiment and the settings of rows.* with which you will train: sizes and canvas are part of what is stored, and
+training refuses codes of others. All devices of this machine take part; several machines can share the
 shards of one --out. An interrupted run keeps the shards that are finished: the same command goes on.
 """
 
 import argparse
 import dataclasses
+import importlib
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +21,8 @@ from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.errors import BadInput
 from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.families.bagel.config import BagelRows
-from srum_jax.families.registry import recognise
+from srum_jax.families.blip3o.config import Blip3oRows
+from srum_jax.families.registry import family, recognise
 from srum_jax.overrides import add_set_argument, apply_overrides
 from srum_jax.stages.interruption import run_command
 from srum_jax.stages.processes import add_process_arguments, find_processes
@@ -32,6 +35,8 @@ examples:
       --records gs://bucket/records --out gs://bucket/records_latents
   python -m tools.precompute_latents --checkpoint converted --records records/ --out records_latents/ \\
       --set rows.max_size=512 --set rows.image_height=512 --set rows.image_width=512
+  python -m tools.precompute_latents --experiment blip3o --checkpoint BLIP3o-Model-8B --records records/ \\
+      --out records_features/
   python -m tools.precompute_latents ... --process-index 2 --num-processes 4    # the third of four machines
 
 exit codes:
@@ -40,6 +45,28 @@ exit codes:
   2    bad arguments or input, or the folder holds other records, or some with other settings: there is no overwrite
   130  interrupted; finished shards stay, the same command goes on
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """What a family stores: its rows, and where the `encoder.Coding` of it is."""
+
+    rows: type
+    module: str
+    coding: str
+
+
+_KINDS = {
+    "bagel": _Kind(BagelRows, "tools.precompute_latents.posteriors", "Posteriors"),
+    "blip3o": _Kind(Blip3oRows, "tools.precompute_latents.features", "Features"),
+}
+
+
+def _kind(name: str) -> _Kind:
+    if name not in _KINDS:
+        raise BadInput(f"--checkpoint: expected a checkpoint of {' or '.join(_KINDS)}, found one of {name}, of which "
+                       "nothing is stored.")
+    return _KINDS[name]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,20 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> None:
     began = time.perf_counter()
     named = arguments.experiment
-    experiment = load_recipe(named).experiment if named else Experiment("latents", rows=BagelRows())
+    own = recognise(arguments.checkpoint) if arguments.checkpoint else None
+    experiment = load_recipe(named).experiment if named else Experiment("latents", rows=_kind(own or "bagel").rows())
     experiment = apply_overrides(experiment, arguments.set)
     checkpoint, rows = arguments.checkpoint or experiment.model.checkpoint, experiment.rows
-    if not isinstance(rows, BagelRows):
-        raise BadInput(f"--experiment {experiment.name}: expected rows of BAGEL, found {type(rows).__name__}.")
     if not checkpoint:
-        raise BadInput("--checkpoint: expected the directory of a BAGEL checkpoint, found nothing, and the "
-                            "experiment names none.")
-    if (family := recognise(checkpoint)) != "bagel":
-        raise BadInput(f"--checkpoint {checkpoint}: expected a checkpoint of BAGEL, found one of {family}.")
+        raise BadInput("--checkpoint: expected the directory of a checkpoint, found nothing, and the experiment names "
+                       "none.")
+    name = own or recognise(checkpoint)
+    kind = _kind(name)
+    if not isinstance(rows, kind.rows):
+        raise BadInput(f"--experiment {experiment.name}: expected {kind.rows.__name__}, as the checkpoint is {name}, "
+                       f"found {type(rows).__name__}.")
+    if arguments.images_per_device < 1:
+        raise BadInput(f"--images-per-device: expected a positive number, found {arguments.images_per_device}.")
     # These import JAX, which takes seconds.
     from srum_jax.devices import start_devices
-    from srum_jax.families.bagel.rows import row_capacity
-    from tools.precompute_latents.encoder import PosteriorEncoder
+    from tools.precompute_latents.encoder import Encoder
     from tools.precompute_latents.rewrite import rewrite
     from tools.precompute_latents.target import Target
 
@@ -76,14 +106,10 @@ def _run(arguments: argparse.Namespace) -> None:
     except DataError as error:
         raise BadInput(f"--records: {error}") from error
     start_devices()
-    encoder = PosteriorEncoder(checkpoint, (rows.image_height, rows.image_width), arguments.dtype,
-                               arguments.images_per_device)
-    try:
-        row_capacity(rows, encoder.config)
-    except ValueError as error:  # sizes that do not go with the model
-        raise BadInput(str(error)) from error
-    settings = {"encoder_sha256": encoder.sha256.hex(), "dtype": arguments.dtype,
-                "transform": dataclasses.asdict(rows.transform), "canvas": list(encoder.canvas),
+    coding = getattr(importlib.import_module(kind.module), kind.coding)
+    encoder = Encoder(checkpoint, family(name).architecture, coding, rows, arguments.dtype,
+                      arguments.images_per_device)
+    settings = {"encoder_sha256": encoder.sha256.hex(), "dtype": arguments.dtype, **encoder.coding.settings,
                 "records_sha256": source.fingerprint, "package_version": srum_jax.__version__}
     try:
         target = Target(source.manifest, sidecars, arguments.out, settings)
@@ -92,8 +118,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if target.manifest is not None:
         print(f"{arguments.out}: all is there already, made with the same settings")
         return
-    left = rewrite(source, target, encoder, rows.transform, num_threads=experiment.data.num_threads,
-                   processes=processes)
+    left = rewrite(source, target, encoder, num_threads=experiment.data.num_threads, processes=processes)
     seconds = time.perf_counter() - began
     if left:
         print(f"{arguments.out}: the shards of this process are there, {len(left)} of {len(source.shards)} are not "
@@ -113,10 +138,10 @@ def _parser() -> argparse.ArgumentParser:
                         help="where to write; new, or begun by the same command")
     parser.add_argument("--checkpoint", type=user_path, metavar="DIR",
                         help="the checkpoint that will be trained, published or converted; of its weights only the "
-                             "autoencoder is read (default: the experiment's model.checkpoint)")
+                             "encoder is read (default: the experiment's model.checkpoint)")
     parser.add_argument("--experiment", type=user_path, metavar="NAME_OR_PATH",
                         help="whose settings of rows and data are taken: one of "
-                        f"{', '.join(experiment_names())}; or a .py file (default: those of BagelRows)")
+                        f"{', '.join(experiment_names())}; or a .py file (default: those of the model's rows)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32",
                         help="of the encoder's weights and activations (default: %(default)s)")
     parser.add_argument("--images-per-device", type=in_range(int, 1), default=4, metavar="K",

@@ -1,4 +1,4 @@
-"""Records on their way from one set to another: read, decoded, encoded by the autoencoder in batches, written."""
+"""Records on their way from one set to another: read, decoded, encoded in batches, written."""
 
 import concurrent.futures
 import dataclasses
@@ -12,12 +12,11 @@ from tqdm import tqdm
 
 from srum_jax.data.errors import CapacityError, DataError, ImageError, SchemaError
 from srum_jax.data.example_proto import decode_record
-from srum_jax.data.image_transform import ImageTransform
 from srum_jax.data.record_reader import picture_of
 from srum_jax.data.records_source import RecordsSource
-from srum_jax.data.stored_code import POSTERIOR, StoredCode
+from srum_jax.data.stored_code import StoredCode
 from srum_jax.stages.processes import Processes
-from tools.precompute_latents.encoder import PosteriorEncoder
+from tools.precompute_latents.encoder import Encoder
 from tools.precompute_latents.target import Placed, Target
 
 _Item = TypeVar("_Item")
@@ -26,19 +25,17 @@ _Item = TypeVar("_Item")
 def rewrite(
     source: RecordsSource,
     target: Target,
-    encoder: PosteriorEncoder,
-    transform: ImageTransform,
+    encoder: Encoder,
     *,
     num_threads: int,
     processes: Processes,
 ) -> list[int]:
-    """Writes the shards of a set that the target does not have yet; posteriors that records have are replaced.
+    """Writes the shards of a set that the target does not have yet; codes that records have are replaced.
 
     Args:
       source: the set.
       target: where to write.
-      encoder: computes the posteriors.
-      transform: how images are resized.
+      encoder: computes the codes.
       num_threads: that decode and resize images.
       processes: which one this is of how many, each with its own shards.
 
@@ -53,7 +50,7 @@ def rewrite(
     missing = target.missing(own)
     total, left = (sum(len(source.shards[number]) for number in numbers) for numbers in (own, missing))
     with tqdm(total=total, initial=total - left, unit="record", disable=None) as bar:
-        records = _counted(_with_posteriors(_records_of(source, missing), encoder, transform, num_threads), bar)
+        records = _counted(_with_codes(_records_of(source, missing), encoder, num_threads), bar)
         for number in missing:
             target.write(number, records)
     of_others = target.missing(range(len(source.shards)))
@@ -84,20 +81,16 @@ def _counted(records: Iterator[Placed], bar: tqdm) -> Iterator[Placed]:
         yield placed
 
 
-def _with_posteriors(
-    records: Iterator[Placed], encoder: PosteriorEncoder, transform: ImageTransform, num_threads: int
-) -> Iterator[Placed]:
-    """Each record with its posterior; those before a bad one too, because they may complete a shard."""
+def _with_codes(records: Iterator[Placed], encoder: Encoder, num_threads: int) -> Iterator[Placed]:
+    """Each record with its code; those before a bad one too, because they may complete a shard."""
 
     def pixels(placed: Placed) -> np.ndarray:
         try:
-            image = transform.resize(picture_of(placed.record).image())
-            encoder.check(image)
+            return encoder.coding.pixels(picture_of(placed.record).image())
         except (SchemaError, ImageError, CapacityError) as error:
             raise placed.error(error) from error
-        return image
 
-    waiting: tuple[list[Placed], Callable[[], list[np.ndarray]]] | None = None
+    waiting: tuple[list[Placed], Callable[[], list[StoredCode]]] | None = None
     failure: DataError | None = None
     with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
         while failure is None:
@@ -108,9 +101,9 @@ def _with_posteriors(
                 break
             before, waiting = waiting, (batch[: len(images)], encoder.start(images))
             if before is not None:  # while the devices work on this batch, the one before is written
-                yield from _finished(*before, encoder)
+                yield from _finished(*before)
     if waiting is not None:
-        yield from _finished(*waiting, encoder)
+        yield from _finished(*waiting)
     if failure is not None:
         raise failure
 
@@ -125,12 +118,6 @@ def _before_failure(items: Iterator[_Item]) -> tuple[list[_Item], DataError | No
     return done, None
 
 
-def _finished(
-    batch: Sequence[Placed], moments_of: Callable[[], list[np.ndarray]], encoder: PosteriorEncoder
-) -> Iterator[Placed]:
-    stride = encoder.config.vae.downsample
-    for placed, moments in zip(batch, moments_of(), strict=True):
-        height, width = moments.shape[:2]
-        code = StoredCode.of(POSTERIOR, moments, "float16", image=(height * stride, width * stride),
-                             canvas=encoder.canvas, encoder_sha256=encoder.sha256)
+def _finished(batch: Sequence[Placed], codes: Callable[[], list[StoredCode]]) -> Iterator[Placed]:
+    for placed, code in zip(batch, codes(), strict=True):
         yield dataclasses.replace(placed, record=dataclasses.replace(placed.record, code=code))

@@ -28,7 +28,7 @@ BLIP3O = Architecture(
     table=TABLE,
     parts={
         "vision": Part("vision tower", VISION_SOURCES, frozenset({"read"})),
-        "eva": Part("EVA-CLIP tower", EVA_SOURCES, frozenset({"train"})),
+        "eva": Part("EVA-CLIP tower", EVA_SOURCES, frozenset({"encode"})),
         "decoder": Part("pixel decoder", DECODER_SOURCES, frozenset({"draw"})),
     },
     read_config=Blip3oConfig.from_directory,
