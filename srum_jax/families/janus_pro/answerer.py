@@ -8,30 +8,20 @@ import numpy as np
 from srum_jax.families.janus_pro.programs import PREFILL, WRITE_TEXT
 from srum_jax.families.janus_pro.request_reader import ReadQuestion, RequestReader
 from srum_jax.inference.batch_shapes import bucket, filled
+from srum_jax.inference.loaded import LoadedModel
 from srum_jax.inference.opened import Opened
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import Answer, ImageRequest, Question, each_read
+from srum_jax.inference.requests import Answer, Question, each_read
 from srum_jax.inference.settings import TextSampler
-from srum_jax.inference.templates import split_thought
 from srum_jax.models.janus_pro.prompts import left_padded
 
 
-class JanusAnswerer:
+class JanusAnswerer(LoadedModel):
     """See `Answerer`."""
 
     def __init__(self, opened: Opened):
         """Puts a loaded model to work; without its vision tower it answers questions without pictures."""
-        self.opened, self.programs = opened, opened.programs
-        self.reader = RequestReader(opened, sees=self.programs.model.vision is not None)
-
-    @property
-    def default_size(self) -> tuple[int, int]:
-        """See `Checker`."""
-        return self.reader.default_size
-
-    def check(self, request: ImageRequest | Question) -> None:
-        """See `Checker`."""
-        self.reader.check(request)
+        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None))
 
     def answer(
         self,
@@ -54,15 +44,7 @@ class JanusAnswerer:
         keys = random_keys([item.seed for item in read], Use.TEXT)
         decoded = jax.device_get(
             self.programs.call(WRITE_TEXT, context, prompts[0][-1], keys, active, sampler or TextSampler()))
-        if not allow_non_finite:
-            decoded.check_finite()
-        answers = []
-        for row in range(len(questions)):
-            raw = self.opened.tokenizer.decode(decoded.ids_of(row))
-            thought, text = split_thought(raw) if think else (None, raw.strip())
-            answers.append(Answer(text, thought, not decoded.finished[row], len(decoded.ids_of(row)), raw,
-                                  bool(decoded.healthy[row])))
-        return answers
+        return self.answers(decoded, len(questions), think=think, allow_non_finite=allow_non_finite)
 
 
 def views_of(read: Sequence[ReadQuestion], side: int) -> np.ndarray | None:

@@ -1,10 +1,8 @@
 """Requests in, pictures out: codes, then pixels. Rows do not influence each other."""
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
-from flax import nnx
 
 from srum_jax.errors import Failure
 from srum_jax.families.janus_pro.code_sampling import Prompts
@@ -12,47 +10,21 @@ from srum_jax.families.janus_pro.programs import DECODE_CODES, DRAW_CODES
 from srum_jax.families.janus_pro.request_reader import RequestReader
 from srum_jax.families.janus_pro.sampler import CodeSampler
 from srum_jax.inference.batch_shapes import bucket, filled
+from srum_jax.inference.loaded import LoadedGenerator
 from srum_jax.inference.opened import Opened
 from srum_jax.inference.protocols import OnStep
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import GeneratedImage, ImageRequest, Question, RequestError, each_read
+from srum_jax.inference.requests import GeneratedImage, ImageRequest, RequestError, each_read
 from srum_jax.inference.settings import TextSampler
 from srum_jax.models.janus_pro.prompts import left_padded
 
 
-class JanusGenerator:
+class JanusGenerator(LoadedGenerator):
     """See `Generator`."""
 
     def __init__(self, opened: Opened, sampler: CodeSampler):
         """Puts a loaded model with its picture tokenizer to work."""
-        self.programs, self.sampler = opened.programs, sampler
-        self.reader = RequestReader(opened, sees=self.programs.model.vision is not None)
-
-    @property
-    def default_size(self) -> tuple[int, int]:
-        """See `Checker`."""
-        return self.reader.default_size
-
-    @property
-    def rows_multiple(self) -> int:
-        """See `Generator`."""
-        return self.programs.rows_multiple
-
-    def check(self, request: ImageRequest | Question) -> None:
-        """See `Checker`."""
-        self.reader.check(request)
-
-    def with_parameters(self, parameters: nnx.State) -> "JanusGenerator":
-        """See `Generator`."""
-        other = copy.copy(self)
-        other.programs = self.programs.with_parameters(parameters)
-        return other
-
-    def with_sampler(self, sampler: CodeSampler) -> "JanusGenerator":
-        """The same model, sampled otherwise."""
-        other = copy.copy(self)
-        other.sampler = sampler
-        return other
+        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None), sampler)
 
     def generate(
         self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None
