@@ -59,9 +59,8 @@ class JanusPro(nnx.Module):
         self.gen_embed = Embedding(config.vq.codebook_size, config.vq.code_width, rngs=rngs)
         self.gen_aligner = Aligner(config.vq.code_width, width, config.gen_aligner_depth, rngs=rngs)
         self.gen_head = CodeHead(config, rngs=rngs)
-        sees = "vision" in wanted
-        self.vision = VisionTower(config.vision, rngs=rngs) if sees else None
-        self.aligner = Aligner(config.vision.hidden_size, width, config.aligner_depth, rngs=rngs) if sees else None
+        self.vision = VisionTower(config.vision, rngs=rngs) if "vision" in wanted else None
+        self.aligner = Aligner(config.vision.hidden_size, width, config.aligner_depth, rngs=rngs)
         self.vq = VQ(config.vq, rngs=rngs) if "vq" in wanted else None
 
     def embed_codes(self, codes: jax.Array, dtype: jnp.dtype) -> jax.Array:

@@ -132,5 +132,5 @@ COMMUNITY_TABLE = Table(
 )
 
 # Parts that a model may be built without, and how the names of their tensors begin, in either layout.
-VISION_SOURCES = ("vision_model.", "aligner.", "model.vision_model.", "model.aligner.")
+VISION_SOURCES = ("vision_model.", "model.vision_model.")
 VQ_SOURCES = ("gen_vision_model.", "model.vqmodel.")

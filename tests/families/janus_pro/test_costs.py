@@ -18,7 +18,7 @@ from tests.models.test_janus_config import released
 
 COSTS = JanusCosts()
 SHAPES = JANUS_PRO.shapes(MODEL, {"vision"})
-DRAWING = Drawing(rows=1, prompt_tokens=8, height=24, width=24, max_tokens=10)
+DRAWING = Drawing(rows=1, prompt_tokens=8, height=48, width=48, max_tokens=10)
 
 
 def batch(*examples):
@@ -82,6 +82,6 @@ def test_generation_names_a_cost_for_each_program_and_refuses_what_it_cannot_dra
     rows = 2 * (COSTS.prompt_slots(DRAWING) + MODEL.vq.num_codes - 1)  # with the text and without
     least = 2 * rows * size("llm.layers.") + 2 * 2 * MODEL.vq.num_codes * size("gen_head.")
     assert least < costs["codes"].flops < 1.5 * least
-    for wrong in ({"editing": True}, {"height": 1024}, {"width": 48}):
+    for wrong in ({"editing": True}, {"height": 1024}, {"width": 24}):
         with pytest.raises(BadInput):
             COSTS.check(MODEL, dataclasses.replace(DRAWING, **wrong))

@@ -122,7 +122,7 @@ def test_scores_are_the_likelihoods_of_the_answer_and_of_the_picture(pipeline, m
 
 
 @pytest.mark.parametrize("changes, field", [
-    ({"height": 24, "width": 48}, "width"), ({"image": PICTURE}, "image"), ({"prompt": "circle " * 600}, "prompt")])
+    ({"height": 48, "width": 24}, "width"), ({"image": PICTURE}, "image"), ({"prompt": "circle " * 600}, "prompt")])
 def test_what_cannot_be_drawn_is_refused_by_the_field(pipeline, changes, field):
     with pytest.raises(RequestError, match=field):
         pipeline.check(ImageRequest(**{"prompt": "a circle", "seed": 0, **changes}))

@@ -127,7 +127,7 @@ def test_stored_codes_take_the_place_of_pixels():
 
 
 @pytest.mark.parametrize("code, field", [
-    (None, "code/values"), (stored(kind="posterior"), "code/kind"), (stored(image_height=48), "code/image_height"),
+    (None, "code/values"), (stored(kind="posterior"), "code/kind"), (stored(image_height=24), "code/image_height"),
     (stored(np.zeros((4, 4))), "code/shape"), (stored(encoder_sha256=bytes(32)), "code/encoder_sha256"),
     (stored(np.full((6, 6), 64)), "code/values"),
 ], ids=lambda value: value if isinstance(value, str) else "")

@@ -21,9 +21,9 @@ _NAMED = (*NAMES.values(), USER, ASSISTANT)
 # Behind the words, in this order; as many as make a vocabulary that meshes divide.
 _ADDED = (*(f"<|unused_{i}|>" for i in range(-(_WORDS + len(_NAMED)) % 8)), *_NAMED)
 SIGLIP = {"width": 32, "layers": 2, "heads": 2, "patch_size": 16, "image_size": 48, "mlp_ratio": 2}
-VQ = {"ch": 8, "ch_mult": [1, 1, 2], "num_res_blocks": 1, "z_channels": 8, "num_groups": 4, "codebook_size": 64,
+VQ = {"ch": 8, "ch_mult": [1, 1, 1, 2], "num_res_blocks": 1, "z_channels": 8, "num_groups": 4, "codebook_size": 64,
       "codebook_embed_dim": 8, "grid": 6}
-PICTURE_SIDE = 24  # pixels that it draws
+PICTURE_SIDE = 48  # pixels that it draws
 _WIDTH, _HEAD_WIDTH = 64, 48
 
 
@@ -63,7 +63,7 @@ def _tensors(directory: pathlib.Path, line_end: int, seed: int) -> dict[str, np.
     for name, shape in published_tensors(JANUS_PRO.table, JANUS_PRO.shapes(config, JANUS_PRO.parts)).items():
         values = rng.standard_normal(shape).astype(np.float32)
         if len(shape) > 1:
-            found[name] = values if "embed" in name else values / np.prod(shape[1:])**0.5
+            found[name] = values if "embed" in name else values / np.float32(np.prod(shape[1:])**0.5)
         else:
             found[name] = 0.2 * values + name.endswith("weight")
     # What it writes are words, so that texts can be read again as the same tokens: one channel tells all inputs from
