@@ -15,7 +15,7 @@ from srum_jax.errors import BadInput, Incomplete
 from srum_jax.evaluation.benchmark import OVERALL, Benchmark, EvalItem
 from srum_jax.evaluation.folder import GENERATE_SHARDS, EvaluationFolder, Part, read_files
 from srum_jax.evaluation.images import keeping_steps, plan_images, prompts_of, write_beside_images
-from srum_jax.evaluation.judging import extra_images, judge_items, judge_units
+from srum_jax.evaluation.judging import JudgeUnit, extra_images, judge_items, judge_units
 from srum_jax.evaluation.per_step import drawn_at
 from srum_jax.evaluation.registry import NAMES, open_benchmark
 from srum_jax.evaluation.scoring import compare, read_scores, score
@@ -28,7 +28,7 @@ from srum_jax.generation.run_file import Run
 from srum_jax.generation.run_settings import GenerationSettings, OutputSettings
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
-from srum_jax.judge_arguments import add_judge_arguments, named_judge
+from srum_jax.judge_arguments import NamedJudge, add_judge_arguments, named_judge
 from srum_jax.judges.endpoint import EndpointConfig
 from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline
 from srum_jax.overrides import add_set_argument, apply_overrides, field_names, together
@@ -142,12 +142,15 @@ def _run(args: argparse.Namespace) -> int:
     items = folder.begin(benchmark, None if args.prompts is None else read_files(args.prompts), part)
     chosen = part.of(items)
     units = judge_units(chosen, args.judge_batch_size if args.stage != SCORE else _noted_batch_size(folder))
+    named = _named_judge(args, benchmark) if args.stage in (JUDGE, ALL) else None  # before anything is drawn
     whole = True
     if args.stage in (GENERATE, ALL) and args.images is None and benchmark.drawing is not None:
         whole = _generate(args, benchmark, chosen, folder)
     if args.stage in (JUDGE, ALL):
-        _judge(args, benchmark, chosen, units, folder)
+        absent = _judge(args, benchmark, chosen, units, folder, named)
         whole = folder.judge.summary.exists()
+        if absent and args.stage == JUDGE:
+            raise Incomplete(f"{absent} images are missing or unreadable; `{SCORE}` lists them")
     if args.stage in (SCORE, ALL) and whole:
         return _score(args, benchmark, items, units, folder)
     return 0
@@ -237,14 +240,18 @@ def _note_model(args: argparse.Namespace, folder: EvaluationFolder) -> None:
     noted.note(folder.model, {"id": name, "checkpoint_sha256": digest})
 
 
-def _judge(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[EvalItem], units: Sequence[Any],
-           folder: EvaluationFolder) -> None:
+def _named_judge(args: argparse.Namespace, benchmark: Benchmark) -> NamedJudge:
     who = args.judge or getattr(benchmark, "judge", None)
     if who is None:
         raise BadInput("--judge: expected who judges, found nothing.")
     if args.images is None and benchmark.drawing is None:
         raise BadInput(f"--images: expected the folder with the pictures of {benchmark.name}, found nothing.")
-    named = named_judge(who, benchmark.name, args, apply_overrides(_groups(_sampler(args)), args.set).endpoint)
+    return named_judge(who, benchmark.name, args, apply_overrides(_groups(_sampler(args)), args.set).endpoint)
+
+
+def _judge(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[EvalItem], units: Sequence[JudgeUnit],
+           folder: EvaluationFolder, named: NamedJudge) -> int:
+    """Returns how many images are missing or unreadable."""
     images = (epath.Path(args.images) if args.images else folder.images) if named.looks else None
     begun_with = {"protocol": benchmark.protocol, "judge": named.identity, "judge_batch_size": args.judge_batch_size,
                   "template_sha256": benchmark.template.sha256}
@@ -258,6 +265,7 @@ def _judge(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[EvalI
     extra = extra_images(benchmark, items, images) if images is not None else 0
     print(f"judge: {len(items)} items" + (f", {absent} images missing or unreadable" if absent else "") +
           (f", {extra} other images ignored" if extra else ""))
+    return absent
 
 
 def _noted_batch_size(folder: EvaluationFolder) -> int:
@@ -266,7 +274,7 @@ def _noted_batch_size(folder: EvaluationFolder) -> int:
     return noted.read(folder.judge.settings)["judge_batch_size"]
 
 
-def _score(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[EvalItem], units: Sequence[Any],
+def _score(args: argparse.Namespace, benchmark: Benchmark, items: Sequence[EvalItem], units: Sequence[JudgeUnit],
            folder: EvaluationFolder) -> int:
     results = score(benchmark, items, units, folder, args.failures)
     _print_scores(results, args.allow_partial)

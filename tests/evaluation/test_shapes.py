@@ -88,6 +88,13 @@ def test_two_models_are_compared_and_judges_are_never_mixed(drawn, tmp_path, cap
     assert 'judge.id: the folder "oracle", this command "x"' in capsys.readouterr().err
 
 
+def test_a_judge_stage_alone_says_by_its_exit_code_that_pictures_are_missing(drawn, tmp_path, capsys):
+    (drawn / BENCHMARK.image(ITEMS[3], 0)).unlink()
+    assert call(tmp_path / "out", "--images", drawn, "--stage", "judge") == 3
+    assert "1 images are missing or unreadable" in capsys.readouterr().err
+    assert len((tmp_path / "out" / "replies.jsonl").read_text().splitlines()) == 63
+
+
 def test_a_slice_of_each_category_is_incomplete(drawn, tmp_path):
     assert call(tmp_path / "out", "--images", drawn, "--start", 1, "--end", 6, "--step", 2) == 3
     found = results(tmp_path / "out")

@@ -59,6 +59,20 @@ def test_a_whole_checkpoint_answers(whole):
     assert 1 <= reply.num_tokens <= 3
 
 
+def test_a_conversation_reaches_the_checkpoint_with_the_picture_before_its_first_question(whole):
+    judge, shown = HuggingFaceJudge(whole, "think", "cpu"), []
+    template = judge._processor.apply_chat_template
+    judge._processor.apply_chat_template = lambda messages, **options: shown.append(messages) or template(
+        messages, **options)
+    call = Call("quality", 1, "SCORE:", 3, False, None, 0, "", "1/0", (("what is it", "fine"),))
+    judge.answer([(np.zeros((20, 30, 3), np.uint8), call)])
+    (messages,) = shown
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    assert [[part["type"] for part in message["content"]] for message in messages] == [["image", "text"], ["text"],
+                                                                                    ["text"]]
+    assert [message["content"][-1]["text"] for message in messages] == ["what is it", "fine", "SCORE:"]
+
+
 @pytest.mark.parametrize(("damage", "named"), [
     (lose_a_third, ["22 of the model's tensors", "model.language_model.layers.0.mlp.down_proj.weight"]),
     (reshape_one, ["1 tensors of other shapes", "language_model.norm.weight [5] instead of [16]"]),
