@@ -13,6 +13,10 @@ from srum_jax.models.blip3o.weights import (
 )
 from srum_jax.models.layers.sharding import RULES
 
+# What LoRA may name, of a layer of the diffusion transformer: self-attention's maps have no word before them.
+_LAYER_MAPS = {name: f"self_{name}" for name in ("query", "key", "value")} | {
+    name: name for name in ("cross_query", "cross_key", "cross_value", "out", "gate", "up", "down")}
+
 BLIP3O = Architecture(
     name="blip3o",
     files=(
@@ -42,6 +46,6 @@ BLIP3O = Architecture(
         "dit": ("dit.*",),
     },
     never_trained=("vision.*", "eva.*", "decoder.*"),
-    linear_maps={},
+    linear_maps={name: f"dit.layers.{path}" for name, path in _LAYER_MAPS.items()},
     encoder="eva.",
 )

@@ -12,6 +12,8 @@ from srum_jax.families.blip3o.forward import Blip3oForward, encode
 from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import RewardWeighted
+from srum_jax.training.config import LoraConfig
+from srum_jax.training.lora import attach_factors
 from srum_jax.training.state import split_trainable
 from srum_jax.training.step import share_of_loss
 from srum_jax.weights.checkpoint import open_checkpoint
@@ -89,3 +91,17 @@ def test_the_gradient_passes_the_frozen_language_model_to_the_queries_and_ignore
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     elsewhere = gradient(batch, draws.at[:, 16:].set(50.0))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, elsewhere)
+
+
+def test_factors_of_lora_find_the_maps_that_they_name_and_start_from_the_loaded_model(loaded):
+    graphdef, state = loaded
+    config = LoraConfig(rank=2, targets=("query", "key", "value", "cross_*", "out", "gate", "up", "down"))
+    with_factors, shapes = attach_factors(graphdef, state, config, BLIP3O)
+    factors = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    assert len(jax.tree.leaves(factors)) == 2 * len(BLIP3O.linear_maps) == 20
+    batch = batch_of(drawing())
+    draws = FORWARD.draws(jax.random.key(0), batch)
+    found, plain = (jax.jit(lambda states, graphdef=graphdef: FORWARD.scores(
+        nnx.merge(graphdef, *states), batch, draws).image_error)(states)
+        for graphdef, states in ((with_factors, (factors, state)), (graphdef, (state,))))
+    np.testing.assert_allclose(found[:, :16], plain[:, :16], rtol=1e-5)
