@@ -13,15 +13,12 @@ from typing import Any
 from etils import epath
 
 from srum_jax.errors import BadInput
-from srum_jax.training.experiment import Experiment
+from srum_jax.training.experiment import Experiment, Prepare
 
 
 class ExperimentError(BadInput):
     """An experiment cannot be found or built."""
 
-
-# Makes what an experiment needs before it can run (records, a base model) and fills in where that lies.
-Prepare = Callable[[Experiment, epath.Path], Experiment]
 
 # Arguments of each stage of `tools.make_rewards run`; may write files that the stages need into the folder.
 Rewards = Callable[[epath.Path], Mapping[str, Mapping[str, Any]]]

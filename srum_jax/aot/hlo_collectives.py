@@ -102,9 +102,8 @@ def _collective(program: Program, computation: str, op: Op, kind: str, chips: Me
     over = {axis for group in groups for axis in chips.over(group)}
     crosses = any(chips.crosses_slices(group) for group in groups)
     received = _received(kind, size, members) if members > 1 else 0.0
-    origin = re.search(r'op_name="([^"]*)"', op.attributes)
     return Collective(kind, op.name, size, received, members, tuple(axis for axis in chips.axes if axis in over),
-                      crosses, times, program.in_loop(computation), hidden, origin[1] if origin else "")
+                      crosses, times, program.in_loop(computation), hidden, op.origin)
 
 
 def _between_slices(program: Program, computation: str, place: int, asked: str, chips: MeshOfChips,

@@ -49,7 +49,7 @@ def products(program: Program) -> list[Product]:
             if op.operation in ("dot", "convolution"):
                 count = _dot_flops if op.operation == "dot" else _convolution_flops
                 shapes = [_shape(program, computation, op, index) for index in (0, 1)]
-                found.append(Product(op.name, _origin(op), times * count(op, *shapes), times))
+                found.append(Product(op.name, op.origin, times * count(op, *shapes), times))
     return found
 
 
@@ -70,11 +70,6 @@ def _shape(program: Program, computation: str, op: Op, index: int) -> tuple[int,
         raise Failure(f"{op.name}: operand {index} is not defined in {computation}.")
     found = arrays(operand.result)
     return found[0][1] if found else ()
-
-
-def _origin(op: Op) -> str:
-    found = re.search(r'op_name="([^"]*)"', op.attributes)
-    return found[1] if found else ""
 
 
 def _dot_flops(op: Op, left: Sequence[int], right: Sequence[int]) -> float:

@@ -44,6 +44,12 @@ class Op:
             found += [name.strip().lstrip("%") for name in group.split(",")]
         return tuple(found)
 
+    @property
+    def origin(self) -> str:
+        """The operation of the model that it comes from, as JAX calls it."""
+        found = re.search(r'op_name="([^"]*)"', self.attributes)
+        return found[1] if found else ""
+
     def attribute(self, name: str) -> str:
         """What an attribute names, for instance the computation of `body`; "" if there is none."""
         found = re.search(rf"\b{name}=%?([\w.-]+)", self.attributes)

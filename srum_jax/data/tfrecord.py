@@ -38,7 +38,7 @@ def frame(payload: bytes) -> bytes:
                      struct.pack("<I", masked_crc32c(payload))))
 
 
-def unframe(data: bytes, file: str, record_number: int, offset: int | None = None) -> bytes:
+def unframe(data: bytes, file: str, record_number: int, offset: int) -> bytes:
     """The payload of exactly one framed record.
 
     Args:
@@ -54,20 +54,17 @@ def unframe(data: bytes, file: str, record_number: int, offset: int | None = Non
         raise DataError(file, record_number, f"truncated: expected at least {FRAME_BYTES} bytes, found {len(data)}")
     length = data[:8]
     if masked_crc32c(length) != struct.unpack_from("<I", data, 8)[0]:
-        raise DataError(file, record_number, f"checksum of the record's length does not hold{_at(offset)}: the file is "
-                                             "damaged")
+        raise DataError(file, record_number, f"checksum of the record's length does not hold (at byte {offset}): the "
+                                             "file is damaged")
     size = struct.unpack("<Q", length)[0]
     if size + FRAME_BYTES != len(data):
         raise DataError(file, record_number, f"expected {len(data) - FRAME_BYTES} payload bytes (from the index), "
                                              f"found a length of {size}")
     payload = data[HEADER_BYTES:-FOOTER_BYTES]
     if masked_crc32c(payload) != struct.unpack("<I", data[-FOOTER_BYTES:])[0]:
-        raise DataError(file, record_number, f"checksum of the payload does not hold{_at(offset)}: the file is damaged")
+        raise DataError(file, record_number, f"checksum of the payload does not hold (at byte {offset}): the file is "
+                                             "damaged")
     return payload
-
-
-def _at(offset: int | None) -> str:
-    return "" if offset is None else f" (at byte {offset})"
 
 
 def scan_offsets(path: epath.PathLike) -> np.ndarray:
@@ -89,7 +86,7 @@ def scan_offsets(path: epath.PathLike) -> np.ndarray:
                 raise DataError(os.fspath(path), number, f"truncated: the file ends at byte {size}, inside a header")
             if masked_crc32c(header[:8]) != struct.unpack_from("<I", header, 8)[0]:
                 raise DataError(os.fspath(path), number, "checksum of the record's length does not hold"
-                                                         f"{_at(offsets[-1])}: the file is damaged")
+                                                         f" (at byte {offsets[-1]}): the file is damaged")
             end = offsets[-1] + struct.unpack_from("<Q", header)[0] + FRAME_BYTES
             if end > size:
                 raise DataError(os.fspath(path), number,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from srum_jax.errors import BadInput, check
 from srum_jax.objectives.columns import ColumnNames, Judged
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.reward_map import RewardMapConfig, reward_map
@@ -36,8 +37,7 @@ class RewardWeighted:
     def __post_init__(self):
         for name in ("reward_coefficient", "reference_coefficient", "text_coefficient"):
             value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"objective.{name}: expected a finite number of at least 0, found {value}.")
+            check(f"objective.{name}", 0 <= value < math.inf, "a finite number of at least 0", value)
 
     def check(self, image_error: str) -> None:
         """See `Objective.check`; errors of any kind will do."""
@@ -96,11 +96,11 @@ class Preference:
     sft_coefficient: float = 0.0  # of minus the winner's mean log probability
 
     def __post_init__(self):
-        _require(0 < self.beta < math.inf, "beta", "a positive number", self.beta)
-        _require(0 <= self.smoothing < 0.5, "smoothing", "a number in [0, 0.5)", self.smoothing)
+        check("objective.beta", 0 < self.beta < math.inf, "a positive number", self.beta)
+        check("objective.smoothing", 0 <= self.smoothing < 0.5, "a number in [0, 0.5)", self.smoothing)
         for name in ("gamma_beta_ratio", "sft_coefficient"):
             value = getattr(self, name)
-            _require(0 <= value < math.inf, name, "a finite number of at least 0", value)
+            check(f"objective.{name}", 0 <= value < math.inf, "a finite number of at least 0", value)
 
     def check(self, image_error: str) -> None:
         """See `Objective.check`."""
@@ -136,12 +136,12 @@ class PolicyGradient:
     on_policy: bool = True  # one update for each output: the old log probability is the present one
 
     def __post_init__(self):
-        _require(0 < self.epsilon_low < 1, "epsilon_low", "a number between 0 and 1", self.epsilon_low)
-        _require(0 < self.epsilon_high < math.inf, "epsilon_high", "a positive number", self.epsilon_high)
-        _require(0 <= self.kl_coefficient < math.inf, "kl_coefficient", "a finite number of at least 0",
-                 self.kl_coefficient)
-        _require(self.reduction in _REDUCTIONS, "reduction", f"one of {', '.join(_REDUCTIONS)}", self.reduction)
-        _require(self.constant_length >= 1, "constant_length", "a positive number", self.constant_length)
+        check("objective.epsilon_low", 0 < self.epsilon_low < 1, "a number between 0 and 1", self.epsilon_low)
+        check("objective.epsilon_high", 0 < self.epsilon_high < math.inf, "a positive number", self.epsilon_high)
+        check("objective.kl_coefficient", 0 <= self.kl_coefficient < math.inf, "a finite number of at least 0",
+              self.kl_coefficient)
+        check("objective.reduction", self.reduction in _REDUCTIONS, f"one of {', '.join(_REDUCTIONS)}", self.reduction)
+        check("objective.constant_length", self.constant_length >= 1, "a positive number", self.constant_length)
 
     @property
     def columns(self) -> ColumnNames:
@@ -183,7 +183,7 @@ class Joint:
     def __post_init__(self):
         for name in ("generation_coefficient", "understanding_coefficient"):
             value = getattr(self, name)
-            _require(0 <= value < math.inf, name, "a finite number of at least 0", value)
+            check(f"objective.{name}", 0 <= value < math.inf, "a finite number of at least 0", value)
 
     @property
     def columns(self) -> ColumnNames:
@@ -209,13 +209,8 @@ class Joint:
         return joint.share_of_loss(self, scores, masks, columns, totals)
 
 
-def _require(condition: bool, name: str, expected: str, found: Any) -> None:
-    if not condition:
-        raise ValueError(f"objective.{name}: expected {expected}, found {found!r}.")
-
-
 def _require_log_prob(objective: Any, image_error: str) -> None:
     if image_error != "log_prob":
-        raise ValueError(f"objective: {type(objective).__name__} needs log probabilities of pictures, this family has "
-                         f"errors of a {image_error}; give pictures to RewardWeighted and texts to "
-                         f"{type(objective).__name__} (Joint, as experiments/suder_bagel.py does).")
+        raise BadInput(f"objective: {type(objective).__name__} needs log probabilities of pictures, this family has "
+                       f"errors of a {image_error}; give pictures to RewardWeighted and texts to "
+                       f"{type(objective).__name__} (Joint, as experiments/suder_bagel.py does).")

@@ -24,7 +24,7 @@ class Objective(Protocol):
         """Returns if models can be trained whose image error is of this kind ("flow" or "log_prob").
 
         Raises:
-          ValueError: this objective cannot use such errors.
+          BadInput: this objective cannot use such errors.
         """
 
     def totals(self, masks: TokenMasks, columns: Columns) -> Any:

@@ -26,7 +26,6 @@ from srum_jax.training.step import Step, make_step
 class AbstractRun:
     """The step, and its arguments as `jax.ShapeDtypeStruct` with shardings."""
 
-    graphdef: nnx.GraphDef
     step: Step
     state: TrainState
     frozen: nnx.State
@@ -56,7 +55,6 @@ def abstract_run(experiment: Experiment, config: Any, mesh: Mesh) -> AbstractRun
     frozen = jax.tree.map(lambda leaf: _struct(leaf, dtype, leaf.sharding), frozen)
     forward = family.forward(config, experiment.compute)
     return AbstractRun(
-        graphdef=graphdef,
         step=make_step(
             graphdef, forward, experiment.objective, optimizer, seed=experiment.seed, ema=experiment.ema,
             accumulation_steps=experiment.training.accumulation_steps,

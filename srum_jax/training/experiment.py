@@ -1,6 +1,9 @@
 """What a run is: settings that are each defined on their own floor, composed."""
 
 import dataclasses
+from collections.abc import Callable
+
+from etils import epath
 
 from srum_jax.data.config import DataConfig, Rows
 from srum_jax.errors import check
@@ -9,6 +12,9 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import Joint, PolicyGradient, Preference, RewardWeighted
 from srum_jax.rollouts.config import RolloutConfig
 from srum_jax.training.config import EmaConfig, ModelSource, OptimizerConfig, TrainingConfig
+
+# Makes what an experiment needs before it can run (records, a base model) and fills in where that lies.
+Prepare = Callable[["Experiment", epath.Path], "Experiment"]
 
 _MAX_SEED = 1 << 32  # JAX keys drop the bits above: seeds that differ only there would share their noise
 

@@ -228,10 +228,7 @@ def _check_objective(experiment: Experiment, forward: Forward) -> None:
     if experiment.rollouts is None and not hasattr(experiment.objective, "columns_of"):
         raise BadInput(f"objective: {type(experiment.objective).__name__} compares several outputs of one input, "
                        "which records do not hold; use RewardWeighted, or rollouts.")
-    try:
-        experiment.objective.check(forward.image_error)
-    except ValueError as error:
-        raise BadInput(str(error)) from error
+    experiment.objective.check(forward.image_error)
 
 
 def _opening(experiment: Experiment, mesh: Mesh, model: LoadedModel) -> str:

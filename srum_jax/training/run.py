@@ -7,7 +7,7 @@ made for a run that cannot be is taken back.
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -29,7 +29,7 @@ from srum_jax.storage.atomic_file import write_json
 from srum_jax.storage.errors import AccessError
 from srum_jax.storage.no_trace import entries_go_if_refused, folder_goes_if_refused
 from srum_jax.storage.ownership import owned
-from srum_jax.training.experiment import Experiment
+from srum_jax.training.experiment import Experiment, Prepare
 from srum_jax.training.loop import Outcome, train
 from srum_jax.training.state import family_of_source
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
@@ -42,9 +42,6 @@ MAY_CHANGE = ("training.", "mesh.", "compute.", "data.num_workers", "data.num_th
                "data.on_bad_record", "name", "model.checkpoint", "data.records",
                "rollouts.prompts", "rollouts.pictures", "rollouts.batch_size")
 _READ = "read"
-
-# See `srum_jax.experiment.Recipe`.
-Prepare = Callable[[Experiment, epath.Path], Experiment]
 
 
 def run_command(

@@ -40,11 +40,6 @@ class Manifest:
     ignored: dict[str, str] = dataclasses.field(default_factory=dict)
     computed: tuple[str, ...] = ()
 
-    def to_json(self) -> str:
-        """The file's text."""
-        content = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
-        return json.dumps(content, indent=1) + "\n"
-
 
 class ConvertedArrays:
     """A directory made by `tools.convert_weights import`."""

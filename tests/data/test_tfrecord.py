@@ -41,7 +41,7 @@ def test_any_flipped_bit_of_a_record_is_found(payload, data):
     bit = data.draw(st.integers(0, 8 * len(framed) - 1))
     framed[bit // 8] ^= 1 << (bit % 8)
     with pytest.raises(DataError, match="record 7"):
-        unframe(bytes(framed), "shard", 7)
+        unframe(bytes(framed), "shard", 7, 100)
 
 
 @settings(max_examples=50, deadline=None)

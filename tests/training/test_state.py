@@ -91,7 +91,6 @@ def test_a_run_without_values_has_the_state_of_a_real_one(tiny_base, lora):
     experiment = dataclasses.replace(load_recipe("tiny").experiment, model=source, ema=EmaConfig(),
                                      compute=ComputeConfig(dtype="bfloat16"))
     like = abstract_run(experiment, model.config, mesh)
-    assert like.graphdef == model.graphdef
     for mine, its in ((real, like.state), (model.frozen, like.frozen)):
         assert jax.tree.structure(mine) == jax.tree.structure(its)
         for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(its), strict=True):

@@ -1,5 +1,7 @@
 """From a published checkpoint to converted weights."""
 
+import dataclasses
+import json
 import math
 import sys
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from srum_jax.storage.atomic_directory import atomic_directory
 from srum_jax.storage.atomic_file import write_text
 from srum_jax.weights.arrays import PublishedArrays, for_each_block
 from srum_jax.weights.checkpoint import Checkpoint
-from srum_jax.weights.converted import MANIFEST, Manifest
+from srum_jax.weights.converted import FORMAT, MANIFEST, VERSION, Manifest
 from srum_jax.weights.dtypes import weight_dtype
 from srum_jax.weights.safetensors_write import SafetensorsWriter
 from tools.convert_weights.output_directory import check_output, copy_files
@@ -65,7 +67,8 @@ def import_weights(source: Checkpoint, out: epath.PathLike, *, dtype: str | None
             ignored=dict(arrays.plan.ignored),
             computed=tuple(arrays.plan.computed),
         )
-        write_text(directory / MANIFEST, manifest.to_json())
+        content = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(manifest)}
+        write_text(directory / MANIFEST, json.dumps(content, indent=1) + "\n")
     return manifest
 
 
