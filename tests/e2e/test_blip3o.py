@@ -83,6 +83,7 @@ def test_pictures_regions_scores_records_training_and_export(checkpoint, tmp_pat
     assert counted["regions_dropped"] == {"outside": 1}
     # The judge is told boxes in pixels of the picture as it reads it.
     assert any("Region 2: [7, 14, 28, 49]" in text for text in scripted.asked)
+    assert main(["verify", str(rewards)]) == 0
     records = exported(rewards)
     assert {record.provider for record in records.values()} == {"grounding"} and len(records) == 4
 

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from srum_jax.families.blip3o.flow_sampling import draw_features, velocities
+from srum_jax.families.blip3o.sampler import FeatureSampler
 from srum_jax.models.blip3o.dit import DiT
 from srum_jax.models.blip3o.eva import EvaTower
 from srum_jax.models.blip3o.flow import drawn_sigma, sampling_sigmas, sampling_timesteps, train_sigmas
@@ -74,7 +75,7 @@ def test_without_a_condition_the_network_sees_zeros_before_any_projection(dit):
 def test_one_step_goes_all_the_way_along_the_guided_velocity(dit):
     noise, _, condition = inputs(dit.config)
     without, conditioned = velocities(dit, noise, jnp.asarray(1000.0), condition, COMPUTE)
-    drawn = draw_features(dit, noise, condition, COMPUTE, num_steps=1, guidance=3.0)
+    drawn, _ = draw_features(dit, noise, condition, FeatureSampler(num_steps=1, guidance=3.0), COMPUTE)
     np.testing.assert_allclose(drawn, noise - (3 * conditioned - 2 * without), rtol=1e-3, atol=1e-3)
 
 

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from srum_jax.families.blip3o.pixel_sampling import decoded_pixels, draw_latents
+from srum_jax.families.blip3o.sampler import PixelSampler
 from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.blip3o.pixel_config import (
     PixelDecoderConfig,
@@ -68,7 +69,7 @@ def test_a_recorded_picture_is_drawn_again():
 
     @nnx.jit
     def drawn(decoder, noise, embeds):
-        latent = draw_latents(decoder, noise, embeds[:1], embeds[1:], COMPUTE, num_steps=4)
+        latent = draw_latents(decoder, noise, embeds[:1], embeds[1:], PixelSampler(num_steps=4), COMPUTE)
         return latent, decoded_pixels(decoder.vae, latent, COMPUTE)
 
     with jax.default_matmul_precision("highest"):
@@ -81,7 +82,7 @@ def test_a_recorded_picture_is_drawn_again():
 
 @functools.partial(nnx.jit, static_argnames="guidance")
 def latents(decoder, noise, features, negative, guidance):
-    return draw_latents(decoder, noise, features, negative, COMPUTE, num_steps=2, guidance=guidance)
+    return draw_latents(decoder, noise, features, negative, PixelSampler(2, guidance), COMPUTE)
 
 
 def normal(seed, *shape):

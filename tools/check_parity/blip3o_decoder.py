@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srum_jax.families.blip3o.pixel_sampling import PIXEL_GUIDANCE, decoded_pixels, draw_latents, predicted_noise
+from srum_jax.families.blip3o.pixel_sampling import decoded_pixels, draw_latents, predicted_noise
+from srum_jax.families.blip3o.sampler import PixelSampler
 from srum_jax.models.blip3o.pixel_schedule import pixel_times
 from tools.check_parity.blip3o_case import COMPUTE, TABLE, TIMES, Case, compared
 from tools.check_parity.result import GroupResult, Unchecked, compare_floats
@@ -19,7 +20,7 @@ def check_decoder(case: Case) -> list[GroupResult | Unchecked]:
     features, negative = np.split(jnp.asarray(tensors["prompt_embeds"]), 2)
     noise, num_steps = channels_last(tensors["initial_noise"]), len(tensors["timesteps"])
     times, many = (pixel_times(decoder.config.schedule, count) for count in (num_steps, len(tensors["timesteps_50"])))
-    drawn = draw_latents(decoder, noise, features, negative, COMPUTE, num_steps=num_steps)
+    drawn = draw_latents(decoder, noise, features, negative, PixelSampler(num_steps), COMPUTE)
     taps: dict[str, list[np.ndarray]] = {}
     pixels = decoded_pixels(decoder.vae, drawn, COMPUTE, lambda name, x: taps.setdefault(name, []).append(x))
     size = np.asarray(pixels.shape[1:3])
@@ -56,7 +57,7 @@ def _steps(case: Case, latent: jax.Array) -> Tensors:
         found[f"unet_in_{i}"] = channels_first(both / np.sqrt(times.sigmas[i] ** 2 + 1))
         found[f"unet_out_{i}"] = channels_first(error)
         with_features, without = jnp.split(error, 2)
-        guided = without + PIXEL_GUIDANCE * (with_features - without)
+        guided = without + PixelSampler().guidance * (with_features - without)
         latent = latent + (times.sigmas[i + 1] - times.sigmas[i]) * guided
         if i == 0:
             found["one_step_latents"] = channels_first(latent)

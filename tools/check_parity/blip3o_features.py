@@ -8,13 +8,8 @@ import numpy as np
 from PIL import Image
 
 from srum_jax.families.blip3o.flow_sampling import draw_features, guided, velocities
-from srum_jax.models.blip3o.flow import (
-    GUIDANCE,
-    TIME_SCALE,
-    sampling_sigmas,
-    sampling_timesteps,
-    train_sigmas,
-)
+from srum_jax.families.blip3o.sampler import FeatureSampler
+from srum_jax.models.blip3o.flow import TIME_SCALE, sampling_sigmas, sampling_timesteps, train_sigmas
 from srum_jax.models.blip3o.patches import eva_crop, normalised
 from tools.check_parity.blip3o_case import COMPUTE, TABLE, TIMES, Case, compared
 from tools.check_parity.blip3o_training import Taps
@@ -61,7 +56,7 @@ def check_sampling(case: Case) -> list[GroupResult | Unchecked]:
     for name in sorted({match.group(1) for key in tensors if (match := re.match(r"(s\d+)\.", key))}):
         steps = int(name[1:])
         sigmas = sampling_sigmas(steps)
-        drawn = draw_features(model.dit, noise, condition, COMPUTE, num_steps=steps)
+        drawn, _ = draw_features(model.dit, noise, condition, FeatureSampler(steps), COMPUTE)
         found |= {
             f"{name}.sigmas": sigmas, f"{name}.timesteps": sigmas[:-1] * np.float32(TIME_SCALE),
             f"{name}.model_timesteps": sampling_timesteps(sigmas), f"{name}.latents_final": channels_first(drawn),
@@ -77,7 +72,7 @@ def _steps(case: Case, name: str, x: jax.Array, condition: jax.Array, sigmas: np
     found = {}
     for i, timestep in enumerate(sampling_timesteps(sigmas)):
         without, conditioned = velocities(case.model.dit, x, timestep, condition, COMPUTE)
-        velocity = guided(without, conditioned, GUIDANCE)
+        velocity = guided(without, conditioned, FeatureSampler().guidance)
         x = x + (sigmas[i + 1] - sigmas[i]) * velocity
         found |= {f"{name}.pred_uncond_{i}": channels_first(without), f"{name}.latents_{i}": channels_first(x),
                   f"{name}.pred_cond_{i}": channels_first(conditioned),

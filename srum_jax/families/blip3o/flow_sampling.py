@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from srum_jax.families.blip3o.sampler import FeatureSampler
 from srum_jax.models.blip3o.dit import DiT
-from srum_jax.models.blip3o.flow import GUIDANCE, sampling_sigmas, sampling_timesteps
+from srum_jax.models.blip3o.flow import sampling_sigmas, sampling_timesteps
 from srum_jax.models.compute import ComputeConfig
 
 
@@ -42,36 +43,25 @@ def guided(without: jax.Array, conditioned: jax.Array, guidance: float) -> jax.A
 
 
 def draw_features(
-    dit: DiT, noise: jax.Array, condition: jax.Array, compute: ComputeConfig, *, num_steps: int = 30,
-    guidance: float = GUIDANCE, shift: float = 1.0,
-) -> jax.Array:
-    """Clean features, float32 [B, G, G, C].
+    dit: DiT, noise: jax.Array, condition: jax.Array, sampler: FeatureSampler, compute: ComputeConfig
+) -> tuple[jax.Array, jax.Array]:
+    """Clean features, and those that every step has in view: where it would lead if the velocity stayed what it is.
 
     Args:
       dit: the diffusion transformer.
       noise: float32 [B, G, G, C], standard normal.
       condition: [B, Q, D].
+      sampler: steps, guidance, shift of the times.
       compute: precision.
-      num_steps: Euler steps.
-      guidance: how far to go from the unconditional velocity.
-      shift: of the times.
+
+    Returns:
+      float32 [B, G, G, C] and [steps, B, G, G, C], which costs nothing where it is not used.
     """
-    return features_in_view(dit, noise, condition, compute, num_steps=num_steps, guidance=guidance, shift=shift)[0]
-
-
-def features_in_view(
-    dit: DiT, noise: jax.Array, condition: jax.Array, compute: ComputeConfig, *, num_steps: int, guidance: float,
-    shift: float,
-) -> tuple[jax.Array, jax.Array]:
-    """As `draw_features`; and the clean features that every step has in view, float32 [steps, B, G, G, C].
-
-    They are where the step would lead if the velocity stayed what it is, x - s v.
-    """
-    sigmas = sampling_sigmas(num_steps, shift)
+    sigmas = sampling_sigmas(sampler.num_steps, sampler.shift)
 
     def step(x: jax.Array, times: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         timestep, sigma, change = times
-        velocity = guided(*velocities(dit, x, timestep, condition, compute), guidance)
+        velocity = guided(*velocities(dit, x, timestep, condition, compute), sampler.guidance)
         return x + change * velocity, x - sigma * velocity
 
     steps = (sampling_timesteps(sigmas), sigmas[:-1], np.diff(sigmas))

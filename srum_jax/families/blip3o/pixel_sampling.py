@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from srum_jax.families.blip3o.flow_sampling import guided, side_by_side
+from srum_jax.families.blip3o.sampler import PixelSampler
 from srum_jax.models.blip3o.pixel_decoder import LatentDecoder, PixelDecoder
 from srum_jax.models.blip3o.pixel_schedule import pixel_times
 from srum_jax.models.blip3o.unet import Tap
 from srum_jax.models.compute import ComputeConfig
-
-PIXEL_GUIDANCE = 3.0
 
 
 def predicted_noise(
@@ -37,8 +36,8 @@ def predicted_noise(
 
 
 def draw_latents(
-    decoder: PixelDecoder, noise: jax.Array, features: jax.Array, negative: jax.Array, compute: ComputeConfig, *,
-    num_steps: int = 50, guidance: float = PIXEL_GUIDANCE,
+    decoder: PixelDecoder, noise: jax.Array, features: jax.Array, negative: jax.Array, sampler: PixelSampler,
+    compute: ComputeConfig,
 ) -> jax.Array:
     """Scaled latents, float32 [B, h, w, 4].
 
@@ -47,11 +46,10 @@ def draw_latents(
       noise: float32 [B, h, w, 4], standard normal.
       features: [B, N, C].
       negative: [1 or B, N, C], what guidance goes away from; not looked at where guidance is 1 or less.
+      sampler: steps and guidance.
       compute: precision.
-      num_steps: Euler steps.
-      guidance: how far to go from the prediction for `negative`.
     """
-    times = pixel_times(decoder.config.schedule, num_steps)
+    times, guidance = pixel_times(decoder.config.schedule, sampler.num_steps), sampler.guidance
     condition = features
     if guidance > 1:  # features first, unlike where features are drawn
         condition = side_by_side(features, jnp.broadcast_to(negative, features.shape).astype(features.dtype))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from srum_jax.families.blip3o.cached_decoder import read, text_continuation
-from srum_jax.families.blip3o.flow_sampling import features_in_view
+from srum_jax.families.blip3o.flow_sampling import draw_features
 from srum_jax.families.blip3o.pixel_sampling import decoded_pixels, draw_latents
 from srum_jax.families.blip3o.sampler import FeatureSampler, PixelSampler
 from srum_jax.inference.context import Context, empty_context
@@ -34,10 +34,7 @@ def _feature_steps(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     config = model.config.dit
     noise = jax.vmap(lambda key: jax.random.normal(key, (config.grid, config.grid, config.channels)))(keys)
-    features, in_view = features_in_view(
-        model.dit, noise, condition, compute, num_steps=sampler.num_steps, guidance=sampler.guidance,
-        shift=sampler.shift,
-    )
+    features, in_view = draw_features(model.dit, noise, condition, sampler, compute)
     return features, jnp.asarray(sampling_sigmas(sampler.num_steps, sampler.shift)[:-1]), in_view
 
 
@@ -49,8 +46,7 @@ def _draw_latents(
     shape = (*(side // vae.stride for side in size), vae.latent_channels)
     noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, _PIXEL_NOISE), shape))(keys)
     features, negative = (x.reshape(len(x), -1, x.shape[-1]) for x in (features, negative))
-    return draw_latents(model.decoder, noise, features, negative, compute, num_steps=sampler.num_steps,
-                        guidance=sampler.guidance)
+    return draw_latents(model.decoder, noise, features, negative, sampler, compute)
 
 
 def _decode_pixels(model: Blip3o, compute: ComputeConfig, latent: jax.Array) -> tuple[jax.Array, jax.Array]:

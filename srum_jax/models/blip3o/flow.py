@@ -6,7 +6,6 @@ import numpy as np
 
 NUM_TRAIN_TIMES = 1000
 TIME_SCALE = 1000.0
-GUIDANCE = 3.0
 
 
 def shifted(sigma: jax.Array | np.ndarray, shift: float) -> jax.Array | np.ndarray:
