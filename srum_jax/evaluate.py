@@ -149,6 +149,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.stage in (JUDGE, ALL):
         absent = _judge(args, benchmark, chosen, units, folder, named)
         whole = folder.judge.summary.exists()
+        if not whole:
+            print("judge: results of other processes are missing")
         if absent and args.stage == JUDGE:
             raise Incomplete(f"{absent} images are missing or unreadable; `{SCORE}` lists them")
     if args.stage in (SCORE, ALL) and whole:

@@ -95,6 +95,17 @@ def test_a_judge_stage_alone_says_by_its_exit_code_that_pictures_are_missing(dra
     assert len((tmp_path / "out" / "replies.jsonl").read_text().splitlines()) == 63
 
 
+def test_processes_share_the_judging_and_the_last_one_has_the_result(drawn, tmp_path, capsys):
+    assert call(tmp_path / "alone", "--images", drawn) == 0
+    out, shared = tmp_path / "shared", ["--images", drawn, "--num-processes", 2]
+    assert call(out, *shared, "--process-index", 1) == 0
+    assert not (out / "results.json").exists() and not (out / "replies.jsonl").exists()
+    assert "results of other processes are missing" in capsys.readouterr().out
+    assert call(out, *shared, "--process-index", 0) == 0
+    assert results(out) == results(tmp_path / "alone")
+    assert (out / "replies.jsonl").read_bytes() == (tmp_path / "alone" / "replies.jsonl").read_bytes()
+
+
 def test_a_slice_of_each_category_is_incomplete(drawn, tmp_path):
     assert call(tmp_path / "out", "--images", drawn, "--start", 1, "--end", 6, "--step", 2) == 3
     found = results(tmp_path / "out")
