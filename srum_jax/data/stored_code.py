@@ -5,6 +5,8 @@ lies while it is encoded (normalisations see the padding too), and to the encode
 
     kind         values
     posterior    an autoencoder's latents: float16 [h, w, 2 z], their means, then the logarithms of their variances
+    features     a tower's pooled features: float16 [h, w, channels]
+    codes        indices of a codebook: int32 [h, w]
 """
 
 import dataclasses

@@ -1,10 +1,11 @@
 """Encodes the images of reward records once, for all training runs that read them as they are stored.
 
 Writes the same records, in the same shards and order, with a code of each image: the posterior of BAGEL's autoencoder,
-for rows.latents=stored, or the pooled features of BLIP3o's EVA-CLIP tower, for rows.features=stored. Give the
-experiment and the settings of rows.* with which you will train: sizes and canvas are part of what is stored, and
-training refuses codes of others. All devices of this machine take part; several machines can share the
-shards of one --out. An interrupted run keeps the shards that are finished: the same command goes on.
+for rows.latents=stored, the pooled features of BLIP3o's EVA-CLIP tower, for rows.features=stored, or the indices of
+Janus-Pro's codebook, for rows.codes=stored. Give the experiment and the settings of rows.* with which you will train:
+sizes and canvas are part of what is stored, and training refuses codes of others. All devices of this machine take
+part; several machines can share the shards of one --out. An interrupted run keeps the shards that are finished: the
+same command goes on.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from srum_jax.errors import BadInput
 from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.blip3o.config import Blip3oRows
+from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.families.registry import family, recognise
 from srum_jax.overrides import add_set_argument, apply_overrides
 from srum_jax.stages.interruption import run_command
@@ -59,6 +61,7 @@ class _Kind:
 _KINDS = {
     "bagel": _Kind(BagelRows, "tools.precompute_latents.posteriors", "Posteriors"),
     "blip3o": _Kind(Blip3oRows, "tools.precompute_latents.features", "Features"),
+    "janus_pro": _Kind(JanusRows, "tools.precompute_latents.codes", "Codes"),
 }
 
 
