@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from srum_jax.data.stored_code import StoredCode
 from srum_jax.errors import BadInput
 
 Request = TypeVar("Request")
@@ -45,6 +46,8 @@ class GeneratedImage:
     pixels: np.ndarray  # uint8 [H, W, 3]
     plan: str | None  # what was thought first, in think mode
     plan_truncated: bool = False  # the plan reached its token limit
+    # What was sampled, of models that sample codes: to decode and encode a picture gives other codes.
+    code: StoredCode | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from srum_jax.data.stored_code import StoredCode
 from srum_jax.inference.protocols import Answerer, Generator, Scorer
-from srum_jax.inference.requests import ImageRequest, Question
+from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.rewards.dual_likelihood import strata
 from srum_jax.rollouts.config import GENERATION, UNDERSTANDING, RolloutConfig
 from srum_jax.rollouts.inputs import Inputs, numbers_of_round, stable_seed
@@ -19,6 +20,7 @@ from srum_jax.rollouts.inputs import Inputs, numbers_of_round, stable_seed
 Item = TypeVar("Item")
 
 EMPTY, TRUNCATED, COPIED, NOT_FINITE = "empty", "truncated", "copies_the_request", "not_finite"
+UNREADABLE = "unreadable"  # no prompt that a picture could be drawn for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Group:
     outputs: tuple[Any, ...]  # N pictures uint8 [H, W, 3], or N captions
     rewards: np.ndarray  # float64 [N]; of members that do not count NaN
     problems: tuple[str | None, ...]  # N: why a member does not count
+    codes: tuple[StoredCode, ...] | None = None  # N: as pictures were sampled, where the model samples codes
 
     @property
     def valid(self) -> np.ndarray:
@@ -88,8 +91,12 @@ def _pictures(number: int, named, models: Models, config: RolloutConfig, seed: i
     requests = [ImageRequest(prompt, stable_seed(seed, number, GENERATION, name, member), config.height, config.width)
                 for name, prompt in named for member in range(config.group_size)]
     made = in_batches(models.generator.generate, requests, config.batch_size)
-    return [_group(GENERATION, name, prompt, [image.pixels for image in outputs], [None] * len(outputs))
-            for (name, prompt), outputs in zip(named, _grouped(made, config.group_size), strict=True)]
+    groups = []
+    for (name, prompt), outputs in zip(named, _grouped(made, config.group_size), strict=True):
+        codes = tuple(image.code for image in outputs)
+        group = _group(GENERATION, name, prompt, [image.pixels for image in outputs], [None] * len(outputs))
+        groups.append(dataclasses.replace(group, codes=None if None in codes else codes))
+    return groups
 
 
 def _captions(number: int, named, models: Models, config: RolloutConfig, seed: int) -> list[Group]:
@@ -104,6 +111,10 @@ def _captions(number: int, named, models: Models, config: RolloutConfig, seed: i
             return NOT_FINITE
         if not answer.text:
             return EMPTY
+        try:
+            models.generator.check(ImageRequest(answer.text, 0))
+        except RequestError:
+            return UNREADABLE
         return TRUNCATED if answer.truncated else COPIED if answer.text == request.strip() else None
 
     return [_group(UNDERSTANDING, name, pixels, [answer.text for answer in outputs], list(map(problem, outputs)))

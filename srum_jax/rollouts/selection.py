@@ -14,6 +14,7 @@ import numpy as np
 
 from srum_jax.data.errors import CapacityError
 from srum_jax.data.example import Batch, Example, Packer, Picture, stack_rows
+from srum_jax.data.stored_code import StoredCode
 from srum_jax.errors import BadInput
 from srum_jax.objectives.columns import ColumnNames
 from srum_jax.rewards.groups import advantages, alpha_of_advantage, best_and_worst
@@ -131,7 +132,7 @@ def _example(
     if group.direction == GENERATION:
         return Example(
             prompt=group.source if with_prompt else None,
-            picture=_picture(group.outputs[member]),
+            picture=_picture(group.outputs[member], None if group.codes is None else group.codes[member]),
             image_columns=lambda grid: {name: np.full((grid.rows, grid.columns), value, np.float32)
                                         for name, value in columns.items()},
         )
@@ -139,5 +140,5 @@ def _example(
                    text_columns=columns, kind="reading", answer=group.outputs[member])
 
 
-def _picture(pixels: np.ndarray) -> Picture:
-    return Picture(pixels.shape[1], pixels.shape[0], pixels=pixels)
+def _picture(pixels: np.ndarray, code: StoredCode | None = None) -> Picture:
+    return Picture(pixels.shape[1], pixels.shape[0], pixels=pixels, code=code)

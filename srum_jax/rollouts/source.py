@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from srum_jax.data.example import Batch
+from srum_jax.data.example import Batch, stack_rows
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.family import Family, Forward
 from srum_jax.inference.opened import Opened
@@ -24,7 +24,7 @@ from srum_jax.inference.requests import ImageRequest, Question
 from srum_jax.inference.templates import Templates
 from srum_jax.mesh import ProcessRows, on_mesh
 from srum_jax.rollouts.candidates import Models, Round, draw_round
-from srum_jax.rollouts.config import EMA, GENERATION, INITIAL, UNDERSTANDING
+from srum_jax.rollouts.config import ALTERNATE, EMA, GENERATION, INITIAL, UNDERSTANDING
 from srum_jax.rollouts.inputs import Inputs, stable_seed
 from srum_jax.rollouts.selection import members_per_group, pack_units, units_of
 from srum_jax.rollouts.statistics import Sums, flat, statistics
@@ -60,12 +60,13 @@ class RolloutBatches:
           BadInput: settings do not go together or with the model; or there are no inputs.
         """
         config = self._config = experiment.rollouts
-        check_rollouts(experiment, model.family, model.checkpoint.parts, mesh)
+        check_rollouts(experiment, model.family, model.checkpoint.parts, mesh, forward.image_error)
         self._experiment, self._mesh, self._rows, self._forward = experiment, mesh, rows, forward
         self._family, self._seed = model.family, experiment.seed
         self._inputs = Inputs.read(config)
         tokenizer = load_tokenizer(model.checkpoint.directory)
         self._packer = model.family.packer(experiment.rows, model.config, tokenizer, experiment.objective.columns, None)
+        check_room(experiment, forward.masks(stack_rows([self._packer.empty_row().finish()])).num_samples)
         dtype = experiment.compute.compute_dtype
         initial = jax.jit(lambda state: jax.tree.map(lambda x: jnp.copy(x).astype(dtype), state),
                           out_shardings=jax.tree.map(lambda x: x.sharding, model.trained))(model.trained)
@@ -178,7 +179,9 @@ class RolloutBatches:
             raise BadInput(f"rollouts: {error}") from error
 
 
-def check_rollouts(experiment: Experiment, family: Family, parts: Collection[str], mesh: Mesh) -> None:
+def check_rollouts(
+    experiment: Experiment, family: Family, parts: Collection[str], mesh: Mesh, image_error: str
+) -> None:
     """Returns if an experiment's rounds can be run.
 
     Args:
@@ -186,6 +189,7 @@ def check_rollouts(experiment: Experiment, family: Family, parts: Collection[str
       family: of the model.
       parts: that the model has.
       mesh: of training.
+      image_error: of the family's forward pass.
 
     Raises:
       BadInput: naming the setting, what was expected and what was found.
@@ -210,23 +214,31 @@ def check_rollouts(experiment: Experiment, family: Family, parts: Collection[str
             raise BadInput(f"training.{field}: expected a multiple of rollouts.steps_per_round "
                            f"{config.steps_per_round}, found {getattr(training, field)}: checkpoints lie between "
                            "rounds.")
-    if experiment.rows.stored_codes:
-        raise BadInput("rows.latents: expected images, as outputs have no stored code, found stored.")
-    _check_room(experiment)
+    samples_codes = image_error == "log_prob"
+    if experiment.rows.stored_codes != samples_codes and config.draws(GENERATION):
+        wanted = ("the codes that were drawn (stored), as decoded pictures are encoded to other ones" if samples_codes
+                  else "pictures to be encoded (images), as what is drawn has no stored code")
+        raise BadInput(f"rows: expected {wanted}; found {'stored' if experiment.rows.stored_codes else 'images'}.")
 
 
-def _check_room(experiment: Experiment) -> None:
-    """Raises BadInput unless all members of a step find a slot."""
+def check_room(experiment: Experiment, slots: int) -> None:
+    """Returns if all members of a step find a slot.
+
+    Args:
+      experiment: with rollouts.
+      slots: of a row.
+
+    Raises:
+      BadInput: they do not.
+    """
     config, rows = experiment.rollouts, experiment.data.rows_per_batch
-    needed = 0
+    needed = []
     for direction, inputs in ((GENERATION, config.prompts_per_round), (UNDERSTANDING, config.pictures_per_round)):
         if config.draws(direction):
             members = members_per_group(experiment.objective.columns, direction, config)
             together = members if members == 2 else 1  # of a pair
-            units = inputs // config.steps_per_round * members // together
-            slots = math.ceil(units / rows) * together
-            needed = slots if config.directions == "alternate" and needed < slots else needed + slots * (
-                config.directions != "alternate")
-    if needed > experiment.rows.samples_per_row:
-        raise BadInput(f"rows.samples_per_row: expected at least {needed} for the members of a step in "
-                       f"data.rows_per_batch {rows} rows, found {experiment.rows.samples_per_row}; raise either.")
+            needed.append(math.ceil(inputs // config.steps_per_round * members / together / rows) * together)
+    most = max(needed) if config.directions == ALTERNATE else sum(needed)
+    if most > slots:
+        raise BadInput(f"rows.samples_per_row: expected room for {most} members of a step in each of "
+                       f"data.rows_per_batch {rows} rows, found {slots} slots; raise either.")

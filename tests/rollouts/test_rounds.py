@@ -11,6 +11,8 @@ from PIL import Image
 from experiments.suder_tiny_bagel import experiment as tiny_experiment
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
+from srum_jax.families.janus_pro.config import JanusRows
+from srum_jax.families.janus_pro.sampler import CodeSampler
 from srum_jax.families.registry import family
 from srum_jax.inference.settings import TextSampler
 from srum_jax.mesh import build_mesh
@@ -18,12 +20,14 @@ from srum_jax.mesh_config import MeshConfig
 from srum_jax.objectives.config import Joint, PolicyGradient, RewardWeighted
 from srum_jax.rollouts import candidates, source
 from srum_jax.rollouts.candidates import Group
-from srum_jax.rollouts.source import check_rollouts
+from srum_jax.rollouts.source import check_rollouts, check_room
 from srum_jax.training import loop
+from srum_jax.training.config import ModelSource
 from srum_jax.training.loop import train
 from srum_jax.training.state import parts_of
 from srum_jax.weights.orbax_params import OrbaxArrays
 from srum_jax.worlds.shapes.records import sample_example
+from tests.families.janus_pro import tiny_checkpoint as tiny_janus
 
 
 def picture(number):
@@ -175,8 +179,7 @@ def test_rounds_without_any_use_are_told(inputs, tmp_path, monkeypatch, directio
     ({"training": {"save_every": 3}}, r"training\.save_every: expected a multiple of rollouts\.steps_per_round 2"),
     ({"training": {"steps": 3}}, r"training\.steps: expected a multiple"),
     ({"model": {"parts": ()}}, r"model\.parts: rollouts need vit"),
-    ({"rows": {"latents": "stored"}}, r"rows\.latents: expected images"),
-    ({"rows": {"samples_per_row": 2}}, r"rows\.samples_per_row: expected at least 3"),
+    ({"rows": {"latents": "stored"}}, r"rows: expected pictures to be encoded \(images\).*found stored"),
     ({"rollouts": {"scorer": "ema"}}, r"rollouts\.scorer: .*ema\.decay"),
     ({"rollouts": {"sampler": TextSampler()}}, r"rollouts\.sampler: expected FlowSampler, found TextSampler"),
     ({"mesh": {"seq": 2}}, r"mesh\.seq: rollouts cannot split the tokens"),
@@ -188,18 +191,50 @@ def test_settings_that_do_not_go_together_are_named(inputs, changes, message):
     bagel = family("bagel")
     parts = parts_of(chosen.model, bagel.architecture)
     with pytest.raises(BadInput, match=message):
-        check_rollouts(chosen, bagel, parts, build_mesh(chosen.mesh))
+        check_rollouts(chosen, bagel, parts, build_mesh(chosen.mesh), "flow")
+
+
+def test_members_of_a_step_need_a_slot_each(inputs):
+    chosen = small(inputs)  # a step: four members of one prompt in eight rows, and a pair of captions in one row
+    check_room(chosen, 3)
+    with pytest.raises(BadInput, match=r"rows\.samples_per_row: expected room for 3 members .*found 2 slots"):
+        check_room(chosen, 2)
+    check_room(small(inputs, directions="alternate"), 2)
 
 
 def test_a_family_that_cannot_be_asked_is_refused(inputs):
     mute = dataclasses.replace(family("bagel"), scorer=None)
     with pytest.raises(BadInput, match="rollouts: models of the family bagel cannot be asked"):
-        check_rollouts(small(inputs), mute, frozenset(), build_mesh(MeshConfig()))
+        check_rollouts(small(inputs), mute, frozenset(), build_mesh(MeshConfig()), "flow")
 
 
 def test_an_objective_that_the_pictures_do_not_serve_is_refused(inputs, tmp_path):
     with pytest.raises(BadInput, match=r"objective: PolicyGradient needs log probabilities of pictures"):
         train(dataclasses.replace(small(inputs), objective=PolicyGradient()), tmp_path)
+
+
+@SLOW
+def test_codes_are_learnt_as_they_were_drawn_and_both_rewards_are_exact(inputs, tmp_path, monkeypatch):
+    chosen = small(inputs, steps=2, sampler=CodeSampler(guidance=1.0), caption=TextSampler(16, 1.0))
+    chosen = dataclasses.replace(
+        chosen, model=ModelSource(checkpoint=str(tiny_janus.shared()), parts=("vision",), trainable=("default",)),
+        rows=JanusRows(samples_per_row=2, text_capacity=48, codes="stored", readings_per_row=2, reading_capacity=128,
+                       answer_capacity=48),
+        objective=Joint())
+    monkeypatch.setattr(candidates, "TRUNCATED", None)  # this model, of random weights, never ends a caption
+    learnt, drawn = [], []
+    inner, pack = source.draw_round, source.pack_units
+    monkeypatch.setattr(source, "draw_round", lambda *a: drawn.append(inner(*a)) or drawn[-1])
+    monkeypatch.setattr(source, "pack_units", lambda *a: learnt.append(pack(*a)) or learnt[-1])
+    assert train(chosen, tmp_path).step == 2
+    codes = {tuple(code.array.reshape(-1).tolist()) for group in drawn[0].groups for code in group.codes or ()}
+    rows = learnt[0].rows
+    found = {tuple(row) for row, real in zip(rows.codes.reshape(-1, rows.codes.shape[-1]).tolist(),
+                                             (rows.length > 0).reshape(-1), strict=True) if real}
+    assert len(found) == 2 and found <= codes  # a pair
+    first = lines(tmp_path)[0]
+    assert np.log(1 / 64) * 3 < first["rollouts/understanding_reward"] < 0  # of 64 codes
+    assert "preference/image_accuracy" in first
 
 
 def test_a_run_over_records_cannot_compare_outputs(inputs, tmp_path):

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from srum_jax.data.stored_code import StoredCode
 from srum_jax.errors import Failure
 from srum_jax.families.janus_pro.code_sampling import Prompts
 from srum_jax.families.janus_pro.programs import DECODE_CODES, DRAW_CODES
 from srum_jax.families.janus_pro.request_reader import RequestReader
+from srum_jax.families.janus_pro.rows import CODES, CODES_DTYPE
 from srum_jax.families.janus_pro.sampler import CodeSampler
 from srum_jax.inference.batch_shapes import bucket, filled
 from srum_jax.inference.loaded import LoadedGenerator
@@ -44,7 +46,13 @@ class JanusGenerator(LoadedGenerator):
         if not (np.asarray(healthy).all() and finite):  # of which codes and uint8 keep no trace
             raise Failure("The scores of codes or the decoded pixels are not finite: expected numbers; the weights are "
                           "damaged, or do not fit the dtype (try float32).")
-        return [GeneratedImage(image, None) for image in np.asarray(pixels)[: len(requests)]]
+        vq = self.programs.config.vq
+        size, nobody = (vq.image_size, vq.image_size), bytes(32)  # they come from no encoder
+        return [
+            GeneratedImage(image, None, code=StoredCode.of(
+                CODES, sampled.reshape(vq.grid, vq.grid), CODES_DTYPE, image=size, canvas=size, encoder_sha256=nobody))
+            for image, sampled in zip(np.asarray(pixels)[: len(requests)], np.asarray(codes), strict=False)
+        ]
 
 
 def prompts_of(prompts: Sequence[Sequence[int]], pad: int) -> Prompts:
