@@ -293,12 +293,13 @@ def test_a_bad_record_stops_training_or_is_skipped_and_named(tmp_path, make, rea
     batches.close()
 
 
-@pytest.mark.parametrize("model, reason", [
-    (dataclasses.replace(MODEL, max_latent_size=4), "position table 4 x 4; lower max_size"),
-    (dataclasses.replace(MODEL, llm=dataclasses.replace(MODEL.llm, vocab_size=90)), "token id 117, the model 90"),
+@pytest.mark.parametrize("model, changes, reason", [
+    (dataclasses.replace(MODEL, max_latent_size=4), {"max_size": 16, "stride": 20},
+     "position table 4 x 4; lower rows.max_size or rows.stride"),
+    (dataclasses.replace(MODEL, llm=dataclasses.replace(MODEL.llm, vocab_size=90)), {}, "token id 117, the model 90"),
 ])
-def test_records_that_do_not_fit_the_model_are_named(records, model, reason):
-    batches = host_batches(records, model)
+def test_records_that_do_not_fit_the_model_are_named(records, model, changes, reason):
+    batches = host_batches(records, model, **changes)
     with pytest.raises(DataError, match=reason):
         next(batches)
 

@@ -9,6 +9,7 @@ import pytest
 from srum_jax import train
 from srum_jax.experiment import load_recipe
 from srum_jax.overrides import apply_overrides, to_json
+from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.records import write_records
 from tests import commands
 from tests.faulty_bucket import ROOT
@@ -67,6 +68,17 @@ def test_what_was_made_for_a_run_that_is_refused_is_taken_back(command, monkeypa
     code, err = command("--experiment=tiny", "--set", "model.trainable=absent.*")
     assert code == 2 and "absent.*" in err
     assert [path.name for path in tmp_path.rglob("*")] == (["run", "mine"] if there else [])
+
+
+def test_pictures_that_the_model_has_no_positions_for_are_refused_before_anything_is_written(command, monkeypatch,
+                                                                                             tmp_path):
+    monkeypatch.setattr("experiments.tiny.prepare", lambda experiment, workdir: experiment)
+    write_records(tmp_path / "records", 4, 0, wrong_share=0.0)
+    code, err = command("--experiment=tiny", f"--set=model.checkpoint={trained_base()}",
+                        f"--set=data.records={tmp_path / 'records'}")
+    assert code == 2 and err.count("\n") == 1
+    assert "rows.max_size: expected at most the 48 pixels that the model has positions for, found 64" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
 
 
 def begun(workdir, **changes):

@@ -151,7 +151,8 @@ class RowBuilder:
             height, width = self._size(item)
             if height > limit[0] or width > limit[1]:
                 raise CapacityError(f"its image has {width} x {height} pixels after the transform, the canvas "
-                                    f"{limit[1]} x {limit[0]}; raise image_width and image_height, or lower max_size")
+                                    f"{limit[1]} x {limit[0]}; raise rows.image_width and rows.image_height, or lower "
+                                    "rows.max_size")
         needs = {"text": len(sample.text_ids), "vit": len(sample.vit_places), "latent": len(sample.latent_places),
                  "ce": len(sample.ce_places), "images": len(sample.images)}
         what = {"text": ("text tokens (image markers included)", "text_capacity"),
@@ -162,7 +163,7 @@ class RowBuilder:
             if used + need > capacity:
                 words, setting = what[name]
                 raise CapacityError(f"needs {need} {words}, but {capacity - used} of {capacity} are left in its row; "
-                                    f"raise {setting}")
+                                    f"raise rows.{setting}")
 
     def _size(self, item: LatentItem) -> tuple[int, int]:
         """Height and width of an image in pixels."""

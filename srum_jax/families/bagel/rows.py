@@ -37,6 +37,9 @@ def row_capacity(rows: BagelRows, model: BagelConfig, columns: ColumnNames = NO_
         value = getattr(rows, field)
         check(f"rows.{field}", value % model.latent_stride == 0,
               f"a multiple of the {model.latent_stride} pixels of a latent token", value)
+    side = model.max_latent_size * model.latent_stride
+    check("rows.max_size", rows.max_size <= side or model.interpolate_pos,
+          f"at most the {side} pixels that the model has positions for", rows.max_size)
     check("rows.vit_capacity", rows.vit_capacity == 0 or model.vit is not None, "0 for a model without a ViT",
           rows.vit_capacity)
     positions = rows.text_capacity + rows.images_per_row  # the most that one sample can use
@@ -104,7 +107,7 @@ class BagelPacker:
         grid = Grid(height // stride, width // stride, Box(0, 0, picture.width, picture.height), width, height)
         if max(grid.rows, grid.columns) > side and not self.model.interpolate_pos:
             raise CapacityError(f"its image has {grid.rows} x {grid.columns} latent tokens after the transform, the "
-                                f"model's position table {side} x {side}; lower max_size")
+                                f"model's position table {side} x {side}; lower rows.max_size or rows.stride")
         texts = [] if example.prompt_left_out else [TextItem(self._ids(example.prompt))]
         return [*texts, LatentItem(
             pixels=pixels,
