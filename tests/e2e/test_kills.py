@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import shutil
 import time
 
 import numpy as np
@@ -24,8 +23,6 @@ def test_kills_at_random_instants_change_neither_a_loss_nor_a_parameter(tmp_path
     cached = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     code, _, err = start(whole, *_SETTINGS, env=cached).finish()
     assert code == 0, err
-    broken.mkdir()
-    shutil.copytree(whole / "shapes", broken / "shapes")
 
     draw, killed_in, said = np.random.default_rng(6), collections.Counter(), []
     # A third anywhere from the first instruction on, a third while steps are made and batches prepared, a third while

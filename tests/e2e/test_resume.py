@@ -9,12 +9,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from srum_jax.observability.goodput import GOODPUT_FILE, Start, account
-from tests.e2e.training import lines, parameters, run, start, steps
+from tests.e2e.training import QUICK, lines, parameters, run, start, steps, with_shapes
 
 # Saving falls between log lines, so that a resumed run has to finish a line that another one began.
-# A large eps keeps rounding from deciding the sign of an update.
-SETTINGS = ("training.steps=40", "training.save_every=4", "training.log_every=3", "training.keep=20",
-            "data.rows_per_batch=2", "optimizer.warmup_steps=1", "optimizer.eps=1e-4")
+SETTINGS = (*QUICK, "training.steps=40", "training.save_every=4", "training.log_every=3", "training.keep=20")
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +25,9 @@ def whole(tmp_path_factory):
     return workdir
 
 
-def beside(whole, workdir):
-    """A work directory with the same records and model, in which no step was made."""
-    shutil.copytree(whole / "shapes", workdir / "shapes")
-    return workdir
-
-
 @pytest.mark.slow
 def test_a_run_that_is_killed_interrupted_and_terminated_repeats_the_losses_of_one_that_is_not(whole, tmp_path):
-    broken = beside(whole, tmp_path / "broken")
+    broken = tmp_path / "broken"
     code, *_ = start(broken, *SETTINGS).signal_when(lambda: 4 in steps(broken), signal.SIGKILL)
     assert code == -signal.SIGKILL
     killed_at = steps(broken)[-1]
@@ -81,27 +73,27 @@ def test_a_loss_that_is_not_finite_stops_the_run_names_the_records_and_keeps_the
 
 
 @pytest.mark.slow
-def test_damaged_records_stop_the_run_or_are_counted(whole, tmp_path):
-    short = ("training.steps=2", "data.rows_per_batch=8")
-    shard = sorted((whole / "shapes" / "records").glob("*.tfrecord"))[0]
-    data = bytearray(shard.read_bytes())
-    for place in range(500, len(data), 1500):
-        data[place] ^= 0xFF
+def test_damaged_records_stop_the_run_or_are_counted(tmp_path):
+    short = (*QUICK, "training.steps=8")
     for name in ("strict", "lenient"):
-        (beside(whole, tmp_path / name) / "shapes" / "records" / shard.name).write_bytes(data)
+        shard = min((with_shapes(tmp_path / name) / "shapes" / "records").glob("*.tfrecord"))
+        data = bytearray(shard.read_bytes())
+        for place in range(500, len(data), 1500):
+            data[place] ^= 0xFF
+        shard.write_bytes(data)
 
     code, _, err = run(tmp_path / "strict", *short)
     assert code == 1 and "Traceback" not in err
     assert shard.name in err and ": record " in err and "data.on_bad_record=skip" in err
     code, out, err = run(tmp_path / "lenient", *short, "data.on_bad_record=skip")
     assert code == 0, err
-    assert "done after step 2" in out and "places were left empty" in out
+    assert "done after step 8" in out and "places were left empty" in out
     assert re.search(rf"left out \S*{re.escape(shard.name)}: record \d+: ", err)
 
 
 @pytest.mark.slow
 def test_a_run_on_eight_devices_repeats_one_on_a_single_device_and_goes_on_there(whole, tmp_path):
-    many = beside(whole, tmp_path / "many")
+    many = tmp_path / "many"
     mesh = ("mesh.data=1", "mesh.fsdp=2", "mesh.seq=2", "mesh.tensor=2")
     code, out, err = run(many, *SETTINGS, *mesh, "training.steps=4", devices=8)
     assert code == 0 and "on 8 x cpu (data 1 x fsdp 2 x seq 2 x tensor 2)" in out, err
@@ -138,7 +130,7 @@ def test_a_run_goes_on_when_its_records_and_weights_lie_elsewhere_but_not_with_o
 
 
 def test_two_runs_cannot_share_a_work_directory_and_a_killed_one_does_not_keep_it(whole, tmp_path):
-    workdir = beside(whole, tmp_path / "run")
+    workdir = tmp_path / "run"
     first = start(workdir, *SETTINGS)
     first.wait_for(lambda: (workdir / "owner.json").exists())
     code, _, err = run(workdir, *SETTINGS)

@@ -4,6 +4,7 @@ import pytest
 
 from srum_jax.worlds.shapes.base import trained_base
 from tests import commands
+from tests.e2e.training import QUICK
 
 
 @pytest.fixture
@@ -16,8 +17,8 @@ def without(tmp_path):
 
 
 def test_training_needs_neither(without, tmp_path):
-    done = commands.run_afresh("srum_jax.train", "--experiment=tiny", "--workdir", tmp_path / "run", "--set",
-                               "training.steps=1", env=without)
+    done = commands.run_afresh("srum_jax.train", "--experiment=tiny", "--workdir", tmp_path / "run",
+                               *(f"--set={setting}" for setting in (*QUICK, "training.steps=1")), env=without)
     assert done.code == 0, done.err
     assert list((tmp_path / "run" / "tensorboard").iterdir())
     assert all(": reading " in line for line in done.err.splitlines()), "no other library speaks among our lines"

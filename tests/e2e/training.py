@@ -1,16 +1,40 @@
 """The training command on the tiny experiment, and what it leaves in its work directory."""
 
+import atexit
+import functools
 import json
+import pathlib
+import shutil
+import tempfile
 
 import numpy as np
 
+from experiments.tiny import experiment, prepare
 from srum_jax.weights.orbax_params import OrbaxArrays
 from tests import commands
+
+# One compiled step for many tests. A large eps keeps rounding from deciding the sign of an update.
+QUICK = ("data.rows_per_batch=2", "optimizer.warmup_steps=1", "optimizer.eps=1e-4")
+
+
+@functools.cache
+def _shapes():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="srum-shapes-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    prepare(experiment(), folder)
+    return folder / "shapes"
+
+
+def with_shapes(workdir):
+    """A work directory with the model and records that the command would make, made once for all tests."""
+    if not (workdir / "shapes").exists():
+        shutil.copytree(_shapes(), workdir / "shapes")
+    return workdir
 
 
 def start(workdir, *settings, more=(), **options):
     """Starts the command with `--set` for every setting; `more` are further words."""
-    return commands.start("srum_jax.train", "--experiment=tiny", "--workdir", workdir, *more,
+    return commands.start("srum_jax.train", "--experiment=tiny", "--workdir", with_shapes(workdir), *more,
                           *(f"--set={setting}" for setting in settings), **options)
 
 
