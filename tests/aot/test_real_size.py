@@ -21,3 +21,18 @@ def test_the_command_compiles_the_step_of_the_released_size_for_64_v5p_chips_and
     # Weight gradients of matrices split over their input must not leave as full-size all-reduces.
     kinds = [row["kind"] for row in report["collectives"] if row["in_loop"]]
     assert kinds.count("reduce-scatter") >= 3 and kinds.count("all-gather") >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed on this platform")
+@pytest.mark.parametrize("topology, records", [("v5p:4x4x4", "images"), ("v6e:8x8", "stored")])
+def test_the_step_of_blip3o_8b_compiles_for_64_chips_and_leaves_most_of_their_memory_free(tmp_path, topology, records):
+    code, _, err = commands.run_afresh(
+        "srum_jax.compile", "--experiment=blip3o", "--topology", topology, "--mesh", "data=4,fsdp=16",
+        "--set", f"rows.features={records}", "--cache", tmp_path / "cache", "--json", tmp_path / "report.json")
+    assert code == 0, err
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["trained_parameters"] == 1_365_010_336 + 229_376 and report["chips"] == 64
+    assert report["gib_per_chip"]["peak"] < 5
+    kinds = [row["kind"] for row in report["collectives"] if row["in_loop"]]
+    assert kinds.count("reduce-scatter") >= 3

@@ -15,6 +15,7 @@ from srum_jax.data.example import Example, Picture, RandomDraws, Tokenizer
 from srum_jax.errors import check
 from srum_jax.families.blip3o.batch import Blip3oBatch, Readings
 from srum_jax.families.blip3o.config import Blip3oRows
+from srum_jax.families.blip3o.request_reader import check_control_tokens
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.patches import Pictures, arrange, eva_crop, flat_patches, middle_square
 from srum_jax.models.blip3o.positions import understanding_positions
@@ -42,6 +43,7 @@ class Blip3oPacker:
 
     Raises:
       ValueError: sizes that do not go with the model.
+      BadInput: the tokenizer is that of another model.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Blip3oPacker:
                   getattr(rows, field))
         check("rows.text_capacity", rows.text_capacity > model.num_queries,
               f"more than the {model.num_queries} queries of the model", rows.text_capacity)
+        if tokenizer is not None:
+            check_control_tokens(tokenizer, model.special_tokens)
         self.rows, self.model, self.tokenizer, self.columns = rows, model, tokenizer, columns
         self.encoder_sha256 = encoder_sha256
         self.samples_per_row = rows.samples_per_row

@@ -10,6 +10,7 @@ import pytest
 from srum_jax.data.errors import CapacityError, ImageError, SchemaError
 from srum_jax.data.example import Example, Picture
 from srum_jax.data.stored_code import StoredCode
+from srum_jax.errors import BadInput
 from srum_jax.families.blip3o.config import Blip3oRows
 from srum_jax.families.blip3o.rows import FEATURES, Blip3oPacker
 from srum_jax.models.blip3o.config import Blip3oConfig
@@ -181,6 +182,12 @@ def test_sizes_that_the_model_cannot_take_are_refused_by_the_setting():
         packer(reading_capacity=1024)
     with pytest.raises(ValueError, match=r"rows\.answer_capacity"):
         Blip3oRows(answer_capacity=4)
+
+
+def test_the_tokenizer_of_another_model_is_refused_by_the_token():
+    model = dataclasses.replace(MODEL, special_tokens=dataclasses.replace(TOKENS, image_start=5))
+    with pytest.raises(BadInput, match=r"\[IMG\] as token 5"):
+        Blip3oPacker(ROWS, model, load_tokenizer(shared()), COLUMNS)
 
 
 def test_a_packer_can_be_sent_to_another_process():
