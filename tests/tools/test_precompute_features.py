@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.records_source import RecordsSource
@@ -16,6 +17,7 @@ from srum_jax.weights.checkpoint import encoder_sha256, open_checkpoint
 from srum_jax.worlds.shapes.records import write_records
 from tests.families.blip3o import tiny_checkpoint
 from tests.families.tiny import TINY_BASES
+from tools.convert_weights.__main__ import main as convert
 from tools.precompute_latents.__main__ import main
 
 ROWS = dataclasses.replace(next(tiny.rows for tiny in TINY_BASES if tiny.family == "blip3o"), readings_per_row=0,
@@ -57,6 +59,19 @@ def test_training_on_stored_features_is_training_on_pictures_without_the_tower(f
     from_features = losses(folder / "stored", tmp_path / "features", "rows.features=stored")
     assert len(from_pictures) == 3
     np.testing.assert_allclose(from_features, from_pictures, rtol=2e-3)
+
+    # The run never held the tower: an export takes what was not trained from its template.
+    exported, published = tmp_path / "exported", tiny_checkpoint.shared()
+    assert convert(["export", "--checkpoint", str(tmp_path / "features"), "--template", str(published), "--out",
+                    str(exported)]) == 0
+    changed = {}
+    for file in published.rglob("*.safetensors"):
+        before, after = load_file(file), load_file(exported / file.relative_to(published))
+        assert before.keys() == after.keys()
+        changed |= {name: not np.array_equal(before[name], after[name]) for name in before}
+    assert {name for name, differs in changed.items() if differs} <= {
+        name for name in changed if name.startswith(("model.dit.", "model.latent_queries"))}
+    assert changed["model.latent_queries"] and changed["model.dit.model.norm_out.linear_2.weight"]
 
 
 def test_records_without_features_are_refused_before_training(folder, tmp_path):
