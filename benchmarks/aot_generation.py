@@ -72,10 +72,11 @@ def _report(arguments: list[str]) -> dict[str, Any]:
 def _slice_text(report: dict[str, Any]) -> str:
     estimate, chips = report["estimate"], _chips(report)
     programs = report["programs"]
+    found = "The largest batch that fits is" if report["fits"] else "Nothing fits, not even"
     lines = [
         f"### {report['topology']}, {_mesh(report)}",
         "",
-        f"The largest batch that fits is **{report['rows']} images** ({report['rows'] / chips:g} a chip) of "
+        f"{found} **{report['rows']} images** ({report['rows'] / chips:g} a chip) of "
         f"{report['height']} x {report['width']} pixels, {report['steps']} steps, prompts of up to "
         f"{report['prompt_slots']} tokens, plans of up to {report['plan_tokens']}; "
         + (f"`{report['largest_limited_by']}` sets the limit." if report["largest_limited_by"] else
@@ -87,7 +88,7 @@ def _slice_text(report: dict[str, Any]) -> str:
     for entry in programs:
         memory = entry["gib_per_chip"]
         names = ("arguments", "outputs", "temporaries", "peak", "not_read", "needed", "limit")
-        lines.append(f"| {entry['program']} | " + " | ".join(f"{memory[name]:.2f}" for name in names) + " |")
+        lines.append(f"| {entry['program']} | " + " | ".join(_gib(memory[name]) for name in names) + " |")
     lines += [
         "",
         "| estimate, s per batch | compute | memory | exchange | at least | model TFLOP per image | GB per image |",
@@ -120,10 +121,15 @@ def _decoding_text(reports: list[dict[str, Any]]) -> str:
     for report in reports:
         entry = report["programs"][0]
         lines.append(
-            f"| {report['topology']}, {_mesh(report)} | {report['rows']} | {entry['gib_per_chip']['needed']:.2f} | "
+            f"| {report['topology']}, {_mesh(report)} | {report['rows']} | {_gib(entry['gib_per_chip']['needed'])} | "
             f"{entry['largest_gather_mib']:,.0f} | {report['estimate']['plan_tokens_per_second']:,.0f} | "
             f"{entry['estimate']['bound']} |")
     return "\n".join(lines)
+
+
+def _gib(size: float | None) -> str:
+    """A size; what a refused program would need is not known."""
+    return "-" if size is None else f"{size:.2f}"
 
 
 def _mesh(report: dict[str, Any]) -> str:

@@ -31,10 +31,11 @@ class HuggingFaceJudge:
             import torch
             from transformers import AutoModelForImageTextToText, AutoProcessor
         except ImportError as error:
-            raise BadInput(f"--judge hf: needs PyTorch ({error}); pip install 'srum-jax[rewards]'.") from error
+            raise BadInput(f"--judge transformers: needs PyTorch ({error}); pip install 'srum-jax[rewards]'."
+                           ) from error
         directory = epath.Path(checkpoint)
         if not directory.is_dir():
-            raise BadInput(f"--judge hf:{directory}: expected a directory with a checkpoint, found none.")
+            raise BadInput(f"--judge transformers:{directory}: expected a directory with a checkpoint, found none.")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._processor = load_processor(AutoProcessor, directory)

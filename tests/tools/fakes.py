@@ -104,7 +104,7 @@ def judge_with(monkeypatch, tmp_path, judge, out, *arguments):
     """Runs the real `judge` command with a scripted judge in the place of PyTorch; returns the exit code."""
     monkeypatch.setattr(judge_stage, "HuggingFaceJudge", lambda source, think: judge)
     (tmp_path / "checkpoint").mkdir(exist_ok=True)
-    return main(["judge", "--out", str(out), "--judge", f"hf:{tmp_path / 'checkpoint'}", *arguments])
+    return main(["judge", "--out", str(out), "--judge", f"transformers:{tmp_path / 'checkpoint'}", *arguments])
 
 
 def segment(out, *arguments):

@@ -137,7 +137,7 @@ def test_template_that_lacks_a_placeholder_or_has_an_unknown_one_is_an_error_bef
     before = contents(out)
     (tmp_path / "t.toml").write_text(table)
     (tmp_path / "checkpoint").mkdir()
-    assert main(["judge", "--out", str(out), "--judge", f"hf:{tmp_path / 'checkpoint'}", "--judge-templates",
+    assert main(["judge", "--out", str(out), "--judge", f"transformers:{tmp_path / 'checkpoint'}", "--judge-templates",
                  str(tmp_path / "t.toml")]) == 2
     assert message in capsys.readouterr().err and contents(out) == before
 
@@ -147,7 +147,7 @@ def test_what_the_judge_says_reaches_the_records_with_its_provenance(judged):
     assert export(out, "--verify") == 0
     record = exported(out)[FIRST]
     found = record.provenance
-    assert record.regions[0].score == 0.5 and found["judge"]["kind"] == "hf" and found["preset"] == "paper"
+    assert record.regions[0].score == 0.5 and found["judge"]["kind"] == "transformers" and found["preset"] == "paper"
     assert set(found["templates"]) >= {"identify", "local", "global"} and found["base_seed"] == 42
     assert found["generator"] == {"checkpoint_sha256": "0" * 64, "dtype": "bfloat16"}
     assert found["components"]["parameters"] and found["imported"] is False and len(found["settings_sha256"]) == 64

@@ -146,11 +146,12 @@ def test_given_scores_that_cannot_be_used_are_errors_with_their_line(tmp_path, c
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["judge", "--judge", "gpt"], "--judge gpt: expected model, likelihood, hf:DIR"),
+    (["judge", "--judge", "gpt"], "--judge gpt: expected model, likelihood, transformers:DIR"),
     (["judge"], "--checkpoint: expected the model that is asked"),
     (["segment", "--provider", "grounding"], "--checkpoint: expected the model that is asked"),
     (["segment", "--provider", "grounding", "--checkpoint", str(trained_base())], "trained to name boxes, found bagel"),
-    (["judge", "--judge", "hf:/nowhere"], "--judge hf:/nowhere: expected model, likelihood, hf:DIR"),
+    (["judge", "--judge", "transformers:/nowhere"],
+     "--judge transformers:/nowhere: expected model, likelihood, transformers:DIR"),
     (["judge", "--judge-templates", "/nowhere.toml"], "/nowhere.toml: no such file"),
     (["judge", "--set", "judge.max_regions=0"], "judge.max_regions: expected an integer of at least 1"),
     (["judge", "--set", "judge.max_region=3"], "no such setting; the nearest is judge.max_regions"),

@@ -112,7 +112,7 @@ def test_the_command_ends_with_2_and_notes_nothing_of_such_a_judge(copy, tmp_pat
     assert segment(out) == 0
     capfd.readouterr()
     lose_a_third(copy)
-    assert main(["judge", "--out", str(out), "--judge", f"hf:{copy}"]) == 2
+    assert main(["judge", "--out", str(out), "--judge", f"transformers:{copy}"]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: ") and "22 of the model's tensors" in line
     assert not (out / "run-judge.json").exists() and not (out / "judge").exists()

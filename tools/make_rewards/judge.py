@@ -51,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=user_path, required=True, metavar="DIR",
                         help="the folder of `generate` and `segment`")
     parser.add_argument("--judge", default="model", metavar="WHO",
-                        help="model: the checkpoint itself (default); hf:DIR: a vision-language model of transformers; "
-                             "jsonl:FILE: given scores; likelihood: whole pictures, by what `likelihood` found")
+                        help="model: the checkpoint itself (default); transformers:DIR: a vision-language model in "
+                             "PyTorch; jsonl:FILE: given scores; likelihood: whole pictures, by what `likelihood` "
+                             "found")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper",
                         help="where the settings below start (default: %(default)s)")
     group = parser.add_argument_group("judgement")
@@ -113,7 +114,7 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
     elif kind == "jsonl":
         given = GivenScores.read(source)
         judge = None
-    elif kind == "hf":
+    elif kind == "transformers":
         judge = HuggingFaceJudge(source, think.think_understanding)
     else:
         judge = ModelJudge(own_model.answerer(arguments, think), arguments.batch_size)
@@ -165,18 +166,18 @@ def _subject(
 def _identity(kind: str, source: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Who judges, without paths."""
     if kind == "model" and not source:
-        return {"kind": kind, **own_model.identity(arguments, "choose --judge hf:DIR or jsonl:FILE")}
+        return {"kind": kind, **own_model.identity(arguments, "choose --judge transformers:DIR or jsonl:FILE")}
     if kind == LIKELIHOOD and not source:
         return {"kind": kind}  # the stage has settings of its own
-    if kind == "hf" and epath.Path(source).is_dir():
+    if kind == "transformers" and epath.Path(source).is_dir():
         try:
             return {"kind": kind, "checkpoint_sha256": directory_fingerprint(source)}
         except BadInput as error:
             raise BadInput(f"--judge {arguments.judge}: {error}") from error
     if kind == "jsonl" and epath.Path(source).exists() and not epath.Path(source).is_dir():
         return {"kind": kind, "sha256": hashlib.sha256(epath.Path(source).read_bytes()).hexdigest()}
-    raise BadInput(f"--judge {arguments.judge}: expected model, likelihood, hf:DIR with an existing directory, or "
-                        "jsonl:FILE with an existing file.")
+    raise BadInput(f"--judge {arguments.judge}: expected model, likelihood, transformers:DIR with an existing "
+                   "directory, or jsonl:FILE with an existing file.")
 
 
 def _read_synonyms(path: str) -> list[list[str]]:

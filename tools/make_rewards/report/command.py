@@ -143,7 +143,7 @@ def _maps(candidate: Candidate, entry: dict[str, Any], pixels_per_token: int) ->
             provider="sample" if whole else candidate.segmentation["provider"],
         )
     except RewardMapError as error:
-        raise DataError(f"{entry['id']}: {error}") from error
+        raise DataError(entry["id"], None, str(error)) from error
 
 
 def _about(folder: CommittedRun) -> dict[str, Any]:
