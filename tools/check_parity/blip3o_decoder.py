@@ -7,7 +7,8 @@ import numpy as np
 from srum_jax.families.blip3o.pixel_sampling import decoded_pixels, draw_latents, predicted_noise
 from srum_jax.families.blip3o.sampler import PixelSampler
 from srum_jax.models.blip3o.pixel_schedule import pixel_times
-from tools.check_parity.blip3o_case import COMPUTE, TABLE, TIMES, Case, compared
+from tools.check_parity.blip3o_case import TABLE, TIMES, compared
+from tools.check_parity.model_case import COMPUTE, Case
 from tools.check_parity.result import GroupResult, Unchecked, compare_floats
 from tools.check_parity.tensors import Tensors, channels_first, channels_last
 

@@ -11,8 +11,9 @@ from srum_jax.families.blip3o.flow_sampling import draw_features, guided, veloci
 from srum_jax.families.blip3o.sampler import FeatureSampler
 from srum_jax.models.blip3o.flow import TIME_SCALE, sampling_sigmas, sampling_timesteps, train_sigmas
 from srum_jax.models.blip3o.patches import eva_crop, normalised
-from tools.check_parity.blip3o_case import COMPUTE, TABLE, TIMES, Case, compared
+from tools.check_parity.blip3o_case import TABLE, TIMES, compared
 from tools.check_parity.blip3o_training import Taps
+from tools.check_parity.model_case import COMPUTE, Case
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import Tensors, channels_first, channels_last
 

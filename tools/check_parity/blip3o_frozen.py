@@ -2,20 +2,16 @@
 
 import json
 
-from srum_jax.weights.checkpoint import Checkpoint
 from srum_jax.weights.table import published_tensors
+from tools.check_parity.model_case import Case, Results
 from tools.check_parity.result import GroupResult
 
 
-def check(checkpoint: Checkpoint) -> list[GroupResult]:
-    """Compares both lists with what the preset "default" trains and leaves.
-
-    Args:
-      checkpoint: the case; its file lists every tensor of a model that is ready to be trained.
-    """
-    architecture = checkpoint.architecture
-    stated = json.loads((checkpoint.directory / "freeze.json").read_text())
-    shapes = architecture.shapes(checkpoint.config, {"vision", "eva"})
+def check(case: Case) -> Results:
+    """Compares both lists, of every tensor of a model that is ready to be trained, with what "default" trains."""
+    architecture = case.checkpoint.architecture
+    stated = json.loads((case.directory / "freeze.json").read_text())
+    shapes = architecture.shapes(case.config, {"vision", "eva"})
     trained = [name for name in shapes if _matches(name, architecture.trainable["default"])]
     found = {"trainable": published_tensors(architecture.table, {name: shapes[name] for name in trained})}
     found["frozen"] = published_tensors(architecture.table, {name: shapes[name] for name in shapes.keys() - trained})

@@ -9,7 +9,8 @@ from srum_jax.inference.context import empty_context
 from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.patches import Pictures, arrange
 from srum_jax.models.blip3o.positions import understanding_positions
-from tools.check_parity.blip3o_case import COMPUTE, Case, compared
+from tools.check_parity.blip3o_case import compared
+from tools.check_parity.model_case import COMPUTE, Case
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import Tensors
 

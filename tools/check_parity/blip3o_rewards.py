@@ -21,8 +21,9 @@ from srum_jax.rewards.boxes import official_boxes
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, reward_map
 from srum_jax.training.state import TrainState, split_trainable
 from srum_jax.training.step import columns_of, make_step
-from tools.check_parity.blip3o_case import GRADIENT, TABLE, Case, compared
+from tools.check_parity.blip3o_case import GRADIENT, TABLE, compared
 from tools.check_parity.blip3o_training import recorded_forward, training_batch
+from tools.check_parity.model_case import Case
 from tools.check_parity.published_names import published
 from tools.check_parity.result import GroupResult, Unchecked, compare_to_peak
 

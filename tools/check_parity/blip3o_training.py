@@ -15,7 +15,8 @@ from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.columns import NO_COLUMNS
 from srum_jax.objectives.token_scores import TokenScores
-from tools.check_parity.blip3o_case import COMPUTE, TABLE, TIMES, Case, compared
+from tools.check_parity.blip3o_case import TABLE, TIMES, compared
+from tools.check_parity.model_case import COMPUTE, Case
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import Tensors, channels_first, channels_last
 

@@ -13,7 +13,8 @@ from srum_jax.models.blip3o.patches import (
     window_layout,
 )
 from srum_jax.models.blip3o.vision import patch_angles
-from tools.check_parity.blip3o_case import COMPUTE, TABLE, Case, compared
+from tools.check_parity.blip3o_case import TABLE, compared
+from tools.check_parity.model_case import COMPUTE, Case
 from tools.check_parity.result import GroupResult, Unchecked, compare_floats
 
 

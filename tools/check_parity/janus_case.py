@@ -1,53 +1,23 @@
-"""A case of Janus-Pro, opened, and its tolerances."""
+"""What the checks of Janus-Pro compute alike, and their tolerances."""
 
-import dataclasses
-import json
 from collections.abc import Collection
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.models.janus_pro.config import JanusConfig
 from srum_jax.models.janus_pro.model import JanusPro
 from srum_jax.models.layers.token_stream import causal_tokens
-from srum_jax.weights.table import Plan
+from tools.check_parity.model_case import COMPUTE
 from tools.check_parity.result import GroupResult, Unchecked, compare_recorded
 from tools.check_parity.tensors import Tensors
 
-# Of every layer its result is looked at.
-COMPUTE = ComputeConfig(scan_layers=False, remat="none")
 ACTIVATION = {"share": 2e-5, "floor": 1e-6}
 GRADIENT = {"share": 2e-5, "floor": 3e-7}
 PIXELS = {"absolute": 1e-6}
 BYTES = {"absolute": 0.0, "outlier_absolute": 1.0, "outlier_share": 0.01}  # of decoded pictures
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """What a check may need.
-
-    Attributes:
-      directory: of the case.
-      config: of the model.
-      model: with every part.
-      plan: pairs its arrays with published names.
-      tensors: of each `golden_*` file, by its name without `golden_` and ending.
-    """
-
-    directory: epath.Path
-    config: JanusConfig
-    model: JanusPro
-    plan: Plan
-    tensors: dict[str, Tensors]
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Settings of the recorded runs."""
-        return json.loads((self.directory / "meta.json").read_text())
 
 
 def compared(

@@ -13,7 +13,8 @@ from srum_jax.families.janus_pro.sampler import CodeSampler
 from srum_jax.models.janus_pro.pictures import view_to_read
 from srum_jax.models.janus_pro.prompts import without_text
 from srum_jax.models.janus_pro.vq import to_bytes
-from tools.check_parity.janus_case import BYTES, COMPUTE, Case, answer_logits, code_logits, compared, log_probs
+from tools.check_parity.janus_case import BYTES, answer_logits, code_logits, compared, log_probs
+from tools.check_parity.model_case import COMPUTE, Case
 from tools.check_parity.result import GroupResult, Unchecked, compare_mostly
 from tools.check_parity.tensors import Tensors, channels_first
 

@@ -16,7 +16,8 @@ from srum_jax.models.janus_pro.pictures import view_to_read
 from srum_jax.models.janus_pro.prompts import dialogue, expanded, left_padded
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.token_stream import TokenStream, causal_tokens
-from tools.check_parity.janus_case import COMPUTE, PIXELS, Case, answer_logits, compared, log_probs
+from tools.check_parity.janus_case import PIXELS, answer_logits, compared, log_probs
+from tools.check_parity.model_case import COMPUTE, Case
 from tools.check_parity.result import GroupResult, Unchecked, compare_floats
 from tools.check_parity.tensors import Tensors, channels_last
 
@@ -103,21 +104,15 @@ def check_understanding(case: Case) -> list[GroupResult | Unchecked]:
         {*_MASKS, *(key for key in expected if key.endswith("answer_ids"))})
 
 
-def check_templates(case: Case) -> list[GroupResult | Unchecked]:
+def check_templates(case: Case, file: str) -> list[GroupResult | Unchecked]:
     """Conversations as one text; the file serves all cases and may lie beside them."""
-    path = next(path for path in templates_of(case) if path.exists())
     results = []
-    for number, entry in enumerate(json.loads(path.read_text())):
+    for number, entry in enumerate(json.loads((case.directory / file).read_text())):
         turns = [(turn["role"], turn["content"]) for turn in entry["conversation"]]
         found, expected = dialogue(turns, entry["system_prompt"]), entry["text"]
         results.append(GroupResult(f"templates/{number}", float(found != expected), 0.0, "exact", 1, found == expected,
                                    "" if found == expected else f"expected {expected!r}, found {found!r}"))
     return results
-
-
-def templates_of(case: Case):
-    """Where the file may be."""
-    return case.directory / "templates.json", case.directory.parent / "templates.json"
 
 
 def pictures_of_rows(case: Case) -> list[jax.Array]:

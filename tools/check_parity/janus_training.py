@@ -11,8 +11,9 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted
 from srum_jax.training.config import OptimizerConfig
 from srum_jax.training.optimizer import make_optimizer
-from tools.check_parity.janus_case import ACTIVATION, GRADIENT, Case, answer_logits, code_logits, log_probs
+from tools.check_parity.janus_case import ACTIVATION, GRADIENT, answer_logits, code_logits, log_probs
 from tools.check_parity.janus_reading import pictures_of_rows
+from tools.check_parity.model_case import Case
 from tools.check_parity.published_names import published
 from tools.check_parity.result import GroupResult, Unchecked, compare_floats, compare_to_peak
 
@@ -74,15 +75,15 @@ def check_adamw(case: Case) -> list[GroupResult | Unchecked]:
     return results
 
 
-def check_trained(case: Case) -> GroupResult:
+def check_trained(case: Case) -> list[GroupResult | Unchecked]:
     """The reference's list of what is trained is the preset "default"."""
     stated = set(case.meta["trained_param_names"])
     state = nnx.state(case.model)
     ours = {piece.source for path, _ in nnx.to_flat_state(state) if path[0] in _TRAINED
             for piece in case.plan.pieces[dotted(path)]}
     differing = sorted(stated ^ ours)
-    return GroupResult("meta/trained_param_names", float(len(differing)), 0.0, "exact", len(stated), not differing,
-                       f"in one of the two lists only: {', '.join(differing[:5])}" if differing else "")
+    return [GroupResult("meta/trained_param_names", float(len(differing)), 0.0, "exact", len(stated), not differing,
+                        f"in one of the two lists only: {', '.join(differing[:5])}" if differing else "")]
 
 
 def _losses(case: Case, graphdef: nnx.GraphDef, rest: nnx.State) -> dict[str, Any]:
