@@ -20,7 +20,7 @@ from srum_jax.families.family import Family
 from srum_jax.families.registry import family_of
 from srum_jax.inference.opened import DEFAULT_MAX_PROMPT_TOKENS, Opened, SmallFiles
 from srum_jax.inference.programs import Programs
-from srum_jax.inference.protocols import Answerer, Checker, Generator, OnStep, Scorer
+from srum_jax.inference.protocols import Answerer, Checker, Generator, Neurons, OnStep, Scorer
 from srum_jax.inference.requests import Answer, GeneratedImage, ImageRequest, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
@@ -40,11 +40,13 @@ class Pipeline:
       generator: makes images.
       answerer: answers questions; None where the family cannot be asked.
       scorer: says how likely the model makes texts and pictures; None where it cannot.
+      neurons: says what the neurons of its MLPs do; None where they cannot be looked at.
     """
 
     generator: Generator
     answerer: Answerer | None
     scorer: Scorer | None = None
+    neurons: Neurons | None = None
 
     def check(self, request: ImageRequest | Question) -> None:
         """See `Checker`."""
@@ -124,7 +126,8 @@ def load(
     opened = Opened(**vars(files), programs=programs)
     return Pipeline(family.generator(opened, family.sampler() if sampler is None else sampler),
                     None if family.answerer is None else family.answerer(opened),
-                    None if family.scorer is None else family.scorer(opened))
+                    None if family.scorer is None else family.scorer(opened),
+                    None if family.neurons is None else family.neurons(opened))
 
 
 def checker(

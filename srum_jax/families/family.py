@@ -11,7 +11,7 @@ from srum_jax.data.config import Rows
 from srum_jax.data.example import Batch, Packer, Tokenizer
 from srum_jax.families.costs import Costs
 from srum_jax.inference.opened import Opened, SmallFiles
-from srum_jax.inference.protocols import Answerer, Checker, Generator, Scorer
+from srum_jax.inference.protocols import Answerer, Checker, Generator, Neurons, Scorer
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.columns import ColumnNames
@@ -57,6 +57,7 @@ class Family:
       generator: makes images, sampled as an instance of `sampler` says.
       answerer: answers questions; None where a family cannot be asked.
       scorer: says how likely the model makes texts and pictures; None where it cannot be asked.
+      neurons: says what neurons of its MLPs do; None where they cannot be looked at.
       box_frame: (configuration, height, width) of a picture -> height and width of the same as its models read it, in
         whose pixels they were trained to name boxes; None: they were not.
       plans: whether it can write a plan before a picture (think mode).
@@ -73,6 +74,7 @@ class Family:
     generator: Callable[[Opened, Any], Generator]
     answerer: Callable[[Opened], Answerer] | None
     scorer: Callable[[Opened], Scorer] | None = None
+    neurons: Callable[[Opened], Neurons] | None = None
     box_frame: Callable[[Any, int, int], tuple[int, int]] | None = None
     plans: bool = False
     float32: tuple[str, ...] = ()

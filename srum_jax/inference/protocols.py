@@ -97,6 +97,34 @@ class Scorer(Protocol):
         """
 
 
+class Neurons(Protocol):
+    """Says what neurons of the language model's gated MLPs do: those that see tokens of both tasks.
+
+    A neuron is a channel of a layer; its value for a sample is the mean over the sample's tokens that pass through its
+    MLP of silu(W_gate h), or, `gated`, of |silu(W_gate h) (W_up h)| (SRUM, Algorithm 1). A sample's value does not
+    depend on the others.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Layers and channels."""
+
+    def answering(self, questions: Sequence[Question], answers: Sequence[str], *, gated: bool = False) -> np.ndarray:
+        """While a question is read, and an answer after it; float32 [N, layers, channels].
+
+        Args:
+          questions: with the pictures that they are about.
+          answers: as many; an empty one is left out.
+          gated: which of the values.
+
+        Raises:
+          RequestError: one of them cannot be read; says which.
+        """
+
+    def drawing(self, requests: Sequence[ImageRequest], *, gated: bool = False) -> np.ndarray:
+        """While the prompt of a picture to be made is read; else as `answering`."""
+
+
 class Answerer(Checker, Protocol):
     """Answers questions."""
 

@@ -15,13 +15,17 @@ from srum_jax.inference.requests import Answer, Question, each_read
 from srum_jax.inference.settings import TextSampler
 
 
-def asked(programs: Programs, questions: Sequence[ReadQuestion], system: Sequence[int] | None = None) -> Conversation:
+def asked(
+    programs: Programs, questions: Sequence[ReadQuestion], system: Sequence[int] | None = None,
+    kind: type[Conversation] = Conversation,
+) -> Conversation:
     """A conversation that holds the pictures of each question, then its text; the answer is to follow.
 
     Args:
       programs: of the model.
       questions: a multiple of `programs.rows_multiple`.
       system: instructions that stand before, token ids without markers.
+      kind: of conversation.
     """
     texts = [item.prompt for item in questions]
     images = [
@@ -31,7 +35,7 @@ def asked(programs: Programs, questions: Sequence[ReadQuestion], system: Sequenc
     slots = text_slots(programs, texts) + sum(map(patch_slots, images))
     if system is not None:
         slots += text_slots(programs, [system])
-    conversation = Conversation(programs, len(questions), slots, image_guidance=False)
+    conversation = kind(programs, len(questions), slots, image_guidance=False)
     if system is not None:
         conversation.add_system([system] * len(questions))
     for views in images:

@@ -4,6 +4,7 @@ B rows · U und tokens · G gen tokens · T = U + G · S slots of the context ·
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,11 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.token_stream import TokenStream, concatenate
 
-# The inputs of new tokens -> their last hidden states after the final norms, and their keys and values [L, B, T, K, H].
-Reader = Callable[[Hidden], tuple[Hidden, KeyValues]]
+# The inputs of new tokens -> their last hidden states after the final norms, their keys and values [L, B, T, K, H], and
+# what was watched, with a leading axis of layers.
+Reader = Callable[[Hidden], tuple[Hidden, KeyValues, Any]]
+# Of one layer, and the stream that enters its MLPs: what is to be kept of it.
+Watch = Callable[[MixtureLayer, Hidden], Any]
 
 
 def causal_tokens(num_tokens: jax.Array, width: int, first_position: jax.Array) -> TokenStream:
@@ -48,7 +52,10 @@ def _tokens(real: jax.Array, order: jax.Array, position: jax.Array, full: bool) 
                        position=position)
 
 
-def make_reader(llm: Decoder, query: TokenStream, num_und: int, context: Context, compute: ComputeConfig) -> Reader:
+def make_reader(
+    llm: Decoder, query: TokenStream, num_und: int, context: Context, compute: ComputeConfig,
+    watch: Watch | None = None,
+) -> Reader:
     """All layers over new tokens, which see the context and each other. The context is not changed.
 
     What every layer, and every step that reads the same context, has in common is computed here, once.
@@ -59,6 +66,7 @@ def make_reader(llm: Decoder, query: TokenStream, num_und: int, context: Context
       num_und: how many of them are und tokens.
       context: what they see besides each other.
       compute: precision and attention route.
+      watch: what is kept of each layer besides; its values are computed with the layer's, and nothing else of it stays.
     """
     rotary = Rotary.of(query.position, num_und, llm.config)
     # Blocks pay only where there are several.
@@ -67,17 +75,23 @@ def make_reader(llm: Decoder, query: TokenStream, num_und: int, context: Context
     graphdef, stacked = nnx.split(llm.layers)
     stacked = jax.tree.map(lambda leaf: leaf.astype(compute.compute_dtype), stacked)
 
-    def one_layer(x: Hidden, inputs: tuple[nnx.State, KeyValues]) -> tuple[Hidden, KeyValues]:
+    def one_layer(x: Hidden, inputs: tuple[nnx.State, KeyValues]) -> tuple[Hidden, tuple[KeyValues, Any]]:
         parameters, cached = inputs
         layer: MixtureLayer = nnx.merge(graphdef, parameters)
         query, key, value = layer.attention_inputs(x, rotary)
         attended = attention(
             query, jnp.concatenate([cached.key, key], axis=1), jnp.concatenate([cached.value, value], axis=1)
         )
-        return layer.after_attention(x, attended), KeyValues(key, value)
+        watched = []
 
-    def read(x: Hidden) -> tuple[Hidden, KeyValues]:
-        x, written = jax.lax.scan(one_layer, x, (stacked, context.cache))
-        return Hidden(llm.und_norm(x.und), llm.gen_norm(x.gen)), written
+        def tap(name: str, branch: Hidden) -> None:
+            watched.append(watch(layer, Hidden(x.und + branch.und, x.gen + branch.gen)))
+
+        after = layer.after_attention(x, attended, None if watch is None else tap)
+        return after, (KeyValues(key, value), watched)
+
+    def read(x: Hidden) -> tuple[Hidden, KeyValues, Any]:
+        x, (written, watched) = jax.lax.scan(one_layer, x, (stacked, context.cache))
+        return Hidden(llm.und_norm(x.und), llm.gen_norm(x.gen)), written, watched
 
     return read

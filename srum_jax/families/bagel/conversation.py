@@ -22,7 +22,7 @@ from srum_jax.families.bagel.programs import (
 )
 from srum_jax.inference.batch_shapes import bucket, fill_rows, same_size
 from srum_jax.inference.context import Bookmark, Context
-from srum_jax.inference.programs import Programs
+from srum_jax.inference.programs import Program, Programs
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import DecodedText
 
@@ -82,7 +82,7 @@ class Conversation:
         position_ids = _padded([view.position_ids if view else [] for view in views], width, np.int32)
         counts = np.array([len(view.position_ids) if view else 0 for view in views], np.int32)
         self._take(NUM_MARKERS + width)
-        self.everything = self.programs.call(PREFILL_LATENTS, self.everything, latent, position_ids, counts)
+        self.everything = self._prefilled(PREFILL_LATENTS, latent, position_ids, counts)
         self._before_text = self.everything.bookmark()
 
     def add_patches(self, views: Sequence[PatchView | None]) -> None:
@@ -95,7 +95,7 @@ class Conversation:
                 patches[row, : len(view.patches)] = view.patches
         position_ids = _padded([view.position_ids if view else [] for view in views], width, np.int32)
         self._take(NUM_MARKERS + width)
-        self.everything = self.programs.call(PREFILL_PATCHES, self.everything, patches, position_ids, counts)
+        self.everything = self._prefilled(PREFILL_PATCHES, patches, position_ids, counts)
         self._before_text = self.everything.bookmark()
 
     def write(self, keys: jax.Array, active: np.ndarray, sampler: TextSampler) -> DecodedText:
@@ -115,9 +115,13 @@ class Conversation:
         token_ids = _padded(marked, text_slots(self.programs, texts), np.int32)
         counts = np.array([len(text) for text in marked], np.int32)
         self._take(token_ids.shape[1])
-        self.everything = self.programs.call(PREFILL_TEXT, self.everything, token_ids, counts)
+        self.everything = self._prefilled(PREFILL_TEXT, token_ids, counts)
         if also_without_images and self._without_images is not None:
             self._without_images = self.programs.call(PREFILL_TEXT, self._without_images, token_ids, counts)
+
+    def _prefilled(self, program: Program, *chunk: np.ndarray) -> Context:
+        """The context with everything, and a chunk behind it."""
+        return self.programs.call(program, self.everything, *chunk)
 
     def _take(self, slots: int) -> None:
         if slots > self._free:  # a context would write over its last slots

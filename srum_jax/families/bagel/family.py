@@ -5,6 +5,7 @@ from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.costs import BagelCosts
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.families.bagel.generator import BagelGenerator
+from srum_jax.families.bagel.neurons import BagelNeurons
 from srum_jax.families.bagel.request_reader import RequestReader
 from srum_jax.families.bagel.rows import BagelPacker
 from srum_jax.families.bagel.sampler import FlowSampler
@@ -14,6 +15,6 @@ from srum_jax.models.bagel.architecture import BAGEL
 
 FAMILY = Family(
     architecture=BAGEL, rows=BagelRows, packer=BagelPacker, forward=BagelForward, sampler=FlowSampler,
-    checker=RequestReader, generator=BagelGenerator, answerer=BagelAnswerer, scorer=BagelScorer, plans=True,
-    float32=("vae.",), costs=BagelCosts(),
+    checker=RequestReader, generator=BagelGenerator, answerer=BagelAnswerer, scorer=BagelScorer,
+    neurons=BagelNeurons, plans=True, float32=("vae.",), costs=BagelCosts(),
 )

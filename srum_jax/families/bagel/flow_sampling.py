@@ -111,7 +111,7 @@ def flow_velocity(
     def velocity(x: jax.Array, t: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         times = jnp.broadcast_to(t[..., None], x.shape[:2])
         gen = model.embed_latents(x, times, layout.position_ids, compute.compute_dtype)
-        hidden, _ = read(Hidden(und, repeat(gen)))
+        hidden, *_ = read(Hidden(und, repeat(gen)))
         predicted = model.llm2vae(hidden.gen).astype(jnp.float32)
         predicted = predicted.reshape(-1, branches, *predicted.shape[1:])
         names = ("v_cond", "v_text", "v_img")[:branches]

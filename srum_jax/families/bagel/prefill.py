@@ -5,16 +5,58 @@ Rows may differ in length, down to none at all: a row without tokens in a chunk 
 B rows · T, V, G widths of a chunk of text, of patches, of latents · P values of a latent token · D width
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from srum_jax.families.bagel.cached_decoder import causal_tokens, image_tokens, make_reader
+from srum_jax.families.bagel.cached_decoder import Watch, causal_tokens, image_tokens, make_reader
 from srum_jax.inference.context import Context
 from srum_jax.models.bagel.decoder import Hidden
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.token_stream import TokenStream
 
 NUM_MARKERS = 2  # around every image
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """What is added to each row in one go: its tokens, the decoder's inputs for them, and how far positions move on."""
+
+    tokens: TokenStream  # fields [B, T], und first
+    inputs: Hidden
+    advance: jax.Array  # int32 [B]
+
+    def added(
+        self, model: Bagel, context: Context, compute: ComputeConfig, watch: Watch | None = None
+    ) -> tuple[Context, Hidden, Any]:
+        """The longer context, the last hidden states, and what was watched of each layer; see `make_reader`."""
+        read = make_reader(model.llm, self.tokens, self.inputs.und.shape[1], context, compute, watch)
+        hidden, written, watched = read(self.inputs)
+        return context.append(written, self.tokens.real, self.advance), hidden, watched
+
+
+def text_chunk(
+    model: Bagel, context: Context, token_ids: jax.Array, num_tokens: jax.Array, compute: ComputeConfig
+) -> Chunk:
+    """Texts, each token of which sees those before it; arguments as of `prefill_text`."""
+    tokens = causal_tokens(num_tokens, token_ids.shape[1], context.next_position)
+    und = model.llm.embed(token_ids, compute.compute_dtype)
+    return Chunk(tokens, Hidden(und, _no_latents(und)), num_tokens)
+
+
+def patch_chunk(
+    model: Bagel, context: Context, patches: jax.Array, position_ids: jax.Array, num_patches: jax.Array,
+    compute: ComputeConfig,
+) -> Chunk:
+    """One image to be understood in each row; arguments as of `prefill_patches`."""
+    tokens = image_tokens(_with_markers(num_patches, patches.shape[1]), context.next_position)
+    patch_tokens = jax.tree.map(lambda x: x[:, NUM_MARKERS:], tokens)
+    embedded = model.embed_patches(patches, position_ids, patch_tokens, compute)
+    und = jnp.concatenate([_markers(model, patches.shape[0], compute), embedded], axis=1)
+    return Chunk(tokens, Hidden(und, _no_latents(und)), (num_patches > 0).astype(jnp.int32))
 
 
 def prefill_text(
@@ -32,10 +74,8 @@ def prefill_text(
     Returns:
       The longer context, and the last hidden states [B, T, D].
     """
-    query = causal_tokens(num_tokens, token_ids.shape[1], context.next_position)
-    und = model.llm.embed(token_ids, compute.compute_dtype)
-    hidden, written = make_reader(model.llm, query, und.shape[1], context, compute)(Hidden(und, _no_latents(und)))
-    return context.append(written, query.real, num_tokens), hidden.und
+    context, hidden, _ = text_chunk(model, context, token_ids, num_tokens, compute).added(model, context, compute)
+    return context, hidden.und
 
 
 def prefill_patches(
@@ -59,13 +99,9 @@ def prefill_patches(
     Returns:
       The longer context, and the last hidden states [B, 2 + V, D]: both markers, then the patches.
     """
-    real = _with_markers(num_patches, patches.shape[1])
-    query = image_tokens(real, context.next_position)
-    patch_tokens = jax.tree.map(lambda x: x[:, NUM_MARKERS:], query)
-    embedded = model.embed_patches(patches, position_ids, patch_tokens, compute)
-    und = jnp.concatenate([_markers(model, patches.shape[0], compute), embedded], axis=1)
-    hidden, written = make_reader(model.llm, query, und.shape[1], context, compute)(Hidden(und, _no_latents(und)))
-    return context.append(written, real, (num_patches > 0).astype(jnp.int32)), hidden.und
+    chunk = patch_chunk(model, context, patches, position_ids, num_patches, compute)
+    context, hidden, _ = chunk.added(model, context, compute)
+    return context, hidden.und
 
 
 def prefill_latents(
@@ -89,13 +125,13 @@ def prefill_latents(
     Returns:
       The longer context, and the last hidden states: und [B, 2, D] of the markers, gen [B, G, D] of the latents.
     """
-    real = _with_markers(num_latents, latent.shape[1])
-    query = image_tokens(real, context.next_position)
+    tokens = image_tokens(_with_markers(num_latents, latent.shape[1]), context.next_position)
     timestep = jnp.zeros(latent.shape[:2], jnp.float32)
     gen = model.embed_latents(latent, timestep, position_ids, compute.compute_dtype)
     und = _markers(model, latent.shape[0], compute)
-    hidden, written = make_reader(model.llm, query, NUM_MARKERS, context, compute)(Hidden(und, gen))
-    return context.append(written, real, (num_latents > 0).astype(jnp.int32)), hidden
+    chunk = Chunk(tokens, Hidden(und, gen), (num_latents > 0).astype(jnp.int32))
+    context, hidden, _ = chunk.added(model, context, compute)
+    return context, hidden
 
 
 def image_markers(model: Bagel, compute: ComputeConfig) -> jax.Array:

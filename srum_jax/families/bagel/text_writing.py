@@ -33,7 +33,7 @@ def write_text(
     def next_logits(context: Context, token: jax.Array, count: jax.Array) -> tuple[jax.Array, Context]:
         query = causal_tokens(count, 1, context.next_position)
         und = model.llm.embed(token[:, None], compute.compute_dtype)
-        hidden, written = make_reader(model.llm, query, 1, context, compute)(Hidden(und, und[:, :0]))
+        hidden, written, _ = make_reader(model.llm, query, 1, context, compute)(Hidden(und, und[:, :0]))
         return model.llm.lm_head(hidden.und)[:, 0], context.append(written, query.real, count)
 
     return decode_text(next_logits, context.with_room(sampler.max_tokens), keys, active, sampler,

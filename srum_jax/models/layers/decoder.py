@@ -71,8 +71,13 @@ class DecoderLayer(nnx.Module):
 
     def mlp(self, x: jax.Array) -> jax.Array:
         """The MLP branch, [B, S, D] to [B, S, D]."""
+        gate, up = self.gate_and_up(x)
+        return self.down(gate * up)
+
+    def gate_and_up(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """[B, S, D] to the values of the MLP's neurons after their activation function, and what they gate."""
         normed = self.mlp_norm(x)
-        return self.down(jax.nn.silu(self.gate(normed)) * self.up(normed))
+        return jax.nn.silu(self.gate(normed)), self.up(normed)
 
 
 class Decoder(nnx.Module):

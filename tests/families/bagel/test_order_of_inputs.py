@@ -52,7 +52,7 @@ class Told:
 class Listener:
     """Stands in for `Programs`."""
 
-    config, rows_multiple = small_config(), 1
+    config, rows_multiple, least_text = small_config(), 1, 0
     model = types.SimpleNamespace(vit=True)
 
     def __init__(self, written=(7, 8), finished=True, healthy=True, latent=0.0):

@@ -1,0 +1,84 @@
+"""Values of neurons that stream through the cached decoder are those of the training forward, token by token."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from srum_jax.data.example import Example, Picture, stack_rows
+from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.registry import family
+from srum_jax.inference.requests import ImageRequest, Question, RequestError
+from srum_jax.mesh_config import MeshConfig
+from srum_jax.models.compute import ComputeConfig
+from srum_jax.objectives.columns import NO_COLUMNS
+from srum_jax.pipeline import load
+from srum_jax.weights.checkpoint import open_checkpoint
+from srum_jax.weights.load import load as load_weights
+from srum_jax.weights.tokenizer import load_tokenizer
+from srum_jax.worlds.shapes.base import trained_base
+from srum_jax.worlds.shapes.questions import PICTURE_SIZE, SEEN_QUESTION
+from tests.families.bagel.test_scorer import PICTURES, SENTENCES
+
+ANSWER = "solid red circle"
+
+
+@pytest.fixture(scope="module")
+def neurons():
+    return load(trained_base(), dtype="float32", attention="dense", mesh=MeshConfig(),
+                devices=jax.devices()[:1]).neurons
+
+
+def by_the_training_forward(gated):
+    """Means over the und tokens of one packed sample, [L, C], from the taps of an unscanned model."""
+    checkpoint = open_checkpoint(trained_base(), family("bagel").architecture)
+    rows = BagelRows(samples_per_row=1, text_capacity=64, vit_capacity=128, latent_capacity=64, ce_capacity=16,
+                     images_per_row=1, image_height=48, image_width=48, max_size=48, min_size=48, stride=8)
+    row = family("bagel").packer(rows, checkpoint.config, load_tokenizer(trained_base()), NO_COLUMNS, None).empty_row()
+    row.add(Example(SEEN_QUESTION, Picture(PICTURE_SIZE, PICTURE_SIZE, pixels=PICTURES[0]), lambda grid: {},
+                    kind="reading", answer=ANSWER), np.random.default_rng(0))
+    batch = stack_rows([row.finish()])
+    forward = family("bagel").forward(checkpoint.config, ComputeConfig(
+        dtype="float32", attention="dense", remat="none", scan_layers=False))
+    graphdef, state = load_weights(checkpoint)
+    model, found = nnx.merge(graphdef, state), {}
+
+    def taps(state, batch):
+        found.clear()
+        forward.scores(nnx.merge(graphdef, state), batch, forward.draws(jax.random.key(0), batch),
+                       tap=lambda name, value: found.setdefault(name, []).append(value))
+        return [found[name] for name in ("packed_sequence", "layer", "attention_branch")]
+
+    sequence, layers, branches = jax.jit(taps)(state, batch)
+    real = jnp.concatenate([batch.text.real, batch.vit.real], axis=1)[0]
+    expected = []
+    definition, stacked = nnx.split(model.llm.layers.und)
+    for number, (before, branch) in enumerate(zip([sequence[0], *layers[:-1]], branches, strict=True)):
+        layer = nnx.merge(definition, jax.tree.map(lambda leaf, number=number: leaf[number], stacked))
+        normed = layer.mlp_norm(before.und + branch.und)
+        values = jax.nn.silu(layer.gate(normed))
+        values = jnp.abs(values * layer.up(normed)) if gated else values
+        expected.append(np.asarray(values)[0][real].mean(axis=0))
+    return np.stack(expected)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_question_with_picture_and_answer_gives_the_means_of_the_training_forward(neurons, gated):
+    found = neurons.answering([Question(SEEN_QUESTION, PICTURES[:1])], [ANSWER], gated=gated)
+    assert found.shape == (1, *neurons.shape) and found.dtype == np.float32
+    np.testing.assert_allclose(found[0], by_the_training_forward(gated), rtol=1e-4, atol=1e-5)
+
+
+def test_values_do_not_depend_on_what_else_is_in_the_batch(neurons):
+    questions = [Question(SEEN_QUESTION, PICTURES[:1]), Question("how many?"), Question(SEEN_QUESTION, PICTURES[1:2])]
+    together = neurons.answering(questions, [ANSWER, "", "nothing"])
+    np.testing.assert_allclose(neurons.answering(questions[1:2], [""]), together[1:2], rtol=1e-4, atol=1e-6)
+    requests = [ImageRequest(sentence, seed=0) for sentence in SENTENCES]
+    np.testing.assert_allclose(neurons.drawing(requests[:1]), neurons.drawing(requests)[:1], rtol=1e-4, atol=1e-6)
+    assert neurons.drawing([]).shape == (0, *neurons.shape)
+
+
+def test_what_cannot_be_read_is_named(neurons):
+    with pytest.raises(RequestError, match="request 1: prompt: expected a text"):
+        neurons.drawing([ImageRequest("a red circle", seed=0), ImageRequest(" ", seed=0)])
