@@ -12,6 +12,8 @@ from etils import epath
 
 from srum_jax.command_line import set_up_streams, user_path
 from srum_jax.errors import BadInput, Incomplete
+from srum_jax.evaluation import activation_run
+from srum_jax.evaluation.activation_run import ActivationConfig, ActivationRun, ComparedModel
 from srum_jax.evaluation.benchmark import OVERALL, Benchmark, EvalItem
 from srum_jax.evaluation.folder import GENERATE_SHARDS, EvaluationFolder, Part, read_files
 from srum_jax.evaluation.images import keeping_steps, plan_images, prompts_of, write_beside_images
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     group = parser.add_argument_group("benchmark")
-    group.add_argument("--benchmark", choices=NAMES, required=True, help="what is measured")
+    group.add_argument("--benchmark", choices=(*NAMES, activation_run.NAME), required=True, help="what is measured")
     group.add_argument("--stage", choices=STAGES, default=ALL, help="what is done (default: %(default)s)")
     group.add_argument("--out", type=user_path, required=True, metavar="DIR", help="new, or begun by the same command")
     group.add_argument("--prompts", type=user_path, nargs="+", metavar="FILE",
@@ -116,10 +118,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _has_work(out: epath.Path) -> bool:
-    return any((out / name).exists() for name in ("run.json", "run-judge.json", "results.json"))
+    return any((out / name).exists() for name in ("run.json", "run-judge.json", "results.json", "models"))
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.benchmark == activation_run.NAME:
+        return _activation(args)
     part = _part(args)
     if args.judge_batch_size < 1:
         raise BadInput(f"--judge-batch-size: expected a positive number, found {args.judge_batch_size}.")
@@ -185,7 +189,60 @@ def _sampler(args: argparse.Namespace) -> Any:
 
 
 def _groups(sampler: Any) -> Any:
-    return together(sampler=sampler, plan=TextSampler, endpoint=EndpointConfig())
+    return together(sampler=sampler, plan=TextSampler, endpoint=EndpointConfig(),
+                    activation=ActivationConfig())
+
+
+def _activation(args: argparse.Namespace) -> int:
+    for option in ("protocol", "judge", "judge_template", "think", "steps", "end", "failures", "against"):
+        if getattr(args, option) is not None:
+            raise BadInput(f"--{option.replace('_', '-')}: expected none with --benchmark {args.benchmark}.")
+    if args.stage == JUDGE or args.start or args.step != 1:
+        raise BadInput(f"--stage, --start, --step: expected {GENERATE}, {SCORE} or {ALL} of all samples: in "
+                       f"{args.benchmark} nobody is judged.")
+    if find_processes(args.process_index, args.num_processes, args.distributed).count > 1:
+        raise BadInput(f"--num-processes: expected one process with --benchmark {args.benchmark}; use --mesh.")
+    config = apply_overrides(_groups(_sampler(args)), args.set).activation
+    measured = ActivationRun(epath.Path(args.out), None if args.prompts is None else read_files(args.prompts), config)
+    if args.stage != SCORE:
+        _measure(args, measured)
+    return 0 if args.stage == GENERATE else _score_activation(measured)
+
+
+def _measure(args: argparse.Namespace, measured: ActivationRun) -> None:
+    for option in ("checkpoint", "images"):
+        if getattr(args, option) is None:
+            raise BadInput(f"--{option}: expected the " + ("model" if option == "checkpoint" else "folder with the "
+                           "pictures of the questions") + ", found nothing.")
+    family = family_of(args.checkpoint)
+    if family.neurons is None or family.answerer is None:
+        raise BadInput(f"--checkpoint {args.checkpoint}: expected a model whose neurons can be looked at, found one of "
+                       f"{recognise(args.checkpoint)}.")
+    templates, images = Templates.read(args.templates), epath.Path(args.images)
+    model = ComparedModel(args.model_id or epath.Path(args.checkpoint).name,
+                          checkpoint_fingerprint(args.checkpoint, family.architecture))
+    pictures = measured.check(checker_of(args, templates), images)
+    measured.begin(model, args.dtype, pictures, only_compare=True)  # before minutes of loading
+    pipeline = load_pipeline(args, templates, understanding=True)
+    measured.begin(model, args.dtype, pictures)
+    measured.measure(model, pipeline.neurons, pipeline.answerer, images, args.batch_size or 8)
+    print(f"generate: {model.id} was measured")
+
+
+def _score_activation(measured: ActivationRun) -> int:
+    results = measured.score()
+    for task, found in results["clusters"].items():
+        print(f"cluster {task}: {found['size']} neurons, of which two halves agree by {found['jaccard']:.2f}")
+    for model, by_data in results["models"].items():
+        for data, by_cluster in by_data.items():
+            for cluster, found in by_cluster.items():
+                print(f"  {model}, samples {data}, cluster {cluster}: {found['strength']:.5f} (standardised "
+                      f"{found['standardised']:+.3f}; random neurons {found['null']['low']:.5f} to "
+                      f"{found['null']['high']:.5f}; n = {found['samples']})")
+    if not results["complete"]:
+        raise Incomplete(f"{activation_run.NAME}: samples of {', '.join(results['missing'])} are missing; "
+                         "give the same command again")
+    return 0
 
 
 def _settings(args: argparse.Namespace, benchmark: Benchmark) -> GenerationSettings:

@@ -33,6 +33,11 @@ class ClusterRule:
     share: float = 0.02  # of a layer's neurons, at most
     least: float = 0.8  # selectivity: difference of means over the pooled standard deviation
 
+    def __post_init__(self):
+        if not (0 < self.share <= 1 and self.least > 0):
+            raise BadInput(f"clusters: expected a share in (0, 1] and a positive least selectivity, found {self.share} "
+                           f"and {self.least}.")
+
 
 class NeuronSums:
     """Sums and sums of squares of every neuron over samples, in float64; the order of samples does not matter."""
@@ -67,6 +72,30 @@ class NeuronSums:
         total.count = self.count + other.count
         total._sum, total._squares = self._sum + other._sum, self._squares + other._squares
         return total
+
+    def save(self, path: epath.PathLike) -> None:
+        """Writes a safetensors file."""
+        write_bytes(epath.Path(path), safetensors.numpy.save(
+            {"sum": self._sum, "squares": self._squares}, {"count": str(self.count)}))
+
+    @classmethod
+    def load(cls, path: epath.PathLike) -> "NeuronSums":
+        """The inverse of `save`.
+
+        Raises:
+          BadInput: it is no such file.
+        """
+        try:
+            with safe_open(str(path), "numpy") as file:
+                values = [file.get_tensor(name) for name in ("sum", "squares")]
+                count = int(file.metadata()["count"])
+            found = cls(*values[0].shape)
+            if values[1].shape != values[0].shape or count < 0 or not np.isfinite(values).all():
+                raise ValueError("expected finite sums of one shape, and how many samples they are of")
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"{path}: expected sums over neurons ({error}); it was changed: remove it.") from error
+        found.count, (found._sum, found._squares) = count, values
+        return found
 
     @property
     def mean(self) -> np.ndarray:

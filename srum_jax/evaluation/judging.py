@@ -84,7 +84,7 @@ def judge_items(
             pixels = _NO_PICTURE
             if images is not None:
                 try:
-                    pixels, line["sha256"] = _read_image(images / name)
+                    pixels, line["sha256"] = read_image(images / name)
                 except ImageError as error:
                     lines[place] = line | {"missing": f"{name}: {error}", "calls": []}
                     continue
@@ -155,7 +155,7 @@ def _images_of(unit: JudgeUnit, benchmark: Benchmark) -> Iterator[tuple[EvalItem
             yield item, number
 
 
-def _read_image(path: epath.Path) -> tuple[np.ndarray, str]:
+def read_image(path: epath.Path) -> tuple[np.ndarray, str]:
     """Pixels uint8 [H, W, 3], and the SHA-256 of the file; ImageError if there are none."""
     try:
         encoded = path.read_bytes()
@@ -172,7 +172,7 @@ def _is_intact(unit: JudgeUnit, benchmark: Benchmark, folder: EvaluationFolder, 
         path = images / line["file"]
         if "missing" in line:
             try:
-                _read_image(path)
+                read_image(path)
             except ImageError:
                 continue
             return False
