@@ -203,9 +203,11 @@ def _activation(args: argparse.Namespace) -> int:
     if find_processes(args.process_index, args.num_processes, args.distributed).count > 1:
         raise BadInput(f"--num-processes: expected one process with --benchmark {args.benchmark}; use --mesh.")
     config = apply_overrides(_groups(_sampler(args)), args.set).activation
-    measured = ActivationRun(epath.Path(args.out), None if args.prompts is None else read_files(args.prompts), config)
-    if args.stage != SCORE:
-        _measure(args, measured)
+    out = epath.Path(args.out)
+    if args.stage == SCORE:
+        return _score_activation(ActivationRun.begun(out, config.clusters))
+    measured = ActivationRun(out, None if args.prompts is None else read_files(args.prompts), config)
+    _measure(args, measured)
     return 0 if args.stage == GENERATE else _score_activation(measured)
 
 

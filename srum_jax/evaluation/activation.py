@@ -18,6 +18,7 @@ from etils import epath
 from safetensors import SafetensorError, safe_open
 
 from srum_jax.errors import BadInput
+from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import write_bytes
 
 UNDERSTANDING, GENERATION = TASKS = ("und", "gen")
@@ -76,7 +77,7 @@ class NeuronSums:
     def save(self, path: epath.PathLike) -> None:
         """Writes a safetensors file."""
         write_bytes(epath.Path(path), safetensors.numpy.save(
-            {"sum": self._sum, "squares": self._squares}, {"count": str(self.count)}))
+            {"sum": self._sum, "squares": self._squares, "count": np.array(self.count)}))
 
     @classmethod
     def load(cls, path: epath.PathLike) -> "NeuronSums":
@@ -86,9 +87,8 @@ class NeuronSums:
           BadInput: it is no such file.
         """
         try:
-            with safe_open(str(path), "numpy") as file:
-                values = [file.get_tensor(name) for name in ("sum", "squares")]
-                count = int(file.metadata()["count"])
+            arrays = safetensors.numpy.load(object_store.read_bytes(epath.Path(path)))
+            values, count = [arrays["sum"], arrays["squares"]], int(arrays["count"])
             found = cls(*values[0].shape)
             if values[1].shape != values[0].shape or count < 0 or not np.isfinite(values).all():
                 raise ValueError("expected finite sums of one shape, and how many samples they are of")

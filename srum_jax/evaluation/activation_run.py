@@ -98,6 +98,19 @@ class ActivationRun:
         self.files = self.folder.inputs() if files is None else files
         self.samples = split(read_samples(self.files), config.samples)
 
+    @classmethod
+    def begun(cls, root: epath.Path, clusters: ClusterRule) -> "ActivationRun":
+        """As the folder was begun, and with a rule for clusters.
+
+        Raises:
+          BadInput: it was not, or is another benchmark's.
+        """
+        about = EvaluationFolder(root).begun_with()
+        if about.get("benchmark") != NAME:
+            raise BadInput(f"--out {root}: expected a folder of {NAME}, found one of {about.get('benchmark')!r}.")
+        settings = {name: value for name, value in about["settings"].items() if name != "dtype"}
+        return cls(root, None, ActivationConfig(**settings, clusters=clusters))
+
     def check(self, checker: Checker, images: epath.Path) -> str:
         """Whether every sample can be read; returns a checksum over all pictures.
 
@@ -170,13 +183,10 @@ class ActivationRun:
           The contents of `activation.json`.
 
         Raises:
-          BadInput: nothing was begun, or a cluster is empty.
+          BadInput: a cluster is empty, or a file of sums is none.
           Incomplete: samples of a model are missing; only complete models are in the results.
         """
         about = self.folder.begun_with()
-        if about.get("benchmark") != NAME:
-            raise BadInput(f"--out {self.folder.root}: expected a folder of {NAME}, found one of "
-                           f"{about.get('benchmark')!r}.")
         base, found, missing, checkpoints = about["base"], {}, {}, {}
         for path in sorted((self.folder.root / "models").glob("*/model.json")):
             name = path.parent.name

@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import json
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -138,6 +140,17 @@ def test_planted_neurons_are_found_on_the_base_and_measured_on_every_model(tmp_p
     assert (tmp_path / "out" / "activation.svg").read_text().count("<polyline") == 4
 
 
+def test_the_table_is_written_without_a_model_and_without_jax(tmp_path, images):
+    measured(tmp_path / "out", images, "base", Planted())
+    words = ["--benchmark", "activation", "--stage", "score", "--out", str(tmp_path / "out"), "--set",
+             "activation.clusters.least=2"]
+    program = (f"import sys; from srum_jax import evaluate; code = evaluate.main({words}); "
+               "sys.exit(code or 'jax' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "base, samples gen, cluster gen: " in done.stdout and "n = 16" in done.stdout
+
+
 def test_a_run_that_was_cut_off_goes_on_with_the_samples_that_are_left(tmp_path, images):
     whole = measured(tmp_path / "whole", images, "base", Planted()).score()
     with pytest.raises(KeyboardInterrupt):
@@ -197,7 +210,8 @@ def test_a_prompt_that_the_model_cannot_be_given_and_values_that_are_none_are_na
 @pytest.mark.parametrize(("words", "message"), [
     (["--judge", "oracle"], "--judge: expected none"),
     (["--stage", "judge"], "nobody is judged"),
-    (["--stage", "score"], "--prompts: expected prompts of T2I-CompBench"),
+    (["--stage", "score"], "expected the folder of an evaluation"),
+    ([], "--prompts: expected prompts of T2I-CompBench"),
     (["--set", "activation.samples=1"], "expected at least 2, found 1"),
     (["--set", "activation.clusters.share=2"], r"expected a share in (0, 1]")])
 def test_arguments_that_do_not_go_with_it_are_refused(tmp_path, capsys, words, message):
@@ -236,4 +250,8 @@ def test_the_neurons_of_the_shipped_base_are_measured(tmp_path, images, capsys):
     assert found["und"]["und"]["standardised"] > 0 > found["gen"]["und"]["standardised"]
     assert found["gen"]["gen"]["standardised"] > 0 > found["und"]["gen"]["standardised"]
     before = (out / "activation.json").read_bytes()
-    assert evaluate.main([*words, "--stage", "score"]) == 0 and (out / "activation.json").read_bytes() == before
+    again = ["--benchmark", "activation", "--out", str(out), "--stage", "score"]
+    assert evaluate.main(again) == 0 and (out / "activation.json").read_bytes() == before
+    assert evaluate.main([*again, "--set", "activation.clusters.share=0.01"]) == 0
+    fewer = json.loads((out / "activation.json").read_text())["clusters"]
+    assert 0 < fewer["und"]["size"] < results["clusters"]["und"]["size"]
