@@ -21,10 +21,11 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
     from experiments._tiny_bagel.measure import SAMPLER
     from experiments._tiny_sam.generator import SAM_ARGUMENTS, TINY_WORLD
     from srum_jax.worlds.shapes.base import trained_base, trained_sam
-    from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_files
+    from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_files, write_questions
     from srum_jax.worlds.shapes.questions import JUDGE_TEMPLATES
 
     chosen = balanced_prompts(_PROMPTS_PER_CATEGORY, SEED, held_out=False)
+    write_questions(epath.Path(folder) / "inputs", chosen)  # for whoever judges by them
     prompts, keywords = write_prompt_files(epath.Path(folder) / "inputs", chosen)
     base = os.fspath(trained_base())
     model = {"checkpoint": base, "dtype": "float32", "attention": "dense"}

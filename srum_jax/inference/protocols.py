@@ -70,13 +70,16 @@ class Scorer(Protocol):
 
     exact: bool
 
-    def texts(self, questions: Sequence[Question], answers: Sequence[str], *, count_end: bool = False) -> np.ndarray:
+    def texts(
+        self, questions: Sequence[Question], answers: Sequence[str], *, count_end: bool = False, total: bool = False
+    ) -> np.ndarray:
         """Mean log probability per token of each answer, at temperature 1; float32 [N]. See `dual_likelihood`: R_G.
 
         Args:
           questions: with the pictures that they are about.
           answers: as many; texts.
           count_end: whether the marker that ends an answer is one of its tokens.
+          total: the sum over tokens instead of the mean, to compare answers as a whole.
 
         Raises:
           RequestError: one of them cannot be read; says which.

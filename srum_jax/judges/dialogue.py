@@ -12,12 +12,12 @@ Found = TypeVar("Found")
 
 
 def run_dialogues(
-    dialogues: Sequence[tuple[np.ndarray, Generator[Call, Reply, Found]]], judge: Judge
+    dialogues: Sequence[tuple[np.ndarray | None, Generator[Call, Reply, Found]]], judge: Judge
 ) -> list[Found]:
     """What each dialogue returns.
 
     Args:
-      dialogues: pixels uint8 [H, W, 3] of each image, and what is asked of it.
+      dialogues: pixels uint8 [H, W, 3] of each image (None: none is shown), and what is asked of it.
       judge: answers the calls; in each round those of all images that still have one.
     """
     found: dict[int, Found] = {}

@@ -19,7 +19,7 @@ class ModelJudge:
     answerer: Answerer  # that can be asked about pictures
     batch_size: int  # calls in one batch at most
 
-    def answer(self, calls: Sequence[tuple[np.ndarray, Call]]) -> list[Reply]:
+    def answer(self, calls: Sequence[tuple[np.ndarray | None, Call]]) -> list[Reply]:
         """See `Judge`. Raises BadInput where a call goes on with a conversation: the model is asked one question."""
         if any(call.history for _, call in calls):
             raise BadInput("--judge model: it answers single questions; a conversation needs transformers:DIR or "
@@ -33,7 +33,8 @@ class ModelJudge:
             sampler = TextSampler(limit + 1, temperature)
             for first in range(0, len(numbers), self.batch_size):
                 batch = numbers[first : first + self.batch_size]
-                questions = [Question(call.text, (pixels,), call.seed) for pixels, call in (calls[n] for n in batch)]
+                questions = [Question(call.text, () if pixels is None else (pixels,), call.seed)
+                             for pixels, call in (calls[n] for n in batch)]
                 questions += [questions[0]] * (self._rows(len(numbers)) - len(batch))
                 answers = self.answerer.answer(questions, sampler=sampler, think=think, allow_non_finite=True)
                 for number, answer in zip(batch, answers, strict=False):

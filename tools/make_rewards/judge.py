@@ -2,7 +2,8 @@
 
 The judge is the model itself, any vision-language model of transformers, a file of scores, or what `likelihood` found.
 Resumable, and shared by several processes like `segment`. The paper's preset verifies regions against the prompt,
-penalises severe distortions and repairs unreadable replies; --preset official does what the authors' code does.
+penalises severe distortions and repairs unreadable replies; --preset official does what the authors' code does. With
+--mode questions the model itself breaks every prompt into yes/no questions, and the probability of yes is the score.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from srum_jax.judges.dialogue import run_dialogues
 from srum_jax.judges.given_scores import GivenScores
 from srum_jax.judges.own_model import ModelJudge
 from srum_jax.judges.transformers import HuggingFaceJudge
+from srum_jax.judges.yes_or_no import YesOrNo
 from srum_jax.model_arguments import add_model_arguments
 from srum_jax.overrides import add_set_argument, apply_overrides, together
 from srum_jax.rewards.boxes import Box
@@ -33,11 +35,13 @@ from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.rewards.judgement.settings import PRESETS, JudgeSettings, Mode, NeutralBand
 from srum_jax.rewards.proposals import Proposal
 from srum_jax.stages import JUDGE, LIKELIHOOD, SEGMENT, STAGE_VERSION
+from srum_jax.storage.atomic_file import file_sha256
 from srum_jax.storage.reading import read_text
 from srum_jax.weights.fingerprint import directory_fingerprint
 from tools.make_rewards import own_model
 from tools.make_rewards.errors import Reject
 from tools.make_rewards.likelihood import scores_by_likelihood
+from tools.make_rewards.own_questions import AskedOfModel, GivenQuestions, judge_by_questions
 from tools.make_rewards.run_folder import RunFolder, StageUnit, rejected
 from tools.make_rewards.stage_run import add_stage_arguments, open_run, run_stage
 
@@ -56,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "found")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper",
                         help="where the settings below start (default: %(default)s)")
+    parser.add_argument("--mode", choices=tuple(Mode), help="what is scored, and how (default: as the settings say)")
     group = parser.add_argument_group("judgement")
+    group.add_argument("--questions", type=user_path, metavar="FILE",
+                       help="of --mode questions: JSON lines with those of every prompt, instead of the model's")
     group.add_argument("--judge-templates", type=user_path, metavar="FILE", help="questions in your own words, TOML")
     group.add_argument("--synonyms", type=user_path, metavar="FILE",
                        help="groups of words that mean the same: a JSON list of lists")
@@ -74,10 +81,20 @@ def settings_of(arguments: argparse.Namespace) -> JudgeSettings:
 
     Raises:
       OverrideError: a setting that there is not, or a value that it cannot have.
+      BadInput: questions are asked of another judge, or given and not asked.
     """
     settings = apply_overrides(together(judge=PRESETS[arguments.preset]), arguments.set).judge
+    if arguments.mode is not None:
+        settings = dataclasses.replace(settings, mode=Mode(arguments.mode))
+    if settings.mode is Mode.QUESTIONS and arguments.judge != "model":
+        raise BadInput(f"--judge {arguments.judge}: expected model with --mode questions, which compares log "
+                       "probabilities.")
+    if arguments.questions is not None and settings.mode is not Mode.QUESTIONS:
+        raise BadInput("--questions: expected --mode questions with it.")
     if arguments.judge == LIKELIHOOD:  # it scores whole pictures, and knows nothing of arrangements
         return dataclasses.replace(settings, mode=Mode.SAMPLE, neutral_band=NeutralBand.JUDGE)
+    if settings.mode is Mode.QUESTIONS:  # they ask for everything, not for the arrangement
+        return dataclasses.replace(settings, neutral_band=NeutralBand.JUDGE)
     return settings
 
 
@@ -96,17 +113,23 @@ def run(arguments: argparse.Namespace) -> None:
         "templates": templates.checksums() | {"think_understanding": think.checksums()["think_understanding"]},
         "synonyms": synonyms, "batch_size": arguments.batch_size, "keep_raw": arguments.keep_raw,
     }
+    given = None
+    if settings.mode is Mode.QUESTIONS:
+        own_model.require_scorer(arguments)
+        if arguments.questions is not None:
+            given = GivenQuestions(arguments.questions, [prompt.prompt for prompt in folder.prompts.values()])
+            begun_with["questions_sha256"] = file_sha256(arguments.questions)
 
     def begin() -> JudgeUnit:
         judge_unit = own_model.watched(
-            _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms),
+            _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms, given),
             f"{arguments.judge} ({arguments.checkpoint or arguments.judge})", arguments.dtype)
         return judge_unit if arguments.keep_raw else lambda unit: [_without_texts(line) for line in judge_unit(unit)]
 
     run_stage(JUDGE, folder, begun_with, begin, _summary, arguments)
 
 
-def _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms) -> JudgeUnit:
+def _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms, questions) -> JudgeUnit:
     """What makes the records of a unit."""
     frame = None
     if kind == LIKELIHOOD:
@@ -117,14 +140,19 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
     elif kind == "transformers":
         judge = HuggingFaceJudge(source, think.think_understanding)
     else:
-        judge = ModelJudge(own_model.answerer(arguments, think), arguments.batch_size)
+        pipeline = own_model.answerer(arguments, think)
+        judge = ModelJudge(pipeline, arguments.batch_size)
         frame = own_model.box_frame(arguments)
+    if settings.mode is Mode.QUESTIONS:
+        yes_or_no = YesOrNo(pipeline.scorer, arguments.batch_size)
+        questions = questions or AskedOfModel(folder.root / "questions", judge, settings, templates)
 
     def judge_unit(unit: StageUnit) -> list[dict[str, Any]]:
         lines: dict[int, dict[str, Any]] = {}
         dialogues: dict[int, tuple] = {}
+        shown: dict[int, tuple] = {}
         generated = folder.generated(unit)
-        segmented = folder.lines(SEGMENT, unit) if settings.mode is Mode.REGION else [{}] * len(generated)
+        segmented = folder.lines(SEGMENT, unit) if settings.mode is not Mode.SAMPLE else [{}] * len(generated)
         for number, (generation, segmentation) in enumerate(zip(generated, segmented, strict=True)):
             if "rejected" in segmentation:
                 lines[number] = segmentation
@@ -137,8 +165,13 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
             subject = _subject(folder, generation, segmentation, synonyms, frame)
             if judge is None:
                 lines[number] = given.judge(subject, settings)
+            elif settings.mode is Mode.QUESTIONS:
+                shown[number] = (subject, pixels)
             else:
                 dialogues[number] = (pixels, judge_record(subject, settings, templates))
+        if shown:
+            lines |= dict(zip(shown, judge_by_questions(list(shown.values()), questions.of, yes_or_no, settings,
+                                                        templates), strict=True))
         if dialogues:
             lines |= dict(zip(dialogues, run_dialogues(list(dialogues.values()), judge), strict=True))
         return [{**lines[number], "stage_version": STAGE_VERSION} for number in range(len(generated))]

@@ -25,6 +25,7 @@ from srum_jax.rewards.groups import advantages, global_score
 from srum_jax.stages import LIKELIHOOD, STAGE_VERSION
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from tools.make_rewards.errors import Reject
+from tools.make_rewards.own_model import require_scorer
 from tools.make_rewards.run_folder import RunFolder, StageUnit, rejected
 from tools.make_rewards.stage_run import add_stage_arguments, open_run, run_stage
 
@@ -51,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise BadInput(f"--out {arguments.out}: expected several candidates a prompt to compare, found one; generate "
                        "with --num-candidates 4 or more.")
     think = Templates.read(arguments.templates)
+    require_scorer(arguments)
     architecture = family_of(arguments.checkpoint).architecture
     begun_with = {
         "stage_version": STAGE_VERSION, "checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint, architecture),
@@ -94,12 +96,9 @@ def _scorer(arguments: argparse.Namespace, think: Templates) -> Scorer:
     question = Question(arguments.request, (np.zeros((64, 64, 3), np.uint8),))
     try:
         checker_of(arguments, think).check(question)
-        scorer = load_pipeline(arguments, think, understanding=True).scorer
+        return load_pipeline(arguments, think, understanding=True).scorer
     except RequestError as error:
         raise BadInput(f"--checkpoint {arguments.checkpoint}, --request: {error}") from error
-    if scorer is None:
-        raise BadInput(f"--checkpoint {arguments.checkpoint}: this family of models cannot say how likely a text is.")
-    return scorer
 
 
 def _score(

@@ -25,6 +25,7 @@ _JUDGED_REGION: _Fields = {
 }
 _LAYOUT: _Fields = {"score": _NUMBER, "score_raw": _OPTIONAL_NUMBER, "reason": str, "flags": list}
 _CALL: _Fields = {"kind": str, "attempt": int, "num_tokens": int, "finish_reason": str}
+_QUESTION: _Fields = {"kind": str, "object": str, "text": str, "yes": _NUMBER}
 _DROPPED: _Fields = {"verdict": _OPTIONAL_TEXT, "why": str}
 _REJECTED: _Fields = {"reason": str, "detail": str}
 _LINES: Mapping[str, _Fields] = {
@@ -64,6 +65,8 @@ def check_line(stage: str, line: Any) -> None:
             _check_integers(region.get("box"), 4, f"dropped[{number}].box")
         for number, call in enumerate(line["calls"]):
             _check(call, _CALL, f"calls[{number}].")
+        for number, question in enumerate(line.get("questions", ())):
+            _check(question, _QUESTION, f"questions[{number}].")
         if line["global"] is not None:
             _check(line["global"], _LAYOUT, "global.")
 

@@ -4,18 +4,20 @@ import argparse
 import collections
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.registry import family_of
-from srum_jax.inference.protocols import Answerer
 from srum_jax.inference.requests import Question, RequestError
 from srum_jax.inference.templates import Templates
 from srum_jax.model_arguments import checker_of, load_pipeline
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from tools.make_rewards.run_folder import StageUnit
+
+if TYPE_CHECKING:
+    from srum_jax.pipeline import Pipeline
 
 MakeLines = Callable[[StageUnit], list[dict[str, Any]]]
 _MAX_NON_FINITE = 0.01  # share of calls; above, the weights or the dtype are at fault
@@ -41,7 +43,15 @@ def identity(arguments: argparse.Namespace, advice: str) -> dict[str, Any]:
         raise BadInput(f"--checkpoint {arguments.checkpoint}: {error}") from error
 
 
-def answerer(arguments: argparse.Namespace, think: Templates) -> Answerer:
+def require_scorer(arguments: argparse.Namespace) -> None:
+    """Raises BadInput where the family of the model cannot say how likely a text is; no weights are read."""
+    family = family_of(arguments.checkpoint)
+    if family.scorer is None:
+        raise BadInput(f"--checkpoint {arguments.checkpoint}: models of the family {family.architecture.name} cannot "
+                       "say how likely a text is.")
+
+
+def answerer(arguments: argparse.Namespace, think: Templates) -> "Pipeline":
     """The model, once it is known that it can be asked about pictures.
 
     Raises:

@@ -27,7 +27,9 @@ class BagelScorer:
         self.programs = opened.programs
         self.reader = RequestReader(opened, sees=self.programs.model.vit is not None)
 
-    def texts(self, questions: Sequence[Question], answers: Sequence[str], *, count_end: bool = False) -> np.ndarray:
+    def texts(
+        self, questions: Sequence[Question], answers: Sequence[str], *, count_end: bool = False, total: bool = False
+    ) -> np.ndarray:
         """See `Scorer`."""
         read = list(zip(each_read(self.reader.question, questions), each_read(self.reader.answer, answers),
                         strict=True))
@@ -40,7 +42,8 @@ class BagelScorer:
         context = asked(self.programs, [question for question, _ in read]).everything
         log_probs = self.programs.call(SCORE_TEXT, context, ids, lengths + 2)
         counted = np.arange(ids.shape[1])[None] < (lengths + int(count_end))[:, None]
-        return np.asarray(likelihood(log_probs, counted).mean)[: len(questions)]
+        found = likelihood(log_probs, counted)
+        return np.asarray(found.total if total else found.mean)[: len(questions)]
 
     def pictures(
         self, requests: Sequence[ImageRequest], pictures: Sequence[np.ndarray], times: np.ndarray

@@ -26,7 +26,9 @@ class JanusScorer:
         self.programs = opened.programs
         self.reader = RequestReader(opened, sees=self.programs.model.vision is not None)
 
-    def texts(self, questions: Sequence[Question], answers: Sequence[str], *, count_end: bool = False) -> np.ndarray:
+    def texts(
+        self, questions: Sequence[Question], answers: Sequence[str], *, count_end: bool = False, total: bool = False
+    ) -> np.ndarray:
         """See `Scorer`."""
         if not questions:
             return np.zeros(0, np.float32)
@@ -48,8 +50,9 @@ class JanusScorer:
             counted[row, : count if count_end else count - 1] = 1
         log_probs = np.asarray(self.programs.call(
             SCORE_TEXT, ids, real, views_of(read, config.vision.image_size), places, labels))
-        means = np.sum(log_probs * counted, axis=1) / np.maximum(np.sum(counted, axis=1), 1)
-        return means[: len(questions)].astype(np.float32)
+        sums = np.sum(log_probs * counted, axis=1)
+        found = sums if total else sums / np.maximum(np.sum(counted, axis=1), 1)
+        return found[: len(questions)].astype(np.float32)
 
     def pictures(
         self, requests: Sequence[ImageRequest], pictures: Sequence[np.ndarray], times: np.ndarray

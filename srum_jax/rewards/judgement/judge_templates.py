@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib.resources
+import json
 import string
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -23,13 +24,20 @@ _REQUIRED: Mapping[str, frozenset[str]] = {
     "sample": frozenset({"prompt"}),
     "grounding": frozenset({"prompt", "keywords"}),
     "repair": frozenset({"missing"}),
+    "breakdown": frozenset({"prompt"}),
+    "question": frozenset({"question"}),
+    "region_question": frozenset({"box"}),
 }
 _OPTIONAL: Mapping[str, frozenset[str]] = {
     "identify": frozenset({"num_regions"}),
     "local": frozenset({"num_regions", "keywords"}),
     "region": frozenset({"keywords"}),
+    "breakdown": frozenset({"max_questions"}),
+    "question": frozenset({"object"}),
+    "region_question": frozenset({"question", "object"}),
 }
-_FIELDS: Mapping[str, type] = {"text": str, "max_new_tokens": int, "think": bool}
+_YES_OR_NO = ("question", "region_question")  # whose answers are given, and compared
+_FIELDS: Mapping[str, type] = {"text": str, "max_new_tokens": int, "think": bool, "yes": list, "no": list}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +47,14 @@ class JudgeTemplate:
     text: str  # with placeholders
     max_new_tokens: int = 1024
     think: bool | None = None  # None: as the run's settings say
+    yes: tuple[str, ...] = ()  # spellings of that answer, where answers are compared and not written
+    no: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
-        """Of the text, hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        """Of the text and of answers that are given, hexadecimal."""
+        told = json.dumps([self.text, self.yes, self.no]) if self.yes else self.text
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def fill(self, **values: str) -> str:
         """The question with its values, which are inserted as they are."""
@@ -52,7 +63,8 @@ class JudgeTemplate:
 
 @dataclasses.dataclass(frozen=True)
 class JudgeTemplates:
-    """All questions, by name: identify, local, region, global, sample, grounding, repair."""
+    """All questions, by name: identify, local, region, global, sample, grounding, repair, breakdown, question,
+    region_question."""
 
     tables: Mapping[str, JudgeTemplate]
 
@@ -60,7 +72,7 @@ class JudgeTemplates:
         return self.tables[name]
 
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of each text, by name."""
+        """SHA-256 of each, by name."""
         return {name: table.sha256 for name, table in sorted(self.tables.items())}
 
     @classmethod
@@ -112,7 +124,17 @@ def _table(name: str, fields: Mapping[str, Any], source: str) -> JudgeTemplate:
         if field not in _FIELDS or type(value) is not _FIELDS[field]:
             known = ", ".join(f"{key} ({kind.__name__})" for key, kind in _FIELDS.items())
             raise BadInput(f"{where}: field '{field}': expected one of {known}; found {value!r}.")
-    template = JudgeTemplate(**{**fields, "text": fields["text"].strip()})
+    for field in ("yes", "no"):
+        answers = fields.get(field)
+        if (answers is not None) != (name in _YES_OR_NO) or not all(
+            isinstance(answer, str) and answer.strip() for answer in answers or ()
+        ) or answers == []:
+            raise BadInput(f"{where}: field '{field}': expected " + (
+                "a list of answers" if name in _YES_OR_NO else "no such field") + f", found {answers!r}.")
+    if both := set(fields.get("yes", ())) & set(fields.get("no", ())):
+        raise BadInput(f"{where}: fields 'yes' and 'no': expected different answers, found {sorted(both)} in both.")
+    lists = {field: tuple(fields[field]) for field in ("yes", "no") if field in fields}
+    template = JudgeTemplate(**{**fields, **lists, "text": fields["text"].strip()})
     if template.max_new_tokens < 1:
         raise BadInput(f"{where}: field 'max_new_tokens': expected a positive number, found "
                                  f"{template.max_new_tokens}.")

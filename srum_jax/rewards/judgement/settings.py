@@ -12,6 +12,7 @@ class Mode(enum.StrEnum):
 
     REGION = "region"  # proposed regions, one by one
     SAMPLE = "sample"  # the image as a whole
+    QUESTIONS = "questions"  # both, by questions that the prompt is broken down into
 
 
 class Verify(enum.StrEnum):
@@ -55,7 +56,7 @@ class JudgeSettings:
     """All that decides a judgement besides judge and templates. The defaults are those of the paper."""
 
     mode: Mode = Mode.REGION
-    use_global: bool | None = None  # None: for regions, not for whole images
+    use_global: bool | None = None  # None: not for whole images, else yes
     verify: Verify = Verify.SEPARATE
     verify_strict: bool = False
     unmatched: Unmatched = Unmatched.CLIP
@@ -63,6 +64,7 @@ class JudgeSettings:
     max_background: int = 2
     max_unmatched: int = 2
     max_attempts: int = 5
+    max_questions: int = 12  # of a prompt, with `Mode.QUESTIONS`
     parser: Parser = Parser.TOLERANT
     retry: Retry = Retry.REPAIR
     severity: Severity = Severity.ON
@@ -73,7 +75,8 @@ class JudgeSettings:
     normalised_boxes: bool = False  # boxes are told in thousandths of the image instead of pixels
 
     def __post_init__(self):
-        for name, least in (("max_regions", 1), ("max_background", 0), ("max_unmatched", 0), ("max_attempts", 1)):
+        for name, least in (("max_regions", 1), ("max_background", 0), ("max_unmatched", 0), ("max_attempts", 1),
+                            ("max_questions", 1)):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
                 raise BadInput(f"judge.{name}: expected an integer of at least {least}, found "
                                f"{getattr(self, name)!r}.")
@@ -84,7 +87,7 @@ class JudgeSettings:
     @property
     def layout(self) -> bool:
         """Whether the layout of the whole image is scored."""
-        return self.mode is Mode.REGION if self.use_global is None else self.use_global
+        return self.mode is not Mode.SAMPLE if self.use_global is None else self.use_global
 
 
 PAPER = JudgeSettings()

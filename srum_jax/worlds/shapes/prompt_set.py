@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+from srum_jax.rewards.judgement.breakdown import as_json
 from srum_jax.storage.atomic_file import write_text
 from srum_jax.worlds.shapes.prompts import prompt_text, sample_prompt
+from srum_jax.worlds.shapes.questions import yes_no_questions
 from srum_jax.worlds.shapes.scene import CATEGORIES, Prompt
 
 PROMPT_FORMAT = "t2i_compbench"
@@ -61,6 +63,13 @@ def write_prompt_files(folder: epath.PathLike, prompts: Sequence[Prompt]) -> tup
     folder = epath.Path(folder)
     return (_write_once(folder / "prompts.json", json.dumps(rows, indent=1) + "\n"),
             _write_once(folder / "keywords.jsonl", "".join(json.dumps(line) + "\n" for line in words)))
+
+
+def write_questions(folder: epath.PathLike, prompts: Sequence[Prompt]) -> epath.Path:
+    """Writes `questions.jsonl`, which `make_rewards judge --mode questions` takes, as `write_prompt_files` writes."""
+    lines = {prompt_text(prompt): as_json(yes_no_questions(prompt)) for prompt in prompts}
+    return _write_once(epath.Path(folder) / "questions.jsonl", "".join(
+        json.dumps({"prompt": text, "questions": questions}) + "\n" for text, questions in lines.items()))
 
 
 def _write_once(path: epath.Path, text: str) -> epath.Path:

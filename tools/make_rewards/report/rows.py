@@ -64,6 +64,7 @@ def more(
         entry["attempts"] = judgement["attempts"]
         entry["problems"] = judgement["problems"]
         entry["calls"] = [_call(call, reply_characters) for call in judgement["calls"]]
+        entry["questions"] = list(judgement.get("questions", ()))
     return _without_empty(entry)
 
 

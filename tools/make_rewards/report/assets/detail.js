@@ -36,7 +36,7 @@ function showDetail(row, show, {step, close, change, position}) {
         draw();
         change(value);
       }))), legend, row.original ? make("p", {}, make("a", {href: row.original, target: "_blank", rel: "noreferrer"}, "Open the original image")) : null),
-    make("div", {class: "right"}, facts(row, rest), regions(row, lines), droppedRegions(row), texts(row, rest)));
+    make("div", {class: "right"}, facts(row, rest), regions(row, lines), droppedRegions(row), questions(rest), texts(row, rest)));
   dialog.replaceChildren(sheet);
   draw();
   if (!dialog.open) dialog.showModal();
@@ -115,6 +115,17 @@ function droppedRegions(row) {
   if (!row.dropped) return null;
   return make("details", {}, make("summary", {}, `Regions that were dropped (${row.dropped.length})`), make("table", {}, make("tbody", {},
     row.dropped.map(({box, verdict, why}) => make("tr", {}, make("td", {}, why), make("td", {}, verdict ?? ""), make("td", {class: "figure"}, box.join(", ")))))));
+}
+
+// Of `judge --mode questions`: those about the picture, then those about its regions.
+function questions(rest) {
+  if (!rest.questions) return null;
+  const heads = ["p(yes)", "question", "kind", "object", "where"];
+  return [make("h3", {}, "Questions"), make("table", {class: "questions"},
+    make("thead", {}, make("tr", {}, heads.map((name, i) => make("th", {class: !i && "figure"}, name)))),
+    make("tbody", {}, rest.questions.map(({kind, object, text, yes, box}) => make("tr", {},
+      make("td", {class: "figure"}, yes.toFixed(3)), make("td", {}, text), make("td", {}, kind), make("td", {}, object),
+      make("td", {}, box ? box.join(", ") : "picture")))))];
 }
 
 function texts(row, rest) {
