@@ -48,6 +48,7 @@ examples:
   python -m tools.make_rewards segment --out runs/comp --sam-model sam-vit-huge
   python -m tools.make_rewards segment --out runs/blip3o --provider grounding --checkpoint BLIP3o-Model-8B
   python -m tools.make_rewards judge --out runs/comp --checkpoint BAGEL-7B-MoT
+  python -m tools.make_rewards judge --out runs/comp --checkpoint BAGEL-7B-MoT --mode questions
   python -m tools.make_rewards likelihood --out runs/comp --checkpoint BAGEL-7B-MoT
   python -m tools.make_rewards judge --out runs/comp --judge likelihood
   python -m tools.make_rewards parse replies.jsonl
