@@ -47,10 +47,12 @@ class Rows(Protocol):
     Attributes:
       token_capacities: fields that count tokens which are split over the mesh's axis seq.
       samples_per_row: slots.
+      code_field: field that says where codes of pictures come from, and what they are called.
       stored_codes: whether pictures come as the codes that lie in the records.
     """
 
     token_capacities: ClassVar[tuple[str, ...]]
+    code_field: ClassVar[str]
     samples_per_row: int
 
     @property

@@ -12,6 +12,7 @@ class BagelRows:
     """Capacities of a row, and how pictures are brought to size."""
 
     token_capacities: ClassVar[tuple[str, ...]] = ("text_capacity", "vit_capacity", "latent_capacity")
+    code_field: ClassVar[str] = "latents"
 
     samples_per_row: int = 2
     text_capacity: int = 512  # text tokens: prompts, and four markers a sample

@@ -5,10 +5,9 @@
 """
 
 import dataclasses
+from typing import Any
 
-import numpy as np
-
-from srum_jax.data.errors import CapacityError, SchemaError
+from srum_jax.data.errors import CapacityError
 from srum_jax.data.example import Example, Picture, RandomDraws, Tokenizer
 from srum_jax.data.stored_code import POSTERIOR
 from srum_jax.errors import check
@@ -17,14 +16,12 @@ from srum_jax.families.bagel.image_views import ImageViews, patch_view
 from srum_jax.families.bagel.packing import RowBuilder, RowCapacity
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, VitItem, pack_sample
+from srum_jax.families.packer import ModelPacker
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.objectives.columns import NO_COLUMNS, ColumnNames
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.token_grid import Grid
-
-_AGAIN = ("make them with python -m tools.precompute_latents and the settings of this run's rows, or set "
-          "rows.latents=images")
 
 
 def row_capacity(rows: BagelRows, model: BagelConfig, columns: ColumnNames = NO_COLUMNS) -> RowCapacity:
@@ -54,41 +51,30 @@ def row_capacity(rows: BagelRows, model: BagelConfig, columns: ColumnNames = NO_
         samples=rows.samples_per_row, columns=columns)
 
 
-class BagelPacker:
-    """Makes rows of BAGEL; see `data.example.Packer`.
+class BagelPacker(ModelPacker):
+    """Makes rows of BAGEL."""
 
-    Args:
-      rows: capacities and sizes.
-      model: whose tokens they are.
-      tokenizer: of its prompts; None for rows that stay empty.
-      columns: that the objective wants.
-      encoder_sha256: checksum of the model's encoder, which stored latents must come from; None where it is not known,
-        and not compared.
+    encoder = "the encoder"
+    otherwise = "leave the record out, or set rows.control_tokens=true"
 
-    Raises:
-      ValueError: sizes that do not go with the model.
-    """
-
-    def __init__(
-        self,
-        rows: BagelRows,
-        model: BagelConfig,
-        tokenizer: Tokenizer | None,
-        columns: ColumnNames,
-        encoder_sha256: bytes | None = None,
-    ):
-        self.rows, self.model, self.tokenizer, self.encoder_sha256 = rows, model, tokenizer, encoder_sha256
-        self.samples_per_row = rows.samples_per_row
+    def __init__(self, rows: BagelRows, model: BagelConfig, tokenizer: Tokenizer | None, columns: ColumnNames,
+                 encoder_sha256: bytes | None = None):
+        super().__init__(rows, model, tokenizer, columns, encoder_sha256)
         self.capacity = row_capacity(rows, model, columns)
 
     def empty_row(self) -> "BagelRow":
         """A new row."""
         return BagelRow(self)
 
-    def check(self, picture: Picture) -> None:
-        """See `Packer.check`."""
-        if self.rows.stored_codes:
-            self.moments(picture)
+    def expected_code(self, picture: Picture) -> dict[str, Any]:
+        """See `ModelPacker`: a posterior, float16 [h, w, 2 z]."""
+        vae = self.model.vae
+        width, height = self.rows.transform.target_size(picture.width, picture.height)
+        return {
+            "kind": POSTERIOR, "image_height": height, "image_width": width, "canvas_height": self.rows.image_height,
+            "canvas_width": self.rows.image_width,
+            "shape": (height // vae.downsample, width // vae.downsample, 2 * vae.z_channels), "dtype": "float16",
+        }
 
     def sample(self, example: Example, draws: RandomDraws) -> PackedSample:
         """An example as tokens; exceptions as of `Row.add`."""
@@ -100,7 +86,7 @@ class BagelPacker:
         if example.reference is not None:
             raise CapacityError("it has a reference picture of its own, for which rows of BAGEL have no room")
         picture, transform = example.picture, self.rows.transform
-        moments = self.moments(picture) if self.rows.stored_codes else None
+        moments = self.stored(picture) if self.rows.stored_codes else None
         pixels = None if self.rows.stored_codes else transform.resize(picture.image())
         width, height = transform.target_size(picture.width, picture.height)
         stride, side = self.model.latent_stride, self.model.max_latent_size
@@ -127,39 +113,7 @@ class BagelPacker:
                 TextItem(self._ids(example.answer), loss=True)]
 
     def _ids(self, text: str) -> list[int]:
-        ids = self.tokenizer.encode(text, control_tokens=self.rows.control_tokens)
-        if ids and not 0 <= min(ids) <= max(ids) < self.model.llm.vocab_size:
-            raise CapacityError(f"its text has token id {max(ids)}, the model {self.model.llm.vocab_size} "
-                                "embeddings; the tokenizer belongs to another model")
-        if not self.rows.control_tokens and (special := set(dataclasses.astuple(self.model.special_tokens)) & set(ids)):
-            raise CapacityError(f"its text has the control token {min(special)}, which this tokenizer cannot read as "
-                                "text; leave the record out, or set rows.control_tokens=true")
-        return ids
-
-    def moments(self, picture: Picture) -> np.ndarray:
-        """The stored posterior of a picture, float16 [h, w, 2 z]; not to be written to.
-
-        Raises:
-          SchemaError: there is none, or that of another size, canvas or autoencoder.
-        """
-        code, vae = picture.code, self.model.vae
-        if code is None:
-            raise SchemaError("code/values", f"stored latents ({_AGAIN})", "nothing")
-        width, height = self.rows.transform.target_size(picture.width, picture.height)
-        expected = {
-            "kind": POSTERIOR, "image_height": height, "image_width": width, "canvas_height": self.rows.image_height,
-            "canvas_width": self.rows.image_width,
-            "shape": (height // vae.downsample, width // vae.downsample, 2 * vae.z_channels), "dtype": "float16",
-        }
-        for name, value in expected.items():
-            found = getattr(code, name)
-            if found != value:
-                raise SchemaError(f"code/{name}", f"{value}, by the settings of this run ({_AGAIN})", str(found))
-        if self.encoder_sha256 is not None and code.encoder_sha256 != self.encoder_sha256:
-            raise SchemaError("code/encoder_sha256",
-                              f"{self.encoder_sha256.hex()}, the encoder of model.checkpoint ({_AGAIN}; weights that "
-                              "were rounded to another precision are other weights)", code.encoder_sha256.hex())
-        return code.array
+        return self.encode(text, control_tokens=self.rows.control_tokens)
 
 
 class BagelRow:

@@ -1,0 +1,121 @@
+"""Rows of fixed slots: some for pictures that are drawn, some for pictures that are read."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from srum_jax.data.errors import CapacityError
+from srum_jax.data.example import Example, RandomDraws
+from srum_jax.families.packer import ModelPacker
+from srum_jax.rewards.token_grid import Grid
+
+
+class SlotRow:
+    """A row while it is filled; see `data.example.Row`. Padding: samples -1, everything else 0 or the pad token."""
+
+    def __init__(self, packer: ModelPacker, batch: Any):
+        """Starts from an empty row; its field for stored codes is named as `code_field` of the rows says."""
+        self._packer, self._batch = packer, batch
+        self._num_samples = self._drawn = self._read = 0
+
+    def add(self, example: Example, draws: RandomDraws) -> None:
+        """See `Row.add`."""
+        rows = self._packer.rows
+        if example.kind == "drawing":
+            _require_slot(self._drawn, rows.samples_per_row, "samples_per_row")
+            if example.reference is not None:
+                raise CapacityError("it has a reference picture of its own, for which this family's rows have no room")
+            self._add_drawing(example, draws)
+            self._drawn += 1
+        else:
+            _require_slot(self._read, rows.readings_per_row, "readings_per_row")
+            self._add_reading(example)
+            self._read += 1
+        self._num_samples += 1
+
+    def finish(self) -> Any:
+        """The row, without a leading batch axis."""
+        return self._batch
+
+    def _add_drawing(self, example: Example, draws: RandomDraws) -> None:
+        """Fills slot `_drawn`; refuses before anything is written."""
+        raise NotImplementedError
+
+    def _add_reading(self, example: Example) -> None:
+        """Fills slot `_read`; refuses before anything is written."""
+        raise NotImplementedError
+
+    def _place_drawing(self, values: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+        """Writes a picture, as pixels or as its stored code, and what the objective wants beside it."""
+        rows, batch, slot = self._packer.rows, self._batch, self._drawn
+        getattr(batch, rows.code_field if rows.stored_codes else "pixels")[slot] = values
+        batch.sample[slot] = self._num_samples
+        for name, column in columns.items():
+            batch.image_columns[name][slot * len(column) : (slot + 1) * len(column)] = column
+
+    def _place_reading(self, question: list[int], answer: list[int], example: Example) -> None:
+        """Writes the tokens of a conversation, those of its answer to be predicted."""
+        readings, slot, length, predicted = self._batch.readings, self._read, len(question) + len(answer), len(answer)
+        readings.sample[slot], readings.length[slot] = self._num_samples, length
+        readings.ids[slot, :length] = [*question, *answer]
+        readings.answer_index[slot, :predicted] = np.arange(len(question) - 1, length - 1)
+        readings.answer_ids[slot, :predicted] = answer
+        readings.answer_weights[slot, :predicted] = 1 / math.sqrt(predicted)
+        for name, value in example.text_columns.items():
+            first = slot * self._packer.rows.answer_capacity
+            self._batch.text_columns[name][first : first + predicted] = value
+
+    def _require_room(self, question: list[int], answer: list[int]) -> None:
+        require_room(len(question) + len(answer), self._packer.rows, "reading_capacity", "tokens to be read")
+        require_room(len(answer), self._packer.rows, "answer_capacity", "predicted tokens")
+
+
+def require_room(need: int, rows: Any, field: str, what: str) -> None:
+    """Refuses what is more than a slot holds."""
+    if need > getattr(rows, field):
+        raise CapacityError(f"needs {need} {what}, its slot has {getattr(rows, field)}; raise rows.{field}")
+
+
+def flat_columns(example: Example, grid: Grid) -> dict[str, np.ndarray]:
+    """What the objective wants beside each image token, float32 [cells] each."""
+    return {name: np.asarray(values, np.float32).ravel() for name, values in example.image_columns(grid).items()}
+
+
+def empty_slots(packer: ModelPacker, side: int, cells: int) -> dict[str, Any]:
+    """The fields that batches of all families of slots have, but for `readings`, of a row without examples.
+
+    Args:
+      packer: of the row.
+      side: pixels of a picture that is drawn.
+      cells: image tokens of it.
+    """
+    rows, columns = packer.rows, packer.columns
+    slots, side = rows.samples_per_row, 0 if rows.stored_codes else side
+    return {
+        "sample": np.full(slots, -1, np.int32),
+        "ids": np.full((slots, rows.text_capacity), packer.model.special_tokens.pad, np.int32),
+        "pixels": np.zeros((slots, side, side, 3), np.uint8),
+        "image_columns": {name: np.zeros(slots * cells, np.float32) for name in columns.image},
+        "text_columns": {name: np.zeros(rows.readings_per_row * rows.answer_capacity, np.float32)
+                         for name in columns.text},
+        "num_samples": slots + rows.readings_per_row,
+    }
+
+
+def empty_readings(packer: ModelPacker) -> dict[str, np.ndarray]:
+    """The same of `readings`, but for the pictures."""
+    rows, slots = packer.rows, packer.rows.readings_per_row
+    return {
+        "sample": np.full(slots, -1, np.int32),
+        "ids": np.full((slots, rows.reading_capacity), packer.model.special_tokens.pad, np.int32),
+        "length": np.zeros(slots, np.int32),
+        "answer_index": np.zeros((slots, rows.answer_capacity), np.int32),
+        "answer_ids": np.zeros((slots, rows.answer_capacity), np.int32),
+        "answer_weights": np.zeros((slots, rows.answer_capacity), np.float32),
+    }
+
+
+def _require_slot(taken: int, slots: int, field: str) -> None:
+    if taken == slots:
+        raise CapacityError(f"needs a slot, but all {slots} of its row are taken; raise rows.{field}")
