@@ -2,11 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
-from etils import epath
-from jax.sharding import Mesh
+import jax
 
-from srum_jax.errors import BadInput
 from srum_jax.families.bagel import generation_programs
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.generation_costs import generation_costs
@@ -14,13 +13,15 @@ from srum_jax.families.bagel.generation_programs import GenerationShape, abstrac
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.step_costs import RowStatistics, full_row, row_statistics
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
-from srum_jax.families.costs import Cost, Drawing, DrawingProgram
+from srum_jax.families.costs import Cost, Drawing
+from srum_jax.families.model_costs import ModelCosts
+from srum_jax.inference.programs import Programs
 from srum_jax.inference.settings import TextSampler
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
 
 
-class BagelCosts:
+class BagelCosts(ModelCosts):
     """The costs of BAGEL."""
 
     programs = generation_programs.PROGRAM_NAMES
@@ -28,16 +29,9 @@ class BagelCosts:
     image_programs = ("prefill", "denoise", "pixels")
     text_program = "decode"
 
-    def config(self, checkpoint: epath.PathLike, layers: int | None = None) -> BagelConfig:
-        """That of a directory, or the published one."""
-        config = BagelConfig.from_directory(checkpoint) if checkpoint else RELEASED
-        if layers is not None:
-            config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=layers))
-        return config
-
-    def num_layers(self, config: BagelConfig) -> int:
-        """Of the language model."""
-        return config.llm.num_layers
+    released: ClassVar = {"": RELEASED}
+    config_class = BagelConfig
+    abstract_programs = staticmethod(abstract_programs)
 
     def step_flops(self, config: BagelConfig, batch: PackedBatch,
                    trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
@@ -61,17 +55,11 @@ class BagelCosts:
         """See `generation_costs.generation_costs`."""
         return generation_costs(config, _shape(drawing))
 
-    def lower(self, config: BagelConfig, mesh: Mesh, drawing: Drawing, program: str, *, dtype: str, attention: str,
-              understanding: bool) -> DrawingProgram:
+    def lower_program(self, programs: Programs, program: str, drawing: Drawing) -> tuple[jax.stages.Lowered, tuple]:
         """See `generation_programs`."""
-        programs, state = abstract_programs(config, mesh, dtype=dtype, attention=attention,
-                                            understanding=understanding)
-        if drawing.rows % programs.rows_multiple:
-            raise BadInput(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
-                            f"found {drawing.rows}.")
         shape = _shape(drawing)
-        return DrawingProgram(generation_programs.lower_program(programs, program, shape), state,
-                              program_arguments(programs, program, shape))
+        return (generation_programs.lower_program(programs, program, shape),
+                program_arguments(programs, program, shape))
 
 
 def _shape(drawing: Drawing) -> GenerationShape:

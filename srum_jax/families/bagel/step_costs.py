@@ -17,6 +17,7 @@ from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
 from srum_jax.families.bagel.step_flops import PackCounts, count_pack, step_flops
+from srum_jax.families.model_costs import scaled
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.attention_mask import allowed
@@ -103,11 +104,6 @@ def visited_blocks(row: PackedBatch, block: int, seq: int) -> int:
     mask = allowed(_only_row(query), _only_row(key))
     blocks = mask.reshape(seq, -1, block, mask.shape[1] // block, block).any(axis=(2, 4))
     return int(blocks.sum(axis=(1, 2)).max())
-
-
-def scaled(counts: PackCounts, rows: int) -> PackCounts:
-    """The counts of a batch of equal rows."""
-    return PackCounts(*(rows * value for value in dataclasses.astuple(counts)))
 
 
 def _joined(streams: list[TokenStream]) -> TokenStream:

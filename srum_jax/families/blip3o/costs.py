@@ -2,10 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
-from etils import epath
-from jax.sharding import Mesh
 
 from srum_jax.data.errors import CapacityError
 from srum_jax.data.example import stack_rows
@@ -15,37 +14,15 @@ from srum_jax.families.blip3o.batch import Blip3oBatch
 from srum_jax.families.blip3o.config import Blip3oRows
 from srum_jax.families.blip3o.generation_costs import generation_costs
 from srum_jax.families.blip3o.rows import Blip3oPacker
-from srum_jax.families.blip3o.step_flops import SlotCounts, count_slots, scaled, step_flops
-from srum_jax.families.costs import Cost, Drawing, DrawingProgram
+from srum_jax.families.blip3o.step_flops import count_slots, step_flops
+from srum_jax.families.costs import Cost, Drawing
+from srum_jax.families.model_costs import ModelCosts, SlotWork
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.released import RELEASED
 from srum_jax.objectives.columns import NO_COLUMNS
 
 
-@dataclasses.dataclass(frozen=True)
-class _Row:
-    """A `RowWork`."""
-
-    config: Blip3oConfig
-    counts: SlotCounts
-    slots: int  # of tokens and features
-
-    @property
-    def padding(self) -> float:
-        return 1 - self.tokens / self.slots
-
-    @property
-    def tokens(self) -> int:
-        return self.counts.text + self.counts.pictures * self.config.dit.grid**2
-
-    def step_flops(self, trained: Mapping[str, tuple[int, ...]], rows: int) -> float:
-        return step_flops(self.config, scaled(self.counts, rows), trained)
-
-    def kernel_flops(self, name: str, operands: tuple[tuple[int, ...], ...]) -> float | None:
-        return None  # prompts are short: the recipes attend without a kernel
-
-
-class Blip3oCosts:
+class Blip3oCosts(ModelCosts):
     """The costs of BLIP3o. In place of a checkpoint, "8B" and "4B" stand for the released models."""
 
     programs = generation_programs.PROGRAM_NAMES
@@ -53,23 +30,17 @@ class Blip3oCosts:
     image_programs = ("prefill", "features", "latents", "pixels")
     text_program = "decode"  # of answers; pictures are drawn without a plan
 
-    def config(self, checkpoint: epath.PathLike, layers: int | None = None) -> Blip3oConfig:
-        """That of a directory or of a released model; of the larger one for ""."""
-        config = RELEASED.get(str(checkpoint) or "8B") or Blip3oConfig.from_directory(checkpoint)
-        if layers is not None:
-            config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=layers))
-        return config
-
-    def num_layers(self, config: Blip3oConfig) -> int:
-        """Of the language model."""
-        return config.llm.num_layers
+    released: ClassVar = {"": RELEASED["8B"], **RELEASED}
+    config_class = Blip3oConfig
+    abstract_programs = staticmethod(generation_programs.abstract_programs)
+    lower_program = staticmethod(generation_programs.lower_program)
 
     def step_flops(self, config: Blip3oConfig, batch: Blip3oBatch,
                    trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
         """See `step_flops.step_flops`."""
         return step_flops(config, count_slots(batch, config.num_queries), trained)
 
-    def full_row(self, rows: Blip3oRows, config: Blip3oConfig, prompt_tokens: int, *, block: int, seq: int) -> _Row:
+    def full_row(self, rows: Blip3oRows, config: Blip3oConfig, prompt_tokens: int, *, block: int, seq: int) -> SlotWork:
         """See `Costs.full_row`; slots for reading stay empty, as in training on records."""
         first_query = prompt_tokens + generation_programs.TEMPLATE_TOKENS + 1
         if first_query + config.num_queries > rows.text_capacity:
@@ -79,7 +50,8 @@ class Blip3oCosts:
         full = dataclasses.replace(batch, sample=np.zeros_like(batch.sample),
                                    first_query=np.full_like(batch.first_query, first_query))
         slots = batch.ids.size + batch.readings.ids.size + batch.sample.size * config.dit.grid**2
-        return _Row(config, count_slots(full, config.num_queries), slots)
+        counts = count_slots(full, config.num_queries)
+        return SlotWork(config, counts, counts.text + counts.pictures * config.dit.grid**2, slots, step_flops)
 
     def check(self, config: Blip3oConfig, drawing: Drawing) -> None:
         """Refuses edits, and sides that the pixel decoder cannot make."""
@@ -97,14 +69,3 @@ class Blip3oCosts:
     def drawing_costs(self, config: Blip3oConfig, drawing: Drawing) -> dict[str, Cost]:
         """See `generation_costs.generation_costs`."""
         return generation_costs(config, drawing)
-
-    def lower(self, config: Blip3oConfig, mesh: Mesh, drawing: Drawing, program: str, *, dtype: str, attention: str,
-              understanding: bool) -> DrawingProgram:
-        """See `generation_programs`."""
-        programs, state = generation_programs.abstract_programs(config, mesh, dtype=dtype, attention=attention,
-                                                                understanding=understanding)
-        if drawing.rows % programs.rows_multiple:
-            raise BadInput(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
-                           f"found {drawing.rows}.")
-        lowered, arguments = generation_programs.lower_program(programs, program, drawing)
-        return DrawingProgram(lowered, state, arguments)

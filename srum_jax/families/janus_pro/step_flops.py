@@ -40,11 +40,6 @@ def count_slots(batch: JanusBatch, num_codes: int) -> SlotCounts:
     )
 
 
-def scaled(counts: SlotCounts, rows: int) -> SlotCounts:
-    """The counts of a batch of equal rows."""
-    return SlotCounts(*(rows * value for value in dataclasses.astuple(counts)))
-
-
 def step_flops(config: JanusConfig, counts: SlotCounts, trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
     """Model FLOPs of one step over what was counted.
 
