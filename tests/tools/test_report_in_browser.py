@@ -26,7 +26,8 @@ def test_the_page_works_in_a_browser(chromium, tmp_path):
     prompts = [Prompt(i, "set", str(i), text, "color" if i % 2 else "shape") for i, text in enumerate(names)]
     out = generated(tmp_path / "run", prompts)
     judged(out, scores_for(tmp_path / "s.jsonl", prompts))
-    change(out, "judge", "set-69-c00", calls=[call("global", 1, HOSTILE) | {"template_sha256": ""}])
+    change(out, "judge", "set-69-c00", calls=[call("global", 1, HOSTILE) | {"template_sha256": ""}],
+           questions=[{"kind": "object", "object": "ring", "text": HOSTILE, "yes": 0.25}])
     change(out, "judge", "set-68-c00", regions=[])
     report(out, tmp_path / "report")
     address = f"file://{tmp_path / 'report' / 'index.html'}"
@@ -73,6 +74,8 @@ def test_the_page_works_in_a_browser(chromium, tmp_path):
     chromium.open(f"{address}#open=set-69-c00")
     chromium.expect("document.querySelector('#detail .prompt').textContent", HOSTILE)
     assert HOSTILE in chromium.value("[...document.querySelectorAll('#detail pre')].map(e => e.textContent)")
+    assert chromium.value("[...document.querySelectorAll('#detail .questions td')].map(e => e.textContent)") == [
+        "0.250", HOSTILE, "object", "ring", "picture"]
     assert chromium.value("document.querySelectorAll('[onerror], img[src=x]').length") == 0
     assert chromium.complaints == []
 

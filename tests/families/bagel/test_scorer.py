@@ -73,6 +73,8 @@ def test_a_text_is_as_likely_after_a_context_as_in_a_packed_row(scorer, count_en
     expected = np.where(counted, scores.text_log_prob, 0).sum(axis=1) / counted.sum(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert (found < 0).all()
+    total = scorer.texts(questions(), answers, count_end=count_end, total=True)
+    np.testing.assert_allclose(total, expected * counted.sum(axis=1), rtol=1e-5, atol=1e-5)
 
 
 def test_scores_do_not_depend_on_what_else_is_in_the_batch(scorer):

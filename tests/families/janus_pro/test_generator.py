@@ -111,6 +111,8 @@ def test_scores_are_the_likelihoods_of_the_answer_and_of_the_picture(pipeline, m
     np.testing.assert_allclose(together, alone, atol=2e-5)
     assert np.all(together < 0)
     assert scorer.texts(questions[:1], ["a red circle"], count_end=True)[0] != together[0]
+    total = scorer.texts(questions, ["a red circle", "no"], total=True)
+    np.testing.assert_allclose(total, together * [3, 1], rtol=1e-5)  # words are tokens
     requests = [ImageRequest("a red circle left of a blue square", seed=0), ImageRequest("two green triangles", seed=0)]
     pictures = [image.pixels for image in pipeline.generate(requests)]
     found = scorer.pictures(requests, pictures, np.zeros((2, 1), np.float32))
