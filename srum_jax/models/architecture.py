@@ -27,11 +27,13 @@ class WeightFile:
       glob: of paths relative to the checkpoint's directory; shards of one entry are read together.
       prefix: put before the names of their tensors; "" leaves them as they are.
       part: optional part that the files hold; None for the model itself.
+      pickled: published as a pickled file, of which `tools.convert_weights unpickle` makes this one.
     """
 
     glob: str
     prefix: str = ""
     part: str | None = None
+    pickled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

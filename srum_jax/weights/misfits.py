@@ -30,10 +30,16 @@ def absent_parts(
     absent = {}
     for part, names in _by_part(architecture, sources, targets).items():
         if part not in there:
-            homes = " or ".join(file.glob for file in architecture.files if file.part == part)
-            remedy = (f"copy {homes} of the released checkpoint beside the weights" if homes else
-                      "fill these weights up with it first and give the filled folder (import --without "
-                      f"{part}, then export with a template that has it: docs/convert_weights.md)")
+            files = [file for file in architecture.files if file.part == part]
+            homes = " or ".join(file.glob for file in files)
+            if any(file.pickled for file in files):
+                remedy = (f"make {homes} of the pickled file that is published "
+                          "(python -m tools.convert_weights unpickle)")
+            elif homes:
+                remedy = f"copy {homes} of the released checkpoint beside the weights"
+            else:
+                remedy = ("fill these weights up with it first and give the filled folder (import --without "
+                          f"{part}, then export with a template that has it: docs/convert_weights.md)")
             absent[part] = (f"the {architecture.parts[part].title} is missing: expected {len(names)} tensors such as "
                             f"'{names[0]}'{f' in {homes}' if homes else ''}, found none; {remedy}, or leave the part "
                             f"out where that is offered (import --without {part})")

@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
                                 help="of all arrays (default: each as the source has it)")
     from_published.add_argument("--without", action="append", default=[], metavar="PART",
                                 help="leave an optional part out, or do not expect it; of BAGEL: vit (the vision "
-                                     "tower), vae (the autoencoder)")
+                                     "tower), vae (the autoencoder); of BLIP3o: vision, eva (the towers that read "
+                                     "and that are trained on), decoder (which draws)")
     to_published = commands.add_parser("export", help="from converted weights or a training run to that "
                                                       "layout")
     to_published.add_argument("--model", choices=NAMES, help="family of the model (default: what the template is)")
@@ -116,6 +117,11 @@ def _open(arguments: argparse.Namespace, path: str, without: Sequence[str] = ())
 def _import(arguments: argparse.Namespace) -> None:
     check_name(epath.Path(arguments.out))
     source = _open(arguments, arguments.source, arguments.without)
+    for part, described in source.architecture.parts.items():
+        if part not in source.parts and part not in arguments.without:
+            raise WeightsError(f"--source {arguments.source}: its configuration describes no {described.title}; copy "
+                               "what is missing from the published checkpoint, or say that none is expected "
+                               f"(--without {part}).")
     from tools.convert_weights.import_ import import_weights
 
     began = time.monotonic()

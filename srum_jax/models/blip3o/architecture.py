@@ -22,8 +22,7 @@ BLIP3O = Architecture(
     files=(
         WeightFile("model.safetensors"),
         WeightFile("model-*-of-*.safetensors"),
-        # The tower's release is a pickled file; `tools.convert_weights` makes this one of it.
-        WeightFile("eva_clip_vision_tower/model.safetensors", prefix=EVA_PREFIX, part="eva"),
+        WeightFile("eva_clip_vision_tower/model.safetensors", prefix=EVA_PREFIX, part="eva", pickled=True),
         WeightFile("diffusion-decoder/unet/diffusion_pytorch_model.bf16.safetensors", prefix=UNET_PREFIX,
                    part="decoder"),
         WeightFile("diffusion-decoder/vae/diffusion_pytorch_model.bf16.safetensors", prefix=VAE_PREFIX,

@@ -10,6 +10,7 @@ from PIL import Image
 from srum_jax import chat, generate
 from tests.families.blip3o import tiny_checkpoint
 from tests.families.blip3o.small_pipeline import changed_files, picture
+from tools.convert_weights.__main__ import main as convert_weights
 from tools.make_rewards.__main__ import main as make_rewards
 
 QUICK = ("--dtype=float32", "--set", "sampler.features.num_steps=2", "--set", "sampler.pixels.num_steps=2")
@@ -53,6 +54,14 @@ def test_a_checkpoint_without_pixel_decoder_does_not_draw_and_is_told_by_the_fol
     checkpoint = changed_files(tmp_path / "model", without=("diffusion-decoder",))
     code, _, err = draw(tmp_path / "out", capsys, "--prompt=a circle", checkpoint=checkpoint)
     assert code == 2 and "diffusion-decoder" in err and len(err.splitlines()) == 1
+
+
+def test_a_part_that_the_release_has_not_is_asked_for_with_what_makes_it(tmp_path, capsys):
+    checkpoint = changed_files(tmp_path / "model", without=("eva_clip_vision_tower", "diffusion-decoder"))
+    convert = ["import", "--source", str(checkpoint), "--out", str(tmp_path / "out")]
+    assert convert_weights(convert) == 2 and "convert_weights unpickle" in capsys.readouterr().err
+    assert convert_weights([*convert, "--without", "eva"]) == 2 and "pixel decoder" in capsys.readouterr().err
+    assert convert_weights([*convert, "--without", "eva", "--without", "decoder"]) == 0
 
 
 def test_a_checkpoint_of_blip3o_next_is_refused_by_name(tmp_path, capsys):
