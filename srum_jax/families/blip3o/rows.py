@@ -41,11 +41,17 @@ class Blip3oPacker(ModelPacker):
             most = model.llm.max_position_embeddings
             check(f"rows.{field}", getattr(rows, field) <= most, f"at most the {most} positions of the model",
                   getattr(rows, field))
-        check("rows.text_capacity", rows.text_capacity > model.num_queries,
-              f"more than the {model.num_queries} queries of the model", rows.text_capacity)
         if tokenizer is not None:
             check_control_tokens(tokenizer, model.special_tokens)
         super().__init__(rows, model, tokenizer, columns, encoder_sha256)
+        template = [] if tokenizer is None else self.prompt("")
+        taken = len(template) + 1 + model.num_queries
+        check("rows.text_capacity", rows.text_capacity >= taken, f"at least {taken}, which a picture takes with "
+              "nothing in its prompt", rows.text_capacity)
+
+    def prompt(self, caption: str) -> list[int]:
+        """Tokens that ask for a picture, up to and without [IMG]; raises as `encode` does."""
+        return generation_prompt(caption, self.encode, self.model.special_tokens, self.rows.assistant_turn)
 
     def empty_row(self) -> "Blip3oRow":
         """A new row."""
@@ -65,8 +71,7 @@ class Blip3oRow(SlotRow):
     def _add_drawing(self, example: Example, draws: RandomDraws) -> None:
         packer, batch, slot = self._packer, self._batch, self._drawn
         rows, model, picture = packer.rows, packer.model, example.picture
-        text = [] if example.prompt_left_out else generation_prompt(
-            example.prompt, packer.encode, model.special_tokens, rows.assistant_turn)
+        text = [] if example.prompt_left_out else packer.prompt(example.prompt)
         try:
             prompt = with_queries([text], model, rows.text_capacity)
         except ValueError as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 
 import jax
 import numpy as np
@@ -182,6 +183,16 @@ def test_sizes_that_the_model_cannot_take_are_refused_by_the_setting():
         packer(reading_capacity=1024)
     with pytest.raises(ValueError, match=r"rows\.answer_capacity"):
         Blip3oRows(answer_capacity=4)
+
+
+@pytest.mark.parametrize("turn", ["open", "closed"])
+def test_a_slot_holds_at_least_what_is_put_around_a_prompt(turn):
+    with pytest.raises(ValueError, match=r"rows\.text_capacity: expected at least (\d+)") as caught:
+        packer(text_capacity=20, assistant_turn=turn)
+    least = int(re.search(r"at least (\d+)", str(caught.value))[1])
+    filled(drawing(""), of=packer(text_capacity=least, assistant_turn=turn))
+    with pytest.raises(CapacityError, match=r"text_capacity"):
+        filled(drawing("a"), of=packer(text_capacity=least, assistant_turn=turn))
 
 
 def test_the_tokenizer_of_another_model_is_refused_by_the_token():
