@@ -16,6 +16,7 @@ from srum_jax.families.costs import RowWork
 from srum_jax.mesh import build_mesh
 from srum_jax.models.layers.logical_axes import check_layout, shapes_by_name
 from srum_jax.training.abstract_run import abstract_run
+from srum_jax.training.state import with_training_times
 from srum_jax.training.step import lower_step
 
 
@@ -29,9 +30,7 @@ def compile_step(request: TrainRequest, cache: CompileCache) -> TrainResult:
     planned = plan(request)
     experiment, config, costs = planned.experiment, planned.config, planned.family.costs
     mesh = build_mesh(experiment.mesh, described_devices(request.topology, request.num_slices))
-    source = experiment.model
-    if source.timestep_shift is not None:
-        config = dataclasses.replace(config, timestep_shift=source.timestep_shift)
+    config = with_training_times(config, experiment.model)
     run = abstract_run(experiment, config, mesh)
     if experiment.mesh.check_layout:
         check_layout(run.state.parameters, mesh, planned.family.architecture.rules)

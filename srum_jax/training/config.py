@@ -39,6 +39,8 @@ class ModelSource:
 
     def __post_init__(self):
         object.__setattr__(self, "checkpoint", os.path.expanduser(self.checkpoint))
+        shift = self.timestep_shift
+        check("model.timestep_shift", shift is None or 0 < shift < math.inf, "a positive number", shift)
 
 
 @dataclasses.dataclass(frozen=True)

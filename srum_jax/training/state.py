@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from srum_jax.errors import BadInput
+from srum_jax.errors import BadInput, check
 from srum_jax.families import registry
 from srum_jax.families.family import Family
 from srum_jax.models.architecture import Architecture
@@ -99,9 +99,8 @@ def load_model(
     family = family_of_source(source)
     architecture = family.architecture
     checkpoint = open_checkpoint(source.checkpoint, architecture, parts_of(source, architecture, stored_codes))
-    config, graphdef = checkpoint.config, checkpoint.graphdef
-    if source.timestep_shift is not None:
-        config = dataclasses.replace(config, timestep_shift=source.timestep_shift)
+    config, graphdef = with_training_times(checkpoint.config, source), checkpoint.graphdef
+    if config != checkpoint.config:
         graphdef = _with_config(graphdef, checkpoint.abstract, config)
     if source.lora is not None:
         graphdef, factors = attach_factors(graphdef, checkpoint.abstract, source.lora, architecture)
@@ -111,6 +110,19 @@ def load_model(
     trained = shapes_by_name(split_trainable(checkpoint.abstract, source.trainable, architecture)[0])
     _, state = load(checkpoint, mesh=mesh, dtype=lambda name: "float32" if name in trained else compute_dtype)
     return LoadedModel(family, checkpoint, config, graphdef, *split_trainable(state, source.trainable, architecture))
+
+
+def with_training_times(config: Any, source: ModelSource) -> Any:
+    """A model's configuration with the shift of the training times that `source` states.
+
+    Raises:
+      BadInput: the model is not trained at times.
+    """
+    if source.timestep_shift is None:
+        return config
+    check("model.timestep_shift", hasattr(config, "timestep_shift"), "nothing for a model that learns no flow",
+          source.timestep_shift)
+    return dataclasses.replace(config, timestep_shift=source.timestep_shift)
 
 
 def split_trainable(

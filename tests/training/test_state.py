@@ -16,7 +16,13 @@ from srum_jax.models.layers.sharding import RULES
 from srum_jax.training.abstract_run import abstract_run
 from srum_jax.training.config import EmaConfig, LoraConfig, ModelSource, OptimizerConfig
 from srum_jax.training.optimizer import make_optimizer
-from srum_jax.training.state import abstract_train_state, load_model, new_train_state, split_trainable
+from srum_jax.training.state import (
+    abstract_train_state,
+    load_model,
+    new_train_state,
+    split_trainable,
+    with_training_times,
+)
 from tests.models.packs import mesh_of, small_config
 
 
@@ -47,6 +53,13 @@ def test_the_understanding_expert_can_be_left_out(abstract):
 def test_autoencoder_vision_tower_and_position_tables_stay_whatever_the_patterns(abstract):
     trained = names(split_trainable(abstract, ("*",), BAGEL)[0])
     assert {name.split(".")[0] for name in trained} == {"llm", "time_embedder", "vae2llm", "llm2vae", "connector"}
+
+
+def test_a_shift_of_times_is_refused_to_a_model_that_has_none():
+    shift = ModelSource(timestep_shift=4.0)
+    assert with_training_times(small_config(), shift).timestep_shift == 4.0
+    with pytest.raises(BadInput, match=r"model\.timestep_shift"):
+        with_training_times(object(), shift)
 
 
 @pytest.mark.parametrize("patterns", [("llm.*", "lmm.*"), ("vae.*",), ("vit.*",), ("latent_pos_embed.*",), ()])
