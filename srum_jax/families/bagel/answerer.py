@@ -1,6 +1,6 @@
 """Questions in, answers out. Rows of a batch do not influence each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -17,7 +17,7 @@ from srum_jax.inference.settings import TextSampler
 
 def asked(
     programs: Programs, questions: Sequence[ReadQuestion], system: Sequence[int] | None = None,
-    kind: type[Conversation] = Conversation,
+    kind: Callable[..., Conversation] = Conversation,
 ) -> Conversation:
     """A conversation that holds the pictures of each question, then its text; the answer is to follow.
 
@@ -25,7 +25,7 @@ def asked(
       programs: of the model.
       questions: a multiple of `programs.rows_multiple`.
       system: instructions that stand before, token ids without markers.
-      kind: of conversation.
+      kind: makes the conversation, which may look at what is added.
     """
     texts = [item.prompt for item in questions]
     images = [

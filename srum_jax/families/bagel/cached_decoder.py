@@ -88,7 +88,7 @@ def make_reader(
             watched.append(watch(layer, Hidden(x.und + branch.und, x.gen + branch.gen)))
 
         after = layer.after_attention(x, attended, None if watch is None else tap)
-        return after, (KeyValues(key, value), watched)
+        return after, (KeyValues(key, value), watched[0] if watched else None)
 
     def read(x: Hidden) -> tuple[Hidden, KeyValues, Any]:
         x, (written, watched) = jax.lax.scan(one_layer, x, (stacked, context.cache))

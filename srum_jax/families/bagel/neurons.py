@@ -3,7 +3,9 @@
 L layers · B rows · T tokens of a chunk · C channels of an MLP
 """
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,7 @@ def _sums(real: jax.Array, gated: bool) -> Watch:
 def _added(model: Bagel, context: Context, compute: ComputeConfig, chunk: Chunk, gated: bool) -> Watched:
     real = chunk.tokens.real[:, : chunk.inputs.und.shape[1]]
     context, _, sums = chunk.added(model, context, compute, _sums(real, gated))
-    return context, sums[0], jnp.sum(real, axis=1, dtype=jnp.int32)
+    return context, sums, jnp.sum(real, axis=1, dtype=jnp.int32)
 
 
 def _watch_text(model: Bagel, compute: ComputeConfig, context: Context, ids: jax.Array, num_tokens: jax.Array,
@@ -64,19 +66,16 @@ _WATCHING = {
 
 
 class _Watched(Conversation):
-    """A conversation, and the sums over its und tokens."""
+    """A conversation, the sums over its und tokens float32 [L, B, C], and how many they are int32 [B]."""
 
-    gated = False
-    sums, tokens = 0.0, 0
+    def __init__(self, *arguments: Any, gated: bool, **named: Any):
+        super().__init__(*arguments, **named)
+        self._gated, self.sums, self.tokens = gated, 0.0, 0
 
     def _prefilled(self, program: Program, *chunk: np.ndarray) -> Context:
-        context, sums, tokens = self.programs.call(_WATCHING[program], self.everything, *chunk, self.gated)
+        context, sums, tokens = self.programs.call(_WATCHING[program], self.everything, *chunk, self._gated)
         self.sums, self.tokens = self.sums + sums, self.tokens + tokens
         return context
-
-
-class _WatchedGated(_Watched):
-    gated = True
 
 
 class BagelNeurons:
@@ -108,7 +107,7 @@ class BagelNeurons:
             return np.zeros((0, *self.shape), np.float32)
         rows, _ = filled(list(zip(asking, answers, strict=True)), self.programs.rows_multiple)
         conversation = asked(self.programs, [question for question, _ in rows],
-                             kind=_WatchedGated if gated else _Watched)
+                             kind=functools.partial(_Watched, gated=gated))
         if any(answer is not None for _, answer in rows):
             conversation.add_plan([answer for _, answer in rows])
         means = conversation.sums / conversation.tokens[None, :, None]
