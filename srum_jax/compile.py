@@ -12,6 +12,7 @@ from srum_jax import command_line
 from srum_jax.command_line import user_path
 from srum_jax.errors import ANTICIPATED, BadInput, tell
 from srum_jax.experiment import experiment_names, load_recipe
+from srum_jax.families.registry import NAMES
 from srum_jax.models.compute import MESH_AXES
 from srum_jax.overrides import apply_overrides
 from srum_jax.storage.atomic_file import write_text
@@ -20,7 +21,7 @@ _POSITIVE = command_line.in_range(int, 1)
 DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 
 # What only one of the two kinds of program takes.
-_GENERATION_ONLY = ("height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "programs")
+_GENERATION_ONLY = ("family", "height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "programs")
 _TRAINING_ONLY = ("set", "slices", "compiler_option", "hlo")
 
 _EPILOG = """
@@ -32,6 +33,7 @@ examples:
   python -m srum_jax.compile --generation --topology v5e:2x4
   python -m srum_jax.compile --generation --topology v6e:2x2 --mesh fsdp=4 --batch 32 --json report.json
   python -m srum_jax.compile --generation --topology v5p:2x2x1 --mesh data=4 --largest
+  python -m srum_jax.compile --generation --family blip3o --checkpoint 4B --topology v6e:2x2 --mesh data=4
 
 Nothing runs: XLA's TPU compiler, from the package libtpu, is asked what programs of the released model's size, or of
 that of --checkpoint, would need. Each is compiled in a process of its own, in seconds to minutes; results are kept
@@ -103,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=user_path, metavar="DIR",
                         help="whose JSON files say the sizes (default: that of the experiment, if it names one; else "
                              "BAGEL-7B-MoT)")
+    parser.add_argument("--family", choices=NAMES,
+                        help=f"whose programs to compile; --checkpoint may then be a released size, as 4B (default: "
+                             f"that of --checkpoint; else {NAMES[0]})")
     parser.add_argument("--layers", type=_POSITIVE, help="another number of decoder layers")
     parser.add_argument("--programs", metavar="NAME,...",
                         help="some of those that generation has, for BAGEL prefill, decode, denoise and pixels "

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
       BadInput, ValueError: arguments that cannot be used.
       Failure: the compiler failed.
     """
-    name = recognise(args.checkpoint) if args.checkpoint else NAMES[0]
+    name = args.family or (recognise(args.checkpoint) if args.checkpoint else NAMES[0])
     costs = costs_of(family(name))
     programs = _programs(args.programs, costs)
     topology, mesh = parse_topology(args.topology), args.mesh or MeshConfig(data=1, fsdp=-1)

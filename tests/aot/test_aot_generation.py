@@ -5,6 +5,7 @@ from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.drawing_program import DrawingRequest, DrawingResult
 from srum_jax.aot.generation_report import program_entry, whole_entry
 from srum_jax.aot.topology import GIB, parse_topology
+from srum_jax.compile import main
 from srum_jax.families.costs import Drawing
 from srum_jax.mesh_config import MeshConfig
 
@@ -30,3 +31,11 @@ def test_a_slice_on_which_nothing_fits_has_no_figures_of_memory():
     text = _slice_text(report(REFUSED, "denoise"))
     assert "Nothing fits, not even **8 images**" in text and "| denoise | - | - | - | - | - | - | " in text
     assert "fsdp=8 | 8 | - | 0 | " in _decoding_text([report(REFUSED, "decode")])
+
+
+def test_a_released_size_stands_for_a_checkpoint_of_its_family(capsys):
+    slice_of = ["--generation", "--topology", "v5e:2x4", "--family", "blip3o"]
+    assert main([*slice_of, "--checkpoint", "4B", "--programs", "pixels,rest"]) == 2
+    assert "--programs: expected some of" in capsys.readouterr().err
+    assert main([*slice_of, "--checkpoint", "9B"]) == 2
+    assert "9B" in capsys.readouterr().err

@@ -164,6 +164,7 @@ def test_the_command_refuses_what_it_cannot_use(arguments, named, capsys):
 
 @pytest.mark.parametrize("arguments, named", [
     (["--experiment=bagel_cot", "--height", "512"], "--height: only with --generation"),
+    (["--experiment=blip3o", "--family", "blip3o"], "--family: only with --generation"),
     (["--generation", "--set", "a=1"], "--set: only with --experiment"),
     (["--generation", "--slices", "2"], "--slices: only with --experiment"),
     (["--generation", "--experiment=bagel_cot"], "not allowed with"), ([], "required"),
