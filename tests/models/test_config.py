@@ -137,7 +137,7 @@ def test_autoencoder_scale_and_shift_change_the_latents():
 
 
 def test_more_text_than_the_model_has_positions_is_refused():
-    rows = BagelRows(text_capacity=512, image_height=64, image_width=64, stride=4)
+    rows = BagelRows(text_capacity=512, image_height=32, image_width=32, stride=4, max_size=32, min_size=16)
     with pytest.raises(ValueError, match=r"rows\.text_capacity: expected at most the 512 rotary positions"):
         row_capacity(rows, small_config())
 

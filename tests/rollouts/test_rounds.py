@@ -189,7 +189,7 @@ def test_settings_that_do_not_go_together_are_named(inputs, changes, message):
     replaced = {name: dataclasses.replace(getattr(chosen, name), **value) for name, value in changes.items()}
     chosen = dataclasses.replace(chosen, **replaced)
     bagel = family("bagel")
-    parts = parts_of(chosen.model, bagel.architecture)
+    parts = parts_of(chosen.model, bagel.architecture, chosen.rows.stored_codes)
     with pytest.raises(BadInput, match=message):
         check_rollouts(chosen, bagel, parts, build_mesh(chosen.mesh), "flow")
 
