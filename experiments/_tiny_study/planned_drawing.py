@@ -84,7 +84,8 @@ def _asked(pipeline: Pipeline, texts: Sequence[str]) -> Conversation:
     opened = pipeline.generator.opened
     instruction = opened.tokenizer.encode(opened.templates.think_generation, control_tokens=True)
     asked = [opened.tokenizer.encode(text) for text in texts]
-    conversation = Conversation(opened.programs, len(asked), text_slots([instruction]) + text_slots(asked), False)
+    slots = text_slots(opened.programs, [instruction]) + text_slots(opened.programs, asked)
+    conversation = Conversation(opened.programs, len(asked), slots, image_guidance=False)
     conversation.add_system([instruction] * len(asked))
     conversation.add_text(asked)
     return conversation
