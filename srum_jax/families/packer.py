@@ -1,5 +1,6 @@
 """What packers of all families have in common: texts and stored codes that were checked against the model."""
 
+import abc
 import dataclasses
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from srum_jax.data.example import Picture, Tokenizer
 from srum_jax.objectives.columns import ColumnNames
 
 
-class ModelPacker:
+class ModelPacker(abc.ABC):
     """A `Packer` but for `empty_row`; see `data.example.Packer`.
 
     Args:
@@ -35,9 +36,9 @@ class ModelPacker:
         self.encoder_sha256 = encoder_sha256
         self.samples_per_row = rows.samples_per_row
 
+    @abc.abstractmethod
     def expected_code(self, picture: Picture) -> dict[str, Any]:
         """What the fields of a picture's `StoredCode` must be, by the model and the rows."""
-        raise NotImplementedError
 
     def check(self, picture: Picture) -> None:
         """See `Packer.check`."""

@@ -1,5 +1,6 @@
 """Rows of fixed slots: some for pictures that are drawn, some for pictures that are read."""
 
+import abc
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from srum_jax.families.packer import ModelPacker
 from srum_jax.rewards.token_grid import Grid
 
 
-class SlotRow:
+class SlotRow(abc.ABC):
     """A row while it is filled; see `data.example.Row`. Padding: samples -1, everything else 0 or the pad token."""
 
     def __init__(self, packer: ModelPacker, batch: Any):
@@ -38,13 +39,13 @@ class SlotRow:
         """The row, without a leading batch axis."""
         return self._batch
 
+    @abc.abstractmethod
     def _add_drawing(self, example: Example, draws: RandomDraws) -> None:
         """Fills slot `_drawn`; refuses before anything is written."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _add_reading(self, example: Example) -> None:
         """Fills slot `_read`; refuses before anything is written."""
-        raise NotImplementedError
 
     def _place_drawing(self, values: np.ndarray, columns: dict[str, np.ndarray]) -> None:
         """Writes a picture, as pixels or as its stored code, and what the objective wants beside it."""
