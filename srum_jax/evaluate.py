@@ -142,7 +142,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.stage in (GENERATE, SCORE) or (args.judge or "").startswith("replay:"):
         template = template or ""  # asks nobody
     benchmark = open_benchmark(args.benchmark, protocol, template, drawn_as)
-    args.checkpoint = args.checkpoint or (None if args.images else getattr(benchmark, "checkpoint", None))
+    args.checkpoint = args.checkpoint or (None if args.images else benchmark.checkpoint)
     items = folder.begin(benchmark, None if args.prompts is None else read_files(args.prompts), part)
     chosen = part.of(items)
     units = judge_units(chosen, args.judge_batch_size if args.stage != SCORE else _noted_batch_size(folder))
@@ -302,7 +302,7 @@ def _note_model(args: argparse.Namespace, folder: EvaluationFolder) -> None:
 
 
 def _named_judge(args: argparse.Namespace, benchmark: Benchmark) -> NamedJudge:
-    who = args.judge or getattr(benchmark, "judge", None)
+    who = args.judge or benchmark.judge
     if who is None:
         raise BadInput("--judge: expected who judges, found nothing.")
     if args.images is None and benchmark.drawing is None:

@@ -6,9 +6,10 @@
     totals  all items                            -> which means of scores are reported, and with what weights
 """
 
+import abc
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from srum_jax.generation.records import GenerationRecord
 from srum_jax.rewards.judgement.calls import Call, Reply
@@ -107,30 +108,43 @@ class Drawing:
 Conversation = Generator[Call, Reply, Any]
 
 
-class Benchmark(Protocol):
-    """One benchmark under one protocol. Frozen dataclasses, see `registry`.
+@dataclasses.dataclass(frozen=True)
+class Benchmark(abc.ABC):
+    """One benchmark under one protocol; see `registry`.
 
     Attributes:
       name: as on the command line.
-      protocol: what must agree for two results to share a table.
-      template: the question to the judge.
-      drawn_as: steps and "think" or "no_think", for layouts that say them in names of folders.
+      protocols: that it has, the first being the default, and our file with the question; None: its own words.
+      placeholders: that the question must hold.
+      max_new_tokens: of a reply; 0: the question is not asked in words.
       drawing: None where the images are given.
       images_per_item: expected of each item.
       failures: what a failed item counts as, by the name of the rule, the first being the default; None: it is left
         out. Empty: a failure makes the run incomplete.
       official_counts: items of each category in the benchmark's own files; a run of other files says so.
+      judge: who is asked if the command line says nothing.
+      checkpoint: what draws if the command line says nothing.
+      protocol: what must agree for two results to share a table.
+      template: the question to the judge.
+      drawn_as: steps and "think" or "no_think", for layouts that say them in names of folders.
     """
 
-    name: str
+    name: ClassVar[str]
+    protocols: ClassVar[Mapping[str, str | None]]
+    placeholders: ClassVar[tuple[str, ...]] = ()
+    max_new_tokens: ClassVar[int] = 0
+    drawing: ClassVar[Drawing | None] = None
+    images_per_item: ClassVar[int] = 1
+    failures: ClassVar[Mapping[str, float | None]] = {}
+    official_counts: ClassVar[Mapping[str, int]] = {}
+    judge: ClassVar[str | None] = None
+    checkpoint: ClassVar[str | None] = None
+
     protocol: str
     template: JudgeTemplate
-    drawn_as: str
-    drawing: Drawing | None
-    images_per_item: int
-    failures: Mapping[str, float | None]
-    official_counts: Mapping[str, int]
+    drawn_as: str = ""
 
+    @abc.abstractmethod
     def items(self, files: Mapping[str, bytes]) -> tuple[EvalItem, ...]:
         """The items of the benchmark's files, in their order.
 
@@ -141,6 +155,7 @@ class Benchmark(Protocol):
           BadInput: naming the file, the entry, the field, what was expected and what was found.
         """
 
+    @abc.abstractmethod
     def image(self, item: EvalItem, number: int) -> str:
         """Where an image lies below the folder of images, in the layout that the official scorer expects."""
 
@@ -153,13 +168,17 @@ class Benchmark(Protocol):
           items: all.
           records: of the images that were drawn, by item and number.
         """
+        return {}
 
+    @abc.abstractmethod
     def calls(self, item: EvalItem, number: int) -> Conversation:
         """Asks about one image of an item."""
 
+    @abc.abstractmethod
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """The score of an item from the replies about each of its images. What cannot be read is a failure."""
 
+    @abc.abstractmethod
     def totals(self, items: Sequence[EvalItem]) -> tuple[Total, ...]:
         """What is reported; the one named "overall" is the benchmark's number."""
 
@@ -175,6 +194,42 @@ class Benchmark(Protocol):
           replies: that they were read from.
           results: the contents of `results.json`.
         """
+        return {}
+
+    def ask(
+        self,
+        kind: str,
+        text: str,
+        item: EvalItem,
+        number: int,
+        readable: Callable[[str], object] = lambda reply: True,
+        *,
+        attempts: int = 1,
+        reminder: str = "",
+        history: tuple[tuple[str, str], ...] = (),
+        template: JudgeTemplate | None = None,
+    ) -> Generator[Call, Reply, Reply]:
+        """Yields greedy calls, takes replies; returns the first that can be read, or the last.
+
+        Args:
+          kind: of the call.
+          text: the question.
+          item: that is shown.
+          number: of its image.
+          readable: whether a reply can be read.
+          attempts: at most.
+          reminder: of the form of a reply, put behind the question from the second attempt on.
+          history: questions before, and what the judge answered.
+          template: that the question was made from, and whose token limit holds; None: the benchmark's.
+        """
+        made_from = self.template if template is None else template
+        for attempt in range(1, attempts + 1):
+            asked = text if attempt == 1 else f"{text}\n\n{reminder}"
+            reply = yield Call(kind, attempt, asked, made_from.max_new_tokens, False, None, 0, made_from.sha256,
+                               subject_id(item, number), history)
+            if readable(reply.text):
+                break
+        return reply
 
 
 def subject_id(item: EvalItem, number: int) -> str:

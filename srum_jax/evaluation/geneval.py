@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from srum_jax.errors import BadInput
-from srum_jax.evaluation.asking import ask
 from srum_jax.evaluation.benchmark import (
     OVERALL,
+    Benchmark,
     Conversation,
     Drawing,
     EvalItem,
@@ -23,11 +23,9 @@ from srum_jax.evaluation.benchmark import (
     Total,
     equal_weights,
     last_reply,
-    subject_id,
 )
 from srum_jax.evaluation.entries import line_entries
 from srum_jax.generation.records import GenerationRecord
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
 
 COUNTS = {"single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "position": 100, "color_attr": 100}
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
@@ -49,22 +47,14 @@ class Detection:
     color: str | None = None  # the nearest of COLORS, where it was asked for
 
 
-@dataclasses.dataclass(frozen=True)
-class GenEval:
-    """See `evaluation.benchmark.Benchmark`."""
+class GenEval(Benchmark):
+    """See `Benchmark`."""
 
     name: ClassVar[str] = "geneval"
     protocols: ClassVar[Mapping[str, str | None]] = {OFFICIAL: None, DETECTOR: None}
-    placeholders: ClassVar[tuple[str, ...]] = ()
-    max_new_tokens: ClassVar[int] = 0
     drawing: ClassVar[Drawing] = Drawing(images_per_prompt=4, settings={"sampler.guidance.interval": "0.0,1.0"})
     images_per_item: ClassVar[int] = 4
-    failures: ClassVar[Mapping[str, float | None]] = {}
     official_counts: ClassVar[Mapping[str, int]] = COUNTS
-
-    protocol: str
-    template: JudgeTemplate
-    drawn_as: str = ""
 
     def items(self, files: Mapping[str, bytes]) -> tuple[EvalItem, ...]:
         """Of `evaluation_metadata.jsonl`; the index of a line is its id."""
@@ -89,7 +79,7 @@ class GenEval:
 
     def calls(self, item: EvalItem, number: int) -> Conversation:
         """What the prompt asks for goes to the detector, or to the official results."""
-        yield from ask(DETECT, json.dumps(item.extra["metadata"]), self.template, subject_id(item, number))
+        yield from self.ask(DETECT, json.dumps(item.extra["metadata"]), item, number)
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """The share of correct images, and whether there is one."""

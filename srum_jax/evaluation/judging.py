@@ -20,7 +20,7 @@ from srum_jax.judges.protocol import Judge
 from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.stages.folder import DamagedError, by_shard
 from srum_jax.stages.units import units_to_do
-from srum_jax.storage.atomic_file import write_bytes
+from srum_jax.storage.atomic_file import as_json_lines, write_bytes
 from srum_jax.storage.reading import is_hidden, why_absent
 
 _LOGGER = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def write_replies(benchmark: Benchmark, units: Sequence[JudgeUnit], folder: Eval
         {"benchmark": benchmark.name, "item_id": line["item_id"], "image": line["image"], **call,
          "judge": {"id": judge["id"], "revision": judge["revision"]}}
         for line in read_lines(units, folder) for call in line["calls"]]
-    write_bytes(folder.replies, b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines))
+    write_bytes(folder.replies, as_json_lines(lines))
 
 
 def extra_images(benchmark: Benchmark, items: Sequence[EvalItem], images: epath.Path) -> int:

@@ -1,13 +1,12 @@
 """MME: two questions of yes or no about each picture, ten tasks of perception and four of cognition (section 7)."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from srum_jax.errors import BadInput
-from srum_jax.evaluation.asking import ask
 from srum_jax.evaluation.benchmark import (
     OVERALL,
+    Benchmark,
     Conversation,
     EvalItem,
     ItemScore,
@@ -15,9 +14,7 @@ from srum_jax.evaluation.benchmark import (
     Term,
     Total,
     last_reply,
-    subject_id,
 )
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
 
 # Pictures of each task.
 PERCEPTION = {"existence": 30, "count": 30, "position": 30, "color": 30, "posters": 147, "celebrity": 170, "scene": 200,
@@ -33,23 +30,15 @@ def answer_of(text: str) -> str:
     return "yes" if "yes" in start else "no" if "no" in start else "other"
 
 
-@dataclasses.dataclass(frozen=True)
-class Mme:
-    """See `evaluation.benchmark.Benchmark`. An item is a picture with its two questions."""
+class Mme(Benchmark):
+    """See `Benchmark`. An item is a picture with its two questions."""
 
     name: ClassVar[str] = "mme"
     protocols: ClassVar[Mapping[str, str | None]] = {"mme": "mme.txt"}
     placeholders: ClassVar[tuple[str, ...]] = ("$question",)
     max_new_tokens: ClassVar[int] = 20
-    drawing: ClassVar[None] = None
-    images_per_item: ClassVar[int] = 1
-    failures: ClassVar[Mapping[str, float | None]] = {}
     official_counts: ClassVar[Mapping[str, int]] = PERCEPTION | COGNITION
     judge: ClassVar[str] = "model"
-
-    protocol: str
-    template: JudgeTemplate
-    drawn_as: str = ""
 
     def items(self, files: Mapping[str, bytes]) -> tuple[EvalItem, ...]:
         """Of `<task>.txt` for each task: picture, question and truth, separated by tabs."""
@@ -79,14 +68,10 @@ class Mme:
         folder = f"{item.category}/images" if item.category in _IN_A_FOLDER else item.category
         return f"{folder}/{item.extra['image']}"
 
-    def beside_images(self, items, records) -> Mapping[str, bytes]:
-        """None."""
-        return {}
-
     def calls(self, item: EvalItem, number: int) -> Conversation:
         """Both questions, each by itself."""
         for kind, (question, _) in zip(_CALLS, item.extra["questions"], strict=True):
-            yield from ask(kind, self.template.fill(question=question), self.template, subject_id(item, number))
+            yield from self.ask(kind, self.template.fill(question=question), item, number)
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """100 for the share of right answers, and 100 more if both are right."""

@@ -1,17 +1,15 @@
 """MMVP: pairs of pictures that look alike to CLIP, one question with two options about each (spec: section 7)."""
 
 import csv
-import dataclasses
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from srum_jax.errors import BadInput
-from srum_jax.evaluation.asking import ask
 from srum_jax.evaluation.benchmark import (
     OVERALL,
+    Benchmark,
     Conversation,
     EvalItem,
     ItemScore,
@@ -19,9 +17,8 @@ from srum_jax.evaluation.benchmark import (
     Term,
     Total,
     last_reply,
-    subject_id,
 )
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
+from srum_jax.storage.atomic_file import as_json_lines
 
 _COLUMNS = ("Index", "Question", "Options", "Correct Answer")
 _CALL, _CATEGORY = "answer", "pairs"
@@ -34,23 +31,16 @@ def option_of(text: str) -> str | None:
     return None if found is None else next(filter(None, found.groups())).lower()
 
 
-@dataclasses.dataclass(frozen=True)
-class Mmvp:
-    """See `evaluation.benchmark.Benchmark`. An item is a pair of pictures."""
+class Mmvp(Benchmark):
+    """See `Benchmark`. An item is a pair of pictures."""
 
     name: ClassVar[str] = "mmvp"
     protocols: ClassVar[Mapping[str, str | None]] = {"mmvp": "mmvp.txt"}
     placeholders: ClassVar[tuple[str, ...]] = ("$question", "$options")
     max_new_tokens: ClassVar[int] = 100
-    drawing: ClassVar[None] = None
     images_per_item: ClassVar[int] = 2
-    failures: ClassVar[Mapping[str, float | None]] = {}
     official_counts: ClassVar[Mapping[str, int]] = {_CATEGORY: 150}
     judge: ClassVar[str] = "model"
-
-    protocol: str
-    template: JudgeTemplate
-    drawn_as: str = ""
 
     def items(self, files: Mapping[str, bytes]) -> tuple[EvalItem, ...]:
         """Of `Questions.csv`; lines 1 and 2 are a pair, 3 and 4 the next."""
@@ -77,15 +67,11 @@ class Mmvp:
         """`MMVP Images/<index>.jpg`."""
         return f"MMVP Images/{item.extra['index'] + number}.jpg"
 
-    def beside_images(self, items, records) -> Mapping[str, bytes]:
-        """None."""
-        return {}
-
     def calls(self, item: EvalItem, number: int) -> Conversation:
         """The question about one picture of the pair."""
         asked = item.extra["questions"][number]
         text = self.template.fill(question=asked["question"], options=asked["options"])
-        yield from ask(_CALL, text, self.template, subject_id(item, number))
+        yield from self.ask(_CALL, text, item, number)
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """100 if both answers are right."""
@@ -103,4 +89,4 @@ class Mmvp:
                   "gt_answers": f"({asked['truth']})", "data_id": item.extra["index"] + number}
                  for item in items if item.id in scores
                  for number, (found, asked) in enumerate(zip(replies[item.id], item.extra["questions"], strict=True))]
-        return {"results.jsonl": b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)}
+        return {"results.jsonl": as_json_lines(lines)}

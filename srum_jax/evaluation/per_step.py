@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from srum_jax.errors import BadInput
-from srum_jax.evaluation.asking import ask
 from srum_jax.evaluation.benchmark import (
     OVERALL,
+    Benchmark,
     Conversation,
     Drawing,
     EvalItem,
@@ -23,13 +23,12 @@ from srum_jax.evaluation.benchmark import (
     Term,
     Total,
     last_reply,
-    subject_id,
 )
 from srum_jax.evaluation.entries import array_entries, refuse_repeated
 from srum_jax.evaluation.line_chart import line_chart
 from srum_jax.evaluation.reply_objects import hundred_point_score
 from srum_jax.evaluation.t2i_compbench import csv_bytes
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
+from srum_jax.storage.atomic_file import as_json_lines
 
 ASPECTS = ("layout", "detail")
 PER_CATEGORY = 10  # the first of each
@@ -45,21 +44,14 @@ def drawn_at(drawn_as: str, steps: Sequence[int] | None) -> str:
     return drawn_as if steps is None else f"{drawn_as}{_MARK}{'.'.join(map(str, steps))}"
 
 
-@dataclasses.dataclass(frozen=True)
-class PerStep:
-    """See `evaluation.benchmark.Benchmark`."""
+class PerStep(Benchmark):
+    """See `Benchmark`."""
 
     name: ClassVar[str] = "per_step"
     protocols: ClassVar[Mapping[str, str | None]] = {"srum_jax-1": "per_step.txt"}
     placeholders: ClassVar[tuple[str, ...]] = ("---", "$prompt")
     max_new_tokens: ClassVar[int] = 512
     drawing: ClassVar[Drawing] = Drawing(settings={"sampler.guidance.interval": "0.4,1.0"})
-    failures: ClassVar[Mapping[str, float | None]] = {}
-    official_counts: ClassVar[Mapping[str, int]] = {}
-
-    protocol: str
-    template: JudgeTemplate
-    drawn_as: str
 
     @property
     def num_timesteps(self) -> int:
@@ -104,18 +96,14 @@ class PerStep:
         """`<Question_id>/<step>.png`, three digits."""
         return f"{item.id}/{self.steps[number]:03d}.png"
 
-    def beside_images(self, items, records) -> Mapping[str, bytes]:
-        """None."""
-        return {}
-
     def calls(self, item: EvalItem, number: int) -> Conversation:
         """Two questions, each by itself: for the layout, and for the details."""
         layout, _, detail = self.template.text.partition(_PARTS)
         for aspect, text in zip(ASPECTS, (layout, detail), strict=True):
             filled = dataclasses.replace(self.template, text=text).fill(prompt=item.prompt)
-            yield from ask(aspect, filled, self.template, subject_id(item, number),
-                           lambda reply: hundred_point_score(reply, decimals=True) is not None, attempts=3,
-                           reminder=_REMINDER)
+            yield from self.ask(aspect, filled, item, number,
+                                lambda reply: hundred_point_score(reply, decimals=True) is not None, attempts=3,
+                                reminder=_REMINDER)
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """Layout and detail of each step, in [0, 1]."""
@@ -148,7 +136,7 @@ class PerStep:
         lines = [{"model": results["model"]["id"], "item": item.id, "step": step, "t": times[step],
                   **{aspect: scores[item.id].values[f"{aspect}_{step}"] for aspect in ASPECTS}}
                  for item in items if item.id in scores and not scores[item.id].failed for step in self.steps]
-        tables = {"per_step.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in lines)}
+        tables = {"per_step.jsonl": as_json_lines(lines)}
         if not results["complete"]:
             return tables
         means = {aspect: [results["scores"][f"{aspect}_{step}"] for step in self.steps] for aspect in ASPECTS}

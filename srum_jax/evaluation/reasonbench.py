@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from srum_jax.errors import BadInput
-from srum_jax.evaluation.asking import ask
 from srum_jax.evaluation.benchmark import (
     OVERALL,
+    Benchmark,
     Conversation,
     Drawing,
     EvalItem,
@@ -18,13 +18,10 @@ from srum_jax.evaluation.benchmark import (
     Total,
     equal_weights,
     last_reply,
-    subject_id,
 )
 from srum_jax.evaluation.entries import array_entries, refuse_repeated
 from srum_jax.evaluation.reply_objects import json_objects
 from srum_jax.evaluation.t2i_compbench import csv_bytes
-from srum_jax.generation.records import GenerationRecord
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
 
 # By category: the word that names its files, and its groups of questions in the order in which they are asked.
 CATEGORIES = {
@@ -40,22 +37,15 @@ _REMINDER = 'Reply with one JSON object only: {"reason": a text, "score": a list
 _PARTS = "\n---\n"  # between the two questions of a template
 
 
-@dataclasses.dataclass(frozen=True)
-class ReasonBench:
-    """See `evaluation.benchmark.Benchmark`."""
+class ReasonBench(Benchmark):
+    """See `Benchmark`."""
 
     name: ClassVar[str] = "reasonbench"
     protocols: ClassVar[Mapping[str, str | None]] = {"t2i-reasonbench-2025": None, "srum_jax-1": "reasonbench.txt"}
     placeholders: ClassVar[tuple[str, ...]] = ("---", "$questions")
     max_new_tokens: ClassVar[int] = 1000
     drawing: ClassVar[Drawing] = Drawing(settings={"sampler.guidance.interval": "0.4,1.0"})
-    images_per_item: ClassVar[int] = 1
-    failures: ClassVar[Mapping[str, float | None]] = {}
     official_counts: ClassVar[Mapping[str, int]] = dict.fromkeys(CATEGORIES, 200)
-
-    protocol: str
-    template: JudgeTemplate
-    drawn_as: str = ""
 
     def items(self, files: Mapping[str, bytes]) -> tuple[EvalItem, ...]:
         """Of the prompt and question files of each category, told apart by the category's word in their names."""
@@ -92,25 +82,19 @@ class ReasonBench:
         """`<category>/<id>.png`, four digits."""
         return f"{item.category}/{item.id[-4:]}.png"
 
-    def beside_images(
-        self, items: Sequence[EvalItem], records: Mapping[tuple[str, int], GenerationRecord]
-    ) -> Mapping[str, bytes]:
-        """None."""
-        return {}
-
     def calls(self, item: EvalItem, number: int) -> Conversation:
         """A description, and from there one separate follow-up for each group of questions."""
         describe, _, follow_up = self.template.text.partition(_PARTS)
         describe, follow_up = (dataclasses.replace(self.template, text=text) for text in (describe, follow_up))
         opening = describe.fill(prompt=item.prompt)
-        described = yield from ask(_DESCRIBE, opening, self.template, subject_id(item, number))
+        described = yield from self.ask(_DESCRIBE, opening, item, number)
         for group, pairs in item.extra["groups"].items():
             listed = "\n".join(f"{place}. {question} ({criterion})" if criterion else f"{place}. {question}"
                                for place, (question, criterion) in enumerate(pairs, start=1))
             text = follow_up.fill(prompt=item.prompt, questions=listed)
             readable = functools.partial(read_list, count=len(pairs))
-            yield from ask(group, text, self.template, subject_id(item, number), readable, attempts=3,
-                           reminder=_REMINDER, history=((opening, described.text),))
+            yield from self.ask(group, text, item, number, readable, attempts=3, reminder=_REMINDER,
+                                history=((opening, described.text),))
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """Accuracy and quality, in [0, 100]."""

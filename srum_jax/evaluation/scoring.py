@@ -1,6 +1,7 @@
 """The score stage: from replies to numbers. Loads no model, and can be done again with another rule at any time."""
 
 import collections
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from srum_jax.evaluation.judging import JudgeUnit, read_lines, replies_of
 from srum_jax.evaluation.means import Scores, paired_difference
 from srum_jax.stages import noted
 from srum_jax.storage import object_store
-from srum_jax.storage.atomic_file import write_bytes, write_json
+from srum_jax.storage.atomic_file import as_json_lines, write_bytes, write_json
 
 # What two results must agree in to be compared.
 COMPARABLE = ("benchmark", "protocol", "judge", "prompt_file_sha256", "num_items")
@@ -58,10 +59,8 @@ def score(
     }
     results["num_images"] = num_images
     write_json(folder.results, results)
-    write_bytes(folder.scores, b"".join(
-        json.dumps({"item_id": found.item_id, "category": found.category, "values": dict(found.values),
-                    "failed": found.failed, "why": found.why}, ensure_ascii=False).encode() + b"\n"
-        for item in items if (found := scores.get(item.id)) is not None))
+    write_bytes(folder.scores,
+                as_json_lines(dataclasses.asdict(scores[item.id]) for item in items if item.id in scores))
     for name, data in benchmark.tables(items, scores, replies, results).items():
         path = folder.root / "tables" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,15 @@
 """T2I-CompBench as SRUM reports it: one rubric on a 0-100 scale for all categories (spec: evaluation, section 3)."""
 
 import csv
-import dataclasses
 import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from srum_jax.errors import BadInput
-from srum_jax.evaluation.asking import ask
 from srum_jax.evaluation.benchmark import (
     OVERALL,
+    Benchmark,
     Conversation,
     Drawing,
     EvalItem,
@@ -19,12 +18,10 @@ from srum_jax.evaluation.benchmark import (
     Term,
     Total,
     last_reply,
-    subject_id,
 )
 from srum_jax.evaluation.entries import array_entries, refuse_repeated
 from srum_jax.evaluation.reply_objects import hundred_point_score
 from srum_jax.generation.records import GenerationRecord
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
 
 COMPLEX = ("complex", "complex_action", "complex_spatial")  # three of ten labels, one of the table's eight columns
 COLUMNS = ("3d_spatial", "color", "complex", "non-spatial", "numeracy", "shape", "spatial", "texture")
@@ -57,22 +54,16 @@ def overall_terms() -> tuple[Term, ...]:
     return (*(Term(column, "score", weight) for column in COLUMNS if column != "complex"), *complex_terms(weight))
 
 
-@dataclasses.dataclass(frozen=True)
-class T2ICompBench:
-    """See `evaluation.benchmark.Benchmark`."""
+class T2ICompBench(Benchmark):
+    """See `Benchmark`."""
 
     name: ClassVar[str] = "t2i_compbench"
     protocols: ClassVar[Mapping[str, str | None]] = {_AUTHORS: None, "srum_jax-1": "t2i_compbench.txt"}
     placeholders: ClassVar[tuple[str, ...]] = ("$prompt",)
     max_new_tokens: ClassVar[int] = 512
     drawing: ClassVar[Drawing] = Drawing(settings={"sampler.guidance.interval": "0.4,1.0"})
-    images_per_item: ClassVar[int] = 1
     failures: ClassVar[Mapping[str, float | None]] = {"minus_one": -1.0, "exclude": None, "zero": 0.0}
     official_counts: ClassVar[Mapping[str, int]] = {category: count for category, (_, count) in VALIDATION.items()}
-
-    protocol: str
-    template: JudgeTemplate
-    drawn_as: str = "50_no_think"
 
     def items(self, files: Mapping[str, bytes]) -> tuple[EvalItem, ...]:
         """Of the authors' JSON array, or of the benchmark's own text files."""
@@ -109,9 +100,9 @@ class T2ICompBench:
 
     def calls(self, item: EvalItem, number: int) -> Conversation:
         """One call with the original prompt. The authors never ask again."""
-        yield from ask(_CALL, self.template.fill(prompt=item.prompt), self.template, subject_id(item, number),
-                       lambda text: self._score(text) is not None, attempts=1 if self.protocol == _AUTHORS else 3,
-                       reminder=_REMINDER)
+        yield from self.ask(_CALL, self.template.fill(prompt=item.prompt), item, number,
+                            lambda text: self._score(text) is not None,
+                            attempts=1 if self.protocol == _AUTHORS else 3, reminder=_REMINDER)
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """The score of the last reply."""

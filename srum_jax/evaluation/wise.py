@@ -1,15 +1,13 @@
 """WISE: pictures of what a short text only hints at (spec: evaluation, section 5). Two releases, never in one table."""
 
-import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from srum_jax.errors import BadInput
-from srum_jax.evaluation.asking import ask
 from srum_jax.evaluation.benchmark import (
     OVERALL,
+    Benchmark,
     Conversation,
     Drawing,
     EvalItem,
@@ -19,11 +17,10 @@ from srum_jax.evaluation.benchmark import (
     Total,
     equal_weights,
     last_reply,
-    subject_id,
 )
 from srum_jax.evaluation.entries import array_entries, refuse_repeated
 from srum_jax.generation.records import GenerationRecord
-from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
+from srum_jax.storage.atomic_file import as_json_lines
 
 CATEGORIES = ("culture", "time", "space", "biology", "physics", "chemistry")
 _ORIGINAL, _VERIFIED = "wise-2025", "wise-verified-2026"
@@ -66,21 +63,14 @@ def wi_score(consistency: float, realism: float, aesthetic_quality: float) -> fl
     return (0.7 * consistency + 0.2 * realism + 0.1 * aesthetic_quality) / 2
 
 
-@dataclasses.dataclass(frozen=True)
-class Wise:
-    """See `evaluation.benchmark.Benchmark`."""
+class Wise(Benchmark):
+    """See `Benchmark`."""
 
     name: ClassVar[str] = "wise"
     protocols: ClassVar[Mapping[str, str | None]] = {_ORIGINAL: None, _VERIFIED: None, "srum_jax-1": "wise.txt"}
     placeholders: ClassVar[tuple[str, ...]] = ("$prompt", "$explanation")
     max_new_tokens: ClassVar[int] = 2000
     drawing: ClassVar[Drawing] = Drawing(settings={"sampler.guidance.interval": "0.4,1.0"})
-    images_per_item: ClassVar[int] = 1
-    failures: ClassVar[Mapping[str, float | None]] = {}
-
-    protocol: str
-    template: JudgeTemplate
-    drawn_as: str = ""
 
     @property
     def release(self) -> str:
@@ -119,8 +109,8 @@ class Wise:
     def calls(self, item: EvalItem, number: int) -> Conversation:
         """One call with prompt and explanation, up to three times."""
         text = self.template.fill(prompt=item.prompt, explanation=item.extra["explanation"])
-        yield from ask(_CALL, text, self.template, subject_id(item, number),
-                       lambda reply: self._values(reply) is not None, attempts=3, reminder=_REMINDER)
+        yield from self.ask(_CALL, text, item, number,
+                            lambda reply: self._values(reply) is not None, attempts=3, reminder=_REMINDER)
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """The WiScore, and the marks that it is made of; or the binary score of the verified release."""
@@ -162,8 +152,4 @@ class Wise:
                 marks.append({"prompt_id": int(item.id), "Subcategory": item.extra["subcategory"],
                               **{name: int(values[name]) for name in (*MARKS, "score")
                                  if name in values and (name != "score" or self.release == _VERIFIED)}})
-        return {"full_results.jsonl": _lines(full), "scores_results.jsonl": _lines(marks)}
-
-
-def _lines(entries: Sequence[Mapping]) -> bytes:
-    return b"".join(json.dumps(entry, ensure_ascii=False).encode() + b"\n" for entry in entries)
+        return {"full_results.jsonl": as_json_lines(full), "scores_results.jsonl": as_json_lines(marks)}

@@ -11,6 +11,7 @@ from etils import epath
 
 from srum_jax.errors import BadInput
 from srum_jax.rewards.judgement.words import has_directive, keywords
+from srum_jax.storage.atomic_file import as_json_lines
 
 MAX_ID_BYTES = 128
 MAX_BASE_SEED = 2**63 - 1
@@ -93,7 +94,7 @@ def record_seed(base_seed: int, record_id: str) -> int:
 
 def to_jsonl(prompts: Iterable[Prompt]) -> bytes:
     """Contents of `prompts.jsonl`."""
-    return b"".join(json.dumps(prompt.to_json(), ensure_ascii=False).encode() + b"\n" for prompt in prompts)
+    return as_json_lines(prompt.to_json() for prompt in prompts)
 
 
 def read_jsonl(path: epath.PathLike) -> list[Prompt]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from srum_jax.inference.protocols import Generator
 from srum_jax.inference.requests import GeneratedImage
 from srum_jax.stages.ahead import one_ahead
 from srum_jax.stages.folder import DamagedError, StageFolder, by_shard
+from srum_jax.storage.atomic_file import as_json_lines
 
 
 def generate_units(
@@ -90,8 +90,7 @@ def write_rejects(bad: Sequence[BadRow], folder: StageFolder) -> None:
     for row in bad:
         rows_of.setdefault(row.index % folder.num_shards, []).append(row)
     for shard, rows in rows_of.items():
-        lines = [json.dumps(row.to_json(), ensure_ascii=False).encode() + b"\n" for row in rows]
-        folder.create(folder.rejects(shard), b"".join(lines))
+        folder.create(folder.rejects(shard), as_json_lines(row.to_json() for row in rows))
 
 
 def finish_shards(plan: WorkPlan, bad: Sequence[BadRow], folder: StageFolder) -> Mapping[str, Any] | None:

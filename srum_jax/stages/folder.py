@@ -25,6 +25,7 @@ from srum_jax.stages import GENERATE, STAGES
 from srum_jax.stages.processes import ALONE, Processes
 from srum_jax.stages.set_aside import set_aside, withdraw_export
 from srum_jax.storage import atomic_file, object_store
+from srum_jax.storage.atomic_file import as_json_lines
 from srum_jax.storage.errors import writing
 from srum_jax.storage.reading import is_hidden
 
@@ -141,8 +142,7 @@ class StageFolder:
         Raises:
           WriteError: as for `write`.
         """
-        self.write(self.chunk(unit), b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n"
-                                              for record in records))
+        self.write(self.chunk(unit), as_json_lines(records))
 
     def withdraw(self, unit: Unit) -> list[epath.Path]:
         """Takes back a commit, so that the unit can be made again; what it consisted of, and what later stages made of

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from etils import epath
@@ -206,6 +206,11 @@ def write_text(path: epath.PathLike, text: str) -> None:
       WriteError: as `write_bytes`.
     """
     write_bytes(path, text.encode())
+
+
+def as_json_lines(values: Iterable[Any]) -> bytes:
+    """One line of JSON in UTF-8 for each value."""
+    return b"".join(json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in values)
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:

@@ -6,18 +6,17 @@ It downloads nothing and takes the same path as the others. `fits` is the share 
 for and nothing else; `score` the mean of the levels that a judge gives, in [-1, 1].
 """
 
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from srum_jax.errors import BadInput
-from srum_jax.evaluation.asking import ask
 from srum_jax.evaluation.benchmark import (
     OVERALL,
+    Benchmark,
     Conversation,
     Drawing,
     EvalItem,
@@ -27,7 +26,6 @@ from srum_jax.evaluation.benchmark import (
     category_totals,
     equal_weights,
     last_reply,
-    subject_id,
 )
 from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplate
@@ -42,25 +40,16 @@ _PER_CATEGORY, _SEED = 8, 1001
 _CALL = "score"
 
 
-@dataclasses.dataclass(frozen=True)
-class Shapes:
-    """See `evaluation.benchmark.Benchmark`."""
+class Shapes(Benchmark):
+    """See `Benchmark`."""
 
     name: ClassVar[str] = "shapes"
     protocols: ClassVar[Mapping[str, str | None]] = {"shapes-1": None}
-    placeholders: ClassVar[tuple[str, ...]] = ()
-    max_new_tokens: ClassVar[int] = 0  # the question is the world's own
     drawing: ClassVar[Drawing] = Drawing(batch_size=64, settings={
         "sampler.num_timesteps": "25", "sampler.shift": "3.0", "sampler.guidance.text_scale": "2.0",
         "sampler.guidance.interval": "0.0,1.0"})
-    images_per_item: ClassVar[int] = 1
-    failures: ClassVar[Mapping[str, float | None]] = {}
     official_counts: ClassVar[Mapping[str, int]] = dict.fromkeys(CATEGORIES, _PER_CATEGORY)
-    judge: ClassVar[str] = "oracle"  # who is asked if the command line says nothing
-
-    protocol: str
-    template: JudgeTemplate
-    drawn_as: str = ""
+    judge: ClassVar[str] = "oracle"
 
     @functools.cached_property
     def checkpoint(self) -> str:
@@ -87,14 +76,10 @@ class Shapes:
         """A folder for each category."""
         return f"{item.category}/{item.id}.png"
 
-    def beside_images(self, items: Sequence[EvalItem], records: Mapping[tuple[str, int], Any]) -> Mapping[str, bytes]:
-        """None."""
-        return {}
-
     def calls(self, item: EvalItem, number: int) -> Conversation:
         """One question, in the world's own words."""
         template = JudgeTemplate(whole_question("$prompt"), 16)
-        yield from ask(_CALL, whole_question(item.prompt), template, subject_id(item, number))
+        yield from self.ask(_CALL, whole_question(item.prompt), item, number, template=template)
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """The level that was said; the best one means that the picture fits."""
@@ -109,10 +94,6 @@ class Shapes:
         categories = list(dict.fromkeys(item.category for item in items))
         return (*category_totals(items, "fits"), Total("mean_score", equal_weights(categories)),
                 Total(OVERALL, equal_weights(categories, "fits")))
-
-    def tables(self, items, scores, replies, results) -> Mapping[str, bytes]:
-        """None."""
-        return {}
 
 
 class OracleJudge:
