@@ -99,6 +99,53 @@ def add_set_argument(parser: argparse.ArgumentParser, *configs: Any) -> None:
                        help="override one of these; repeatable")
 
 
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One thing that can be set.
+
+    Attributes:
+      name: dotted, from the outermost dataclass on.
+      value: the present one, as `--set` takes it.
+      comment: the values to choose from, where they are few, and what stands beside the field in the source.
+    """
+
+    name: str
+    value: str
+    comment: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingGroup:
+    """A dataclass of settings; `name` is empty for the outermost. `absent`: it is None unless something in it is set."""
+
+    name: str
+    comment: str
+    absent: bool
+    settings: tuple[Setting, ...]
+    groups: tuple["SettingGroup", ...]
+
+
+def settings_of(config: Any) -> SettingGroup:
+    """All that can be set in a dataclass, those inside it included, in the order of its fields."""
+    return _group_in(config, "", "", absent=False)
+
+
+def _group_in(config: Any, name: str, comment: str, *, absent: bool) -> SettingGroup:
+    comments, hints = _comments(type(config)), typing.get_type_hints(type(config))
+    prefix = f"{name}." if name else ""
+    settings, groups = [], []
+    for field in dataclasses.fields(config):
+        value, inside = getattr(config, field.name), _inside(config, field.name)
+        beside = comments.get(field.name, "")
+        if dataclasses.is_dataclass(inside):
+            groups.append(_group_in(inside, prefix + field.name, beside or _title_of(type(inside)),
+                                    absent=value is None))
+        else:
+            text = "; ".join(filter(None, (_choices(hints[field.name]), beside)))
+            settings.append(Setting(prefix + field.name, _to_text(value), text))
+    return SettingGroup(name, comment, absent, tuple(settings), tuple(groups))
+
+
 def describe(config: Any, width: int = 110) -> str:
     """All that can be set, for `--help`: names, present values, and the comments beside the fields in the source.
 
@@ -108,31 +155,25 @@ def describe(config: Any, width: int = 110) -> str:
       config: as for `apply_overrides`.
       width: characters of a line.
     """
-    return "\n".join(_described(config, "", width))
+    return "\n".join(_described(settings_of(config), width))
 
 
-def _described(group: Any, prefix: str, width: int) -> Iterator[str]:
-    comments, hints = _comments(type(group)), typing.get_type_hints(type(group))
-    groups = []
-    for field in dataclasses.fields(group):
-        value, inside = getattr(group, field.name), _inside(group, field.name)
-        if dataclasses.is_dataclass(inside):
-            absent = f" (absent: {prefix}{field.name}=none)" if value is None else ""
-            groups.append((field.name, inside, comments.get(field.name, ""), absent))
-            continue
-        comment = "; ".join(filter(None, (_choices(hints[field.name]), comments.get(field.name))))
-        line = f"  {prefix}{field.name}={_to_text(value)}"
+def _described(group: SettingGroup, width: int) -> Iterator[str]:
+    for setting in group.settings:
+        line = f"  {setting.name}={setting.value}"
         column = 36
-        if not comment:
+        if not setting.comment:
             yield line
             continue
         if len(line) > column - 2:
             yield line
             line = ""
-        yield from textwrap.wrap(comment, width, initial_indent=f"{line:{column}}", subsequent_indent=" " * column)
-    for name, inside, comment, absent in groups:
-        yield f"{prefix}{name}: {comment or _title_of(type(inside))}{absent}".rstrip()
-        yield from _described(inside, f"{prefix}{name}.", width)
+        yield from textwrap.wrap(setting.comment, width, initial_indent=f"{line:{column}}",
+                                 subsequent_indent=" " * column)
+    for inside in group.groups:
+        absent = f" (absent: {inside.name}=none)" if inside.absent else ""
+        yield f"{inside.name}: {inside.comment}{absent}".rstrip()
+        yield from _described(inside, width)
 
 
 def _title_of(kind: type) -> str:
