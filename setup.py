@@ -56,6 +56,7 @@ setup(
         "gcs": ["etils[epath-gcs]>=1.12"],  # gs:// paths on other machines than TPU VMs
         "rewards": ["torch>=2.5"],
         "ray": ["ray>=2.40"],  # the reward stage on a cluster
+        "docs": ["zensical>=0.0.73"],  # builds the site of docs/; the successor of mkdocs-material, by its authors
         "dev": [
             "etils[epath-gcs]>=1.12",
             "gcp-storage-emulator>=2026.7.19",  # gs:// paths in tests

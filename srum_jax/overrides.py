@@ -116,7 +116,7 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class SettingGroup:
-    """A dataclass of settings; `name` is empty for the outermost. `absent`: it is None unless something in it is set."""
+    """A dataclass of settings; `name` is empty for the outermost. `absent`: None unless something in it is set."""
 
     name: str
     comment: str

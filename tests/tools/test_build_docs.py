@@ -1,0 +1,99 @@
+"""The site: its pages, the reference that is made from the source, and links that lead nowhere."""
+
+import argparse
+import re
+import tomllib
+
+import pytest
+
+from srum_jax import generate, train
+from srum_jax.overrides import field_names
+from srum_jax.training.experiment import Experiment
+from tests.imports import ROOT
+from tools import build_docs
+from tools.build_docs import markdown
+from tools.build_docs.__main__ import build, main
+from tools.build_docs.broken_links import broken_links
+from tools.build_docs.command_pages import command_modules, command_page, installed_names, parser_of
+from tools.build_docs.pages import put_pages
+from tools.build_docs.settings_page import settings_page
+
+
+def pages_of(node):
+    return [node] if isinstance(node, str) else [page for item in node for value in item.values()
+                                                 for page in pages_of(value)]
+
+
+def test_every_page_of_docs_is_on_the_menu_once():
+    menu = pages_of(tomllib.loads((ROOT / "docs" / "zensical.toml").read_text())["project"]["nav"])
+    pages = {"index.md" if path.name == "README.md" else path.name for path in (ROOT / "docs").glob("*.md")}
+    assert sorted(page for page in menu if "/" not in page) == sorted(pages)
+
+
+def test_the_site_builds_without_a_warning_or_a_broken_link(tmp_path):
+    pytest.importorskip("zensical")
+    assert build(tmp_path / "site") == 0
+    assert (tmp_path / "site" / "reference" / "settings.html").exists()
+
+
+def test_a_site_is_not_written_over(tmp_path, capsys):
+    assert main(["--out", str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_the_settings_page_has_every_setting_of_an_experiment():
+    page = settings_page()
+    shown = set(re.findall(r"<code>([\w.&#;]+)</code>", page))
+    names = {markdown.code(name)[6:-7] for name in field_names(Experiment(""))}
+    assert names <= shown
+    assert {"rows.latents", "rows.images&#95;per&#95;row", "objective.beta", "objective.generation.beta"} <= shown
+
+
+@pytest.mark.parametrize("command", [train, generate])
+def test_a_page_has_every_option_of_its_parser(command):
+    page, parser = command_page(command.__name__, None), parser_of(command.main)
+    options = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    assert options and all(f"<code>{option}" in page for option in options)
+
+
+def test_stopping_a_command_at_its_parser_leaves_parsers_as_they_were():
+    read = argparse.ArgumentParser.parse_args
+    parser_of(generate.main)
+    assert argparse.ArgumentParser.parse_args is read
+
+
+def test_subcommands_are_on_the_page_of_their_command():
+    page = command_page("tools.convert_weights", "srum-convert-weights")
+    assert "## import" in page and "## export" in page and "`srum-convert-weights`" in page
+
+
+def test_every_installed_command_has_a_page():
+    modules = command_modules(ROOT)
+    assert set(installed_names(ROOT / "setup.py")) <= set(modules)
+    assert build_docs.__name__ in modules
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("a|b", "a&#124;b"), ("see `x_y`", "see <code>x&#95;y</code>"), ("one ` alone", "one &#96; alone"),
+    ("<b> & *c*", "&#60;b> &#38; &#42;c&#42;"), ("`a` and ` alone", "<code>a</code> and &#96; alone"),
+])
+def test_texts_of_the_source_are_shown_as_written(text, shown):
+    assert markdown.plain(text) == shown
+
+
+def test_a_link_out_of_docs_leads_to_a_page_with_the_file(tmp_path):
+    put_pages(ROOT, tmp_path / "pages")
+    text = (tmp_path / "pages" / "architecture.md").read_text()
+    assert "(source/tests/test_floors.py.md)" in text and "](../" not in text
+    assert "def floor(" in (tmp_path / "pages" / "source" / "tests" / "test_floors.py.md").read_text()
+
+
+@pytest.mark.parametrize("link, broken", [
+    ("b.html", False), ("b.html#here", False), ("#top", False), ("https://example.com/x", False), ("a.png", False),
+    ("c.html", True), ("b.html#there", True), ("#bottom", True), ("b.png", True),
+])
+def test_links_and_anchors_that_lead_nowhere_are_found(tmp_path, link, broken):
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "b.html").write_text('<p id="here">')
+    (tmp_path / "a.html").write_text(f'<h1 id="top"><a href="{link}">x</a>')
+    assert broken_links(tmp_path) == ([f"a.html: {link} leads nowhere"] if broken else [])
