@@ -1,4 +1,4 @@
-"""SRUM on BAGEL as the authors' scripts run it; docs/experiments.md lists what differs from the paper.
+"""SRUM on BAGEL as the authors' scripts run it; docs/from_official.md lists what differs from the paper.
 
     python -m srum_jax.train --experiment=bagel_official --workdir gs://BUCKET/runs/bagel_official \\
         --set model.checkpoint=gs://BUCKET/bagel --set data.records=gs://BUCKET/records

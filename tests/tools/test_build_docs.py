@@ -41,6 +41,22 @@ def test_a_site_is_not_written_over(tmp_path, capsys):
     assert str(tmp_path) in capsys.readouterr().err
 
 
+def test_settings_that_the_page_about_the_official_code_names_exist():
+    known = settings_page() + command_page("srum_jax.generate", None) + command_page("tools.make_rewards", None)
+    known = known.replace("&#95;", "_")
+    text = (ROOT / "docs" / "from_official.md").read_text().replace("ema.safetensors", "")
+    named, group = [], ""
+    for name in re.findall(r"`(?:--set )?((?:[a-z_]*\.)+[a-z_0-9]+)(?:=[^`]*)?`", text):
+        group = name.rpartition(".")[0] or group
+        named.append(name if not name.startswith(".") else f"{group}{name}")
+    named = [name for name in named if name.partition(".")[0] in (*field_groups(), "sampler", "plan", "judge")]
+    assert len(named) > 40 and not [name for name in named if name not in known]
+
+
+def field_groups():
+    return {name.partition(".")[0] for name in field_names(Experiment("")) if "." in name} | {"rows"}
+
+
 def test_the_settings_page_has_every_setting_of_an_experiment():
     page = settings_page()
     shown = set(re.findall(r"<code>([\w.&#;]+)</code>", page))
