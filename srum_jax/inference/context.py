@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from srum_jax.models.layers.logical_axes import ROWS, constrain
-from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.models.layers.token_stream import TokenStream, earlier_tokens
 
 
 @jax.tree_util.register_dataclass
@@ -79,9 +79,7 @@ class Context:
 
     def keys(self) -> TokenStream:
         """The slots as attention sees them: all before any new token, free ones as padding."""
-        sample = jnp.where(self.real, 0, -1)
-        zeros, before = jnp.zeros_like(sample), jnp.full_like(sample, -1)
-        return TokenStream(sample=sample, split=before, order=before, full=zeros, noise=zeros, position=zeros)
+        return earlier_tokens(self.real)
 
 
 @jax.tree_util.register_dataclass

@@ -9,6 +9,8 @@ import pytest
 from flax import nnx
 from PIL import Image
 
+from srum_jax.aot.hlo_costs import products
+from srum_jax.aot.hlo_program import Program
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.patches import arrange, eva_crop, flat_patches, smart_resize, window_layout
@@ -33,6 +35,13 @@ def model(config) -> Blip3o:
 
 def picture(height, width, seed=0):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def with_queries_of(model, vectors):
+    """The model with other queries, which may be traced."""
+    graphdef, state = nnx.split(model)
+    state["queries"]["vectors"] = state["queries"]["vectors"].replace(vectors)
+    return nnx.merge(graphdef, state)
 
 
 @pytest.mark.parametrize("before, after", [
@@ -139,13 +148,44 @@ def test_what_lies_behind_the_queries_changes_nothing(config, model):
     np.testing.assert_allclose(both[:1], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_prompts_and_queries_side_by_side_are_the_model_over_the_whole_text(config, model):
+    prompts = with_queries([[1, 2, 3], [4, 5, 6, 7, 8]], config, width=config.num_queries + 9)
+    ids, real, first = map(jnp.asarray, (prompts.ids, prompts.real, prompts.first_query))
+    places = first[:, None] + jnp.arange(config.num_queries)[None]
+    rows = jnp.arange(2)[:, None]
+    x = model.llm.embed(ids, jnp.float32).at[rows, places].set(model.queries.vectors[...][0])
+    whole = model.hidden(x, real, alike(jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)), COMPUTE)
+    np.testing.assert_allclose(model.query_states(ids, real, first, COMPUTE), whole[rows, places],
+                               rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_a_longer_prompt_costs_the_backward_pass_its_keys_and_values_at_most(config, model, remat):
+    compute = dataclasses.replace(COMPUTE, remat=remat)
+
+    def work(prompt: int) -> tuple[float, float]:
+        """FLOPs forward, and of both passes, that XLA leaves of a prompt of so many tokens."""
+        batch = with_queries([[1] * (prompt - 1)], config)
+
+        def states(vectors):
+            return with_queries_of(model, vectors).query_states(
+                *map(jnp.asarray, (batch.ids, batch.real, batch.first_query)), compute).sum()
+
+        vectors = model.queries.vectors[...]
+        return tuple(sum(product.flops for product in products(Program(
+            jax.jit(function).lower(vectors).compile().as_text()))) for function in (states, jax.grad(states)))
+
+    (forward, both), (longer_forward, longer_both) = work(32), work(64)
+    assert longer_forward > forward
+    more = (longer_both - longer_forward) - (both - forward)
+    assert more < 0.5 * (longer_forward - forward), "one pass more through the prompt, and two with remat, are not made"
+
+
 def test_the_queries_get_a_gradient_through_the_language_model(config, model):
     prompts = with_queries([[1, 2, 3]], config)
 
     def loss(vectors):
-        graphdef, state = nnx.split(model)
-        state["queries"]["vectors"] = state["queries"]["vectors"].replace(vectors)
-        states = nnx.merge(graphdef, state).query_states(
+        states = with_queries_of(model, vectors).query_states(
             *map(jnp.asarray, (prompts.ids, prompts.real, prompts.first_query)), COMPUTE)
         return jnp.sum(jnp.square(states[:, 0]))
 

@@ -55,21 +55,12 @@ class Blip3o(nnx.Module):
     def query_states(
         self, ids: jax.Array, real: jax.Array, first_query: jax.Array, compute: ComputeConfig, tap: Tap | None = None
     ) -> jax.Array:
-        """What the language model says of the picture to be drawn, [B, Q, D].
+        """What the language model says of the picture to be drawn, [B, Q, D]; see `ImageQueries.states`.
 
-        Positions are counted from the row's first token, whatever it holds (the reference bypasses the rule for
-        pictures here).
-
-        Args:
-          ids: int32 [B, S], with the queries' places; padding lies behind.
-          real: bool [B, S].
-          first_query: int32 [B].
-          compute: precision, attention route, remat.
-          tap: called with "embed", and "layer" after each layer; needs an unscanned, unrematerialised model.
+        Positions are those of a text alone (the reference bypasses the rule for pictures here).
         """
-        x = self.queries(self.llm.embed(ids, compute.compute_dtype), first_query)
-        position = alike(jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape))
-        return self.queries.states(self.hidden(x, real, position, compute, tap), first_query)
+        return self.queries.states(self.llm, ids, real, first_query,
+                                   lambda position: mrope_angles(alike(position), self.config.llm), compute, tap)
 
     def hidden(
         self, x: jax.Array, real: jax.Array, position: jax.Array, compute: ComputeConfig, tap: Tap | None = None

@@ -38,3 +38,10 @@ def causal_tokens(real: Array) -> TokenStream:
     order = jnp.broadcast_to(jnp.arange(real.shape[1]), real.shape)
     position = jnp.maximum(jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0)
     return TokenStream(sample=number, split=number, order=order, full=zeros, noise=zeros, position=position)
+
+
+def earlier_tokens(real: Array) -> TokenStream:
+    """Rows of one text each as those see them whose tokens follow on all of them: bool [B, S]."""
+    sample = jnp.where(real, 0, -1)
+    zeros, before = jnp.zeros_like(sample), jnp.full_like(sample, -1)
+    return TokenStream(sample=sample, split=before, order=before, full=zeros, noise=zeros, position=zeros)
