@@ -32,9 +32,15 @@ from srum_jax.training.batch_source import BatchSource, RecordBatches
 from srum_jax.training.checkpoint import Checkpoints
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.optimizer import make_optimizer
-from srum_jax.training.state import LoadedModel, abstract_train_state, family_of_source, load_model, new_train_state
+from srum_jax.training.state import (
+    LoadedModel,
+    abstract_train_state,
+    family_of_source,
+    load_model,
+    new_train_state,
+    sha256_of_encoder,
+)
 from srum_jax.training.step import compile_step, make_step
-from srum_jax.weights.checkpoint import encoder_sha256, open_checkpoint
 from srum_jax.weights.tokenizer import load_tokenizer
 
 
@@ -169,21 +175,12 @@ def _open_records(
     experiment: Experiment, model: LoadedModel, forward: Forward, mesh: Mesh, rows: ProcessRows
 ) -> BatchSource:
     tokenizer = load_tokenizer(model.checkpoint.directory)
-    encoder = _encoder_sha256(experiment, model) if experiment.rows.stored_codes else None
+    encoder = sha256_of_encoder(experiment.model, model) if experiment.rows.stored_codes else None
     try:
         packer = model.family.packer(experiment.rows, model.config, tokenizer, experiment.objective.columns, encoder)
         return RecordBatches(experiment, packer, forward, mesh, rows)
     except ValueError as error:  # records that are absent, or settings that do not go with the model
         raise BadInput(str(error)) from error
-
-
-def _encoder_sha256(experiment: Experiment, model: LoadedModel) -> bytes:
-    architecture = model.family.architecture
-    part = architecture.encoder.partition(".")[0]
-    if part in model.checkpoint.parts:
-        return encoder_sha256(model.checkpoint)
-    # Codes are all that is needed of it: it was not loaded.
-    return encoder_sha256(open_checkpoint(experiment.model.checkpoint, architecture, {part}))
 
 
 class _StopRequest:

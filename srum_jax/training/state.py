@@ -6,18 +6,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from srum_jax.errors import BadInput, check
+from srum_jax.errors import BadInput, Failure, check
 from srum_jax.families import registry
 from srum_jax.families.family import Family
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.layers.logical_axes import dotted, shapes_by_name
 from srum_jax.training.config import ModelSource
 from srum_jax.training.lora import attach_factors, initial_factors
-from srum_jax.weights.checkpoint import Checkpoint, open_checkpoint
+from srum_jax.weights.checkpoint import Checkpoint, encoder_sha256, open_checkpoint
 from srum_jax.weights.load import load
 
 
@@ -223,3 +225,33 @@ def _with_config(graphdef: nnx.GraphDef, state: nnx.State, config: Any) -> nnx.G
     model = nnx.merge(graphdef, state)
     model.config = config
     return nnx.split(model)[0]
+
+
+def sha256_of_encoder(source: ModelSource, model: LoadedModel) -> bytes:
+    """Checksum of the weights that stored codes must come from; the first process reads them for all: gigabytes.
+
+    Args:
+      source: of the model.
+      model: as it was loaded, with the encoder or without.
+
+    Raises:
+      WeightsError: the encoder cannot be read; a Failure in the other processes.
+    """
+    digest = np.zeros(32, np.uint8)
+    try:
+        if jax.process_index() == 0:
+            digest = np.frombuffer(_sha256_of_encoder(source, model), np.uint8)
+    finally:  # also where it cannot be read: the others wait
+        digest = np.asarray(multihost_utils.broadcast_one_to_all(digest))
+    if not digest.any():
+        raise Failure("The checksum of the encoder is not known: process 0 could not read its weights, and says why.")
+    return digest.tobytes()
+
+
+def _sha256_of_encoder(source: ModelSource, model: LoadedModel) -> bytes:
+    architecture = model.family.architecture
+    part = architecture.encoder.partition(".")[0]
+    if part in model.checkpoint.parts:
+        return encoder_sha256(model.checkpoint)
+    # Codes are all that is needed of it: it was not loaded.
+    return encoder_sha256(open_checkpoint(source.checkpoint, architecture, {part}))

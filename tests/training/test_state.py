@@ -2,14 +2,17 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.experimental import multihost_utils
 
-from srum_jax.errors import BadInput
+from srum_jax.errors import BadInput, Failure
 from srum_jax.experiment import load_recipe
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.model import Bagel, abstract_bagel
+from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
 from srum_jax.models.layers.sharding import RULES
@@ -20,9 +23,13 @@ from srum_jax.training.state import (
     abstract_train_state,
     load_model,
     new_train_state,
+    sha256_of_encoder,
     split_trainable,
     with_training_times,
 )
+from srum_jax.weights.checkpoint import encoder_sha256, open_checkpoint
+from srum_jax.weights.errors import WeightsError
+from tests.families.blip3o import tiny_checkpoint
 from tests.models.packs import mesh_of, small_config
 
 
@@ -123,3 +130,36 @@ def test_trained_weights_are_float32_and_fixed_ones_may_be_bfloat16(tiny_base):
 def test_a_model_without_checkpoint_says_how_to_name_one():
     with pytest.raises(BadInput, match=r"--set model\.checkpoint=DIR"):
         load_model(ModelSource(), mesh_of(1, 1, 1, 1), "float32")
+
+
+class TestTheChecksumOfTheEncoder:
+    @pytest.fixture
+    def source(self):
+        return ModelSource(checkpoint=str(tiny_checkpoint.shared()))
+
+    @pytest.fixture
+    def model(self, source):
+        """Without its encoder."""
+        return load_model(source, mesh_of(1, 1, 1, 1), "float32", stored_codes=True)
+
+    def test_is_that_of_the_checkpoint_though_the_encoder_is_not_loaded(self, source, model):
+        assert "eva" not in model.checkpoint.parts
+        assert sha256_of_encoder(source, model) == encoder_sha256(
+            open_checkpoint(source.checkpoint, BLIP3O, {"eva"}))
+
+    def test_comes_to_the_other_processes_from_the_first(self, source, model, monkeypatch):
+        monkeypatch.setattr(jax, "process_index", lambda: 1)
+        monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda own: np.full_like(own, 7))
+        absent = dataclasses.replace(source, checkpoint="/nowhere")  # they read nothing
+        assert sha256_of_encoder(absent, model) == bytes([7] * 32)
+
+    def test_that_the_first_cannot_read_stops_all(self, source, model, monkeypatch):
+        told = []
+        monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda own: told.append(own) or own)
+        absent = dataclasses.replace(source, checkpoint="/nowhere")
+        with pytest.raises(WeightsError, match="/nowhere"):
+            sha256_of_encoder(absent, model)
+        assert len(told) == 1 and not told[0].any()
+        monkeypatch.setattr(jax, "process_index", lambda: 1)
+        with pytest.raises(Failure, match="process 0"):
+            sha256_of_encoder(absent, model)
