@@ -15,7 +15,6 @@ from tools.build_docs import markdown
 from tools.build_docs.__main__ import build, main
 from tools.build_docs.broken_links import broken_links
 from tools.build_docs.command_pages import command_modules, command_page, installed_names, parser_of
-from tools.build_docs.pages import put_pages
 from tools.build_docs.settings_page import settings_page
 
 
@@ -30,10 +29,21 @@ def test_every_page_of_docs_is_on_the_menu_once():
     assert sorted(page for page in menu if "/" not in page) == sorted(pages)
 
 
-def test_the_site_builds_without_a_warning_or_a_broken_link(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
     pytest.importorskip("zensical")
-    assert build(tmp_path / "site") == 0
-    assert (tmp_path / "site" / "reference" / "settings.html").exists()
+    out = tmp_path_factory.mktemp("site") / "site"
+    assert build(out) == 0, "a warning, or a broken link"
+    return out
+
+
+def test_the_site_builds_without_a_warning_or_a_broken_link(site):
+    assert (site / "index.html").exists() and (site / "reference" / "settings.html").exists()
+
+
+def test_a_link_out_of_docs_leads_to_a_page_with_the_file(site):
+    assert 'href="source/tests/test_floors.py.html"' in (site / "architecture.html").read_text()
+    assert "floor(" in (site / "source" / "tests" / "test_floors.py.html").read_text()
 
 
 def test_a_site_is_not_written_over(tmp_path, capsys):
@@ -95,13 +105,6 @@ def test_every_installed_command_has_a_page():
 ])
 def test_texts_of_the_source_are_shown_as_written(text, shown):
     assert markdown.plain(text) == shown
-
-
-def test_a_link_out_of_docs_leads_to_a_page_with_the_file(tmp_path):
-    put_pages(ROOT, tmp_path / "pages")
-    text = (tmp_path / "pages" / "architecture.md").read_text()
-    assert "(source/tests/test_floors.py.md)" in text and "](../" not in text
-    assert "def floor(" in (tmp_path / "pages" / "source" / "tests" / "test_floors.py.md").read_text()
 
 
 @pytest.mark.parametrize("link, broken", [
