@@ -8,6 +8,7 @@
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -158,4 +159,4 @@ def small_files(
     path = epath.Path(checkpoint)
     directory = path if path.is_dir() else path.parent
     return SmallFiles(family.architecture.read_config(directory), load_tokenizer(path), templates or Templates.read(),
-                      max_prompt_tokens, control_tokens)
+                      max_prompt_tokens, control_tokens, os.fspath(directory))

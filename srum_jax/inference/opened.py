@@ -21,6 +21,7 @@ class SmallFiles:
       max_prompt_tokens: longer prompts are refused.
       control_tokens: whether names of control tokens inside a prompt act as such, as in the families' own code; else
         they are text like any other.
+      directory: of the checkpoint, for messages.
     """
 
     config: Any
@@ -28,6 +29,7 @@ class SmallFiles:
     templates: Templates
     max_prompt_tokens: int = DEFAULT_MAX_PROMPT_TOKENS
     control_tokens: bool = False
+    directory: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

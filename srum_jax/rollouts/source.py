@@ -75,7 +75,8 @@ class RolloutBatches:
         programs = Programs(model.graphdef, nnx.merge_state(initial, model.frozen), mesh,
                             dataclasses.replace(experiment.compute, remat="none"),
                             least_text=max(longest, config.caption.max_tokens))
-        self._initial = Opened(model.config, tokenizer, Templates.read(), programs=programs)
+        self._initial = Opened(model.config, tokenizer, Templates.read(),
+                               directory=str(model.checkpoint.directory), programs=programs)
         self._sampler = model.family.sampler() if config.sampler is None else config.sampler
         self._scorer = model.family.scorer(self._initial)
         self._round, self._flat, self._steps = 0, 0, collections.deque()

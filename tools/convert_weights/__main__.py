@@ -170,6 +170,9 @@ def _export(arguments: argparse.Namespace) -> None:
         print(f"taken from the template, because {report['checkpoint']} does not have them:")
         for group, count in completed.items():
             print(f"  {group}: {count} tensor{'s' * (count != 1)}")
+    for part in report["parts_absent"]:
+        print(f"not written, the {template.architecture.parts[part].title}: {arguments.template} has none; copy it "
+              "from the published checkpoint beside the result where it is needed")
     for name in report["tensors_computed"]:
         print(f"computed {name}: neither has a tensor for this constant")
     _print_done(arguments.out, f"{report['tensors_from_checkpoint']} tensors from {report['checkpoint']}, "

@@ -51,7 +51,7 @@ def export_weights(
 
     Returns:
       What is noted in REPORT: what was read (of a training run, the step) and in which form, and where the tensors
-      come from, those of the template by groups.
+      come from, those of the template by groups, and optional parts that it has not, so that the result has not either.
 
     Raises:
       WeightsError, ConfigError: if the inputs are not usable or do not belong together.
@@ -87,7 +87,8 @@ def export_weights(
         copy_files(companions, source.directory, directory)
         report = {"checkpoint": str(opened.path), "weights": opened.form, "lora_merged": opened.lora is not None,
                   "template": str(source.directory), "tensors_from_checkpoint": len(own),
-                  "tensors_from_template": dict(sorted(completed.items())), "tensors_computed": computed}
+                  "tensors_from_template": dict(sorted(completed.items())), "tensors_computed": computed,
+                  "parts_absent": [part for part in template.architecture.parts if part not in template.parts]}
         weight_map = {name: file.glob for file, names in files.items() for name in names if "/" not in file.glob}
         index = {"metadata": {"total_size": num_bytes}, "weight_map": weight_map}
         write_text(directory / INDEX, json.dumps(index, indent=2) + "\n")

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from etils import epath
 
 from srum_jax.data.image_transform import to_rgb
 from srum_jax.errors import BadInput
@@ -69,6 +70,7 @@ class RequestReader:
           BadInput: the tokenizer is that of another model.
         """
         self._config: Blip3oConfig = files.config
+        self._decoder = epath.Path(files.directory) / DECODER_DIRECTORY
         self._tokens, self._sees, self._think = self._config.special_tokens, sees, files.templates.think_understanding
         self._prompt = PromptReader(files, dataclasses.astuple(self._tokens), self._config.llm.vocab_size,
                                     self._config.llm.max_position_embeddings)
@@ -85,8 +87,8 @@ class RequestReader:
     @property
     def _pixels(self) -> PixelDecoderConfig:
         if self._config.pixels is None:
-            raise BadInput(f"{DECODER_DIRECTORY}: expected the folder of the pixel decoder beside config.json, found "
-                           "none, and without it no picture can be drawn; copy it from the published checkpoint.")
+            raise BadInput(f"{self._decoder}: expected the folder of the pixel decoder, found none, and without it no "
+                           "picture can be drawn; copy it from the published checkpoint.")
         return self._config.pixels
 
     def check(self, request: ImageRequest | Question) -> None:

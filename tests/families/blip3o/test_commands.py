@@ -53,7 +53,7 @@ def test_what_cannot_be_drawn_is_refused_before_weights_are_read(tmp_path, capsy
 def test_a_checkpoint_without_pixel_decoder_does_not_draw_and_is_told_by_the_folder(tmp_path, capsys):
     checkpoint = changed_files(tmp_path / "model", without=("diffusion-decoder",))
     code, _, err = draw(tmp_path / "out", capsys, "--prompt=a circle", checkpoint=checkpoint)
-    assert code == 2 and "diffusion-decoder" in err and len(err.splitlines()) == 1
+    assert code == 2 and str(checkpoint / "diffusion-decoder") in err and len(err.splitlines()) == 1
 
 
 def test_a_part_that_the_release_has_not_is_asked_for_with_what_makes_it(tmp_path, capsys):
@@ -62,6 +62,16 @@ def test_a_part_that_the_release_has_not_is_asked_for_with_what_makes_it(tmp_pat
     assert convert_weights(convert) == 2 and "convert_weights unpickle" in capsys.readouterr().err
     assert convert_weights([*convert, "--without", "eva"]) == 2 and "pixel decoder" in capsys.readouterr().err
     assert convert_weights([*convert, "--without", "eva", "--without", "decoder"]) == 0
+
+
+def test_an_export_says_what_its_template_has_not(tmp_path, capsys):
+    whole, template = tmp_path / "whole", changed_files(tmp_path / "model", without=("diffusion-decoder",))
+    assert convert_weights(["import", "--source", str(template), "--out", str(whole), "--without", "decoder"]) == 0
+    export = ["export", "--checkpoint", str(whole), "--out"]
+    assert convert_weights([*export, str(tmp_path / "without"), "--template", str(template)]) == 0
+    assert f"the pixel decoder: {template} has none" in capsys.readouterr().out
+    assert convert_weights([*export, str(tmp_path / "with"), "--template", str(tiny_checkpoint.shared())]) == 0
+    assert "has none" not in capsys.readouterr().out and (tmp_path / "with" / "diffusion-decoder").is_dir()
 
 
 def test_a_checkpoint_of_blip3o_next_is_refused_by_name(tmp_path, capsys):
