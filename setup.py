@@ -57,8 +57,13 @@ setup(
         "rewards": ["torch>=2.5"],
         "ray": ["ray>=2.40"],  # the reward stage on a cluster
         "docs": ["zensical>=0.0.73"],  # builds the site of docs/; the successor of mkdocs-material, by its authors
+        # Understanding benchmarks. Torchvision comes with it, and so a torch of its choice; of filelock it needs a
+        # module that version 4 does not have.
+        "lmms": ["lmms-eval>=0.7.3", "filelock<4"],
         "dev": [
             "etils[epath-gcs]>=1.12",
+            # What lmms-eval imports; see .ci/run.
+            "evaluate>=0.4", "filelock<4", "loguru>=0.7", "pytablewriter>=1.2", "sacrebleu>=2.4", "tenacity>=9",
             "gcp-storage-emulator>=2026.7.19",  # gs:// paths in tests
             "hypothesis>=6.100",
             # Compiles for TPUs without having one; the version that goes with the tested jax.
@@ -84,7 +89,8 @@ setup(
             "srum-convert-weights = tools.convert_weights.__main__:main",
             "srum-rewards = tools.make_rewards.__main__:main",
             "srum-check-parity = tools.check_parity.__main__:main",
-        ]
+        ],
+        "lmms_eval.models": ["srum_jax = srum_jax.lmms_eval:manifest"],
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",
