@@ -59,6 +59,26 @@ def mesh(axes: Sequence[str] = MESH_AXES, rest: str | None = None) -> Callable[[
     return read
 
 
+def words_of(name: str, value: Any) -> list[str]:
+    """An argument of an experiment's `rewards` as the words of a command; none for None.
+
+    Args:
+      name: spelled as in Python: `max_share` is `--max-share`. With a dot it is a setting: `--set sampler.shift=...`.
+      value: a number, text, a list of them, or a bool: `--think` or `--no-think`.
+    """
+    flag = f"--{name.replace('_', '-')}"
+    if value is None:
+        return []
+    if "." in name:  # a setting in a group
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        return ["--set", f"{name}={text.lower() if isinstance(value, bool) else text}"]
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, list | tuple):
+        return [flag, *map(str, value)]
+    return [flag, str(value)]
+
+
 def set_up_streams() -> None:
     """Prints characters that a stream's encoding lacks by their numbers. Warnings go to standard error, one line each,
     those of ours; other libraries have to have failed.

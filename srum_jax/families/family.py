@@ -61,6 +61,7 @@ class Family:
       box_frame: (configuration, height, width) of a picture -> height and width of the same as its models read it, in
         whose pixels they were trained to name boxes; None: they were not.
       plans: whether it can write a plan before a picture (think mode).
+      steps: whether it has a whole picture in view at every step of sampling (`OnStep`).
       float32: how the names of parameters begin that generation keeps in float32 whatever the dtype.
       costs: what its work amounts to; None: nobody has counted it.
     """
@@ -77,5 +78,6 @@ class Family:
     neurons: Callable[[Opened], Neurons] | None = None
     box_frame: Callable[[Any, int, int], tuple[int, int]] | None = None
     plans: bool = False
+    steps: bool = False
     float32: tuple[str, ...] = ()
     costs: Costs | None = None

@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.command_line import user_path
+from srum_jax.command_line import user_path, words_of
 from srum_jax.errors import BadInput
 from srum_jax.experiment import load_recipe
 from srum_jax.rewards.judgement.settings import JudgeSettings
@@ -37,7 +37,7 @@ class StageRecipe:
         """The words of a stage's command, after its name."""
         words = ["--out", out]
         for name, value in self.arguments.get(stage, {}).items():
-            words += _words(name, value)
+            words += words_of(name, value)
         return words
 
     def changed(self, stage: str, **values: Any) -> "StageRecipe":
@@ -139,17 +139,3 @@ def check_command_lines(recipe: StageRecipe, out: str, modules: Mapping[str, Any
             raise BadInput(f"{stage}: expected arguments that `{stage} --help` lists, found {' '.join(unknown)}.")
         if stage in ("segment", "judge"):  # `generate` needs the checkpoint for this; it comes first anyway
             modules[stage].settings_of(arguments)
-
-
-def _words(name: str, value: Any) -> list[str]:
-    flag = f"--{name.replace('_', '-')}"
-    if value is None:
-        return []
-    if "." in name:  # a setting in a group
-        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        return ["--set", f"{name}={text.lower() if isinstance(value, bool) else text}"]
-    if isinstance(value, bool):
-        return [flag if value else f"--no-{flag[2:]}"]
-    if isinstance(value, list | tuple):
-        return [flag, *map(str, value)]
-    return [flag, str(value)]

@@ -14,5 +14,5 @@ from srum_jax.models.blip3o.architecture import BLIP3O
 FAMILY = Family(
     architecture=BLIP3O, rows=Blip3oRows, packer=Blip3oPacker, forward=Blip3oForward, sampler=PictureSampler,
     checker=RequestReader, generator=Blip3oGenerator, answerer=Blip3oAnswerer, box_frame=box_frame,
-    costs=Blip3oCosts(),
+    steps=True, costs=Blip3oCosts(),
 )
