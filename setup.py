@@ -56,6 +56,7 @@ setup(
         "gcs": ["etils[epath-gcs]>=1.12"],  # gs:// paths on other machines than TPU VMs
         "rewards": ["torch>=2.5"],
         "ray": ["ray>=2.40"],  # the reward stage on a cluster
+        "demo": ["gradio>=6,<7"],  # the page (python -m srum_jax.demo)
         "docs": ["zensical>=0.0.73"],  # builds the site of docs/; the successor of mkdocs-material, by its authors
         # Understanding benchmarks. Torchvision comes with it, and so a torch of its choice; of filelock it needs a
         # module that version 4 does not have.
@@ -85,6 +86,7 @@ setup(
             "srum-evaluate = srum_jax.evaluate:main",
             "srum-generate = srum_jax.generate:main",
             "srum-chat = srum_jax.chat:main",
+            "srum-demo = srum_jax.demo.__main__:main",
             "srum-compile = srum_jax.compile:main",
             "srum-convert-weights = tools.convert_weights.__main__:main",
             "srum-rewards = tools.make_rewards.__main__:main",

@@ -45,9 +45,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
 
 
 def load_pipeline(
-    args: argparse.Namespace, templates: Templates, *, understanding: bool, sampler: Any = None
+    args: argparse.Namespace, templates: Templates, *, understanding: bool, sampler: Any = None, least_text: int = 0
 ) -> "Pipeline":
-    """Loads the model that the arguments name.
+    """Loads the model that the arguments name; see `pipeline.load`.
 
     Raises:
       BadInput: the checkpoint, the devices or the mesh cannot be used.
@@ -55,7 +55,8 @@ def load_pipeline(
     from srum_jax.pipeline import load
 
     return load(args.checkpoint, sampler=sampler, mesh=args.mesh, dtype=args.dtype, attention=args.attention,
-                templates=templates, understanding=understanding, control_tokens=args.control_tokens)
+                templates=templates, understanding=understanding, control_tokens=args.control_tokens,
+                least_text=least_text)
 
 
 def checker_of(args: argparse.Namespace, templates: Templates) -> "Checker":

@@ -84,6 +84,7 @@ def load(
     understanding: bool = True,
     max_prompt_tokens: int = DEFAULT_MAX_PROMPT_TOKENS,
     control_tokens: bool = False,
+    least_text: int = 0,
 ) -> Pipeline:
     """Loads a checkpoint.
 
@@ -98,6 +99,7 @@ def load(
       understanding: whether to load what only reading pictures needs.
       max_prompt_tokens: longer prompts are refused.
       control_tokens: whether names of control tokens inside a prompt act as such; else they are plain text.
+      least_text: see `Programs`.
 
     Raises:
       WeightsError, ConfigError, BadInput: the checkpoint is unusable.
@@ -123,7 +125,8 @@ def load(
         open_checkpoint(checkpoint, family.architecture, parts), mesh=arranged,
         dtype=lambda parameter: "float32" if parameter.startswith(family.float32) else dtype,
     )
-    programs = Programs(graphdef, state, arranged, ComputeConfig(dtype=dtype, attention=attention, remat="none"))
+    programs = Programs(graphdef, state, arranged, ComputeConfig(dtype=dtype, attention=attention, remat="none"),
+                        least_text=least_text)
     opened = Opened(**vars(files), programs=programs)
     return Pipeline(family.generator(opened, family.sampler() if sampler is None else sampler),
                     None if family.answerer is None else family.answerer(opened),

@@ -12,7 +12,7 @@ FLOORS = (
     ("training", "observability", "stages", "judges", "regions", "generation", "rollouts", "evaluation",
      "families.registry"),
     ("experiment", "pipeline", "model_arguments", "judge_arguments", "generation.arguments", "command_line", "aot",
-     "train", "generate", "chat", "compile", "evaluate", "lmms_eval"),
+     "train", "generate", "chat", "compile", "evaluate", "lmms_eval", "demo"),
 )
 # All that is not of the package, and the worlds.
 TOP = len(FLOORS)

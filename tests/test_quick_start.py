@@ -14,7 +14,7 @@ import pytest
 from tests.imports import ROOT
 
 HEAVY = ("jax", "flax", "optax", "grain", "orbax", "tensorstore", "torch", "transformers", "tensorflow_datasets",
-         "tensorboardX", "tensorflow", "scipy.ndimage", "scipy.optimize", "ray", "matplotlib")
+         "tensorboardX", "tensorflow", "gradio", "scipy.ndimage", "scipy.optimize", "ray", "matplotlib")
 # Parts of a command that it starts itself, and that nobody types.
 _WORKERS = re.compile(r"worker$")
 
@@ -32,6 +32,9 @@ MISTAKES = {
                           ["--benchmark", "shapes", *_OUT, "--protocol", "none"],
                           ["--benchmark", "shapes", *_OUT, "--stage", "score"]],
     "srum_jax.chat": [["--checkpoint", "/nowhere", "--set", "text.max_tokns=3"]],
+    "srum_jax.demo": [["--checkpoint", "/nowhere"], ["--experiment=tny"], ["--set", "judge.max_regins=3"],
+                      ["--set", "sampler.shft=3"], ["--provider", "sam"], ["--experiment=suder_janus"],
+                      ["--experiment=bagel_cot"], ["--sam-model", "/nowhere"]],
     "tools.precompute_latents": [["--records", "/nowhere", *_OUT, "--set", "data.max_sise=3"]],
     "tools.make_rewards": [["export"], ["judge", *_OUT, "--set", "judge.max_regins=3"],
                            ["segment", *_OUT, "--set", "sam.points=3"], ["run", "--experiment=tny", *_OUT],

@@ -1,5 +1,6 @@
 """What is on the page; what it does is in `page.py`."""
 
+import html
 from collections.abc import Sequence
 
 import gradio as gr
@@ -49,7 +50,7 @@ class Layout:
             self.plan = _checkbox("Write a plan first", self._settings.think, self._can.plan)
             self.steps = _checkbox("Show how they come about", True, self._can.steps)
         self.draw_status = gr.HTML(showing.status(""), elem_id="draw-status")
-        self.gallery = _gallery("Candidates: press one to choose it", "candidates", columns=4)
+        self.gallery = _gallery("Candidates: press one to choose it.", "candidates", columns=4)
         self.plans = gr.HTML("", elem_id="plans")
         with gr.Accordion("How the chosen one came about", open=False, visible=self._can.steps is None):
             self.film = _picture("Steps of sampling", "film")
@@ -71,8 +72,7 @@ class Layout:
         self.judge_status = gr.HTML(showing.status(self._can.judge or ""), elem_id="judge-status")
         self.uploads.append((upload, self.judge_status))
         with gr.Row():
-            with gr.Column(min_width=280):
-                self.regions = _picture("The chosen picture and its regions", "regions")
+            self.regions = _picture("The chosen picture and its regions", "regions", min_width=280)
             with gr.Column(min_width=280):
                 self.verdicts = gr.HTML("", elem_id="verdicts")
         with gr.Accordion("What was asked, and what it answered", open=False):
@@ -82,12 +82,15 @@ class Layout:
         gr.Markdown(_FORMULA)
         trained_by = self._settings.objective.reward_map.variant
         self.maps: dict[str, tuple[gr.Image, gr.Image, gr.HTML]] = {}  # R, weight, numbers
-        for variant in VARIANTS:
-            gr.Markdown(f"**{_READINGS[variant]}**{'. Training here reads it so.' if variant == trained_by else ''}")
-            with gr.Row():
-                over, weight = (_picture(label, f"{name}-{variant}", min_width=240)
-                                for label, name in (("R over the picture", "map"), ("Weight of each token", "weight")))
-            self.maps[variant] = (over, weight, gr.HTML("", elem_id=f"numbers-{variant}"))
+        with gr.Row():
+            for variant in VARIANTS:
+                with gr.Column(min_width=320):
+                    here = " Training here reads it so." if variant == trained_by else ""
+                    gr.Markdown(f"**{_READINGS[variant]}.**{here}")
+                    with gr.Row():
+                        over = _picture("R, over the picture", f"map-{variant}", min_width=140)
+                        weight = _picture("Weight of each token", f"weight-{variant}", min_width=140)
+                    self.maps[variant] = (over, weight, gr.HTML("", elem_id=f"numbers-{variant}"))
 
     def _ask(self) -> None:
         with gr.Row():
@@ -140,8 +143,7 @@ class Layout:
                 gr.Number(0, label="Seed of the first", precision=0, minimum=0, min_width=120))
 
     def _chosen(self, name: str) -> None:
-        with gr.Column(min_width=280):
-            self.in_hand.append(_picture("The chosen picture", f"chosen-{name}"))
+        self.in_hand.append(_picture("The chosen picture", f"chosen-{name}", min_width=280))
 
     def _upload_button(self, name: str) -> gr.UploadButton:
         return gr.UploadButton(f"Use my own picture (to {self._max_upload_mb:g} MB)", file_types=["image"],
@@ -157,10 +159,13 @@ def _checkbox(label: str, value: bool, reason: str | None) -> gr.Checkbox:
 
 
 def _picture(label: str, name: str, min_width: int = 160) -> gr.Image:
-    return gr.Image(label=label, format="png", interactive=False, buttons=["fullscreen"], min_width=min_width,
-                    elem_id=name)
+    """With its label above: Gradio's own would lie on the picture's corner."""
+    with gr.Column(min_width=min_width):
+        gr.HTML(f"<div class='label'>{label}</div>")
+        return gr.Image(show_label=False, format="png", interactive=False, buttons=["fullscreen"], elem_id=name)
 
 
 def _gallery(label: str, name: str, columns: int) -> gr.Gallery:
-    return gr.Gallery(label=label, columns=columns, height="auto", format="png", allow_preview=False, interactive=False,
-                      buttons=[], elem_id=name)
+    gr.HTML(f"<div class='label'>{html.escape(label)}</div>")
+    return gr.Gallery(show_label=False, columns=columns, height="auto", format="png", allow_preview=False,
+                      interactive=False, buttons=[], elem_id=name)

@@ -15,6 +15,7 @@ from srum_jax.model_arguments import device_failures, load_pipeline
 from srum_jax.pipeline import small_files
 
 _TRIED = "a"  # a prompt that every tokenizer can read
+_LEAST_TEXT = 62  # tokens; with two markers 64: prompts and questions of everyday length share their programs
 
 
 def open_engine(checkpoint: str, arguments: argparse.Namespace, settings: DemoSettings) -> Engine:
@@ -32,7 +33,8 @@ def open_engine(checkpoint: str, arguments: argparse.Namespace, settings: DemoSe
     templates = Templates.read(arguments.templates)
     family = family_of(checkpoint)
     named = argparse.Namespace(**{**vars(arguments), "checkpoint": checkpoint})
-    pipeline = load_pipeline(named, templates, understanding=True, sampler=settings.sampler)
+    pipeline = load_pipeline(named, templates, understanding=True, sampler=settings.sampler,
+                             least_text=_LEAST_TEXT)
     files = small_files(family, checkpoint, templates=templates, control_tokens=arguments.control_tokens)
     return Engine(epath.Path(checkpoint).name, family, files, pipeline, settings)
 

@@ -38,7 +38,7 @@ def read_upload(path: str | os.PathLike, max_bytes: float) -> np.ndarray:
                            f"{header.height}.")
         return np.asarray(to_rgb(decode_image(encoded)))
     except ImageError as error:
-        raise BadInput(f"picture: {error}.") from error
+        raise BadInput(f"picture: {str(error).rstrip('.')}.") from error
 
 
 def shown(pixels: np.ndarray) -> np.ndarray:
@@ -91,11 +91,11 @@ def with_map(pixels: np.ndarray, values: np.ndarray, grid: Grid, ends: tuple[flo
     large.alpha_composite(over, (left, top))
     wide, tall = (right - left) / grid.columns, (bottom - top) / grid.rows
     if min(wide, tall) >= _READABLE:
-        draw, font = ImageDraw.Draw(large), _font(round(min(wide / 3, tall / 2.5)))
+        draw, font = ImageDraw.Draw(large), _font(round(min(wide / 2.8, tall / 2)))
         for row in range(grid.rows):
             for column in range(grid.columns):
                 place = (left + (column + 0.5) * wide, top + (row + 0.5) * tall)
-                draw.text(place, f"{values[row, column]:.2f}", fill="white", stroke_width=2, stroke_fill=(40, 40, 40),
+                draw.text(place, f"{values[row, column]:.2f}", fill="white", stroke_width=1, stroke_fill=(40, 40, 40),
                           font=font, anchor="mm")
     return np.asarray(large.convert("RGB"))
 

@@ -27,7 +27,8 @@ ul.facts { padding: 0; margin: 0; }
 .asked pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85em; margin: 0.2em 0 0.9em; padding: 0.5em;
   background: var(--background-fill-secondary); border-radius: 6px; }
 .map-caption { font-size: 0.92em; }
-img { image-rendering: auto; }
+.label { color: var(--body-text-color-subdued); font-size: 0.92em; }
+.caption-label { max-width: calc(100% - 8px) !important; font-size: 0.8em !important; }
 @media (max-width: 640px) { .gradio-container { padding: 6px !important; } }
 """
 
@@ -106,7 +107,7 @@ def summary(judgement: Judgement) -> str:
     """A judgement in a few words."""
     scores = [region.score for region in judgement.regions]
     whole = "no score" if judgement.global_score is None else f"{judgement.global_score:+.2f}"
-    parts = f", {len(scores)} regions {np.mean(scores):+.2f}" if scores else ", no region"
+    parts = f", regions {np.mean(scores):+.2f}" if scores else ", no region"
     return f"whole {whole}{parts}"
 
 
@@ -118,7 +119,7 @@ def _region(number: int, region: Mapping) -> str:
 
 
 def _row(badge: str, score: float, title: str, verdict: str, reason: str, flags: Sequence[str]) -> str:
-    said = " · ".join(filter(None, (verdict, reason, ", ".join(flags))))
+    said = " · ".join(filter(None, (verdict, reason, ", ".join(flags).replace("_", " "))))
     colour = f"background:{css_colour(score)}"
     return (f"<div class='region'><span class='badge' style='{colour}'>{html.escape(badge)}</span>"
             f"<span>{html.escape(title)}</span><span class='score'>{score:+.2f}</span>"

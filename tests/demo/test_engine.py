@@ -123,5 +123,5 @@ def test_the_other_reading_keeps_what_the_experiment_says_of_both():
 def test_an_experiment_of_another_family_is_refused():
     one = engine()
     settings = dataclasses.replace(one.settings, rows=Blip3oRows())
-    with pytest.raises(BadInput, match="--experiment.*bagel.*Blip3oRows"):
+    with pytest.raises(BadInput, match=r"--experiment.*bagel.*Blip3oRows"):
         Engine("a", one.family, one._files, one._pipeline, settings)
