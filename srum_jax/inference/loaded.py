@@ -1,14 +1,21 @@
 """What generators and answerers of all families have in common: a loaded model, and a reader of its requests."""
 
+import abc
 import copy
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Self
 
+import jax
+import numpy as np
 from flax import nnx
 
+from srum_jax.inference.batch_shapes import filled
 from srum_jax.inference.opened import Opened
-from srum_jax.inference.protocols import Checker
-from srum_jax.inference.requests import Answer, ImageRequest, Question
+from srum_jax.inference.random_keys import Use, random_keys
+from srum_jax.inference.request_checks import ModelReader
+from srum_jax.inference.requests import Answer, ImageRequest, Question, each_read
+from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import split_thought
 from srum_jax.inference.text_decoding import DecodedText
 
@@ -22,7 +29,7 @@ class LoadedModel:
       reader: checks requests, and reads them as the model is given them.
     """
 
-    def __init__(self, opened: Opened, reader: Checker):
+    def __init__(self, opened: Opened, reader: ModelReader):
         self.opened, self.programs, self.reader = opened, opened.programs, reader
 
     @property
@@ -34,17 +41,47 @@ class LoadedModel:
         """See `Checker`."""
         self.reader.check(request)
 
-    def answers(self, decoded: DecodedText, count: int, *, think: bool, allow_non_finite: bool) -> list[Answer]:
-        """The first texts of a batch as answers; arguments and exceptions as of `Answerer.answer`."""
+
+class LoadedAnswerer(LoadedModel, abc.ABC):
+    """An `Answerer` but for how answers are written. Rows of a batch do not influence each other."""
+
+    def answer(
+        self,
+        questions: Sequence[Question],
+        *,
+        sampler: TextSampler | None = None,
+        think: bool = False,
+        allow_non_finite: bool = False,
+    ) -> list[Answer]:
+        """See `Answerer`."""
+        if not questions:
+            return []
+        read, active = filled(each_read(self.reader.question, questions), self.programs.rows_multiple)
+        keys = random_keys([item.seed for item in read], Use.TEXT)
+        decoded = jax.device_get(self._write(read, keys, active, sampler or TextSampler(), think))
         if not allow_non_finite:
             decoded.check_finite()
         answers = []
-        for row in range(count):
+        for row in range(len(questions)):
             raw = self.opened.tokenizer.decode(decoded.ids_of(row))
             thought, text = split_thought(raw) if think else (None, raw.strip())
             answers.append(Answer(text, thought, not decoded.finished[row], len(decoded.ids_of(row)), raw,
                                   bool(decoded.healthy[row])))
         return answers
+
+    @abc.abstractmethod
+    def _write(self, read: list[Any], keys: jax.Array, active: np.ndarray, sampler: TextSampler, think: bool
+               ) -> DecodedText:
+        """Continues every question with a text.
+
+        Args:
+          read: questions as the reader returns them, a multiple of `programs.rows_multiple`.
+          keys: one for each.
+          active: bool [B], which of them were asked for.
+          sampler: of the texts.
+          think: whether the instruction to think goes before.
+        """
+
 
 
 class LoadedGenerator(LoadedModel):
@@ -54,7 +91,7 @@ class LoadedGenerator(LoadedModel):
       sampler: of images, of the family's kind.
     """
 
-    def __init__(self, opened: Opened, reader: Checker, sampler: Any):
+    def __init__(self, opened: Opened, reader: ModelReader, sampler: Any):
         super().__init__(opened, reader)
         self.sampler = sampler
 

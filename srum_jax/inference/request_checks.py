@@ -1,18 +1,21 @@
 """What requests to any model have in common, checked before anything is computed. All raise RequestError."""
 
+import abc
+import dataclasses
 import numbers
 import re
 from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 
 from srum_jax.data.errors import ImageError
-from srum_jax.data.image_transform import with_pixels
+from srum_jax.data.image_transform import to_rgb, with_pixels
 from srum_jax.errors import BadInput
 from srum_jax.inference.opened import SmallFiles
 from srum_jax.inference.random_keys import MAX_SEED
-from srum_jax.inference.requests import ImageRequest, Picture, RequestError
+from srum_jax.inference.requests import ImageRequest, Picture, Question, RequestError
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell them; no tokenizer can read them
 
@@ -60,7 +63,11 @@ def check_aspect(image: Image.Image, most: int) -> None:
 
 
 class PromptReader:
-    """Prompts to token ids, without markers."""
+    """Prompts to token ids, without markers.
+
+    Attributes:
+      special: names of the control tokens by their ids.
+    """
 
     def __init__(self, files: SmallFiles, special_tokens: Iterable[int], vocab_size: int, most: int):
         """Remembers what prompts are checked against.
@@ -72,12 +79,12 @@ class PromptReader:
           most: tokens of a prompt that the model has room for; `files.max_prompt_tokens` may be less.
         """
         self._tokenizer, self._control_tokens = files.tokenizer, files.control_tokens
-        self._special = {token: files.tokenizer.decode([token]) for token in special_tokens}
+        self.special = {token: files.tokenizer.decode([token]) for token in special_tokens}
         self._vocab_size, self._most = vocab_size, min(files.max_prompt_tokens, most)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a user's text; names of control tokens act as such only where that was allowed."""
-        return self._tokenizer.encode(text, control_tokens=self._control_tokens)
+    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
+        """Token ids of a text; names of control tokens act as such where that was allowed, or where it is ours."""
+        return self._tokenizer.encode(text, control_tokens=control_tokens or self._control_tokens)
 
     def __call__(self, prompt: str) -> list[int]:
         """Token ids of a prompt that the model can be given."""
@@ -87,9 +94,9 @@ class PromptReader:
             raise RequestError(f"prompt: expected text that UTF-8 can write, found a lone surrogate: {prompt!r}.")
         tokens = self.encode(prompt)
         self.check_range(tokens, "a prompt")
-        found = self._special.keys() & tokens
+        found = self.special.keys() & tokens
         if found and not self._control_tokens:
-            raise RequestError(f"prompt: expected text alone, found the control token {self._special[found.pop()]!r}, "
+            raise RequestError(f"prompt: expected text alone, found the control token {self.special[found.pop()]!r}, "
                                "which this tokenizer cannot read as text; leave it out, or allow control tokens.")
         if not tokens or len(tokens) > self._most:
             raise RequestError(f"prompt: expected 1 to {self._most} tokens, found {len(tokens)}; shorten it, or raise "
@@ -102,3 +109,73 @@ class PromptReader:
             raise BadInput(f"tokenizer.json: {where} has token {max(tokens)} "
                            f"({self._tokenizer.decode([max(tokens)])!r}), the model {self._vocab_size} embeddings; the "
                            "tokenizer belongs to another model. Copy it from the checkpoint's own source.")
+
+
+class ModelReader(abc.ABC):
+    """Reads requests for one model: a `Checker` but for what each family wants."""
+
+    tower: ClassVar[str]  # what a checkpoint has of the vision tower, for messages
+    most_aspect: ClassVar[int] = 200  # ratio of a picture's sides
+
+    def __init__(self, files: SmallFiles, most: int, *, sees: bool):
+        """Remembers what requests are checked against.
+
+        Args:
+          files: of the checkpoint.
+          most: see `PromptReader`.
+          sees: whether the model has its vision tower.
+        """
+        self._config, self._tokens, self._sees = files.config, files.config.special_tokens, sees
+        self._think = files.templates.think_understanding
+        self._prompt = PromptReader(files, dataclasses.astuple(self._tokens), self._config.llm.vocab_size, most)
+
+    @property
+    @abc.abstractmethod
+    def default_size(self) -> tuple[int, int]:
+        """See `Checker`."""
+
+    def check(self, request: ImageRequest | Question) -> None:
+        """See `Checker`."""
+        if isinstance(request, ImageRequest):
+            self.image(request)
+        else:
+            self.question(request)
+
+    @abc.abstractmethod
+    def image(self, request: ImageRequest) -> Any:
+        """A request for a picture, as the model is given it.
+
+        Raises:
+          RequestError: naming the field, what was expected and what was found.
+        """
+
+    @abc.abstractmethod
+    def question(self, question: Question) -> Any:
+        """A question, as the model is given it; raises as `image`."""
+
+    def _asked(self, question: Question, place: int | None = None) -> list[int]:
+        """Token ids of a question's text; `place` is the token that stands for a picture, which it must not hold."""
+        check_seed(question.seed)
+        tokens = self._prompt(question.prompt)
+        if place in tokens:  # where control tokens act as such
+            raise RequestError(f"prompt: expected text, found {self._prompt.special[place]}, which stands for a "
+                               "picture; give pictures as such.")
+        if not isinstance(question.images, (tuple, list)):
+            raise RequestError(f"image: expected a tuple of images, found {type(question.images).__name__}.")
+        if question.images:
+            self._must_see()
+        return tokens
+
+    def _must_see(self) -> None:
+        if not self._sees:
+            raise RequestError(f"image: expected a model with its vision tower ({self.tower}), found none in this "
+                               "checkpoint or it was not loaded; use a checkpoint that understands images.")
+
+    def _refuse_edit(self, request: ImageRequest) -> None:
+        if request.image is not None:
+            raise RequestError("image: expected a prompt alone, found a picture too; this model makes no edits.")
+
+    def _rgb(self, picture: Picture) -> Image.Image:
+        image = as_image(picture)
+        check_aspect(image, self.most_aspect)
+        return to_rgb(image)

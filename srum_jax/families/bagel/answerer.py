@@ -3,16 +3,15 @@
 from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
 
 from srum_jax.families.bagel.conversation import Conversation, patch_slots, text_slots
 from srum_jax.families.bagel.request_reader import ReadQuestion, RequestReader
-from srum_jax.inference.batch_shapes import filled
-from srum_jax.inference.loaded import LoadedModel
+from srum_jax.inference.loaded import LoadedAnswerer
 from srum_jax.inference.opened import Opened
 from srum_jax.inference.programs import Programs
-from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import Answer, Question, each_read
 from srum_jax.inference.settings import TextSampler
+from srum_jax.inference.text_decoding import DecodedText
 
 
 def asked(
@@ -44,29 +43,16 @@ def asked(
     return conversation
 
 
-class BagelAnswerer(LoadedModel):
+class BagelAnswerer(LoadedAnswerer):
     """See `Answerer`."""
 
     def __init__(self, opened: Opened):
         """Puts a loaded model to work; without its vision tower it answers questions without images."""
         super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vit is not None))
 
-    def answer(
-        self,
-        questions: Sequence[Question],
-        *,
-        sampler: TextSampler | None = None,
-        think: bool = False,
-        allow_non_finite: bool = False,
-    ) -> list[Answer]:
-        """See `Answerer`."""
-        if not questions:
-            return []
-        read, active = filled(each_read(self.reader.question, questions), self.programs.rows_multiple)
+    def _write(self, read: list[ReadQuestion], keys: jax.Array, active: np.ndarray, sampler: TextSampler, think: bool
+               ) -> DecodedText:
         system = None
         if think:
             system = self.opened.tokenizer.encode(self.opened.templates.think_understanding, control_tokens=True)
-        conversation = asked(self.programs, read, system)
-        keys = random_keys([item.seed for item in read], Use.TEXT)
-        decoded = jax.device_get(conversation.write(keys, active, sampler or TextSampler()))
-        return self.answers(decoded, len(questions), think=think, allow_non_finite=allow_non_finite)
+        return asked(self.programs, read, system).write(keys, active, sampler)

@@ -1,6 +1,7 @@
 """Requests checked, and turned into token ids and views of images."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,9 +14,8 @@ from srum_jax.families.bagel.image_views import (
     patch_view,
 )
 from srum_jax.inference.opened import SmallFiles
-from srum_jax.inference.request_checks import PromptReader, check_seed, requested_size
-from srum_jax.inference.requests import ImageRequest, Picture, Question, RequestError
-from srum_jax.models.bagel.config import BagelConfig
+from srum_jax.inference.request_checks import ModelReader, check_seed, requested_size
+from srum_jax.inference.requests import ImageRequest, Picture, Question
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,43 +39,27 @@ class ReadQuestion:
     patches: list[PatchView]
 
 
-class RequestReader:
-    """Reads requests for one model; a `Checker`."""
+class RequestReader(ModelReader):
+    """Reads requests for one model."""
 
-    def __init__(self, files: SmallFiles, *, sees: bool | None = None):
-        """Remembers what requests are checked against.
+    tower: ClassVar[str] = "vit_config.json and vit_model.* tensors"
 
-        Args:
-          files: of the checkpoint.
-          sees: whether the model has its vision tower; None: if its configuration describes one.
-        """
-        self._config: BagelConfig = files.config
-        self._views = ImageViews.of(files.config)
+    def __init__(self, files: SmallFiles, *, sees: bool = True):
+        """See `ModelReader`; without a tower in the configuration, the model has none."""
         # Both markers of a text need a rotary position too.
-        self._prompt = PromptReader(files, dataclasses.astuple(self._config.special_tokens),
-                                    self._config.llm.vocab_size, self._config.llm.max_position_embeddings - 2)
+        super().__init__(files, files.config.llm.max_position_embeddings - 2,
+                         sees=sees and files.config.vit is not None)
+        self._views = ImageViews.of(files.config)
         for text in (files.templates.think_generation, files.templates.think_understanding):
-            self._prompt.check_range(files.tokenizer.encode(text, control_tokens=True), "an instruction of think mode")
-        self._sees = self._config.vit is not None if sees is None else sees
+            self._prompt.check_range(self._prompt.encode(text, control_tokens=True), "an instruction of think mode")
 
     @property
     def default_size(self) -> tuple[int, int]:
         """See `Checker`."""
         return self._views.latent.max_size, self._views.latent.max_size
 
-    def check(self, request: ImageRequest | Question) -> None:
-        """See `Checker`."""
-        if isinstance(request, ImageRequest):
-            self.image(request)
-        else:
-            self.question(request)
-
     def image(self, request: ImageRequest) -> ReadImageRequest:
-        """Reads a request for an image.
-
-        Raises:
-          RequestError: naming the field, what was expected and what was found.
-        """
+        """See `ModelReader`."""
         check_seed(request.seed)
         tokens = self._prompt(request.prompt)
         latent = patches = None
@@ -88,17 +72,8 @@ class RequestReader:
         return ReadImageRequest(tokens, request.seed, size, latent_position_ids(*size, self._config), latent, patches)
 
     def question(self, question: Question) -> ReadQuestion:
-        """Reads a question.
-
-        Raises:
-          RequestError: naming the field, what was expected and what was found.
-        """
-        check_seed(question.seed)
-        tokens = self._prompt(question.prompt)
-        if not isinstance(question.images, (tuple, list)):
-            raise RequestError(f"image: expected a tuple of images, found {type(question.images).__name__}.")
-        if question.images:
-            self._must_see()
+        """See `ModelReader`."""
+        tokens = self._asked(question)
         resized = (latent_view(image, self._views, self._config).pixels for image in question.images)
         return ReadQuestion(tokens, question.seed,
                             [patch_view(pixels, self._views, self._config) for pixels in resized])
@@ -118,9 +93,3 @@ class RequestReader:
           RequestError: naming the field, what was expected and what was found.
         """
         return latent_view(image, self._views, self._config)
-
-    def _must_see(self) -> None:
-        if not self._sees:
-            raise RequestError("image: expected a model with a vision tower (vit_config.json and vit_model.* tensors), "
-                               "found none in this checkpoint or it was not loaded; use a checkpoint that "
-                               "understands images.")

@@ -1,49 +1,33 @@
 """Questions in, answers out: Qwen2.5-VL's chat. Rows of a batch do not influence each other."""
 
-from collections.abc import Sequence
-
 import jax
 import numpy as np
 
 from srum_jax.families.blip3o.programs import PREFILL, WRITE_TEXT
 from srum_jax.families.blip3o.request_reader import ReadPicture, ReadQuestion, RequestReader
-from srum_jax.inference.batch_shapes import bucket, filled
+from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.context import Context
-from srum_jax.inference.loaded import LoadedModel
+from srum_jax.inference.loaded import LoadedAnswerer
 from srum_jax.inference.opened import Opened
-from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import Answer, Question, each_read
 from srum_jax.inference.settings import TextSampler
+from srum_jax.inference.text_decoding import DecodedText
 from srum_jax.models.blip3o.patches import Pictures, arrange, window_layout
 from srum_jax.models.blip3o.positions import understanding_positions
 
 _WINDOW_BUCKETS = 8  # per octave; a picture of 1036 pixels has 100 windows, and gets 104
 
 
-class Blip3oAnswerer(LoadedModel):
-    """See `Answerer`."""
+class Blip3oAnswerer(LoadedAnswerer):
+    """See `Answerer`. In think mode the instruction to think takes the place of the system's usual text."""
 
     def __init__(self, opened: Opened):
         """Puts a loaded model to work; without its vision tower it answers questions without pictures."""
         super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None))
 
-    def answer(
-        self,
-        questions: Sequence[Question],
-        *,
-        sampler: TextSampler | None = None,
-        think: bool = False,
-        allow_non_finite: bool = False,
-    ) -> list[Answer]:
-        """See `Answerer`. In think mode the instruction to think takes the place of the system's usual text."""
-        if not questions:
-            return []
-        read, active = filled(each_read(self.reader.question, questions), self.programs.rows_multiple)
+    def _write(self, read: list[ReadQuestion], keys: jax.Array, active: np.ndarray, sampler: TextSampler, think: bool
+               ) -> DecodedText:
         context, start = self._context(read, think)
-        keys = random_keys([item.seed for item in read], Use.TEXT)
-        decoded = jax.device_get(
-            self.programs.call(WRITE_TEXT, context, start, keys, active, sampler or TextSampler()))
-        return self.answers(decoded, len(questions), think=think, allow_non_finite=allow_non_finite)
+        return self.programs.call(WRITE_TEXT, context, start, keys, active, sampler)
 
     def _context(self, read: list[ReadQuestion], think: bool) -> tuple[Context, int]:
         """What the answers follow on, but for its last token, which is fed first and is the same in all rows."""

@@ -1,14 +1,14 @@
 """Requests checked, and turned into token ids and patches of pictures."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 from etils import epath
 
-from srum_jax.data.image_transform import to_rgb
 from srum_jax.errors import BadInput
 from srum_jax.inference.opened import SmallFiles
-from srum_jax.inference.request_checks import PromptReader, as_image, check_aspect, check_seed, requested_size
+from srum_jax.inference.request_checks import ModelReader, check_seed, requested_size
 from srum_jax.inference.requests import ImageRequest, Picture, Question, RequestError
 from srum_jax.models.blip3o.config import DECODER_DIRECTORY, Blip3oConfig, SpecialTokens
 from srum_jax.models.blip3o.patches import flat_patches, smart_resize
@@ -22,7 +22,6 @@ from srum_jax.models.blip3o.prompts import (
 )
 from srum_jax.weights.tokenizer import Tokenizer
 
-_MAX_ASPECT = 200  # beyond it, Qwen2.5-VL's own preprocessing refuses a picture
 # Ids follow from config.json by rules that only the tokenizer can confirm.
 _NAMES = {
     "pad": "<|endoftext|>", "turn_start": "<|im_start|>", "turn_end": "<|im_end|>", "vision_start": "<|vision_start|>",
@@ -56,24 +55,16 @@ class ReadQuestion:
     pictures: tuple[ReadPicture, ...]
 
 
-class RequestReader:
-    """Reads requests for one model; a `Checker`."""
+class RequestReader(ModelReader):
+    """Reads requests for one model."""
+
+    tower: ClassVar[str] = "visual.* tensors"
+    most_aspect: ClassVar[int] = 200  # beyond it, Qwen2.5-VL's own preprocessing refuses a picture
 
     def __init__(self, files: SmallFiles, *, sees: bool = True):
-        """Remembers what requests are checked against.
-
-        Args:
-          files: of the checkpoint.
-          sees: whether the model has its vision tower.
-
-        Raises:
-          BadInput: the tokenizer is that of another model.
-        """
-        self._config: Blip3oConfig = files.config
+        """See `ModelReader`; BadInput: the tokenizer is that of another model."""
+        super().__init__(files, files.config.llm.max_position_embeddings, sees=sees)
         self._decoder = epath.Path(files.directory) / DECODER_DIRECTORY
-        self._tokens, self._sees, self._think = self._config.special_tokens, sees, files.templates.think_understanding
-        self._prompt = PromptReader(files, dataclasses.astuple(self._tokens), self._config.llm.vocab_size,
-                                    self._config.llm.max_position_embeddings)
         check_control_tokens(files.tokenizer, self._tokens)
         for turn in ("open", "closed"):
             self._prompt.check_range(self.drawing("", turn), "the template around a caption")
@@ -91,20 +82,8 @@ class RequestReader:
                            "picture can be drawn; copy it from the published checkpoint.")
         return self._config.pixels
 
-    def check(self, request: ImageRequest | Question) -> None:
-        """See `Checker`."""
-        if isinstance(request, ImageRequest):
-            self.image(request)
-        else:
-            self.question(request)
-
     def image(self, request: ImageRequest) -> ReadImageRequest:
-        """Reads a request for a picture.
-
-        Raises:
-          RequestError: naming the field, what was expected and what was found.
-          BadInput: the checkpoint has no pixel decoder.
-        """
+        """See `ModelReader`; BadInput: the checkpoint has no pixel decoder."""
         check_seed(request.seed)
         self._prompt(request.prompt)
         room = self._config.max_prompt_tokens - self._config.num_queries - 1
@@ -112,8 +91,7 @@ class RequestReader:
         if found > room:
             raise RequestError(f"prompt: expected at most {room} tokens, the template around it included "
                                f"(tokenizer_model_max_length less [IMG] and the queries), found {found}; shorten it.")
-        if request.image is not None:
-            raise RequestError("image: expected a prompt alone, found a picture too; BLIP3o makes no edits.")
+        self._refuse_edit(request)
         size = requested_size(request, self.default_size, self._pixels.size_multiple)
         for name, side in zip(("height", "width"), size, strict=True):
             if side > self._pixels.side:
@@ -122,20 +100,8 @@ class RequestReader:
         return ReadImageRequest(request.prompt, request.seed, size)
 
     def question(self, question: Question) -> ReadQuestion:
-        """Reads a question.
-
-        Raises:
-          RequestError: naming the field, what was expected and what was found.
-        """
-        check_seed(question.seed)
-        if self._tokens.image_pad in self._prompt(question.prompt):  # where control tokens act as such
-            raise RequestError(f"prompt: expected text, found {_NAMES['image_pad']}, which stands for a picture; give "
-                               "pictures as such.")
-        if not isinstance(question.images, (tuple, list)):
-            raise RequestError(f"image: expected a tuple of images, found {type(question.images).__name__}.")
-        if question.images and not self._sees:
-            raise RequestError("image: expected a model with its vision tower (visual.* tensors), found one that was "
-                               "loaded without it.")
+        """See `ModelReader`."""
+        self._asked(question, self._tokens.image_pad)
         read = ReadQuestion(question.prompt, question.seed, tuple(map(self._picture, question.images)))
         found, room = len(self.asking(read.prompt, read.pictures)), self._config.llm.max_position_embeddings
         if found > room:
@@ -158,9 +124,7 @@ class RequestReader:
                                     self._prompt.encode, self._tokens, self._think if think else SYSTEM)
 
     def _picture(self, picture: Picture) -> ReadPicture:
-        image = as_image(picture)
-        check_aspect(image, _MAX_ASPECT)
-        return ReadPicture(*flat_patches(to_rgb(image), self._config.vision))
+        return ReadPicture(*flat_patches(self._rgb(picture), self._config.vision))
 
 
 def box_frame(config: Blip3oConfig, height: int, width: int) -> tuple[int, int]:

@@ -7,44 +7,30 @@ import numpy as np
 
 from srum_jax.families.janus_pro.programs import PREFILL, WRITE_TEXT
 from srum_jax.families.janus_pro.request_reader import ReadQuestion, RequestReader
-from srum_jax.inference.batch_shapes import bucket, filled
-from srum_jax.inference.loaded import LoadedModel
+from srum_jax.inference.batch_shapes import bucket
+from srum_jax.inference.loaded import LoadedAnswerer
 from srum_jax.inference.opened import Opened
-from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import Answer, Question, each_read
 from srum_jax.inference.settings import TextSampler
+from srum_jax.inference.text_decoding import DecodedText
 from srum_jax.models.janus_pro.prompts import left_padded
 
 
-class JanusAnswerer(LoadedModel):
-    """See `Answerer`."""
+class JanusAnswerer(LoadedAnswerer):
+    """See `Answerer`. In think mode the instruction to think takes the place of the system's usual text."""
 
     def __init__(self, opened: Opened):
         """Puts a loaded model to work; without its vision tower it answers questions without pictures."""
         super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None))
 
-    def answer(
-        self,
-        questions: Sequence[Question],
-        *,
-        sampler: TextSampler | None = None,
-        think: bool = False,
-        allow_non_finite: bool = False,
-    ) -> list[Answer]:
-        """See `Answerer`. In think mode the instruction to think takes the place of the system's usual text."""
-        if not questions:
-            return []
+    def _write(self, read: list[ReadQuestion], keys: jax.Array, active: np.ndarray, sampler: TextSampler, think: bool
+               ) -> DecodedText:
         config = self.programs.config
-        read, active = filled(each_read(self.reader.question, questions), self.programs.rows_multiple)
         prompts = [self.reader.asking(item.prompt, len(item.views), think=think) for item in read]
         # The last token is fed first, and is the same in all rows.
         ids, real = left_padded([prompt[:-1] for prompt in prompts], bucket(max(map(len, prompts)) - 1),
                                 config.special_tokens.pad)
         context = self.programs.call(PREFILL, ids, real, views_of(read, config.vision.image_size))
-        keys = random_keys([item.seed for item in read], Use.TEXT)
-        decoded = jax.device_get(
-            self.programs.call(WRITE_TEXT, context, prompts[0][-1], keys, active, sampler or TextSampler()))
-        return self.answers(decoded, len(questions), think=think, allow_non_finite=allow_non_finite)
+        return self.programs.call(WRITE_TEXT, context, prompts[0][-1], keys, active, sampler)
 
 
 def views_of(read: Sequence[ReadQuestion], side: int) -> np.ndarray | None:
