@@ -1,5 +1,6 @@
 """What the costs of all families have in common; see `srum_jax.families.costs.Costs`."""
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -9,20 +10,34 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from srum_jax.errors import BadInput
+from srum_jax.families.abstract_programs import programs_without_values
 from srum_jax.families.costs import Drawing, DrawingProgram
-from srum_jax.inference.programs import Programs
+from srum_jax.inference.programs import Program, Programs
+from srum_jax.models.architecture import Architecture
+from srum_jax.models.compute import ComputeConfig
 
 
-class ModelCosts:
+class ModelCosts(abc.ABC):
     """A `Costs` but for what is counted."""
 
+    architecture: ClassVar[Architecture]
+    float32: ClassVar[tuple[str, ...]] = ()  # see `Family`
     released: ClassVar[Mapping[str, Any]]  # configurations by name; "": of the model that is meant where none is named
-    config_class: ClassVar[type]
-    abstract_programs: ClassVar[Callable[..., tuple[Programs, nnx.State]]]  # without the values; a static method
+    drawn_by: ClassVar[Mapping[str, Program]]  # in the order in which they run
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """See `Costs`."""
+        return tuple(self.drawn_by)
+
+    @staticmethod
+    @abc.abstractmethod
+    def arguments(programs: Programs, program: str, drawing: Drawing) -> tuple:
+        """Those of a program besides the model's state; rows are a multiple of `programs.rows_multiple`."""
 
     def config(self, checkpoint: epath.PathLike, layers: int | None = None) -> Any:
         """That of a directory or of a released model."""
-        config = self.released.get(str(checkpoint)) or self.config_class.from_directory(checkpoint)
+        config = self.released.get(str(checkpoint)) or self.architecture.read_config(checkpoint)
         if layers is not None:
             config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=layers))
         return config
@@ -34,13 +49,20 @@ class ModelCosts:
     def lower(self, config: Any, mesh: Mesh, drawing: Drawing, program: str, *, dtype: str, attention: str,
               understanding: bool) -> DrawingProgram:
         """See `Costs.lower`."""
-        programs, state = self.abstract_programs(config, mesh, dtype=dtype, attention=attention,
-                                                 understanding=understanding)
+        programs, state = self.without_values(config, mesh, dtype=dtype, attention=attention,
+                                              understanding=understanding)
         if drawing.rows % programs.rows_multiple:
             raise BadInput(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
                            f"found {drawing.rows}.")
-        lowered, arguments = self.lower_program(programs, program, drawing)
-        return DrawingProgram(lowered, state, arguments)
+        arguments = self.arguments(programs, program, drawing)
+        return DrawingProgram(programs.lower(self.drawn_by[program], *arguments), state, arguments)
+
+    def without_values(self, config: Any, mesh: Mesh, *, dtype: str = "bfloat16", attention: str = "splash",
+                       understanding: bool = True) -> tuple[Programs, nnx.State]:
+        """See `programs_without_values`."""
+        compute = ComputeConfig(dtype=dtype, attention=attention, remat="none")
+        uses = {"draw", "read"} if understanding else {"draw"}
+        return programs_without_values(self.architecture, config, mesh, compute, uses, self.float32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from flax import nnx
 
 from srum_jax.aot.roofline import roofline
 from srum_jax.aot.topology import CHIPS
+from srum_jax.families.bagel.costs import BagelCosts
 from srum_jax.families.bagel.flow_sampling import guided_steps
 from srum_jax.families.bagel.generation_costs import (
     decode_cost,
@@ -20,12 +21,7 @@ from srum_jax.families.bagel.generation_costs import (
     pixels_cost,
     prefill_cost,
 )
-from srum_jax.families.bagel.generation_programs import (
-    GenerationShape,
-    abstract_programs,
-    lower_program,
-    program_arguments,
-)
+from srum_jax.families.bagel.generation_programs import PROGRAMS, GenerationShape, program_arguments
 from srum_jax.families.bagel.prefill import prefill_text
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.families.costs import Cost
@@ -40,12 +36,13 @@ WIDE = LanguageConfig(64, 128, 384, 1, 4, 2, 1e-6, 1e4, 512)
 
 @pytest.fixture(scope="module")
 def one_layer():
-    programs, _ = abstract_programs(small_config(llm=WIDE), mesh_of(1, 1, 1, 1), dtype="float32", attention="dense")
+    programs, _ = BagelCosts().without_values(small_config(llm=WIDE), mesh_of(1, 1, 1, 1), dtype="float32",
+                                              attention="dense")
     return programs
 
 
 def xla_flops(programs, name, shape):
-    return lower_program(programs, name, shape).compile().cost_analysis()["flops"]
+    return programs.lower(PROGRAMS[name], *program_arguments(programs, name, shape)).compile().cost_analysis()["flops"]
 
 
 def shape_of(config, **changes):
@@ -97,7 +94,7 @@ def test_a_decoded_token_costs_what_xla_counts():
     # A vocabulary and widths that dwarf the bookkeeping of a single token.
     llm = LanguageConfig(4096, 256, 1024, 1, 4, 2, 1e-6, 1e4, 512)
     config = small_config(llm=llm)
-    programs, _ = abstract_programs(config, mesh_of(1, 1, 1, 1), dtype="float32", attention="dense")
+    programs, _ = BagelCosts().without_values(config, mesh_of(1, 1, 1, 1), dtype="float32", attention="dense")
     shape = shape_of(config, rows=2)
     # XLA sees one iteration, which attends to all slots.
     slots = shape.prompt_slots + shape.text.max_tokens
@@ -148,7 +145,7 @@ def test_the_roofline_names_what_takes_longest():
 
 def test_nothing_is_allocated_for_a_description():
     before = len(jax.live_arrays())
-    programs, state = abstract_programs(RELEASED, mesh_of(1, 1, 1, 1), attention="dense")
+    programs, state = BagelCosts().without_values(RELEASED, mesh_of(1, 1, 1, 1), attention="dense")
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(state))
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("bfloat16"), jnp.dtype("float32")}
     assert programs.config is RELEASED and len(jax.live_arrays()) <= before + 1

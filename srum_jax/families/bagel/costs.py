@@ -4,12 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import ClassVar
 
-import jax
-
-from srum_jax.families.bagel import generation_programs
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.generation_costs import generation_costs
-from srum_jax.families.bagel.generation_programs import GenerationShape, abstract_programs, program_arguments
+from srum_jax.families.bagel.generation_programs import PROGRAMS, GenerationShape, program_arguments
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.step_costs import RowStatistics, full_row, row_statistics
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
@@ -17,6 +14,7 @@ from srum_jax.families.costs import Cost, Drawing
 from srum_jax.families.model_costs import ModelCosts
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.settings import TextSampler
+from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import RELEASED, BagelConfig
 
@@ -24,14 +22,14 @@ from srum_jax.models.bagel.config import RELEASED, BagelConfig
 class BagelCosts(ModelCosts):
     """The costs of BAGEL."""
 
-    programs = generation_programs.PROGRAM_NAMES
     search_order = ("denoise", "decode", "prefill", "pixels")
     image_programs = ("prefill", "denoise", "pixels")
     text_program = "decode"
 
+    architecture = BAGEL
+    float32 = ("vae.",)
     released: ClassVar = {"": RELEASED}
-    config_class = BagelConfig
-    abstract_programs = staticmethod(abstract_programs)
+    drawn_by = PROGRAMS
 
     def step_flops(self, config: BagelConfig, batch: PackedBatch,
                    trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
@@ -55,11 +53,10 @@ class BagelCosts(ModelCosts):
         """See `generation_costs.generation_costs`."""
         return generation_costs(config, _shape(drawing))
 
-    def lower_program(self, programs: Programs, program: str, drawing: Drawing) -> tuple[jax.stages.Lowered, tuple]:
-        """See `generation_programs`."""
-        shape = _shape(drawing)
-        return (generation_programs.lower_program(programs, program, shape),
-                program_arguments(programs, program, shape))
+    @staticmethod
+    def arguments(programs: Programs, program: str, drawing: Drawing) -> tuple:
+        """See `ModelCosts`."""
+        return program_arguments(programs, program, _shape(drawing))
 
 
 def _shape(drawing: Drawing) -> GenerationShape:

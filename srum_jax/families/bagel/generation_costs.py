@@ -137,7 +137,7 @@ class _Convolutions:
 
 
 def generation_costs(config: BagelConfig, shape: GenerationShape) -> dict[str, Cost]:
-    """The cost of every program of `PROGRAM_NAMES`, for prompts of the full length and plans of the full limit."""
+    """The cost of every program of `PROGRAMS`, for prompts of the full length and plans of the full limit."""
     prompt = shape.prompt_tokens + 2
     # Text guidance leaves out the prompt, image guidance the source image; from text alone both start from nothing,
     # but the branch without images keeps the prompt.

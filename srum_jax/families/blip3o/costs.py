@@ -15,8 +15,9 @@ from srum_jax.families.blip3o.config import Blip3oRows
 from srum_jax.families.blip3o.generation_costs import generation_costs
 from srum_jax.families.blip3o.rows import Blip3oPacker
 from srum_jax.families.blip3o.step_flops import count_slots, step_flops
-from srum_jax.families.costs import Cost, Drawing
+from srum_jax.families.costs import Drawing
 from srum_jax.families.model_costs import ModelCosts, SlotWork
+from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.released import RELEASED
 from srum_jax.objectives.columns import NO_COLUMNS
@@ -25,15 +26,16 @@ from srum_jax.objectives.columns import NO_COLUMNS
 class Blip3oCosts(ModelCosts):
     """The costs of BLIP3o. In place of a checkpoint, "8B" and "4B" stand for the released models."""
 
-    programs = generation_programs.PROGRAM_NAMES
     search_order = ("latents", "pixels", "features", "prefill", "decode")
     image_programs = ("prefill", "features", "latents", "pixels")
     text_program = "decode"  # of answers; pictures are drawn without a plan
 
+    architecture = BLIP3O
     released: ClassVar = {"": RELEASED["8B"], **RELEASED}
-    config_class = Blip3oConfig
-    abstract_programs = staticmethod(generation_programs.abstract_programs)
-    lower_program = staticmethod(generation_programs.lower_program)
+    drawn_by = generation_programs.PROGRAMS
+    arguments = staticmethod(generation_programs.program_arguments)
+    prompt_slots = staticmethod(generation_programs.prompt_slots)
+    drawing_costs = staticmethod(generation_costs)
 
     def step_flops(self, config: Blip3oConfig, batch: Blip3oBatch,
                    trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
@@ -61,11 +63,3 @@ class Blip3oCosts(ModelCosts):
             side, multiple, most = getattr(drawing, name), config.pixels.size_multiple, config.pixels.side
             if side % multiple or not 0 < side <= most:
                 raise BadInput(f"{name}: expected a multiple of {multiple} pixels, at most {most}; found {side}.")
-
-    def prompt_slots(self, drawing: Drawing) -> int:
-        """Of a prompt with its template."""
-        return generation_programs.prompt_slots(drawing)
-
-    def drawing_costs(self, config: Blip3oConfig, drawing: Drawing) -> dict[str, Cost]:
-        """See `generation_costs.generation_costs`."""
-        return generation_costs(config, drawing)

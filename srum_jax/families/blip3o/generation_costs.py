@@ -26,7 +26,7 @@ _COMPUTE = ComputeConfig(dtype="bfloat16", attention="dense", remat="none")
 
 
 def generation_costs(config: Blip3oConfig, drawing: Drawing) -> dict[str, Cost]:
-    """The cost of every program of `PROGRAM_NAMES`, for prompts of the full length and answers of the full limit."""
+    """The cost of every program of `PROGRAMS`, for prompts of the full length and answers of the full limit."""
     graphdef, state = BLIP3O.abstract(config, BLIP3O.parts_for({"draw"}))
     shapes = shapes_by_name(state)
     llm, dit, features, pixels = config.llm, config.dit, FeatureSampler(), pixel_sampler(drawing)

@@ -6,10 +6,8 @@ Four programs make a picture: "prefill" gives states at the queries, "features" 
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
-from jax.sharding import Mesh
 
-from srum_jax.families.abstract_programs import abstract_context, programs_without_values, struct
+from srum_jax.families.abstract_programs import abstract_context, struct
 from srum_jax.families.blip3o.generator import PICTURES_AT_ONCE
 from srum_jax.families.blip3o.programs import DECODE_PIXELS, DRAW_FEATURES, DRAW_LATENTS, QUERY_STATES, WRITE_TEXT
 from srum_jax.families.blip3o.sampler import FeatureSampler, PixelSampler
@@ -18,15 +16,11 @@ from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.settings import TextSampler
-from srum_jax.models.blip3o.architecture import BLIP3O
-from srum_jax.models.blip3o.config import Blip3oConfig
-from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS
 
 TEMPLATE_TOKENS = 30  # around a caption, by the released tokenizer and with the turn closed
-_PROGRAMS = {"prefill": QUERY_STATES, "features": DRAW_FEATURES, "latents": DRAW_LATENTS, "pixels": DECODE_PIXELS,
-             "decode": WRITE_TEXT}
-PROGRAM_NAMES = tuple(_PROGRAMS)
+PROGRAMS = {"prefill": QUERY_STATES, "features": DRAW_FEATURES, "latents": DRAW_LATENTS, "pixels": DECODE_PIXELS,
+            "decode": WRITE_TEXT}
 _TOKEN = 0  # any: what a decoded text follows on
 
 
@@ -40,31 +34,8 @@ def pixel_sampler(drawing: Drawing) -> PixelSampler:
     return PixelSampler(num_steps=drawing.num_timesteps)
 
 
-def abstract_programs(
-    config: Blip3oConfig, mesh: Mesh, *, dtype: str = "bfloat16", attention: str = "splash", understanding: bool = True
-) -> tuple[Programs, nnx.State]:
-    """What `srum_jax.pipeline.load` makes of a checkpoint, and its state, without the values.
-
-    Raises:
-      BadInput: if the mesh does not divide the weights.
-    """
-    return programs_without_values(BLIP3O, config, mesh, ComputeConfig(dtype=dtype, attention=attention, remat="none"),
-                                   {"draw", "read"} if understanding else {"draw"})
-
-
-def lower_program(programs: Programs, name: str, drawing: Drawing) -> tuple[jax.stages.Lowered, tuple]:
-    """One program, ready to be compiled, and its arguments besides the model's state.
-
-    Args:
-      programs: from `abstract_programs`.
-      name: one of `PROGRAM_NAMES`.
-      drawing: rows must be a multiple of `programs.rows_multiple`.
-    """
-    arguments = _arguments(programs, name, drawing)
-    return programs.lower(_PROGRAMS[name], *arguments), arguments
-
-
-def _arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
+def program_arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
+    """The arguments of one of `PROGRAMS` besides the model's state."""
     config, mesh, dtype = programs.config, programs.mesh, programs.compute.compute_dtype
     grid, rows = config.dit.grid, drawing.rows
     if name in ("latents", "pixels"):

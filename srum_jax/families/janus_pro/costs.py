@@ -9,13 +9,14 @@ import numpy as np
 from srum_jax.data.errors import CapacityError
 from srum_jax.data.example import stack_rows
 from srum_jax.errors import BadInput
-from srum_jax.families.costs import Cost, Drawing
+from srum_jax.families.costs import Drawing
 from srum_jax.families.janus_pro import generation_costs
 from srum_jax.families.janus_pro.batch import JanusBatch
 from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.families.janus_pro.rows import JanusPacker
 from srum_jax.families.janus_pro.step_flops import count_slots, step_flops
 from srum_jax.families.model_costs import ModelCosts, SlotWork
+from srum_jax.models.janus_pro.architecture import JANUS_PRO
 from srum_jax.models.janus_pro.config import JanusConfig
 from srum_jax.models.janus_pro.released import RELEASED
 from srum_jax.objectives.columns import NO_COLUMNS
@@ -24,15 +25,17 @@ from srum_jax.objectives.columns import NO_COLUMNS
 class JanusCosts(ModelCosts):
     """The costs of Janus-Pro. In place of a checkpoint, "1B" and "7B" stand for the released models."""
 
-    programs = generation_costs.PROGRAM_NAMES
     search_order = ("codes", "pixels", "decode")
     image_programs = ("codes", "pixels")
     text_program = "decode"  # of answers; pictures are drawn without a plan
 
+    architecture = JANUS_PRO
+    float32 = generation_costs.FLOAT32
     released: ClassVar = {"": RELEASED["7B"], **RELEASED}
-    config_class = JanusConfig
-    abstract_programs = staticmethod(generation_costs.abstract_programs)
-    lower_program = staticmethod(generation_costs.lower_program)
+    drawn_by = generation_costs.PROGRAMS
+    arguments = staticmethod(generation_costs.program_arguments)
+    prompt_slots = staticmethod(generation_costs.prompt_slots)
+    drawing_costs = staticmethod(generation_costs.generation_costs)
 
     def step_flops(self, config: JanusConfig, batch: JanusBatch,
                    trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
@@ -60,11 +63,3 @@ class JanusCosts(ModelCosts):
             if getattr(drawing, name) != config.vq.image_size:
                 raise BadInput(f"{name}: expected {config.vq.image_size} pixels, the only size that the model draws; "
                                f"found {getattr(drawing, name)}.")
-
-    def prompt_slots(self, drawing: Drawing) -> int:
-        """Of a prompt with its template."""
-        return generation_costs.prompt_slots(drawing)
-
-    def drawing_costs(self, config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
-        """See `generation_costs.generation_costs`."""
-        return generation_costs.generation_costs(config, drawing)

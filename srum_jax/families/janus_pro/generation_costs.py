@@ -9,9 +9,8 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh
 
-from srum_jax.families.abstract_programs import abstract_context, programs_without_values, struct
+from srum_jax.families.abstract_programs import abstract_context, struct
 from srum_jax.families.costs import Cost, Drawing
 from srum_jax.families.counted_costs import WEIGHT_BYTES, decode_cost, products
 from srum_jax.families.janus_pro.code_sampling import Prompts, gumbel_noise, sample_codes
@@ -28,8 +27,7 @@ from srum_jax.models.layers.logical_axes import ROWS, shapes_by_name
 
 TEMPLATE_TOKENS = 8  # around a caption: the first token, roles and what separates them, the token before the picture
 FLOAT32 = ("vq.",)
-_PROGRAMS = {"codes": DRAW_CODES, "pixels": DECODE_CODES, "decode": WRITE_TEXT}
-PROGRAM_NAMES = tuple(_PROGRAMS)
+PROGRAMS = {"codes": DRAW_CODES, "pixels": DECODE_CODES, "decode": WRITE_TEXT}
 _COMPUTE = ComputeConfig(dtype="bfloat16", attention="dense", remat="none")
 _TOKEN = 0  # any: what a decoded text follows on
 _READ_EACH_STEP = ("llm.layers.", "gen_head.", "gen_aligner.")
@@ -41,7 +39,7 @@ def prompt_slots(drawing: Drawing) -> int:
 
 
 def generation_costs(config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
-    """The cost of every program of `PROGRAM_NAMES`, for prompts of the full length and answers of the full limit."""
+    """The cost of every program of `PROGRAMS`, for prompts of the full length and answers of the full limit."""
     graphdef, state = JANUS_PRO.abstract(config, JANUS_PRO.parts_for({"draw"}))
     shapes, llm, steps = shapes_by_name(state), config.llm, config.vq.num_codes
     slots, branches = prompt_slots(drawing), CodeSampler().branches
@@ -68,23 +66,8 @@ def generation_costs(config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
     }
 
 
-def abstract_programs(
-    config: JanusConfig, mesh: Mesh, *, dtype: str, attention: str, understanding: bool
-) -> tuple[Programs, nnx.State]:
-    """See `programs_without_values`."""
-    compute = ComputeConfig(dtype=dtype, attention=attention, remat="none")
-    uses = {"draw", "read"} if understanding else {"draw"}
-    return programs_without_values(JANUS_PRO, config, mesh, compute, uses, FLOAT32)
-
-
-def lower_program(programs: Programs, name: str, drawing: Drawing) -> tuple[jax.stages.Lowered, tuple]:
-    """One program, ready to be compiled, and its arguments besides the model's state.
-
-    Args:
-      programs: from `abstract_programs`.
-      name: one of `PROGRAM_NAMES`.
-      drawing: rows must be a multiple of `programs.rows_multiple`.
-    """
+def program_arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
+    """The arguments of one of `PROGRAMS` besides the model's state."""
     mesh, rows, slots = programs.mesh, drawing.rows, prompt_slots(drawing)
 
     def array(*sizes: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
@@ -92,10 +75,8 @@ def lower_program(programs: Programs, name: str, drawing: Drawing) -> tuple[jax.
 
     keys = array(dtype=jax.eval_shape(lambda: random_keys([0], Use.NOISE)).dtype)
     if name == "codes":
-        arguments = (Prompts(array(slots), array(slots, dtype=bool)), keys, CodeSampler())
-    elif name == "pixels":
-        arguments = (array(programs.config.vq.num_codes),)
-    else:
-        context = abstract_context(programs, rows, slots)
-        arguments = (context, _TOKEN, keys, array(dtype=bool), TextSampler(drawing.max_tokens))
-    return programs.lower(_PROGRAMS[name], *arguments), arguments
+        return Prompts(array(slots), array(slots, dtype=bool)), keys, CodeSampler()
+    if name == "pixels":
+        return (array(programs.config.vq.num_codes),)
+    return (abstract_context(programs, rows, slots), _TOKEN, keys, array(dtype=bool),
+            TextSampler(drawing.max_tokens))
