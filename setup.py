@@ -18,10 +18,10 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["srum_jax*", "experiments*", "tools*"]),
     package_data={
+        "experiments._tiny_think": ["think_templates/*.txt"],
         "srum_jax.evaluation": ["templates/*.txt"],
         "srum_jax.inference": ["template_files/*.txt"],
-        "srum_jax.worlds.shapes": ["base_weights/*", "sam_weights/*", "judge_templates.toml",
-                                   "think_templates/*.txt"],
+        "srum_jax.worlds.shapes": ["base_weights/*", "sam_weights/*", "judge_templates.toml"],
         "srum_jax.rewards.judgement": ["word_lists.json", "judge_templates.toml"],
         "tools.evaluation_report": ["assets/*"],
         "tools.make_rewards.report": ["assets/*"],

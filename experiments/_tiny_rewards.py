@@ -53,6 +53,6 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
 
 def planned_first() -> dict[str, Any]:
     """More arguments of `generate`, for a model that has learned to plan (`experiments.tiny_think`)."""
-    from srum_jax.worlds.shapes.plans import PLAN_TOKEN_LIMIT, THINK_TEMPLATES
+    from experiments._tiny_think.plans import PLAN_TOKEN_LIMIT, THINK_TEMPLATES
 
     return {"think": "true", "templates": os.fspath(THINK_TEMPLATES), "plan.max_tokens": PLAN_TOKEN_LIMIT}

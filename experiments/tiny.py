@@ -6,6 +6,7 @@ The records are drawn into the work directory, 40 % of the images deliberately w
 a random start. Two CPU cores are enough.
 """
 
+from experiments._tiny_records import prepare
 from experiments._tiny_rewards import rewards
 from srum_jax.data.config import DataConfig
 from srum_jax.families.bagel.config import BagelRows
@@ -15,7 +16,6 @@ from srum_jax.objectives.config import RewardWeighted
 from srum_jax.rewards.reward_map import RewardMapConfig
 from srum_jax.training.config import ModelSource, OptimizerConfig, TrainingConfig
 from srum_jax.training.experiment import Experiment
-from srum_jax.worlds.shapes.prepare import prepare
 
 __all__ = ["experiment", "prepare", "rewards"]
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from experiments._argument_types import count, local_folder, positive
 from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
+from experiments._tiny_think.plans import THINK_TEMPLATES
 from srum_jax.stages.interruption import run_command
-from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
 
 _EPILOG = f"""
 examples:

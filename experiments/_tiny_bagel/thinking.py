@@ -25,6 +25,7 @@ from experiments._tiny_bagel.autoencoder import StageState
 from experiments._tiny_bagel.joint import flat_model, loss_and_parts, optimizer_of
 from experiments._tiny_bagel.samples import capacities, picture_of, pictures_of, questions_of, words
 from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
+from experiments._tiny_think.plans import MAX_PLAN_TOKENS, THINK_TEMPLATES, plan_text
 from srum_jax.data.example import stack_rows
 from srum_jax.families.bagel.packing import RowCapacity, pack_row
 from srum_jax.families.bagel.position_ids import position_ids
@@ -32,7 +33,6 @@ from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSampl
 from srum_jax.inference.templates import Templates
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.worlds.shapes.plans import MAX_PLAN_TOKENS, THINK_TEMPLATES, plan_text
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example

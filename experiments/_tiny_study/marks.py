@@ -11,11 +11,11 @@ from etils import epath
 from experiments._tiny_bagel import measure
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.planned_drawing import draw_with_own_plans
+from experiments._tiny_think.plans import THINK_TEMPLATES
 from srum_jax.inference.templates import Templates
 from srum_jax.pipeline import load
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes.oracle import judge_image
-from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.scene import Prompt
 from srum_jax.worlds.shapes.sight import WELL_FORMED

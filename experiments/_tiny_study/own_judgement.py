@@ -11,6 +11,7 @@ from etils import epath
 from experiments._tiny_bagel.measure import area_under_curve
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.table import markdown
+from experiments._tiny_think.plans import PlanError, parse_plan
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.image_transform import decode_image
 from srum_jax.data.records_source import RecordsSource
@@ -18,7 +19,6 @@ from srum_jax.data.schema import RewardRecord
 from srum_jax.rewards.reward_map import RewardMapConfig, reward_map
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes.oracle import judge_image
-from srum_jax.worlds.shapes.plans import PlanError, parse_plan
 from srum_jax.worlds.shapes.questions import SCORE_LEVELS
 from srum_jax.worlds.shapes.scene import CATEGORIES
 

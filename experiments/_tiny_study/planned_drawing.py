@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
+from experiments._tiny_think.plans import PLAN_TOKEN_LIMIT, plan_text
 from srum_jax.families.bagel.conversation import Conversation, text_slots
 from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.position_ids import position_ids
@@ -15,7 +16,6 @@ from srum_jax.inference.requests import ImageRequest
 from srum_jax.inference.settings import TextSampler
 from srum_jax.pipeline import Pipeline
 from srum_jax.worlds.shapes.layout import draft_of, lay_out_tidily
-from srum_jax.worlds.shapes.plans import PLAN_TOKEN_LIMIT, plan_text
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.scene import Prompt

@@ -15,10 +15,10 @@ from experiments._tiny_study.marks import Marks, load_marks, sampler, save_marks
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import markdown
+from experiments._tiny_think.plans import THINK_TEMPLATES, PlanError, plan_fits
 from srum_jax.inference.templates import Templates
 from srum_jax.pipeline import Pipeline, load
 from srum_jax.storage.atomic_file import write_json
-from srum_jax.worlds.shapes.plans import THINK_TEMPLATES, PlanError, plan_fits
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.scene import CATEGORIES, Prompt
 

@@ -10,11 +10,11 @@ import pytest
 from experiments._tiny_study.marks import Marks, sampler
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_think import exam
+from experiments._tiny_think.plans import THINK_TEMPLATES
 from experiments.tiny_think import main
 from srum_jax.inference.templates import Templates
 from srum_jax.pipeline import load
 from srum_jax.worlds.shapes.base import trained_base
-from srum_jax.worlds.shapes.plans import THINK_TEMPLATES
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 from tests import commands
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments._tiny_think.plans import THINK_TEMPLATES, PlanError, parse_plan, plan_fits, plan_text
 from srum_jax.inference.templates import Templates
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.layout import draft_of, lay_out_tidily
 from srum_jax.worlds.shapes.mistakes import plant, possible_mistakes
-from srum_jax.worlds.shapes.plans import THINK_TEMPLATES, PlanError, parse_plan, plan_fits, plan_text
 from srum_jax.worlds.shapes.prompts import parse_prompt, prompt_text, sample_prompt
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example

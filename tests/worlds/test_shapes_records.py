@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
+from experiments._tiny_records import prepare
 from srum_jax.data.errors import DataError
 from srum_jax.data.image_transform import decode_image
 from srum_jax.data.schema import GlobalStatus, validate
 from srum_jax.worlds.shapes.oracle import judge_image
-from srum_jax.worlds.shapes.prepare import prepare
 from srum_jax.worlds.shapes.prompts import is_held_out
 from srum_jax.worlds.shapes.records import record_of, sample_example, write_records
 

@@ -9,7 +9,7 @@ from experiments._tiny_bagel.base_files import trained_base_config
 from experiments._tiny_bagel.samples import words
 from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
 from experiments._tiny_bagel.thinking import instruction, plan_capacity, planned_sample, three_batches
-from srum_jax.worlds.shapes.plans import MAX_PLAN_TOKENS, plan_text
+from experiments._tiny_think.plans import MAX_PLAN_TOKENS, plan_text
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS
