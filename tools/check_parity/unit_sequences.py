@@ -1,4 +1,4 @@
-"""Masks, position ids, packing and sample plans of a `units` case."""
+"""Masks, position ids and sample plans of a `units` case."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,6 @@ from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSampl
 from srum_jax.models.bagel.config import SpecialTokens
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.token_stream import TokenStream
-from tools.check_parity.official_packing import OfficialPackingConfig, SampleSize, official_packs
 from tools.check_parity.result import GroupResult, Pair, compare_exact, compare_floats
 from tools.check_parity.tensors import Tensors
 
@@ -48,27 +47,6 @@ def check_position_ids(entry: Any, tensors: Tensors) -> list[GroupResult]:
                 found = position_ids(rows, columns, case["max_per_side"], interpolate=rule == "interpolate")
                 pairs.append((f"{rule} {rows}x{columns}/{case['max_per_side']}", np.asarray(case[rule]), found))
     return [compare_exact("position_ids", pairs)]
-
-
-def check_packing(entry: Any, tensors: Tensors) -> list[GroupResult]:
-    """Entry `packing`: packs that the reference made of a stream of samples; the last length of each is padding."""
-    del tensors
-    pairs: list[Pair] = []
-    for case in entry or []:
-        config = OfficialPackingConfig(**{field: case[field] for field in (
-            "expected_num_tokens", "max_num_tokens_per_sample", "max_num_tokens", "prefer_buffer_before",
-            "max_buffer_size")})
-        needs = [tokens + 2 * items for tokens, items in case["num_tokens_and_items"]]
-        packs = list(official_packs([SampleSize(need, need) for need in needs], config))
-        name = case["name"]
-        pairs.append((f"{name}: number of packs", np.asarray(len(case["packs"])), np.asarray(len(packs))))
-        for number, (expected, found) in enumerate(zip(case["packs"], packs, strict=False)):
-            label = f"{name}[{number}]"
-            lengths = [*found.lengths, *([found.padding] if found.padding else [])]
-            pairs.append((f"{label} samples", np.asarray(expected["samples"]), np.asarray(found.samples)))
-            pairs.append((f"{label} lengths", np.asarray(expected["sample_lens"]), np.asarray(lengths)))
-            pairs.append((f"{label} total", np.asarray(expected["total"]), np.asarray(found.total)))
-    return [compare_exact("packing", pairs)]
 
 
 class _ScriptedDraws:
