@@ -12,6 +12,8 @@ if "xla_force_host_platform_device_count" not in flags:
 # With fewer threads than virtual devices, collectives of queued steps can wait for each other for ever.
 os.environ.setdefault("PJRT_NPROC", "16")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tests compile much and compute little.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
 def _share_compiled_programs() -> None:
@@ -24,7 +26,7 @@ def _share_compiled_programs() -> None:
         return
     directory, maker = tempfile.mkdtemp(prefix="srum-compiled-"), os.getpid()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = directory
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     # Processes that fork from this one leave the folder alone.
     atexit.register(lambda: os.getpid() == maker and shutil.rmtree(directory, ignore_errors=True))
