@@ -18,7 +18,7 @@ def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
     about everything that the prompt asks for, so its score is not held to a neutral band.
     """
     # An experiment's settings are looked at long before its rewards are made, and need none of this.
-    from experiments._tiny_bagel.measure import SAMPLER
+    from experiments._tiny_bases.measure import SAMPLER
     from experiments._tiny_sam.generator import SAM_ARGUMENTS, TINY_WORLD
     from srum_jax.worlds.shapes.base import trained_base, trained_sam
     from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_files, write_questions

@@ -15,7 +15,6 @@ from etils import epath
 from flax import nnx
 
 from experiments._tiny_bagel import autoencoder as ae
-from experiments._tiny_bagel import measure
 from experiments._tiny_bagel.base_files import trained_base_config
 from experiments._tiny_bagel.export import write_trained_base
 from experiments._tiny_bagel.generator import make_generator_step
@@ -29,7 +28,8 @@ from experiments._tiny_bagel.settings import (
     JointSettings,
     SampleSettings,
 )
-from experiments._tiny_bagel.stage_loop import PROGRESS, run_stage
+from experiments._tiny_bases import measure
+from experiments._tiny_bases.stage_loop import PROGRESS, run_stage
 from srum_jax.devices import start_devices
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.pipeline import load

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from etils import epath
 
-from experiments._tiny_bagel import measure
+from experiments._tiny_bases import measure
 from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, save_marks
 from experiments._tiny_study.picture_grid import read_strip, write_strip
 from experiments._tiny_study.steps import Study

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from experiments._tiny_bagel import measure
+from experiments._tiny_bases import measure
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.planned_drawing import draw_with_own_plans
 from experiments._tiny_think.plans import THINK_TEMPLATES

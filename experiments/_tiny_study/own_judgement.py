@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from experiments._tiny_bagel.measure import area_under_curve
+from experiments._tiny_bases.measure import area_under_curve
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.table import markdown
 from experiments._tiny_think.plans import PlanError, parse_plan

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from experiments._tiny_bagel.measure import judge_metrics
+from experiments._tiny_bases.measure import judge_metrics
 from experiments._tiny_study.table import markdown
 from srum_jax.pipeline import Pipeline
 from srum_jax.worlds.shapes.drawing import render

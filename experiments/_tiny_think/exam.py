@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from experiments._tiny_bagel import measure
+from experiments._tiny_bases import measure
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.marks import Marks, load_marks, sampler, save_marks
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans

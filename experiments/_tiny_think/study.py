@@ -14,8 +14,8 @@ from flax import nnx
 from experiments._tiny_bagel import autoencoder as ae
 from experiments._tiny_bagel.export import write_trained_base
 from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
-from experiments._tiny_bagel.stage_loop import PROGRESS, run_stage
 from experiments._tiny_bagel.thinking import make_think_step, three_batches
+from experiments._tiny_bases.stage_loop import PROGRESS, run_stage
 from experiments._tiny_study.understanding import understanding, understanding_table
 from experiments._tiny_think.exam import (
     BASE,

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from experiments._tiny_bagel.base_files import trained_base_config
-from experiments._tiny_bagel.measure import (
+from experiments._tiny_bases.measure import (
     SAMPLER,
     draw,
     judge_metrics,
