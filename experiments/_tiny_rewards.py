@@ -11,31 +11,33 @@ _POINTS_PER_SIDE = 8  # in half the time of 12; these still find every object th
 SEED = 7  # of the prompts
 
 
-def rewards(folder: epath.PathLike) -> dict[str, dict[str, Any]]:
+def rewards(folder: epath.PathLike, base: str = "bagel") -> dict[str, dict[str, Any]]:
     """Arguments of the stages of `tools.make_rewards run`; writes the prompts into the folder.
 
     The judge answers about one region at a time, names it, and does not think. Its question about the whole picture is
     about everything that the prompt asks for, so its score is not held to a neutral band.
+
+    Args:
+      folder: of the run.
+      base: that draws and judges, a name of `_tiny_bases.bases.BASES`.
     """
     # An experiment's settings are looked at long before its rewards are made, and need none of this.
-    from experiments._tiny_bases.measure import SAMPLER
+    from experiments._tiny_bases.bases import BASES
     from experiments._tiny_sam.generator import SAM_ARGUMENTS, TINY_WORLD
-    from srum_jax.worlds.shapes.base import trained_base, trained_sam
+    from srum_jax.worlds.shapes.base import trained_sam
     from srum_jax.worlds.shapes.prompt_set import PROMPT_FORMAT, balanced_prompts, write_prompt_files, write_questions
     from srum_jax.worlds.shapes.questions import JUDGE_TEMPLATES
 
     chosen = balanced_prompts(_PROMPTS_PER_CATEGORY, SEED, held_out=False)
     write_questions(epath.Path(folder) / "inputs", chosen)  # for whoever judges by them
     prompts, keywords = write_prompt_files(epath.Path(folder) / "inputs", chosen)
-    base = os.fspath(trained_base())
-    model = {"checkpoint": base, "dtype": "float32", "attention": "dense"}
+    own = BASES[base]
+    model = {"checkpoint": os.fspath(own.checkpoint()), "dtype": "float32", "attention": "dense"}
     return {
         "generate": model | {
             "prompts": os.fspath(prompts), "prompt_format": PROMPT_FORMAT, "keywords": os.fspath(keywords),
             "set_name": "shapes", "num_candidates": 2, "batch_size": 64,
-            "output.num_shards": 2, "sampler.num_timesteps": SAMPLER.num_timesteps, "sampler.shift": SAMPLER.shift,
-            "sampler.guidance.text_scale": SAMPLER.guidance.text_scale,
-            "sampler.guidance.interval": SAMPLER.guidance.interval,
+            "output.num_shards": 2, **own.drawing,
         },
         "segment": {
             "sam_model": os.fspath(trained_sam()), "max_share": _LARGEST,

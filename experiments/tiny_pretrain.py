@@ -1,4 +1,4 @@
-"""Trains the base of the shapes world from nothing: autoencoder, then understanding and generation together.
+"""Trains a base of the shapes world from nothing: what turns pictures into tokens, then understanding and generation.
 
 The generator learns from crisp pictures of which a known share does not fit its caption, the judge from right answers:
 pictures come out well formed and often wrong, and the model can tell. That is the gap that self-improvement closes.
@@ -17,6 +17,7 @@ from experiments._tiny_bagel.settings import (
     JointSettings,
     SampleSettings,
 )
+from experiments._tiny_janus.settings import JANUS_STAGES, CodesSettings, JanusJointSettings, PixelsSettings
 from srum_jax.command_line import user_path
 from srum_jax.stages.interruption import run_command
 
@@ -28,6 +29,9 @@ examples:
   python -m experiments.tiny_pretrain --out runs/tiny_base --stage joint
   python -m experiments.tiny_pretrain --out runs/tiny_base --stage generator
 
+  python -m experiments.tiny_pretrain --base janus --out runs/tiny_janus
+  python -m experiments.tiny_pretrain --base janus --out runs/tiny_janus --stage codes     # then pixels, joint, export
+
 The checkpoint appears as OUT/base. An interrupted run goes on where it stopped when it is started again.
 
 exit codes:
@@ -38,6 +42,12 @@ exit codes:
 """
 
 
+# What each base takes for the numbers below, in the order encoder, decoder, joint.
+_STEPS = {"bagel": (ENCODER_STAGE.steps, DECODER_STAGE.steps, JointSettings.steps),
+          "janus": (CodesSettings.steps, PixelsSettings.steps, JanusJointSettings.steps)}
+_STAGES = {"bagel": PRETRAINING_STAGES, "janus": JANUS_STAGES}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -45,20 +55,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=user_path, required=True, help="directory of the run")
+    parser.add_argument("--base", choices=tuple(_STAGES), default="bagel", help="which one (default: %(default)s)")
     parser.add_argument("--seed", type=count, default=0, help="of everything (default: %(default)s)")
-    parser.add_argument("--steps", type=count, default=JointSettings.steps,
-                        help="of joint training (default: %(default)s)")
-    parser.add_argument("--generator-steps", type=count, default=GeneratorSettings.steps,
-                        help="of the generation expert alone (default: %(default)s)")
-    parser.add_argument("--encoder-steps", type=count, default=ENCODER_STAGE.steps,
-                        help="default: %(default)s")
-    parser.add_argument("--decoder-steps", type=count, default=DECODER_STAGE.steps,
-                        help="default: %(default)s")
+    for place, (field, what) in enumerate((("encoder_steps", "of what turns pictures into latents or codes"),
+                                          ("decoder_steps", "of what turns these into pictures"),
+                                          ("steps", "of joint training"))):
+        defaults = ", ".join(f"{name} {steps[place]}" for name, steps in _STEPS.items())
+        parser.add_argument(f"--{field.replace('_', '-')}", type=count, help=f"{what} (default: {defaults})")
+    parser.add_argument("--generator-steps", type=count,
+                        help=f"of BAGEL's generation expert alone (default: {GeneratorSettings.steps})")
     parser.add_argument("--wrong-captions", type=float, default=SampleSettings.wrong_captions,
                         help="share of captions that are wrong (default: %(default)s)")
-    parser.add_argument("--pictures", type=count, default=16000, help="that the autoencoder learns from")
+    parser.add_argument("--pictures", type=count, default=16000,
+                        help="that the first two learn from (default: %(default)s)")
     parser.add_argument("--save-seconds", type=float, default=60.0, help="between two saved states")
-    parser.add_argument("--stage", choices=PRETRAINING_STAGES,
+    parser.add_argument("--stage", choices=tuple(dict.fromkeys((*PRETRAINING_STAGES, *JANUS_STAGES))),
                         help="run this one only, the stages before it being done")
     parser.add_argument("--unfinished", action="store_true",
                         help="with --stage export: take every stage as far as it has come")
@@ -68,8 +79,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--wrong-captions: expected a share in [0, 1], found {arguments.wrong_captions}.")
     if arguments.unfinished and arguments.stage != "export":
         parser.error("--unfinished: expected --stage export with it.")
+    if arguments.stage not in (None, *_STAGES[arguments.base]):
+        parser.error(f"--stage: expected one of {', '.join(_STAGES[arguments.base])} for {arguments.base}, found "
+                     f"{arguments.stage}.")
+    if arguments.generator_steps is not None and arguments.base != "bagel":
+        parser.error("--generator-steps: expected it with --base bagel alone.")
+    for field, steps in zip(("encoder_steps", "decoder_steps", "steps"), _STEPS[arguments.base], strict=True):
+        if getattr(arguments, field) is None:
+            setattr(arguments, field, steps)
+    if arguments.generator_steps is None:
+        arguments.generator_steps = GeneratorSettings.steps
     # Imports JAX, which takes seconds.
-    from experiments._tiny_bagel.pretraining import run_stages
+    if arguments.base == "bagel":
+        from experiments._tiny_bagel.pretraining import run_stages
+    else:
+        from experiments._tiny_janus.pretraining import run_stages
 
     return run_command(lambda: run_stages(arguments))
 

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 
 from experiments._argument_types import local_folder, positive
+from experiments._tiny_bases.bases import BASES
 from experiments._tiny_recipe import VARIANTS
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.steps import Study, StudySettings
 from experiments._tiny_study.work import at_work, default_jobs
 from srum_jax.stages.interruption import run_command
-from srum_jax.worlds.shapes.base import trained_base
 
 QUICK = StudySettings(
     prompts_per_category=48, candidates=2, steps=150, learning_rate=2e-4, seeds=1, evaluation_prompts_per_category=40,
@@ -29,6 +29,7 @@ examples:
   python -m experiments.tiny_study --quick --out runs/quick          # base, SFT and SRUM, some minutes on two cores
   python -m experiments.tiny_study --out runs/study                  # all variants, three seeds
   python -m experiments.tiny_study --out runs/mine --variants sft,paper --steps 600 --learning-rate 5e-5
+  python -m experiments.tiny_study --base janus --quick --out runs/janus
   python -m experiments.tiny_study --out runs/cot --base runs/think/thinker --think    # see experiments.tiny_think
 
 exit codes:
@@ -53,7 +54,7 @@ def _run(args: argparse.Namespace) -> None:
     from srum_jax.devices import start_devices
 
     start_devices()
-    base = trained_base() if args.base is None else args.base
+    base = BASES[args.base].checkpoint() if args.base in BASES else local_folder(args.base)
     study = Study.begin(args.out, settings, base)
     second_round = not args.quick if args.second_round is None else args.second_round
     with at_work(study, args.jobs) as work:
@@ -66,8 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=local_folder, metavar="DIR",
                         help="new, or begun by the same command")
     parser.add_argument("--quick", action="store_true", help="base, SFT and SRUM alone, small")
-    parser.add_argument("--base", type=local_folder, metavar="DIR",
-                        help="checkpoint to start from (default: the one that is shipped)")
+    parser.add_argument("--base", default="bagel", metavar="NAME",
+                        help=f"to start from: {', '.join(BASES)}, which are shipped, or the folder of a checkpoint "
+                             "(default: %(default)s)")
     parser.add_argument("--variants", metavar="A,B", help=f"of {', '.join(VARIANTS)} (default: all; quick: sft,paper)")
     parser.add_argument("--second-round", action=argparse.BooleanOptionalAction,
                         help="let the improved model draw and judge again (default: it does, but not with --quick)")

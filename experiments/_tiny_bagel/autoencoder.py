@@ -160,9 +160,7 @@ def make_stage(
         mean = model.means(inputs)
         strength = jax.random.uniform(strength_key, (len(mean), 1, 1, 1), maxval=settings.strongest_noise)
         decoded = model.decode(mean + strength * jax.random.normal(noise_key, mean.shape))
-        background = jnp.all(jnp.abs(_thirds(targets) - _BACKGROUND) < 0.01, axis=-1, keepdims=True)
-        errors = jnp.where(background, 1.0, _OBJECT_WEIGHT) * jnp.abs(_thirds(decoded) - _thirds(targets))
-        return jnp.mean(errors) + settings.penalty * jnp.mean(jnp.square(mean))
+        return jnp.mean(weighted_errors(decoded, targets)) + settings.penalty * jnp.mean(jnp.square(mean))
 
     @jax.jit
     def step(state: StageState, inputs: jax.Array, targets: jax.Array) -> tuple[StageState, jax.Array]:
@@ -171,6 +169,12 @@ def make_stage(
         return state.after(gradient, optimizer, settings.average), loss
 
     return StageState.begin(parameters, optimizer), graphdef, rest, step
+
+
+def weighted_errors(decoded: jax.Array, targets: jax.Array) -> jax.Array:
+    """Absolute errors of pixels, higher on objects: float32 [..., 3 n] each to [..., n, 3]."""
+    background = jnp.all(jnp.abs(_thirds(targets) - _BACKGROUND) < 0.01, axis=-1, keepdims=True)
+    return jnp.where(background, 1.0, _OBJECT_WEIGHT) * jnp.abs(_thirds(decoded) - _thirds(targets))
 
 
 def _thirds(values: jax.Array) -> jax.Array:
@@ -224,19 +228,29 @@ def complete(encoder: Encoder, decoder: ImageDecoder, vae: Autoencoder) -> None:
     nnx.update(first.nin_shortcut, nnx.state(decoder.up[0].block[0]))
     decoder.up[0].block = nnx.List([first, decoder.up[0].block[1]])
     nnx.update(vae.decoder, nnx.state(decoder))
-    for level in vae.encoder.down[0], vae.encoder.down[1]:
-        for module in (level.block[0].conv2, level.downsample):
-            module.kernel[...] = jnp.zeros_like(module.kernel[...])
-            module.bias[...] = jnp.zeros_like(module.bias[...])
-    for module, channels in ((vae.encoder.conv_in, 3), (vae.encoder.down[1].block[0].nin_shortcut, CONFIG.ch)):
-        middle, same = module.kernel[...].shape[0] // 2, jnp.arange(channels)
-        module.kernel[...] = jnp.zeros_like(module.kernel[...]).at[middle, middle, same, same].set(1.0)
-        module.bias[...] = jnp.zeros_like(module.bias[...])
-    for level, values in ((0, 3), (1, 12)):
-        conv, same = vae.encoder.down[level].downsample, jnp.arange(values)
-        for row, column in np.ndindex(2, 2):
-            first = (2 * row + column) * values
-            conv.kernel[...] = conv.kernel[...].at[row, column, same, first + same].set(1.0)
+    gather(vae.encoder, np.eye(48, vae.encoder.down[1].downsample.kernel[...].shape[-1]))
     out, z = vae.encoder.conv_out, CONFIG.z_channels
     out.kernel[...] = out.kernel[...].at[..., z:].set(0.0)
     out.bias[...] = out.bias[...].at[z:].set(LOGVAR)
+
+
+def gather(encoder: Encoder, projection: np.ndarray) -> None:
+    """Sets the first two levels of an encoder, which have one block each, to a linear map of the pixels of each cell.
+
+    Args:
+      encoder: changed.
+      projection: [48, C], from the pixels of a cell in the order of `cells_of` to what the third level gets.
+    """
+    shortcut = encoder.down[1].block[0].nin_shortcut
+    for module in (*(encoder.down[level].block[0].conv2 for level in (0, 1)), encoder.down[0].downsample,
+                   encoder.down[1].downsample, encoder.conv_in, shortcut):
+        module.kernel[...] = jnp.zeros_like(module.kernel[...])
+        module.bias[...] = jnp.zeros_like(module.bias[...])
+    for module, channels in ((encoder.conv_in, 3), (shortcut, 12)):
+        middle, same = module.kernel[...].shape[0] // 2, jnp.arange(channels)
+        module.kernel[...] = module.kernel[...].at[middle, middle, same, same].set(1.0)
+    for level, values in enumerate((np.eye(12, encoder.down[0].downsample.kernel[...].shape[-1]), projection)):
+        conv, size = encoder.down[level].downsample, len(values) // 4
+        for number, (row, column) in enumerate(np.ndindex(2, 2)):
+            part = jnp.asarray(values[number * size : (number + 1) * size], jnp.float32)
+            conv.kernel[...] = conv.kernel[...].at[row, column, :size].set(part)

@@ -75,7 +75,11 @@ def make_joint_step(
 
 def flat_model(config: BagelConfig, seed: int) -> Bagel:
     """A new model without autoencoder whose linear maps are fast on CPUs."""
-    model = Bagel(config, rngs=nnx.Rngs(seed), with_vae=False)
+    return flat_linears(Bagel(config, rngs=nnx.Rngs(seed), with_vae=False))
+
+
+def flat_linears(model: nnx.Module) -> nnx.Module:
+    """The model itself, its linear maps made fast on CPUs."""
     for _, module in nnx.iter_graph(model):
         if type(module) is Linear:
             module.__class__ = FlatLinear
@@ -100,14 +104,19 @@ def loss_and_parts(
 
 
 def optimizer_of(steps: int, learning_rate: float, weight_decay: float) -> optax.GradientTransformation:
-    """AdamW; the rate rises for 200 steps and falls over the last fifth."""
+    """AdamW at the rate of `schedule_of`."""
+    schedule = schedule_of(steps, learning_rate)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=weight_decay))
+
+
+def schedule_of(steps: int, learning_rate: float) -> optax.Schedule:
+    """The rate rises for 200 steps and falls over the last fifth."""
     warmup, decay = min(200, steps // 10 + 1), steps // 5
-    schedule = optax.join_schedules(
+    return optax.join_schedules(
         [optax.linear_schedule(0.0, learning_rate, warmup), optax.constant_schedule(learning_rate),
          optax.linear_schedule(learning_rate, 0.0, max(decay, 1))],
         [warmup, steps - decay],
     )
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=weight_decay))
 
 
 def scaled_start(parameters: nnx.State, config: BagelConfig) -> nnx.State:

@@ -3,8 +3,6 @@
 import argparse
 import dataclasses
 import functools
-import json
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -28,19 +26,12 @@ from experiments._tiny_bagel.settings import (
     JointSettings,
     SampleSettings,
 )
-from experiments._tiny_bases import measure
-from experiments._tiny_bases.stage_loop import PROGRESS, run_stage
+from experiments._tiny_bases.export import measure_written, recipe_of
+from experiments._tiny_bases.stage_loop import run_stage
 from srum_jax.devices import start_devices
 from srum_jax.models.bagel.model import Bagel
-from srum_jax.pipeline import load
-from srum_jax.storage.atomic_file import write_json
-from srum_jax.worlds.shapes.base import RECIPE
-from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
-from srum_jax.worlds.shapes.records import sample_example
-from srum_jax.worlds.shapes.scene import CATEGORIES
 
-GUIDANCE = (1.0, 1.5, 2.0, 3.0)
 _MORE_PICTURES = 5 << 32  # added to the seed: pictures that joint training has not seen
 
 
@@ -136,21 +127,11 @@ class Run:
         model = Bagel(trained_base_config(scale, shift), rngs=nnx.Rngs(self.seed))
         nnx.update(model, self.generator())
         ae.complete(encoder.encoder, self.decoder().decoder, model.vae)
-        progress = {name: json.loads((self.out / name / PROGRESS).read_text()) for name in PRETRAINING_STAGES[:-1]}
-        recipe = {
-            "made_by": "python -m experiments.tiny_pretrain", "seed": self.seed,
-            "steps_done": {name: entry["step"] for name, entry in progress.items()},
-            "minutes": {name: round(entry["seconds"] / 60, 1) for name, entry in progress.items()},
-            "samples": dataclasses.asdict(self.samples), "encoder": dataclasses.asdict(self.encoder_settings),
-            "decoder": dataclasses.asdict(self.decoder_settings), "joint": dataclasses.asdict(self.joint_settings),
-            "generator": dataclasses.asdict(self.generator_settings),
-        }
+        settings = {"samples": self.samples, "encoder": self.encoder_settings, "decoder": self.decoder_settings,
+                    "joint": self.joint_settings, "generator": self.generator_settings}
+        recipe = recipe_of(self.out, PRETRAINING_STAGES[:-1], self.seed, settings)
         base = write_trained_base(self.out / "base", nnx.state(model), scale, shift, recipe)
-        print(f"wrote {os.fspath(base)}")
-        if self.arguments.images:
-            measured = measure_base(base, self.arguments.images)
-            write_json(base / RECIPE, json.loads((base / RECIPE).read_text()) | {"measured": measured})
-            print(json.dumps(measured, indent=2))
+        measure_written(base, self.arguments.images)
 
     def _some_pictures(self, number: int, count: int) -> np.ndarray:
         rng = np.random.Generator(np.random.Philox(key=[self.seed + (9 << 32), number]))
@@ -164,36 +145,3 @@ class Run:
             self.out / name, start, inputs, step, steps=settings.steps, settings=described,
             save_seconds=self.arguments.save_seconds, only_load=self.arguments.unfinished,
         )
-
-
-def measure_base(base: epath.PathLike, images: int, seed: int = 77) -> dict[str, Any]:
-    """What the oracle says of a base, on training prompts for the choice of guidance and on held-out prompts.
-
-    Args:
-      base: a checkpoint.
-      images: pictures for each measurement, spread over the categories.
-      seed: of prompts and noise.
-    """
-    pipeline = load(base, dtype="float32", attention="dense", devices=jax.local_devices()[:1])
-    each = max(1, images // len(CATEGORIES))
-    measured: dict[str, Any] = {"reconstruction": measure.reconstruction(pipeline, images)}
-    for name, held_out in (("training_prompts", False), ("held_out_prompts", True)):
-        prompts = measure.validation_prompts(each, seed, held_out=held_out)
-        for scale in GUIDANCE:
-            sampler = dataclasses.replace(
-                measure.SAMPLER, guidance=dataclasses.replace(measure.SAMPLER.guidance, text_scale=scale)
-            )
-            pictures = measure.draw(pipeline, prompts, sampler, seed)
-            metrics = dataclasses.asdict(measure.picture_metrics(prompts, pictures))
-            measured.setdefault(name, {})[f"guidance {scale}"] = metrics
-            print(name, scale, metrics, flush=True)
-            if held_out and scale == measure.SAMPLER.guidance.text_scale:
-                measured["judge_own_pictures"] = dataclasses.asdict(
-                    measure.judge_metrics(pipeline, prompts, pictures)
-                )
-    examples = [sample_example(seed, number, 0.5, held_out=True) for number in range(images)]
-    drawn = [render(example.scene, PICTURE_SIZE).image for example in examples]
-    measured["judge_drawn_pictures"] = dataclasses.asdict(
-        measure.judge_metrics(pipeline, [example.prompt for example in examples], drawn)
-    )
-    return measured

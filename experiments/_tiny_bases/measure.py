@@ -1,31 +1,32 @@
-"""Measures a model of the shapes world with the oracle: its autoencoder, its generator and its judge.
+"""Measures a model of the shapes world with the oracle: its autoencoder, its generator, its judge and its captions.
 
 Everything runs through `srum_jax.pipeline`, as a user's own pictures do.
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
+from typing import Any
 
+import jax
 import numpy as np
+from etils import epath
 
-from srum_jax.data.image_transform import to_unit_range
-from srum_jax.families.bagel.programs import DECODE_IMAGES, ENCODE_IMAGES, finite_pixels
-from srum_jax.families.bagel.sampler import FlowSampler, Guidance
-from srum_jax.inference.random_keys import Use, random_keys
+from experiments._tiny_bases.bases import TinyBase, base_of
+from srum_jax.errors import BadInput
 from srum_jax.inference.requests import ImageRequest, Question
 from srum_jax.inference.settings import TextSampler
-from srum_jax.pipeline import Pipeline
+from srum_jax.pipeline import Pipeline, load
 from srum_jax.worlds.shapes import questions
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.oracle import Judgement, judge_image, judge_scene
-from srum_jax.worlds.shapes.prompts import prompt_text, sample_prompt
-from srum_jax.worlds.shapes.questions import PICTURE_SIZE
+from srum_jax.worlds.shapes.prompts import parse_prompt, prompt_text, sample_prompt
+from srum_jax.worlds.shapes.questions import CAPTION_QUESTION, PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.scene import CATEGORIES, Prompt
 from srum_jax.worlds.shapes.sight import WELL_FORMED
 
-# What the shipped base draws best with; see docs/shapes_world.md.
-SAMPLER = FlowSampler(num_timesteps=25, shift=3.0, guidance=Guidance(text_scale=2.0, interval=(0.0, 1.0)))
+GUIDANCE = (1.0, 1.5, 2.0, 3.0)
 _BATCH = 64
 _ANSWER = TextSampler(max_tokens=40)
 
@@ -57,6 +58,54 @@ class JudgeMetrics:
     object_named: float  # share of regions whose object is named as the oracle sees it, all attributes
 
 
+@dataclasses.dataclass(frozen=True)
+class CaptionMetrics:
+    """Shares in [0, 1] of captions, greedily decoded."""
+
+    count: int
+    readable: float  # sentences of the grammar
+    right: float  # sentences that the picture shows in everything
+    same: float  # the very sentence that the picture was drawn for
+
+
+def measure_base(checkpoint: epath.PathLike, images: int, seed: int = 77) -> dict[str, Any]:
+    """What the oracle says of a base, on training prompts for the choice of guidance and on held-out prompts.
+
+    Args:
+      checkpoint: of the base, or of a model that was trained from it.
+      images: pictures for each measurement, spread over the categories.
+      seed: of prompts and noise.
+    """
+    base, pipeline = base_of(checkpoint), load_tiny(checkpoint)
+    each = max(1, images // len(CATEGORIES))
+    measured: dict[str, Any] = {"reconstruction": reconstruction(pipeline, base, images)}
+    for name, held_out in (("training_prompts", False), ("held_out_prompts", True)):
+        prompts = validation_prompts(each, seed, held_out=held_out)
+        for scale in GUIDANCE:
+            pictures = draw(pipeline, prompts, base.sampler(scale), seed)
+            metrics = dataclasses.asdict(picture_metrics(prompts, pictures))
+            measured.setdefault(name, {})[f"guidance {scale}"] = metrics
+            print(name, scale, metrics, flush=True)
+            if held_out and scale == base.guidance:
+                measured["judge_own_pictures"] = dataclasses.asdict(judge_metrics(pipeline, prompts, pictures))
+    examples = [sample_example(seed, number, 0.5, held_out=True) for number in range(images)]
+    drawn = [render(example.scene, PICTURE_SIZE).image for example in examples]
+    measured["judge_drawn_pictures"] = dataclasses.asdict(
+        judge_metrics(pipeline, [example.prompt for example in examples], drawn))
+    if base.captions:
+        for name, tidy in (("captions_of_tidy_pictures", True), ("captions_of_any_pictures", False)):
+            examples = [sample_example(seed + 1, number, 0.0, held_out=True, tidy=tidy) for number in range(images)]
+            drawn = [render(example.scene, PICTURE_SIZE).image for example in examples]
+            measured[name] = dataclasses.asdict(
+                caption_metrics(pipeline, [example.prompt for example in examples], drawn))
+    return measured
+
+
+def load_tiny(checkpoint: epath.PathLike, **more: Any) -> Pipeline:
+    """A tiny model as all measurements load it: float32, on one device."""
+    return load(os.fspath(checkpoint), dtype="float32", attention="dense", devices=jax.local_devices()[:1], **more)
+
+
 def validation_prompts(per_category: int, seed: int, *, held_out: bool) -> list[Prompt]:
     """As many prompts of each category, in the order of categories."""
     prompts = []
@@ -66,7 +115,7 @@ def validation_prompts(per_category: int, seed: int, *, held_out: bool) -> list[
     return prompts
 
 
-def draw(pipeline: Pipeline, prompts: Sequence[Prompt], sampler: FlowSampler, seed: int = 0) -> list[np.ndarray]:
+def draw(pipeline: Pipeline, prompts: Sequence[Prompt], sampler: Any, seed: int = 0) -> list[np.ndarray]:
     """One picture per prompt, uint8 [S, S, 3]; the seed of picture k is `seed + k`."""
     generator = pipeline.generator.with_sampler(sampler)
     requests = [ImageRequest(prompt_text(prompt), seed + number) for number, prompt in enumerate(prompts)]
@@ -90,17 +139,11 @@ def picture_metrics(prompts: Sequence[Prompt], pictures: Sequence[np.ndarray]) -
     )
 
 
-def reconstruction(pipeline: Pipeline, count: int, seed: int = 11) -> dict[str, float]:
+def reconstruction(pipeline: Pipeline, base: TinyBase, count: int, seed: int = 11) -> dict[str, float]:
     """Encodes and decodes drawn pictures: share that the oracle judges the same, share well formed, and PSNR in dB."""
     examples = [sample_example(seed, number, 0.4, held_out=True) for number in range(count)]
     pictures = np.stack([render(example.scene, PICTURE_SIZE).image for example in examples])
-    programs = pipeline.generator.programs
-    side = PICTURE_SIZE // programs.config.latent_stride
-    decoded = []
-    for first in range(0, count, _BATCH):
-        pixels = to_unit_range(pictures[first : first + _BATCH])
-        latent = programs.call(ENCODE_IMAGES, pixels, random_keys(range(len(pixels)), Use.POSTERIOR))
-        decoded.append(np.asarray(finite_pixels(programs.call(DECODE_IMAGES, latent, side, side))))
+    decoded = [base.round_trip(pipeline, pictures[first : first + _BATCH]) for first in range(0, count, _BATCH)]
     decoded = np.concatenate(decoded)
     same, crisp = [], []
     for example, picture in zip(examples, decoded, strict=True):
@@ -134,6 +177,25 @@ def judge_metrics(
         regions=len(region_truth), region_accuracy=_mean(region_fits == region_said),
         region_auc=area_under_curve(np.array(region_scores), region_fits), object_named=_mean(named),
     )
+
+
+def caption_metrics(pipeline: Pipeline, prompts: Sequence[Prompt], pictures: Sequence[np.ndarray]) -> CaptionMetrics:
+    """Asks for a sentence about each picture; `prompts` are those that the pictures were drawn for."""
+    said = ask(pipeline, [CAPTION_QUESTION] * len(pictures), pictures)
+    right = [_shows(picture, text) for text, picture in zip(said, pictures, strict=True)]
+    return CaptionMetrics(
+        count=len(said), readable=float(np.mean([found is not None for found in right])),
+        right=float(np.mean([bool(found) for found in right])),
+        same=float(np.mean([text.strip() == prompt_text(prompt) for text, prompt in zip(said, prompts, strict=True)])),
+    )
+
+
+def _shows(picture: np.ndarray, text: str) -> bool | None:
+    """Whether a picture shows all that a sentence says, and nothing else; None for no sentence of the grammar."""
+    try:
+        return judge_image(parse_prompt(text.strip()), picture).correct
+    except BadInput:
+        return None
 
 
 def _regions(pipeline, texts: list[str], pictures: Sequence[np.ndarray], truth: list[Judgement]):

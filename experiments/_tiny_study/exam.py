@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from etils import epath
 
-from experiments._tiny_bases import measure
 from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, save_marks
 from experiments._tiny_study.picture_grid import read_strip, write_strip
 from experiments._tiny_study.steps import Study
@@ -76,7 +75,7 @@ class Exam:
             return self.study.settings.guidance[0]
         if way == GUIDED:
             return chosen(json.loads((self._folder(name) / "guidance.json").read_text()))
-        return 1.0 if way == PLAIN else measure.SAMPLER.guidance.text_scale
+        return 1.0 if way == PLAIN else self.study.base.guidance
 
     def title(self, way: str) -> str:
         """What a way is called where there may be nothing to choose."""

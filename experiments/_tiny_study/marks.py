@@ -4,16 +4,15 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from etils import epath
 
 from experiments._tiny_bases import measure
+from experiments._tiny_bases.bases import base_of
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.planned_drawing import draw_with_own_plans
 from experiments._tiny_think.plans import THINK_TEMPLATES
 from srum_jax.inference.templates import Templates
-from srum_jax.pipeline import load
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes.oracle import judge_image
 from srum_jax.worlds.shapes.prompts import prompt_text
@@ -43,29 +42,21 @@ class Examiner:
     """Draws pictures with one model, and has them marked."""
 
     def __init__(self, checkpoint: epath.PathLike, *, think: bool = False):
-        templates = Templates.read(THINK_TEMPLATES) if think else None
-        self.pipeline = load(checkpoint, dtype="float32", attention="dense", devices=jax.local_devices()[:1],
-                                      templates=templates)
+        self.base = base_of(checkpoint)
+        self.pipeline = measure.load_tiny(checkpoint, templates=Templates.read(THINK_TEMPLATES) if think else None)
 
     def draw(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> list[np.ndarray]:
         """One picture per prompt; the noise of picture k follows from `seed` and k alone."""
-        return measure.draw(self.pipeline, prompts, sampler(guidance), _PICTURES * seed)
+        return measure.draw(self.pipeline, prompts, self.base.sampler(guidance), _PICTURES * seed)
 
     def draw_planned(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> list[np.ndarray]:
         """The same after a plan that the model writes for each; needs `think`."""
-        return draw_with_own_plans(self.pipeline, prompts, sampler(guidance), _PICTURES * seed)[0]
+        return draw_with_own_plans(self.pipeline, prompts, self.base.sampler(guidance), _PICTURES * seed)[0]
 
     def best_guidance(self, prompts: Sequence[Prompt], scales: Sequence[float], seed: int) -> dict[str, float]:
         """The oracle's mean score under each guidance scale, on prompts of the training set."""
         return {f"{scale:g}": float(Marks.of(prompts, self.draw(prompts, scale, seed)).score.mean())
                 for scale in scales}
-
-
-def sampler(guidance: float):
-    """The world's sampler under another guidance scale."""
-    return dataclasses.replace(
-        measure.SAMPLER, guidance=dataclasses.replace(measure.SAMPLER.guidance, text_scale=guidance)
-    )
 
 
 def chosen(scores: dict[str, float]) -> float:

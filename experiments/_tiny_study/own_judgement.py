@@ -23,7 +23,6 @@ from srum_jax.worlds.shapes.questions import SCORE_LEVELS
 from srum_jax.worlds.shapes.scene import CATEGORIES
 
 _MAPS = {"paper": RewardMapConfig.paper(), "official": RewardMapConfig.official()}
-_GRID = (6, 6)  # latent tokens of a picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,17 +39,18 @@ class OwnJudgement:
     by_category: dict[str, tuple[float, float, float]]  # shares that fit before and after the judge's choice; the AUC
 
 
-def judgement_table(path: epath.Path, rounds: Mapping[str, epath.Path]) -> str:
+def judgement_table(path: epath.Path, rounds: Mapping[str, epath.Path], grid: tuple[int, int]) -> str:
     """Two tables with a row per round: all records, and by category.
 
     Args:
       path: a file that keeps what was measured.
       rounds: by name, folders of `tools.make_rewards run`.
+      grid: image tokens of a picture, down and across.
     """
     kept = json.loads(path.read_text()) if path.exists() else {}
     for name, folder in rounds.items():
         if name not in kept:
-            kept[name] = dataclasses.asdict(own_judgement(folder))
+            kept[name] = dataclasses.asdict(own_judgement(folder, grid))
             write_json(path, kept)
     rows = [["its own candidates", "records", "right, %", "called right, %", "of these right, %", "AUC, %",
              "AUC of regions, %", *(f"mean weight, {name}: right / wrong" for name in _MAPS)]]
@@ -67,7 +67,7 @@ def judgement_table(path: epath.Path, rounds: Mapping[str, epath.Path]) -> str:
     return f"{markdown(rows)}\n\n{markdown(categories)}"
 
 
-def own_judgement(folder: epath.Path) -> OwnJudgement:
+def own_judgement(folder: epath.Path, grid: tuple[int, int]) -> OwnJudgement:
     """Compares all records of a run with the oracle."""
     fits, scores, categories, region_fits, region_scores = [], [], [], [], []
     weights = {name: [] for name in _MAPS}
@@ -83,7 +83,7 @@ def own_judgement(folder: epath.Path) -> OwnJudgement:
                 region_scores.append(region.score)
         for name, config in _MAPS.items():
             painted = reward_map([(region.box, region.score) for region in record.regions], record.global_score,
-                                 width=record.image_width, height=record.image_height, grid=_GRID, config=config,
+                                 width=record.image_width, height=record.image_height, grid=grid, config=config,
                                  provider=record.provider)
             weights[name].append(float(painted.weight.mean()))
     fits, scores, categories = np.array(fits), np.array(scores), np.array(categories)

@@ -9,13 +9,16 @@ from typing import Any
 
 from etils import epath
 
+from experiments._tiny_bases.bases import BASES, TinyBase, base_of
 from experiments._tiny_recipe import tiny_recipe
 from experiments._tiny_rewards import SEED, planned_first
 from experiments._tiny_study.errors import SettingsError, StudyError
 from srum_jax import train
+from srum_jax.errors import BadInput
 from srum_jax.overrides import to_json
 from srum_jax.stages import noted
 from srum_jax.storage.atomic_file import write_json
+from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.fingerprint import directory_fingerprint
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts, write_prompt_files
 from tools.convert_weights.__main__ import main as convert_weights
@@ -24,7 +27,7 @@ from tools.make_rewards.__main__ import main as make_rewards
 # Exit codes of the commands.
 _CANNOT_BE_USED, _ROWS_LEFT_OUT, _INTERRUPTED = 2, 3, 130
 _MADE_BY = "python -m experiments.tiny_study"
-_RECIPE_FILE, _LLM_CONFIG = "recipe.json", "llm_config.json"
+_RECIPE_FILE = "recipe.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Study:
 
     out: epath.Path
     settings: StudySettings
+    base: TinyBase
 
     @classmethod
     def begin(cls, out: epath.Path, settings: StudySettings, base: epath.PathLike) -> "Study":
@@ -62,20 +66,24 @@ class Study:
 
         Raises:
           BadInput: the folder was begun with others.
-          SettingsError: the base is none.
+          SettingsError: the base is none, or cannot plan although that is asked for.
         """
-        if not (epath.Path(base) / _LLM_CONFIG).exists():
-            raise SettingsError(f"--base {os.fspath(base)}: expected a checkpoint in BAGEL's layout, found no "
-                                f"{_LLM_CONFIG}.")
-        noted.note(_settings_file(out), dataclasses.asdict(settings) | {"base_sha256": directory_fingerprint(base)})
-        return cls(out, settings)
+        try:
+            own = base_of(base)
+        except (BadInput, WeightsError) as error:
+            raise SettingsError(f"--base {os.fspath(base)}: {error}") from error
+        if settings.think and own.family != "bagel":
+            raise SettingsError(f"--think: expected a base of BAGEL's family, found {own.family}, which has no plans.")
+        noted.note(_settings_file(out), dataclasses.asdict(settings) | {
+            "base": own.name, "base_sha256": directory_fingerprint(base)})
+        return cls(out, settings, own)
 
     @classmethod
     def read(cls, out: epath.Path) -> "Study":
         """A study that was begun."""
         found = noted.read(_settings_file(out))
         values = {field.name: found[field.name] for field in dataclasses.fields(StudySettings)}
-        return cls(out, StudySettings(**values | {"guidance": tuple(values["guidance"])}))
+        return cls(out, StudySettings(**values | {"guidance": tuple(values["guidance"])}), BASES[found["base"]])
 
     def rewards(self, number: int, checkpoint: epath.PathLike) -> epath.Path:
         """Candidates, regions, judgements and records of a round, drawn and judged by a checkpoint.
@@ -94,7 +102,7 @@ class Study:
             prompts, keywords = write_prompt_files(self.out / "prompts" / f"round{number}", chosen)
         except ValueError as error:
             raise SettingsError(str(error)) from error
-        command = ["run", "--experiment", "tiny_srum", "--out", os.fspath(folder), "--prompts", os.fspath(prompts),
+        command = ["run", "--experiment", self.base.srum, "--out", os.fspath(folder), "--prompts", os.fspath(prompts),
                    "--set", f"generate.keywords={os.fspath(keywords)}",
                    "--checkpoint", os.fspath(checkpoint), "--set", f"generate.num_candidates={settings.candidates}"]
         if settings.think:
@@ -131,7 +139,7 @@ class Study:
             self._train(variant, seed, rewards, start, exported)
         found = _read_recipe(exported)
         recipe = {"made_by": _MADE_BY, "start_sha256": directory_fingerprint(start), "seed": seed,
-                  "variant": to_json(tiny_recipe(variant))}
+                  "variant": to_json(tiny_recipe(variant, self.base.name))}
         if found == _read_recipe(epath.Path(start)):  # the export has copied that of the start, if there is one
             paths = {"start": os.fspath(start), "records": os.fspath(rewards)}  # as it was then: a study may be moved
             write_json(exported / _RECIPE_FILE, recipe | paths)
@@ -145,7 +153,7 @@ class Study:
     ) -> None:
         settings, workdir = self.settings, self.out / "training" / exported.name
         _must_succeed(train.main, [
-            f"--experiment=tiny_srum:{variant}", "--workdir", os.fspath(workdir),
+            f"--experiment={self.base.srum}:{variant}", "--workdir", os.fspath(workdir),
             "--set", f"data.records={os.fspath(rewards / 'export')}", "--set", f"model.checkpoint={os.fspath(start)}",
             "--set", f"training.steps={settings.steps}", "--set", f"training.save_every={settings.steps}",
             "--set", f"optimizer.learning_rate={settings.learning_rate}", "--set", f"seed={seed}",

@@ -61,7 +61,8 @@ def run_study(work: Work, base: epath.Path, variants: Sequence[str], *, second_r
 
 def _tables(study: Study, exam: Exam, models: Iterable[str], rounds: Mapping[str, epath.Path]) -> dict[str, str]:
     """By title."""
-    tables = {"What it thought of its own candidates": judgement_table(study.out / "own_judgement.json", rounds)}
+    judged = judgement_table(study.out / "own_judgement.json", rounds, study.base.grid)
+    tables = {"What it thought of its own candidates": judged}
     marks = {way: {name: exam.marks(name, way) for name in models} for way in exam.ways}
     for way in exam.ways:
         guidance = {name: exam.guidance(name, way) for name in models}

@@ -10,8 +10,9 @@ import numpy as np
 from etils import epath
 
 from experiments._tiny_bases import measure
+from experiments._tiny_bases.bases import BASES
 from experiments._tiny_study.errors import SettingsError
-from experiments._tiny_study.marks import Marks, load_marks, sampler, save_marks
+from experiments._tiny_study.marks import Marks, load_marks, save_marks
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import markdown
@@ -49,12 +50,13 @@ class Exam:
         return found
 
     def _draw(self, plan: str, guidance: float, pipeline: Pipeline) -> list[np.ndarray]:
+        sampler = BASES["bagel"].sampler(guidance)
         if plan == NO_PLAN:
-            return measure.draw(pipeline, self.prompts, sampler(guidance), self.seed)
+            return measure.draw(pipeline, self.prompts, sampler, self.seed)
         if plan == OWN_PLAN:
-            return draw_with_own_plans(pipeline, self.prompts, sampler(guidance), self.seed)[0]
+            return draw_with_own_plans(pipeline, self.prompts, sampler, self.seed)[0]
         plans = true_plans(self.prompts, self.seed)
-        return draw_with_plans(pipeline, self.prompts, plans, sampler(guidance), self.seed)
+        return draw_with_plans(pipeline, self.prompts, plans, sampler, self.seed)
 
     def plans(self, pipeline: "LazyPipeline") -> dict[str, list[str]]:
         """The thinker's plans by the way in which they were written, in the order of the prompts."""

@@ -12,6 +12,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from experiments._tiny_bases.bases import BASES
 from experiments._tiny_recipe import VARIANTS
 from experiments._tiny_study import exam, steps, tasks, work
 from experiments._tiny_study.errors import SettingsError, StudyError
@@ -115,7 +116,7 @@ def test_the_grid_frames_pictures_by_the_verdict(tmp_path):
 
 def test_a_perfect_judge_is_told_from_one_that_says_the_opposite(tmp_path):
     write_records(tmp_path / "right", 60, seed=3, wrong_share=0.5, image_size=48)
-    found = own_judgement(tmp_path / "right")
+    found = own_judgement(tmp_path / "right", (6, 6))
     assert found.records == 60 and 0.3 < found.fit < 0.7 and found.said == found.fit
     assert found.precision == found.auc == found.region_auc == 1.0
     assert set(found.by_category) == set(CATEGORIES)
@@ -131,9 +132,9 @@ def test_a_perfect_judge_is_told_from_one_that_says_the_opposite(tmp_path):
     )
     writer.write_records(tmp_path / "wrong", reversed_scores, name="shapes", num_shards=1, provenance={},
                          settings=settings)
-    found = own_judgement(tmp_path / "wrong")
+    found = own_judgement(tmp_path / "wrong", (6, 6))
     assert found.auc == 0.0 and found.region_auc == 0.0 and found.precision < 0.5
-    table = judgement_table(epath.Path(tmp_path / "kept.json"), {"1st round": tmp_path / "right"})
+    table = judgement_table(epath.Path(tmp_path / "kept.json"), {"1st round": tmp_path / "right"}, (6, 6))
     assert "| 1st round | 60 |" in table and json.loads((tmp_path / "kept.json").read_text())["1st round"]["auc"] == 1.0
 
 
@@ -149,7 +150,7 @@ def test_the_plot_shows_every_model_and_way_of_drawing(tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--variants", "sft,magic"], "expected names among sft, official, paper"),
     (["--variants", "paper,paper"], "expected different names, found paper,paper"),
-    (["--base", "/nothing"], "expected a checkpoint in BAGEL's layout"),
+    (["--base", "/nothing"], "--base /nothing: /nothing: no such directory"),
     (["--steps", "0"], "steps: expected a positive number"),
 ])
 def test_arguments_that_cannot_be_used_are_errors(tmp_path, capsys, arguments, message):
@@ -181,7 +182,7 @@ def exported(study, variant, seed):
 
 
 def test_a_model_says_how_it_was_made_and_another_recipe_is_not_taken_for_it(tmp_path, monkeypatch):
-    study = steps.Study(epath.Path(tmp_path), steps.StudySettings())
+    study = steps.Study(epath.Path(tmp_path), steps.StudySettings(), BASES["bagel"])
     path = exported(study, "paper", 0)
     base = shutil.copytree(path, tmp_path / "base")
     for _ in range(2):
@@ -201,7 +202,7 @@ def test_a_model_says_how_it_was_made_and_another_recipe_is_not_taken_for_it(tmp
 def test_exit_codes_of_the_steps_are_told_apart(tmp_path, monkeypatch, code, error):
     monkeypatch.setattr(steps, "make_rewards", lambda words: code)
     with pytest.raises(error):
-        steps.Study(epath.Path(tmp_path), steps.StudySettings()).rewards(1, "base")
+        steps.Study(epath.Path(tmp_path), steps.StudySettings(), BASES["bagel"]).rewards(1, "base")
 
 
 def test_tasks_are_dealt_to_processes_and_models_that_are_there_are_passed_over(tmp_path, monkeypatch):
@@ -234,7 +235,7 @@ def test_a_study_knows_its_settings_again(tmp_path):
     assert steps.Study.begin(begun.out, settings, trained_base()) == steps.Study.read(begun.out) == begun
     with pytest.raises(BadInput, match="seeds: the folder 2, this command 3\n  think: the folder true"):
         steps.Study.begin(begun.out, steps.StudySettings(guidance=(1.0, 3.0)), trained_base())
-    with pytest.raises(SettingsError, match="expected a checkpoint in BAGEL's layout"):
+    with pytest.raises(SettingsError, match="cannot tell which family of models this is"):
         steps.Study.begin(epath.Path(tmp_path / "other"), settings, tmp_path)
     assert not (tmp_path / "other").exists()
     (begun.out / "study.json").write_text("[1")
@@ -311,7 +312,7 @@ def test_an_exam_marks_every_way_of_drawing_once_and_is_kept(tmp_path, monkeypat
 
 def test_training_that_was_stopped_early_is_not_taken_for_finished(tmp_path, monkeypatch):
     monkeypatch.setattr(steps.train, "main", lambda words: 0)  # as after SIGTERM: saved, and exit code 0
-    study = steps.Study(epath.Path(tmp_path), steps.StudySettings())
+    study = steps.Study(epath.Path(tmp_path), steps.StudySettings(), BASES["bagel"])
     with pytest.raises(steps.StudyError, match="training was stopped before step 300; give the same command again"):
         study.model("paper", 0, epath.Path("rewards"), "base")
     assert not (tmp_path / "models").exists()

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments._tiny_study.marks import Marks, sampler
+from experiments._tiny_bases.bases import BASES
+from experiments._tiny_study.marks import Marks
 from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
 from experiments._tiny_think import exam
 from experiments._tiny_think.plans import THINK_TEMPLATES
@@ -65,7 +66,7 @@ def test_a_folder_holds_studies_of_one_kind(tmp_path, capsys):
 def test_a_given_plan_draws_the_picture_that_the_same_plan_draws_in_think_mode():
     pipeline = load(trained_base(), dtype="float32", attention="dense", devices=jax.local_devices()[:1],
                              templates=Templates.read(THINK_TEMPLATES))
-    few, how = PROMPTS[:3], dataclasses.replace(sampler(2.0), num_timesteps=5)
+    few, how = PROMPTS[:3], dataclasses.replace(BASES["bagel"].sampler(2.0), num_timesteps=5)
     pictures, plans = draw_with_own_plans(pipeline, few, how, 3)
     assert plans == write_plans(pipeline, few, PLAN, 3)
     again = draw_with_plans(pipeline, few, plans, how, 3)

@@ -7,8 +7,8 @@ import jax
 import pytest
 
 from experiments._tiny_bagel.base_files import trained_base_config
+from experiments._tiny_bases.bases import BASES
 from experiments._tiny_bases.measure import (
-    SAMPLER,
     draw,
     judge_metrics,
     picture_metrics,
@@ -27,6 +27,8 @@ from srum_jax.worlds.shapes.records import sample_example
 _LARGEST = 20e6  # bytes
 _SMALL_SAMPLE = 0.15  # tolerance of shares: tests measure on fewer pictures than the recipe
 _SEED = 0
+BASE = BASES["bagel"]
+SAMPLER = BASE.sampler(BASE.guidance)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_a_damaged_copy_is_found(tmp_path):
 
 
 def test_the_oracle_reads_reconstructed_pictures_as_often_as_the_recipe_says(pipeline, measured):
-    result = reconstruction(pipeline, 64)
+    result = reconstruction(pipeline, BASE, 64)
     assert result["same_judgement"] >= measured["reconstruction"]["same_judgement"] - _SMALL_SAMPLE
     assert result["well_formed"] >= measured["reconstruction"]["well_formed"] - _SMALL_SAMPLE
 
@@ -77,7 +79,7 @@ def test_a_picture_drawn_from_a_fixed_seed_is_well_formed(pipeline):
 def test_it_draws_crisply_and_does_not_always_draw_what_was_asked_for(pipeline, measured):
     prompts = validation_prompts(8, 80, held_out=True)
     found, promised = picture_metrics(prompts, draw(pipeline, prompts, SAMPLER)), measured["held_out_prompts"]
-    promised = promised[f"guidance {SAMPLER.guidance.text_scale}"]
+    promised = promised[f"guidance {BASE.guidance}"]
     assert found.well_formed >= 0.9 and abs(found.well_formed - promised["well_formed"]) <= _SMALL_SAMPLE
     assert abs(found.fit - promised["fit"]) <= _SMALL_SAMPLE
 

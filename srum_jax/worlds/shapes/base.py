@@ -1,7 +1,8 @@
 """The trained models that ship with the package.
 
-`trained_base` is a tiny BAGEL in the layout of the released checkpoint: it draws and judges pictures of 48 x 48 pixels;
-how it was made and what it can do is in `recipe.json` beside its weights (see `experiments/tiny_pretrain.py`).
+`trained_base` is a tiny BAGEL and `trained_janus` a tiny Janus-Pro, each in a layout of the released checkpoints: they
+draw and judge pictures of 48 x 48 pixels. How they were made and what they can do is in `recipe.json` beside their
+weights (see `experiments/tiny_pretrain.py`).
 """
 
 import json
@@ -21,6 +22,15 @@ def trained_base() -> epath.Path:
       BadInput: the package was installed without it.
     """
     return _shipped("base_weights", "base")
+
+
+def trained_janus() -> epath.Path:
+    """The directory of the trained Janus-Pro, which also says sentences about pictures (`CAPTION_QUESTION`).
+
+    Raises:
+      BadInput: the package was installed without it.
+    """
+    return _shipped("janus_weights", "Janus-Pro")
 
 
 def trained_sam() -> epath.Path:

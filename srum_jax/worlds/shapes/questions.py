@@ -4,6 +4,7 @@
     whole    does the picture fit: PROMPT                         -> score: 0.5
     region   object at 2 18 14 30, fit: PROMPT                    -> identified object: solid red circle
                                                                      score: -1.0
+    caption  what does the picture fit                            -> a sentence of the grammar (tiny Janus-Pro alone)
 
 Yes/no questions of `make_rewards judge --mode questions` use the same wording: the base has learned no other. It finds
 a picture wrong that shows more than it is asked for, so every one of `yes_no_questions` names all objects of a prompt.
@@ -27,6 +28,7 @@ PICTURE_SIZE = 48  # pixels of the tiny model's pictures, and the unit of boxes
 SCORE_LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 JUDGE_TEMPLATES = epath.Path(__file__).parent / "judge_templates.toml"  # the same wording for `make_rewards judge`
 SEEN_QUESTION = "what is in the picture"
+CAPTION_QUESTION = "what does the picture fit"
 NOTHING = "nothing"
 
 

@@ -1,0 +1,1 @@
+"""How the tiny Janus-Pro of the shapes world is trained; see `experiments.tiny_pretrain`."""

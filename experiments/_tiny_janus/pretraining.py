@@ -1,0 +1,123 @@
+"""The stages in which the tiny Janus-Pro of the shapes world is trained; see `experiments.tiny_pretrain`."""
+
+import argparse
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from flax import nnx
+
+from experiments._tiny_bagel import autoencoder as ae
+from experiments._tiny_bases.export import as_text, measure_written, recipe_of, write_base
+from experiments._tiny_bases.stage_loop import run_stage
+from experiments._tiny_janus import picture_tokenizer as pt
+from experiments._tiny_janus.base_files import trained_janus_config, trained_janus_files
+from experiments._tiny_janus.joint import make_joint_step
+from experiments._tiny_janus.samples import Samples, all_samples, batch_of
+from experiments._tiny_janus.settings import JANUS_STAGES, CodesSettings, JanusJointSettings, PixelsSettings
+from srum_jax.devices import start_devices
+from srum_jax.families.janus_pro.batch import JanusBatch
+from srum_jax.models.janus_pro.architecture import JANUS_PRO
+from srum_jax.models.janus_pro.model import JanusPro
+from srum_jax.models.janus_pro.vq import VQ
+from srum_jax.weights.tokenizer import Tokenizer
+from srum_jax.worlds.shapes.bases.janus_pro import janus_tokenizer, janus_tokenizer_files
+
+
+def run_stages(arguments: argparse.Namespace) -> None:
+    """The stage that is asked for, or all."""
+    start_devices()
+    run = Run(arguments)
+    for stage in JANUS_STAGES if arguments.stage is None else (arguments.stage,):
+        getattr(run, stage)()
+
+
+class Run:
+    """The stages of one run; each needs those before it."""
+
+    def __init__(self, arguments: argparse.Namespace):
+        self.arguments, self.seed = arguments, arguments.seed
+        self.out, self.config = epath.Path(arguments.out), trained_janus_config()
+        self.codes_settings = dataclasses.replace(CodesSettings(), steps=arguments.encoder_steps)
+        self.pixels_settings = dataclasses.replace(PixelsSettings(), steps=arguments.decoder_steps)
+        self.joint_settings = dataclasses.replace(JanusJointSettings(), steps=arguments.steps,
+                                                  wrong_captions=arguments.wrong_captions)
+
+    @functools.cached_property
+    def pictures(self) -> np.ndarray:
+        """Uint8 [N, S, S, 3]: what the picture tokenizer learns from."""
+        return pt.pictures_to_code(self.seed, self.arguments.pictures)
+
+    def codes(self) -> pt.CodesStage:
+        """Encoder and codebook; finishes the stage if need be."""
+        settings = self.codes_settings
+        start, module, step = pt.make_codes_stage(self.config.vq, settings, self.seed)
+
+        def inputs(number: int) -> jax.Array:
+            return ae.cells_of(ae.unit_range(jnp.asarray(self._some_pictures(number, settings.batch_size))))
+
+        return module(self._run("codes", start, inputs, step, settings))
+
+    def pixels(self) -> nnx.Module:
+        """The decoder; finishes the stage if need be."""
+        settings, vq = self.pixels_settings, self._encoding_vq()
+        rows_of = jax.jit(lambda pictures: vq.rows(vq.encode(pictures)))
+        start, module, step = pt.make_pixels_stage(self.config.vq, settings, self.seed)
+
+        def inputs(number: int) -> tuple[jax.Array, jax.Array]:
+            pictures = ae.unit_range(jnp.asarray(self._some_pictures(number, settings.batch_size)))
+            return rows_of(pictures), pictures
+
+        return module(self._run("pixels", start, inputs, lambda state, now: step(state, *now), settings))
+
+    def joint(self) -> nnx.State:
+        """Everything but the picture tokenizer; finishes the stage if need be."""
+        settings, stage = self.joint_settings, self.codes()
+        start, step = make_joint_step(self.config, settings, self.seed)
+        codebook = stage.encoder.codebook.embedding[...]
+
+        @jax.jit
+        def codes_of(pictures: jax.Array) -> jax.Array:
+            nearest = jnp.argmax(stage.directions(ae.cells_of(ae.unit_range(pictures))) @ codebook.T, axis=-1)
+            return nearest.reshape(len(pictures), -1).astype(jnp.int32)
+
+        @functools.cache  # a stage that is finished needs none
+        def samples() -> Samples:
+            return all_samples(self.seed, settings, self.config, Tokenizer(janus_tokenizer()).encode, codes_of)
+
+        def inputs(number: int) -> JanusBatch:
+            return batch_of(self.seed, number, samples(), settings, self.config.special_tokens.pad)
+
+        return self._run("joint", start, inputs, step, settings).average
+
+    def export(self) -> None:
+        """Puts the parts together, writes the checkpoint, and measures it."""
+        model = JanusPro(self.config, rngs=nnx.Rngs(self.seed), parts=("vision", "vq"))
+        nnx.update(model, self.joint())
+        pt.complete(self.codes(), self.pixels(), model.vq)
+        files = {name: as_text(values) for name, values in trained_janus_files().items()} | janus_tokenizer_files()
+        settings = {"codes": self.codes_settings, "pixels": self.pixels_settings, "joint": self.joint_settings}
+        recipe = recipe_of(self.out, JANUS_STAGES[:-1], self.seed, settings)
+        base = write_base(self.out / "base", JANUS_PRO, self.config, nnx.state(model), small_files=files,
+                          float32="vq", recipe=recipe)
+        measure_written(base, self.arguments.images)
+
+    def _encoding_vq(self) -> VQ:
+        vq = VQ(self.config.vq, rngs=nnx.Rngs(self.seed))
+        pt.complete(self.codes(), vq.decoder, vq)
+        return vq
+
+    def _some_pictures(self, number: int, count: int) -> np.ndarray:
+        rng = np.random.Generator(np.random.Philox(key=[self.seed + (9 << 32), number]))
+        return self.pictures[rng.integers(0, len(self.pictures), count)]
+
+    def _run(self, name: str, start: Any, inputs: Any, step: Any, settings: Any) -> Any:
+        described = {"seed": self.seed, "pictures": self.arguments.pictures} | dataclasses.asdict(settings)
+        return run_stage(
+            self.out / name, start, inputs, step, steps=settings.steps, settings=described,
+            save_seconds=self.arguments.save_seconds, only_load=self.arguments.unfinished,
+        )

@@ -1,0 +1,52 @@
+"""Says what the oracle of the shapes world finds of a tiny model: its pictures, its answers, its captions.
+
+Prints JSON, shares in [0, 1]; figures of the shipped bases stand in their recipe.json, from this very measurement.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from experiments._argument_types import local_folder, positive
+from experiments._tiny_bases.bases import BASES
+from srum_jax.stages.interruption import run_command
+
+_EPILOG = """
+examples:
+  python -m experiments.tiny_measure --base janus
+  python -m experiments.tiny_measure --base runs/study/models/paper-0 --images 64
+
+exit codes:
+  0    done
+  1    failed
+  2    bad arguments, or a model of another world
+  130  interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.tiny_measure", description=__doc__, epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--base", required=True, metavar="NAME",
+                        help=f"a checkpoint, or one of {', '.join(BASES)}: the one that is shipped")
+    parser.add_argument("--images", type=positive, default=200, help="for each measurement (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+    return run_command(lambda: _measure(arguments.base, arguments.images))
+
+
+def _measure(name: str, images: int) -> None:
+    checkpoint = BASES[name].checkpoint() if name in BASES else local_folder(name)
+    # These import JAX, which takes seconds.
+    from experiments._tiny_bases.measure import measure_base
+    from srum_jax.devices import start_devices
+
+    start_devices()
+    print(json.dumps(measure_base(checkpoint, images), indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
