@@ -105,6 +105,7 @@ def test_a_run_on_eight_devices_repeats_one_on_a_single_device_and_goes_on_there
         np.testing.assert_allclose(found["loss/total"], expected["loss/total"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_its_records_and_weights_lie_elsewhere_but_not_with_others(whole, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     for part in ("base", "records"):
@@ -129,6 +130,7 @@ def test_a_run_goes_on_when_its_records_and_weights_lie_elsewhere_but_not_with_o
     assert code == 2 and "read.checkpoint_sha256" in err and "read.records" not in err
 
 
+@pytest.mark.slow
 def test_two_runs_cannot_share_a_work_directory_and_a_killed_one_does_not_keep_it(whole, tmp_path):
     workdir = tmp_path / "run"
     first = start(workdir, *SETTINGS)

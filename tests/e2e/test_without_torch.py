@@ -16,6 +16,7 @@ def without(tmp_path):
     return {"PYTHONPATH": str(tmp_path / "blocked")}
 
 
+@pytest.mark.slow
 def test_training_needs_neither(without, tmp_path):
     done = commands.run_afresh("srum_jax.train", "--experiment=tiny", "--workdir", tmp_path / "run",
                                *(f"--set={setting}" for setting in (*QUICK, "training.steps=1")), env=without)
@@ -24,6 +25,7 @@ def test_training_needs_neither(without, tmp_path):
     assert all(": reading " in line for line in done.err.splitlines()), "no other library speaks among our lines"
 
 
+@pytest.mark.slow
 def test_generating_needs_neither(without, tmp_path):
     done = commands.run_afresh("srum_jax.generate", "--checkpoint", trained_base(), "--prompt", "a red circle", "--out",
                                tmp_path / "out", "--set", "sampler.num_timesteps=3", "--dtype", "float32", env=without)

@@ -64,6 +64,7 @@ def recorded_decoder() -> PixelDecoder:
         [(path, variable.replace(filled(name))) for name, (path, variable) in flat.items()]))
 
 
+@pytest.mark.slow
 def test_a_recorded_picture_is_drawn_again():
     recorded, decoder = golden_tensors("blip3o/pixel_decoder/golden_decoder.safetensors"), recorded_decoder()
 

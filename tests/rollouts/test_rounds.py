@@ -80,6 +80,7 @@ def undisturbed(inputs, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_round_is_shared_by_its_steps_and_told_in_full(undisturbed):
     found = lines(undisturbed)
     assert [line["step"] for line in found] == [1, 2, 3, 4]
@@ -100,9 +101,11 @@ class Killed(Exception):
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("phase", ["_rewards_of_captions", *(
-    pytest.param(phase, marks=SLOW) for phase in ("_pictures", "_captions", "pack"))])
+@SLOW
+@pytest.mark.parametrize("phase", ["_rewards_of_captions", "pack", *(
+    pytest.param(phase, marks=pytest.mark.nightly) for phase in ("_pictures", "_captions"))])
 def test_a_run_cut_short_in_any_phase_ends_with_the_same_bytes(inputs, undisturbed, tmp_path, monkeypatch, phase):
+    """By day in the last phase of generation and in packing, which the phases between are like."""
     with monkeypatch.context() as patch:
         where, name = (source, "pack_units") if phase == "pack" else (candidates, phase)
         inner, calls = getattr(where, name), []
@@ -123,6 +126,7 @@ def test_a_run_cut_short_in_any_phase_ends_with_the_same_bytes(inputs, undisturb
     assert lines(tmp_path) == lines(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_waits_for_the_end_of_the_round(inputs, undisturbed, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(loop._StopRequest, "requested", lambda self, step: step == 1)

@@ -28,10 +28,6 @@ def test_every_golden_tensor_of_a_model_case_is_matched(case, tmp_path):
             "freeze/frozen"} <= groups
 
 
-def test_text_decoded_with_a_cache_is_the_references(tmp_path):
-    assert main(["blip3o", str(copy_with(tmp_path, "golden_llm_text.safetensors"))]) == 0
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not UNTIED.is_dir(), reason="a wider case, which lies beside some clones")
 def test_what_the_small_case_lacks_is_matched_qwens_vision_and_a_head_of_its_own(tmp_path):

@@ -95,6 +95,7 @@ def test_the_average_is_exported_if_there_is_one_and_the_newest_weights_if_asked
         np.testing.assert_array_equal(stored, np.asarray(wanted).astype(stored.dtype))
 
 
+@pytest.mark.slow
 def test_an_average_that_is_not_there_is_an_error(tmp_path, published, capsys):
     save_run(tmp_path / "run", published, None)
     assert run_export(tmp_path / "run", published, tmp_path / "out", "--weights", "ema") == 2
@@ -107,6 +108,7 @@ def test_an_average_that_is_not_there_is_an_error(tmp_path, published, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--weights", "raw")], ids=["ema", "raw"])
 def test_factors_are_merged_in_float32_and_everything_else_is_the_templates(tmp_path, published, capsys, options):
     model = save_run(tmp_path / "run", published, LORA, with_ema=True)
@@ -213,6 +215,7 @@ def test_a_template_may_be_the_start_filled_up_or_what_it_was_converted_from(tmp
     assert run_export(run, published, tmp_path / "mixed") == 2
 
 
+@pytest.mark.slow
 def test_a_save_without_vision_tower_is_filled_up_as_the_page_says_and_then_is_a_template(tmp_path, published, capsys):
     save = tiny_checkpoint.write(tmp_path / "save", seed=7)
     content = load_file(save / "ema.safetensors")

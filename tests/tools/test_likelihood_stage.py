@@ -45,6 +45,7 @@ def log_probs(out):
     return {line["record_id"]: line["log_prob"] for line in lines}
 
 
+@pytest.mark.slow
 def test_the_likelihood_of_the_prompt_becomes_the_weight_of_the_picture(scored):
     assert command("judge", scored, "--judge", "likelihood") == 0
     assert command("export", scored, "--no-region", "keep", "--verify") == 0
@@ -64,6 +65,7 @@ def test_the_likelihood_of_the_prompt_becomes_the_weight_of_the_picture(scored):
     assert record.provenance["judge"]["kind"] == "likelihood"
 
 
+@pytest.mark.slow
 def test_a_unit_that_was_lost_is_scored_again_with_the_same_bytes(scored):
     chunk = next(scored.glob("likelihood/chunks/*/*.jsonl"))
     before = chunk.read_bytes()
@@ -72,6 +74,7 @@ def test_a_unit_that_was_lost_is_scored_again_with_the_same_bytes(scored):
     assert chunk.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_request_needs_another_folder(scored, capsys):
     assert command("likelihood", scored, "--request", "describe it", *model()) == 2
     assert f'request: the folder "{REQUEST}", this command "describe it"' in capsys.readouterr().err

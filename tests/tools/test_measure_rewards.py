@@ -35,6 +35,7 @@ def measure(folder, *more):
                  "rewards.request=what is in the picture", *more])
 
 
+@pytest.mark.slow
 def test_both_rewards_are_measured(folder, capsys):
     assert measure(folder) == 0
     report = json.loads((folder / "report.json").read_text())

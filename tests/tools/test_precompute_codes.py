@@ -62,6 +62,7 @@ def test_every_record_gets_the_codes_of_its_picture(folder):
         assert np.mean(code.array.reshape(-1) == expected) > 0.95  # near ties may fall the other way in a batch
 
 
+@pytest.mark.slow
 def test_training_on_stored_codes_is_training_on_pictures_without_the_tokenizer(folder, tmp_path):
     from_pictures = losses(folder / "records", tmp_path / "pictures")
     from_codes = losses(folder / "stored", tmp_path / "codes", "rows.codes=stored")

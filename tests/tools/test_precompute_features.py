@@ -54,6 +54,7 @@ def test_every_record_gets_the_features_of_its_picture(folder):
     assert len({code.values for code in codes}) == len(records) == 6
 
 
+@pytest.mark.slow
 def test_training_on_stored_features_is_training_on_pictures_without_the_tower(folder, tmp_path):
     from_pictures = losses(folder / "records", tmp_path / "pictures")
     from_features = losses(folder / "stored", tmp_path / "features", "rows.features=stored")

@@ -112,6 +112,7 @@ def test_the_maps_that_can_be_named_are_those_that_only_generation_uses(base):
     assert set(BAGEL.linear_maps.values()) == {path for path in found if ".und." not in path and path != "llm.lm_head"}
 
 
+@pytest.mark.slow
 def test_factors_start_from_the_seed_whatever_the_mesh_and_the_other_targets(base):
     def start(config, seed, *mesh):
         _, factors = attach_factors(*base, config, BAGEL)

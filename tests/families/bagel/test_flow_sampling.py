@@ -36,6 +36,7 @@ def test_guidance_runs_where_low_is_below_t_and_t_up_to_high():
     assert guided == {1.0: False, 0.8: True, 0.6: True, 0.4: False, 0.2: False}
 
 
+@pytest.mark.slow
 def test_every_branch_is_the_plain_prediction_of_its_own_context():
     programs, told = small_pipeline().generator.programs, []
     for texts in ([[5, 6, 7], [8]], [[9], [10, 11]], [[12, 13], []]):

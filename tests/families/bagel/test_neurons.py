@@ -63,6 +63,7 @@ def by_the_training_forward(gated):
     return np.stack(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gated", [False, True])
 def test_a_question_with_picture_and_answer_gives_the_means_of_the_training_forward(neurons, gated):
     found = neurons.answering([Question(SEEN_QUESTION, PICTURES[:1])], [ANSWER], gated=gated)

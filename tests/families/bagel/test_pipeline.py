@@ -44,6 +44,7 @@ def together(pipeline):
     return draw(pipeline, MIXED, BOTH, plan=TextSampler(6))
 
 
+@pytest.mark.slow
 def test_images_have_the_sizes_asked_for_and_differ_by_prompt(together):
     assert [image.pixels.shape for image in together] == [(16, 16, 3), (8, 16, 3), (32, 24, 3), (16, 16, 3)]
     assert all(image.pixels.dtype == np.uint8 and image.pixels.std() > 5 for image in together)
@@ -71,6 +72,7 @@ def test_chunked_attention_gives_the_images_of_dense_attention(together):
     assert levels(draw(small_pipeline(attention="chunked"), MIXED, BOTH, plan=TextSampler(6)), together) <= 1
 
 
+@pytest.mark.slow
 def test_a_short_row_is_the_same_alone_and_beside_a_longer_and_larger_one(pipeline):
     both = draw(pipeline, [MIXED[0], MIXED[1]], QUICK)
     assert levels(both[1:], draw(pipeline, [MIXED[1]], QUICK)) <= 1
@@ -238,6 +240,7 @@ def test_weights_that_do_not_fit_are_named(pipeline, parameters, named):
         pipeline.generator.with_parameters(state)
 
 
+@pytest.mark.slow
 def test_each_step_shows_the_image_in_view_and_the_last_one_is_the_result(pipeline):
     seen = []
     requests = [MIXED[0], MIXED[2]]

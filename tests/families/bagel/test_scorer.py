@@ -47,6 +47,7 @@ def questions(pictures=PICTURES):
     return [Question(SEEN_QUESTION, (pixels,)) for pixels in pictures]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count_end", [False, True])
 def test_a_text_is_as_likely_after_a_context_as_in_a_packed_row(scorer, count_end):
     answers = ["solid red circle", "nothing", "striped ring, solid red circle"]

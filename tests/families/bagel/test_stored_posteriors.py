@@ -57,6 +57,7 @@ def test_both_samples_of_the_posterior_agree_up_to_rounding_and_differ_from_each
     assert np.abs(stored[0] - stored[1]).mean() > 0.05
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_agree_with_those_of_images(model, pair):
     graphdef, variables = nnx.split(model)
     trained, frozen = split_trainable(variables, ("default",), BAGEL)

@@ -21,10 +21,12 @@ def answers():
     return answerer().answer(QUESTIONS, sampler=SHORT)
 
 
+@pytest.mark.slow
 def test_an_answer_does_not_depend_on_its_batch_whatever_pictures_the_others_have(answers):
     assert [answerer().answer([question], sampler=SHORT)[0] for question in QUESTIONS] == answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 2])
 def test_an_answer_is_what_the_model_says_without_a_cache(answers, number):
     programs, reader = answerer().programs, RequestReader(small_files())
@@ -44,6 +46,7 @@ def test_an_answer_is_what_the_model_says_without_a_cache(answers, number):
     assert np.argmax(logits, -1).tolist() == written
 
 
+@pytest.mark.slow
 def test_the_instruction_to_think_takes_the_place_of_the_usual_system_text(answers):
     reader = RequestReader(small_files())
     usual, thinking = (reader.asking("what is it", (), think=think) for think in (False, True))

@@ -23,6 +23,7 @@ def draw(out, capsys, *arguments, checkpoint=None):
     return code, *capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_command_draws_in_the_size_that_is_asked_for_and_goes_on_where_it_was(tmp_path, capsys):
     # A released checkpoint has no tower for features: that is needed to train.
     checkpoint = changed_files(tmp_path / "model", without=("eva_clip_vision_tower",))

@@ -26,6 +26,7 @@ def batch(*examples):
     return stack_rows([filled(*examples, of=packer())])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, language, dit, queries", [
     ("4B", 3_085_389_824, 1_362_257_824, 131_072), ("8B", 7_069_199_872, 1_365_010_336, 229_376)])
 def test_the_released_models_have_as_many_parameters_as_published(name, language, dit, queries):

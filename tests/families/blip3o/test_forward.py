@@ -64,6 +64,7 @@ def test_stored_features_score_as_the_picture_does_up_to_their_rounding(loaded, 
     np.testing.assert_allclose(scores(stored).image_error[:, :16], scores(batch).image_error[:, :16], rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_the_gradient_passes_the_frozen_language_model_to_the_queries_and_ignores_empty_slots(loaded):
     graphdef, state = loaded
     trained, frozen = split_trainable(state, ("default",), BLIP3O)

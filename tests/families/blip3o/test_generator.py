@@ -38,6 +38,7 @@ def drawn():
     return pixels(generator().generate(REQUESTS))
 
 
+@pytest.mark.slow
 def test_a_picture_has_the_size_that_was_asked_for_and_follows_from_its_own_seed(drawn):
     assert [image.shape for image in drawn] == [(64, 64, 3), (32, 48, 3), (64, 64, 3)]
     assert np.abs(drawn[0] - drawn[2]).max() > 8
@@ -45,6 +46,7 @@ def test_a_picture_has_the_size_that_was_asked_for_and_follows_from_its_own_seed
         assert furthest(pixels(generator().generate([request])), [image]) <= 1
 
 
+@pytest.mark.slow
 def test_how_many_pictures_are_decoded_at_once_changes_nothing(drawn, monkeypatch):
     monkeypatch.setattr(generator_module, "PICTURES_AT_ONCE", 1)
     assert furthest(pixels(generator().generate(REQUESTS)), drawn) <= 1
@@ -56,6 +58,7 @@ def test_a_mesh_draws_the_same(drawn):
     assert furthest(pixels(spread.generate(REQUESTS)), drawn) <= 1
 
 
+@pytest.mark.slow
 def test_the_last_step_has_the_picture_in_view_and_times_fall_from_noise(drawn):
     seen = []
     made = pixels(generator().generate(REQUESTS, on_step=lambda *step: seen.append((*step[:2], step[2]()))))
@@ -65,6 +68,7 @@ def test_the_last_step_has_the_picture_in_view_and_times_fall_from_noise(drawn):
     assert furthest([seen[0][2][number] for number in range(3)], drawn) > 8
 
 
+@pytest.mark.slow
 def test_features_of_the_blank_text_are_drawn_once_for_all_pictures_by_a_seed_of_their_own(drawn, monkeypatch):
     fresh = generator().with_sampler(QUICK)
     asked = []
@@ -78,6 +82,7 @@ def test_features_of_the_blank_text_are_drawn_once_for_all_pictures_by_a_seed_of
     assert furthest(pixels(other.generate(REQUESTS[:1])), drawn[:1]) > 1
 
 
+@pytest.mark.slow
 def test_the_turn_before_the_picture_is_open_unless_it_is_to_be_as_in_training(drawn):
     closed = generator().with_sampler(dataclasses.replace(QUICK, assistant_turn="closed"))
     assert furthest(pixels(closed.generate(REQUESTS[:1])), drawn[:1]) > 1

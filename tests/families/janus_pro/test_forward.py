@@ -73,6 +73,7 @@ def test_errors_of_codes_are_the_references_cross_entropy_with_texts_left_out(mo
     assert scores.reference_error is None and scores.time is None
 
 
+@pytest.mark.slow
 def test_a_prompt_scores_alike_whatever_the_padding_before_it(model):
     expected = records("generation")
     drawn = [(expected[f"tf{i}.prompt_ids"], expected[f"tf{i}.image_tokens"]) for i in (0, 1)]
@@ -111,6 +112,7 @@ def test_srum_weighs_each_code_by_its_reward_and_adds_the_plain_error(model):
     assert float(loss) == pytest.approx(np.mean((alpha[0] * reward[0] + 0.5) * error), rel=2e-5)
 
 
+@pytest.mark.slow
 def test_gradients_reach_what_the_objective_trains_and_never_the_picture_tokenizer(model):
     graphdef, state = nnx.split(model)
     expected = records("vq")

@@ -80,6 +80,7 @@ def test_draws_follow_the_softmax_of_the_scores(model):
     np.testing.assert_allclose(counts / len(keys), jax.nn.softmax(logits / 0.5), atol=0.04)
 
 
+@pytest.mark.slow
 def test_a_mesh_draws_and_answers_the_same():
     requests = [ImageRequest("a red circle", seed=seed) for seed in range(3)]
     question = Question("what is in the picture", (PICTURE,))
@@ -102,6 +103,7 @@ def test_answers_do_not_depend_on_one_another_whatever_their_pictures(pipeline):
     assert len({answer.raw for answer in together}) > 1
 
 
+@pytest.mark.slow
 def test_scores_are_the_likelihoods_of_the_answer_and_of_the_picture(pipeline, model):
     scorer = pipeline.scorer
     questions = [Question("what is in the picture", (PICTURE,)), Question("is it a circle?", (PICTURE[::-1],))]
