@@ -1,12 +1,52 @@
-"""Installs srum_jax, its experiments and its tools."""
+"""Installs srum_jax, its experiments and its tools.
+
+In a checkout (and installed with -e) `tools` and `experiments` lie beside `srum_jax`. They are no names to put among
+other people's packages, so a wheel has them inside it, as `srum_jax.tools` and `srum_jax.experiments`.
+"""
 
 import pathlib
 import re
+import shutil
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.egg_info import egg_info
 
 ROOT = pathlib.Path(__file__).parent
+BESIDE = ("tools", "experiments")
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "srum_jax" / "__init__.py").read_text())[1]
+
+
+class BuildPy(build_py):
+    """Moves what lies beside srum_jax into it, and calls it by its new name in every file: imports, help and errors."""
+
+    def run(self) -> None:
+        """Builds."""
+        super().run()
+        if self.editable_mode:
+            return
+        built, beside = pathlib.Path(self.build_lib), "|".join(BESIDE)
+        modules = "|".join({path.stem for name in BESIDE for path in (built / name).iterdir()})
+        names = re.compile(
+            rf"(?<![\w./-])({beside})(?=\.(?:{modules})\b)"  # tools.make_rewards, wherever it stands
+            rf"|(?<=from )({beside})(?= import )"  # from tools import make_rewards
+            rf"|(?<=import_module\(\")({beside})(?=\"\))"  # import_module("experiments")
+        )
+        for name in BESIDE:
+            shutil.rmtree(built / "srum_jax" / name, ignore_errors=True)  # of an earlier build in the same folder
+            (built / name).rename(built / "srum_jax" / name)
+        for path in built.rglob("*.py"):
+            path.write_text(names.sub(r"srum_jax.\g<0>", path.read_text()))
+
+
+class EggInfo(egg_info):
+    """Lays claim to no name but that of the package."""
+
+    def run(self) -> None:
+        """Writes the metadata."""
+        super().run()
+        (pathlib.Path(self.egg_info) / "top_level.txt").write_text("srum_jax\n")
+
 
 setup(
     name="srum-jax",
@@ -16,7 +56,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["srum_jax*", "experiments*", "tools*"]),
+    cmdclass={"build_py": BuildPy, "egg_info": EggInfo},
+    packages=find_packages(include=["srum_jax*", "experiments*", "tools*"], exclude=["tools.build_docs*"]),
     package_data={
         "experiments._tiny_think": ["think_templates/*.txt"],
         "srum_jax.evaluation": ["templates/*.txt"],
@@ -55,6 +96,7 @@ setup(
         "cuda12": ["jax[cuda12]>=0.10.2,<0.11"],
         "gcs": ["etils[epath-gcs]>=1.12"],  # gs:// paths on other machines than TPU VMs
         "rewards": ["torch>=2.5"],
+        "study": ["matplotlib>=3.9", "torch>=2.5"],  # the tiny study without the rest of dev
         "ray": ["ray>=2.40"],  # the reward stage on a cluster
         "demo": ["gradio>=6,<7"],  # the page (python -m srum_jax.demo)
         "docs": ["zensical>=0.0.73"],  # builds the site of docs/; the successor of mkdocs-material, by its authors
@@ -76,6 +118,7 @@ setup(
             "pytest-xdist>=3.6",
             "ray>=2.40",
             "ruff>=0.9",
+            "setuptools>=77",  # builds the wheel in tests
             "tensorboardX>=2.6.4",  # reads the event files that training writes
             "torch>=2.5",  # reference for resizing and optimiser arithmetic in tests; the CPU build is enough
         ],
@@ -88,14 +131,18 @@ setup(
             "srum-chat = srum_jax.chat:main",
             "srum-demo = srum_jax.demo.__main__:main",
             "srum-compile = srum_jax.compile:main",
-            "srum-convert-weights = tools.convert_weights.__main__:main",
-            "srum-rewards = tools.make_rewards.__main__:main",
-            "srum-check-parity = tools.check_parity.__main__:main",
+            "srum-convert-weights = srum_jax.console_scripts:convert_weights",
+            "srum-rewards = srum_jax.console_scripts:make_rewards",
+            "srum-precompute-latents = srum_jax.console_scripts:precompute_latents",
+            "srum-evaluation-report = srum_jax.console_scripts:evaluation_report",
+            "srum-check-parity = srum_jax.console_scripts:check_parity",
+            "srum-tiny-study = srum_jax.console_scripts:tiny_study",
         ],
         "lmms_eval.models": ["srum_jax = srum_jax.lmms_eval:manifest"],
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
     ],
 )

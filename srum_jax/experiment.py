@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import os
 import pkgutil
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ def load_recipe(name_or_path: str) -> Recipe:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
             raise ExperimentError(f"--experiment={name}: no such experiment; the nearest is {near[0]}. There are: "
                                   f"{', '.join(names)}; or give the path of a .py file.")
-        module = importlib.import_module(f"experiments.{name}")
+        module = importlib.import_module(f"{_package().__name__}.{name}")
     build = getattr(module, "experiment", None)
     if not callable(build):
         raise ExperimentError(f"{module.__file__}: expected a function experiment() -> Experiment, found none.")
@@ -76,9 +77,13 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 def experiment_names() -> list[str]:
     """Names in the `experiments` package; what makes a base or belongs to others there is no experiment."""
-    package = importlib.import_module("experiments")
+    package = _package()
     names = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
     return sorted(name for name in names if _defines_experiment(f"{package.__name__}.{name}"))
+
+
+def _package() -> types.ModuleType:
+    return importlib.import_module("experiments")
 
 
 def _defines_experiment(module: str) -> bool:

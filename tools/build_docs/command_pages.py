@@ -5,7 +5,7 @@ import importlib
 import pathlib
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tools.build_docs import markdown
 
@@ -28,10 +28,16 @@ def command_modules(root: pathlib.Path) -> list[str]:
     return found
 
 
-def installed_names(setup: pathlib.Path) -> dict[str, str]:
-    """The names under which `pip install` puts commands onto the path, by their modules."""
-    pairs = re.findall(r'"([\w-]+) = ([\w.]+):main"', setup.read_text())
-    return {module.removesuffix(".__main__"): name for name, module in pairs}
+def installed_names(setup: pathlib.Path, modules: Sequence[str]) -> dict[str, str]:
+    """The names under which `pip install` puts commands onto the path, by their modules.
+
+    Args:
+      setup: setup.py, whose entries name a command's `main`, or the function of `console_scripts` that is called as it.
+      modules: of all commands.
+    """
+    entries = re.findall(r'"([\w-]+) = ([\w.]+):(\w+)"', setup.read_text())
+    return {module: name for name, file, function in entries for module in modules
+            if module == file or (function != "main" and module.endswith(f".{function}"))}
 
 
 def parser_of(main: Callable) -> argparse.ArgumentParser:

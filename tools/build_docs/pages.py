@@ -26,9 +26,9 @@ def put_pages(root: pathlib.Path, out: pathlib.Path) -> None:
     reference = out / "reference"
     reference.mkdir()
     (reference / "settings.md").write_text(settings_page())
-    names = installed_names(root / "setup.py")
-    rows = []
-    for module in command_modules(root):
+    rows, modules = [], command_modules(root)
+    names = installed_names(root / "setup.py", modules)
+    for module in modules:
         page = command_page(module, names.get(module))
         (reference / f"{module}.md").write_text(page)
         says = page.split("\n\n")[1].partition(". ")[0].removesuffix(".")
@@ -39,7 +39,8 @@ def put_pages(root: pathlib.Path, out: pathlib.Path) -> None:
 _COMMANDS = """# All commands
 
 Every command answers `--help` with what stands on its page here. Those without an installed name are run as
-`python -m NAME` in a checkout. Exit codes are the same everywhere: 0 done, 1 failed, 2 bad arguments or input, 3 done
+`python -m NAME` in a checkout; installed from a wheel, `tools` and `experiments` are `srum_jax.tools` and
+`srum_jax.experiments`. Exit codes are the same everywhere: 0 done, 1 failed, 2 bad arguments or input, 3 done
 with gaps, 130 interrupted.
 
 """
