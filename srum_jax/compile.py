@@ -22,7 +22,7 @@ DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 
 # What only one of the two kinds of program takes.
 _GENERATION_ONLY = ("family", "height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "programs")
-_TRAINING_ONLY = ("set", "slices", "compiler_option", "hlo")
+_TRAINING_ONLY = ("set", "slices", "compiler_option", "hlo", "round")
 
 _EPILOG = """
 examples:
@@ -30,6 +30,7 @@ examples:
   python -m srum_jax.compile --experiment=bagel_cot --topology v6e:8x8 --mesh data=2,fsdp=32 --largest --json fit.json
   python -m srum_jax.compile --experiment=bagel_lora --topology v5e:2x4 --mesh fsdp=8 --set compute.remat=attention
   python -m srum_jax.compile --experiment=bagel_cot --topology v6e:16x16 --slices 16 --mesh data=128,fsdp=32
+  python -m srum_jax.compile --experiment=suder_janus --round --largest --topology v5p:2x4x4
   python -m srum_jax.compile --generation --topology v5e:2x4
   python -m srum_jax.compile --generation --topology v6e:2x2 --mesh fsdp=4 --batch 32 --json report.json
   python -m srum_jax.compile --generation --topology v5p:2x2x1 --mesh data=4 --largest
@@ -93,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--most", type=_POSITIVE,
                         help="with --largest: try no more (default: 1024 images, 64 rows per data x fsdp)")
     parser.add_argument("--start", type=_POSITIVE, default=1, help="with --largest: try this batch first")
-    parser.add_argument("--height", type=_POSITIVE, default=1024, help="pixels (default: 1024)")
-    parser.add_argument("--width", type=_POSITIVE, default=1024, help="pixels (default: 1024)")
+    parser.add_argument("--height", type=_POSITIVE, help="pixels (default: what the model draws, for BAGEL 1024)")
+    parser.add_argument("--width", type=_POSITIVE, help="pixels (default: as for --height)")
     parser.add_argument("--prompt-tokens", type=_POSITIVE,
                         help="two markers not counted: of the longest prompt to generate from (default: 254), of every "
                              "prompt in a full row to train on (default: 18, about 14 words)")
@@ -121,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
                        help="override one setting of the experiment; repeatable")
     group.add_argument("--slices", type=int, default=1, metavar="N",
                        help="so many slices of this topology, joined by the data center's network (default: 1)")
+    group.add_argument("--round", action="store_true",
+                       help="also what draws, writes and rewards in a round of SUDER, beside the state; --largest then "
+                            "finds how many outputs at once fit")
     group.add_argument("--compiler-option", action="append", default=[], metavar="NAME=VALUE",
                        help="of XLA's TPU compiler, for instance xla_tpu_scoped_vmem_limit_kib=98304; repeatable")
     group.add_argument("--hlo", type=user_path, metavar="FILE",

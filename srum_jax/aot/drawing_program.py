@@ -38,6 +38,7 @@ class DrawingRequest:
     checkpoint: str = ""  # whose JSON files say the sizes; "": the published model
     layers: int | None = None  # instead of the checkpoint's
     dtype: str = "bfloat16"
+    attention: str = "splash"
     hlo_file: str | None = None  # where the compiled program's text goes
 
 
@@ -50,7 +51,7 @@ def compile_program(request: DrawingRequest, cache: CompileCache) -> DrawingResu
     costs = family(request.family).costs
     mesh = build_mesh(request.mesh, described_devices(request.topology))
     program = costs.lower(costs.config(request.checkpoint, request.layers), mesh, request.drawing, request.program,
-                          dtype=request.dtype, attention="splash", understanding=True)
+                          dtype=request.dtype, attention=request.attention, understanding=True)
     memory, text = compile_lowered(program.lowered, (program.state, program.arguments), cache, request.topology, {})
     memory = dataclasses.replace(memory, state_bytes=bytes_per_device(program.state))
     if request.hlo_file:

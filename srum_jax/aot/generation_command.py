@@ -37,8 +37,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     axes = dict(zip(MESH_AXES, mesh.shape(topology.num_chips), strict=True))
     step = axes["data"] * axes["fsdp"]
     drawing = Drawing(
-        rows=args.batch or step, prompt_tokens=args.prompt_tokens or _PROMPT_TOKENS, height=args.height,
-        width=args.width, num_timesteps=args.num_timesteps, max_tokens=args.max_tokens, editing=args.editing,
+        rows=args.batch or step, prompt_tokens=args.prompt_tokens or _PROMPT_TOKENS,
+        height=args.height or costs.side(config), width=args.width or costs.side(config),
+        num_timesteps=args.num_timesteps, max_tokens=args.max_tokens, editing=args.editing,
     )
     costs.check(config, drawing)
     if drawing.rows % step:

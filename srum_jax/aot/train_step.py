@@ -7,7 +7,7 @@ import re
 import jax
 
 from srum_jax.aot.cache import CompileCache
-from srum_jax.aot.compiled import compile_lowered, described_devices
+from srum_jax.aot.compiled import bytes_per_device, compile_lowered, described_devices
 from srum_jax.aot.hlo_collectives import MeshOfChips, collectives, summary
 from srum_jax.aot.hlo_costs import Kernel, kernels, products
 from srum_jax.aot.hlo_program import Program
@@ -51,6 +51,9 @@ def compile_step(request: TrainRequest, cache: CompileCache) -> TrainResult:
         parameters=sum(leaf.size for leaf in jax.tree.leaves(run.state.parameters)),
         padding=row.padding,
         real_tokens=planned.rows * row.tokens,
+        resident_bytes=bytes_per_device(run.state) + bytes_per_device(jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, experiment.compute.compute_dtype, sharding=leaf.sharding),
+            run.state.parameters)),
     )
     return result if memory.refusal else _with_program(result, Program(text), row,
                                                        MeshOfChips(dict(mesh.shape), request.num_slices))

@@ -5,8 +5,11 @@ import re
 from typing import Any
 
 from srum_jax.aot.compiling import Compiling
+from srum_jax.aot.drawing_program import compile_program
 from srum_jax.aot.largest_batch import largest_batch
-from srum_jax.aot.roofline import STEP_ASSUMPTIONS
+from srum_jax.aot.roofline import DRAWING_ASSUMPTIONS, STEP_ASSUMPTIONS
+from srum_jax.aot.round import as_text as round_text
+from srum_jax.aot.round import check_round, round_entry
 from srum_jax.aot.topology import parse_topology
 from srum_jax.aot.train_step import compile_step
 from srum_jax.aot.training import PROMPT_TOKENS, TrainPlan, TrainRequest, plan
@@ -26,6 +29,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     topology, asked = parse_topology(args.topology), plan(_request(args))
     compiling = Compiling(compile_step, topology, args.cache, args.nice)
+    if args.round:
+        check_round(asked)
+        step = compiling(asked.request, _title(asked))
+        entry = training_entry(asked, topology, step)
+        drawing = Compiling(compile_program, topology, args.cache, args.nice)
+        seconds = entry["estimate"]["exposed_seconds"] if "estimate" in entry else None
+        found = round_entry(asked, topology, step, seconds, drawing, largest=args.largest, most=args.most)
+        return entry | {"round": found, "fits": entry["fits"] and found["fits"]}
     if not args.largest:
         return training_entry(asked, topology, compiling(asked.request, _title(asked)))
 
@@ -43,7 +54,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def text_of(report: dict[str, Any]) -> str:
     """What the command prints."""
-    return f"{as_text(report)}\n\n{STEP_ASSUMPTIONS}"
+    rollouts = f"\n\n{round_text(report['round'])}\n\n{DRAWING_ASSUMPTIONS}" if "round" in report else ""
+    return f"{as_text(report)}\n\n{STEP_ASSUMPTIONS}{rollouts}"
 
 
 def _request(args: argparse.Namespace) -> TrainRequest:

@@ -42,6 +42,7 @@ class Drawing:
     num_timesteps: int = 50  # of sampling
     max_tokens: int = 1000  # of a plan
     editing: bool = False  # with the settings of editing
+    sampler: Any = None  # of the family's kind; None: the published one with `num_timesteps`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +115,21 @@ class Costs(Protocol):
     def check(self, config: Any, drawing: Drawing) -> None:
         """Raises BadInput where the model cannot draw that."""
 
+    def side(self, config: Any) -> int:
+        """Pixels along a side of what the model draws where nothing else is asked for."""
+
     def prompt_slots(self, drawing: Drawing) -> int:
         """Slots that a prompt takes, padding included."""
+
+    def reward_costs(self, config: Any, drawing: Drawing, draws: int) -> dict[str, Cost]:
+        """What SUDER's rewards cost: "pictures", the likelihood of the prompt given one, and "captions", that of the
+        picture given one.
+
+        Args:
+          config: of the model.
+          drawing: prompts and captions of the full length.
+          draws: of a surrogate; exact likelihoods take none.
+        """
 
     def drawing_costs(self, config: Any, drawing: Drawing) -> dict[str, Cost]:
         """The cost of every program, for prompts of the full length and plans of the full limit."""

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from srum_jax.errors import BadInput
 from srum_jax.families.abstract_programs import programs_without_values
-from srum_jax.families.costs import Drawing, DrawingProgram
+from srum_jax.families.costs import Cost, Drawing, DrawingProgram
 from srum_jax.inference.programs import Program, Programs
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.compute import ComputeConfig
@@ -41,6 +41,10 @@ class ModelCosts(abc.ABC):
         if layers is not None:
             config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=layers))
         return config
+
+    def reward_costs(self, config: Any, drawing: Drawing, draws: int) -> dict[str, Cost]:
+        """See `Costs.reward_costs`; none of a family that cannot be asked how likely a text is."""
+        return {}
 
     def num_layers(self, config: Any) -> int:
         """Of the language model."""

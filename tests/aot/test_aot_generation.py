@@ -39,3 +39,17 @@ def test_a_released_size_stands_for_a_checkpoint_of_its_family(capsys):
     assert "--programs: expected some of" in capsys.readouterr().err
     assert main([*slice_of, "--checkpoint", "9B"]) == 2
     assert "9B" in capsys.readouterr().err
+
+
+def test_sides_are_those_that_the_model_draws_where_none_are_asked_for(monkeypatch):
+    asked = []
+
+    def compile_apart(compile_, request, cache, *, nice):
+        asked.append(request.drawing)
+        return DrawingResult(FITS)
+
+    monkeypatch.setattr("srum_jax.aot.compiling.compile_apart", compile_apart)
+    slice_of = ["--generation", "--topology", "v5e:2x2", "--mesh", "data=4", "--programs", "pixels"]
+    assert main([*slice_of, "--family", "janus_pro", "--checkpoint", "1B"]) == 0
+    assert main([*slice_of, "--width", "512"]) == 0
+    assert [(drawing.height, drawing.width) for drawing in asked] == [(384, 384), (1024, 512)]

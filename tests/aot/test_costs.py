@@ -17,9 +17,11 @@ from srum_jax.families.bagel.generation_costs import (
     decode_cost,
     denoise_cost,
     generation_costs,
+    layer_weights,
     layers_cost,
     pixels_cost,
     prefill_cost,
+    reward_costs,
 )
 from srum_jax.families.bagel.generation_programs import PROGRAMS, GenerationShape, program_arguments
 from srum_jax.families.bagel.prefill import prefill_text
@@ -149,3 +151,13 @@ def test_nothing_is_allocated_for_a_description():
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(state))
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("bfloat16"), jnp.dtype("float32")}
     assert programs.config is RELEASED and len(jax.live_arrays()) <= before + 1
+
+
+def test_the_surrogate_costs_a_pass_over_the_picture_for_each_draw_and_the_exact_reward_one():
+    shape = GenerationShape(rows=1, prompt_tokens=18, height=512, width=512)
+    few, many = (reward_costs(RELEASED, shape, draws) for draws in (2, 8))
+    passes = denoise_cost(RELEASED, (20,), 32 * 32, FlowSampler(num_timesteps=7, guidance=Guidance(text_scale=1.0)))
+    assert many["captions"].flops - few["captions"].flops == pytest.approx(passes.flops)
+    assert few["pictures"] == many["pictures"]
+    tokens = 37 * 37 + 2 + 20  # patches of 14 pixels, markers, prompt
+    assert few["pictures"].flops > 2 * tokens * RELEASED.llm.num_layers * layer_weights(RELEASED.llm)

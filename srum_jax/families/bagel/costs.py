@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from srum_jax.families.bagel.config import BagelRows
-from srum_jax.families.bagel.generation_costs import generation_costs
+from srum_jax.families.bagel.generation_costs import generation_costs, reward_costs
 from srum_jax.families.bagel.generation_programs import PROGRAMS, GenerationShape, program_arguments
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.step_costs import RowStatistics, full_row, row_statistics
@@ -45,6 +45,10 @@ class BagelCosts(ModelCosts):
         """Refuses sides that the autoencoder cannot make."""
         _shape(drawing).check(config)
 
+    def side(self, config: BagelConfig) -> int:
+        """The largest that the table of latent positions has room for."""
+        return config.max_latent_size * config.latent_stride
+
     def prompt_slots(self, drawing: Drawing) -> int:
         """Of the context."""
         return _shape(drawing).prompt_slots
@@ -58,9 +62,15 @@ class BagelCosts(ModelCosts):
         """See `ModelCosts`."""
         return program_arguments(programs, program, _shape(drawing))
 
+    def reward_costs(self, config: BagelConfig, drawing: Drawing, draws: int) -> dict[str, Cost]:
+        """See `generation_costs.reward_costs`."""
+        return reward_costs(config, _shape(drawing), draws)
+
 
 def _shape(drawing: Drawing) -> GenerationShape:
-    published = FlowSampler().of_edits() if drawing.editing else FlowSampler()
-    return GenerationShape(drawing.rows, drawing.prompt_tokens, drawing.height, drawing.width,
-                           dataclasses.replace(published, num_timesteps=drawing.num_timesteps),
+    sampler = drawing.sampler
+    if sampler is None:
+        published = FlowSampler().of_edits() if drawing.editing else FlowSampler()
+        sampler = dataclasses.replace(published, num_timesteps=drawing.num_timesteps)
+    return GenerationShape(drawing.rows, drawing.prompt_tokens, drawing.height, drawing.width, sampler,
                            TextSampler(drawing.max_tokens))

@@ -13,7 +13,7 @@ import dataclasses
 from srum_jax.families.bagel.flow_sampling import guided_steps
 from srum_jax.families.bagel.generation_programs import GenerationShape
 from srum_jax.families.bagel.prefill import NUM_MARKERS
-from srum_jax.families.bagel.sampler import FlowSampler
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.families.costs import Cost
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig
 
@@ -108,6 +108,32 @@ def pixels_cost(vae: AutoencoderConfig, rows: int, columns: int) -> Cost:
             total.convolve(3, widths[level], widths[level], rows, columns)
     total.convolve(3, widths[0], vae.out_ch, rows, columns)
     return Cost(total.flops, total.num_bytes, 4.0 * total.weights)
+
+
+def reward_costs(config: BagelConfig, shape: GenerationShape, draws: int) -> dict[str, Cost]:
+    """One likelihood of each direction; the autoencoder's encoder, and the words of the request, are left out.
+
+    Args:
+      config: with its vision tower.
+      shape: prompts and captions of the full length.
+      draws: times at which the velocity's error is looked at.
+    """
+    prompt, vit = shape.prompt_tokens + 2, config.vit
+    patches = -(-shape.height // vit.patch_size) * -(-shape.width // vit.patch_size)
+    matrices = vit.num_layers * (4 * vit.hidden_size**2 + 2 * vit.hidden_size * vit.intermediate_size)
+    tower = Cost(flops=2.0 * patches * matrices + 4.0 * patches**2 * vit.hidden_size * vit.num_layers,
+                 weight_bytes=_VALUE_BYTES * matrices)
+    read = patches + NUM_MARKERS
+    # A picture's tokens see each other; the prompt behind them sees them and what came before.
+    behind = layers_cost(config.llm, tokens=read + prompt, context=0, experts=1,
+                         pairs=read**2 + prompt * read + prompt * (prompt + 1) / 2)
+    head = config.llm.hidden_size * config.llm.vocab_size
+    looks = FlowSampler(num_timesteps=draws + 1, guidance=Guidance(text_scale=1.0))
+    return {
+        "pictures": tower + behind + Cost(flops=2.0 * prompt * head, weight_bytes=_VALUE_BYTES * head),
+        "captions": prefill_cost(config, prompt) + denoise_cost(
+            config, (prompt,), shape.latent_tokens(config), looks),
+    }
 
 
 class _Convolutions:

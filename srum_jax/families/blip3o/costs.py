@@ -63,3 +63,7 @@ class Blip3oCosts(ModelCosts):
             side, multiple, most = getattr(drawing, name), config.pixels.size_multiple, config.pixels.side
             if side % multiple or not 0 < side <= most:
                 raise BadInput(f"{name}: expected a multiple of {multiple} pixels, at most {most}; found {side}.")
+
+    def side(self, config: Blip3oConfig) -> int:
+        """Of the pixel decoder."""
+        return config.pixels.side

@@ -9,7 +9,7 @@ import numpy as np
 from srum_jax.data.errors import CapacityError
 from srum_jax.data.example import stack_rows
 from srum_jax.errors import BadInput
-from srum_jax.families.costs import Drawing
+from srum_jax.families.costs import Cost, Drawing
 from srum_jax.families.janus_pro import generation_costs
 from srum_jax.families.janus_pro.batch import JanusBatch
 from srum_jax.families.janus_pro.config import JanusRows
@@ -63,3 +63,11 @@ class JanusCosts(ModelCosts):
             if getattr(drawing, name) != config.vq.image_size:
                 raise BadInput(f"{name}: expected {config.vq.image_size} pixels, the only size that the model draws; "
                                f"found {getattr(drawing, name)}.")
+
+    def side(self, config: JanusConfig) -> int:
+        """The only one."""
+        return config.vq.image_size
+
+    def reward_costs(self, config: JanusConfig, drawing: Drawing, draws: int) -> dict[str, Cost]:
+        """See `generation_costs.reward_costs`; both likelihoods are exact."""
+        return generation_costs.reward_costs(config, drawing)

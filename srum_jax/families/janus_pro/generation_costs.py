@@ -14,6 +14,7 @@ from srum_jax.families.abstract_programs import abstract_context, struct
 from srum_jax.families.costs import Cost, Drawing
 from srum_jax.families.counted_costs import WEIGHT_BYTES, decode_cost, products
 from srum_jax.families.janus_pro.code_sampling import Prompts, gumbel_noise, sample_codes
+from srum_jax.families.janus_pro.likelihood import answer_log_probs, code_log_probs
 from srum_jax.families.janus_pro.programs import DECODE_CODES, DRAW_CODES, WRITE_TEXT
 from srum_jax.families.janus_pro.sampler import CodeSampler
 from srum_jax.inference.batch_shapes import bucket
@@ -40,30 +41,67 @@ def prompt_slots(drawing: Drawing) -> int:
 
 def generation_costs(config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
     """The cost of every program of `PROGRAMS`, for prompts of the full length and answers of the full limit."""
-    graphdef, state = JANUS_PRO.abstract(config, JANUS_PRO.parts_for({"draw"}))
-    shapes, llm, steps = shapes_by_name(state), config.llm, config.vq.num_codes
-    slots, branches = prompt_slots(drawing), CodeSampler().branches
-
-    def weights(*starts: str) -> int:
-        return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(starts))
-
-    def counted(function, *arguments) -> tuple[float, float]:
-        return products(jax.make_jaxpr(
-            lambda state, *inputs: function(nnx.merge(graphdef, state), *inputs))(state, *arguments))
+    traced, llm, steps = _Traced(config, {"draw"}), config.llm, config.vq.num_codes
+    slots, sampler = prompt_slots(drawing), drawing.sampler or CodeSampler()
 
     def codes(model, ids: jax.Array, real: jax.Array) -> jax.Array:
         noise = gumbel_noise(random_keys([0], Use.NOISE), config.vq.codebook_size)
-        return sample_codes(model, Prompts(ids, real), noise, CodeSampler(), _COMPUTE).codes
+        return sample_codes(model, Prompts(ids, real), noise, sampler, _COMPUTE).codes
 
     ids = jax.ShapeDtypeStruct((1, slots), jnp.int32)
-    drawn = counted(codes, ids, jax.ShapeDtypeStruct((1, slots), bool))
-    pixels = counted(lambda model, codes: model.vq.decode(codes), jax.ShapeDtypeStruct((1, steps), jnp.int32))
+    drawn = traced.products(codes, ids, jax.ShapeDtypeStruct((1, slots), bool))
+    pixels = traced.products(lambda model, codes: model.vq.decode(codes), jax.ShapeDtypeStruct((1, steps), jnp.int32))
     return {
-        "codes": Cost(*drawn, steps * WEIGHT_BYTES * weights(*_READ_EACH_STEP), steps,
-                      2 * llm.num_layers * branches * (slots + steps - 1) * llm.hidden_size),
-        "pixels": Cost(*pixels, 4 * weights("vq.decoder."), 1),
+        "codes": Cost(*drawn, steps * WEIGHT_BYTES * traced.weights(*_READ_EACH_STEP), steps,
+                      2 * llm.num_layers * sampler.branches * (slots + steps - 1) * llm.hidden_size),
+        "pixels": Cost(*pixels, 4 * traced.weights("vq.decoder."), 1),
         "decode": decode_cost(llm, slots, drawing.max_tokens),
     }
+
+
+def reward_costs(config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
+    """One likelihood of each direction, for prompts and captions of the full length; the request's words are left out.
+
+    See `Costs.reward_costs`.
+    """
+    traced, llm, codes, side = _Traced(config, {"draw", "read"}), config.llm, config.vq.num_codes, config.vq.image_size
+    slots, said = prompt_slots(drawing), bucket(drawing.prompt_tokens)
+    read = config.vision.num_tokens + said
+
+    def of_prompt(model, ids, picture, places) -> jax.Array:
+        return answer_log_probs(model, ids, jnp.ones(ids.shape, bool), picture, places, places, _COMPUTE)
+
+    def of_picture(model, ids, picture) -> jax.Array:
+        return code_log_probs(model, ids, jnp.ones(ids.shape, bool), model.vq.encode(picture), _COMPUTE)
+
+    def array(*shape: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    view = array(1, 1, config.vision.image_size, config.vision.image_size, 3, dtype=jnp.float32)
+    pictures = traced.products(of_prompt, array(1, read), view, array(1, said))
+    captions = traced.products(of_picture, array(1, slots), array(1, side, side, 3, dtype=jnp.float32))
+    summed = 2 * llm.num_layers * llm.hidden_size
+    return {
+        "pictures": Cost(*pictures, WEIGHT_BYTES * traced.weights("llm.", "vision.", "aligner."), 1, summed * read),
+        "captions": Cost(*captions, WEIGHT_BYTES * traced.weights("llm.layers.", "gen_", "vq.encoder."), 1,
+                         summed * (slots + codes - 1)),
+    }
+
+
+class _Traced:
+    """A model without values, whose work is counted."""
+
+    def __init__(self, config: JanusConfig, uses: set[str]):
+        self._graphdef, self._state = JANUS_PRO.abstract(config, JANUS_PRO.parts_for(uses))
+
+    def weights(self, *starts: str) -> int:
+        """Values of all parameters whose names begin so."""
+        return sum(math.prod(shape) for name, shape in shapes_by_name(self._state).items() if name.startswith(starts))
+
+    def products(self, function, *arguments: jax.ShapeDtypeStruct) -> tuple[float, float]:
+        """FLOPs, and bytes of activations, of a function of the model and these."""
+        return products(jax.make_jaxpr(
+            lambda state, *inputs: function(nnx.merge(self._graphdef, state), *inputs))(self._state, *arguments))
 
 
 def program_arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
@@ -75,7 +113,7 @@ def program_arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
 
     keys = array(dtype=jax.eval_shape(lambda: random_keys([0], Use.NOISE)).dtype)
     if name == "codes":
-        return Prompts(array(slots), array(slots, dtype=bool)), keys, CodeSampler()
+        return Prompts(array(slots), array(slots, dtype=bool)), keys, drawing.sampler or CodeSampler()
     if name == "pixels":
         return (array(programs.config.vq.num_codes),)
     return (abstract_context(programs, rows, slots), _TOKEN, keys, array(dtype=bool),

@@ -1,0 +1,78 @@
+"""A round of SUDER on a described slice, by a made-up compiler."""
+
+import json
+
+import pytest
+
+from srum_jax.aot.compiling import CompileResult
+from srum_jax.aot.drawing_program import DrawingRequest, DrawingResult
+from srum_jax.aot.topology import GIB
+from srum_jax.compile import main
+from srum_jax.families.registry import family
+from srum_jax.rollouts.config import RolloutConfig
+from tests.aot.made_up_step import result
+
+SUDER = ["--experiment=suder_janus", "--checkpoint", "1B", "--topology", "v5e:2x4", "--mesh", "fsdp=8", "--round"]
+RESIDENT = 4 * GIB
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """Programs take 1 GiB for 8 outputs at once, beside 4 GiB of state; what was asked is listed."""
+    asked = []
+
+    def compile_apart(compile_, request, cache, *, nice):
+        asked.append(request)
+        if isinstance(request, DrawingRequest):
+            return DrawingResult(CompileResult(state_bytes=1, compile_seconds=1,
+                                               peak_bytes=request.drawing.rows // 8 * GIB))
+        return result(memory=CompileResult(state_bytes=1, compile_seconds=1, peak_bytes=9 * GIB),
+                      resident_bytes=RESIDENT)
+
+    monkeypatch.setattr("srum_jax.aot.compiling.compile_apart", compile_apart)
+    return asked
+
+
+def test_what_draws_is_compiled_for_the_outputs_of_the_experiment_and_has_to_fit_beside_the_state(
+    compiler, tmp_path, capsys
+):
+    assert main([*SUDER, "--json", str(tmp_path / "report.json")]) == 0
+    found = json.loads((tmp_path / "report.json").read_text())["round"]
+    assert {program["program"] for program in found["programs"]} == set(family("janus_pro").costs.programs)
+    assert {program["needed_gib"] for program in found["programs"]} == {8 + 4}  # 64 at once
+    assert found["outputs"] == {"generation": 64 * 8, "understanding": 32 * 8} and found["resident_gib"] == 4
+    drawn = [request for request in compiler if isinstance(request, DrawingRequest)]
+    assert {(request.drawing.height, request.drawing.max_tokens, request.attention) for request in drawn} == {
+        (384, RolloutConfig().caption.max_tokens, "dense")}
+    assert "needed 12.00 GiB of 15.75, fits" in capsys.readouterr().out
+    assert main([*SUDER, "--set", "rollouts.batch_size=96"]) == 1, "12 and 4 GiB are more than a v5e has"
+    assert "16.00 GiB of 15.75, does not fit" in capsys.readouterr().out
+
+
+def test_the_seconds_of_a_round_are_those_of_its_parts(compiler, tmp_path):
+    def estimate(*changes):
+        assert main([*SUDER, *changes, "--json", str(tmp_path / "report.json")]) == 0
+        return json.loads((tmp_path / "report.json").read_text())["round"]["estimate"]
+
+    both = estimate()
+    assert both["seconds_per_round"] == pytest.approx(sum(both["seconds"].values()))
+    assert all(seconds > 0 for seconds in both["seconds"].values()) and "updates" in both["seconds"]
+    twice = estimate("--set", "rollouts.directions=generation", "--set", "rollouts.prompts_per_round=128")
+    assert twice["seconds"]["captions"] == twice["seconds"]["rewards of captions"] == 0
+    assert twice["seconds"]["pictures"] == pytest.approx(2 * both["seconds"]["pictures"])
+
+
+def test_the_most_outputs_at_once_are_found(compiler, capsys):
+    assert main([*SUDER, "--largest"]) == 0
+    assert "88 are the most that fit at once" in capsys.readouterr().out  # 11 and 4 GiB of 15.75
+
+
+@pytest.mark.parametrize("arguments, named", [
+    (["--experiment=bagel_cot", "--topology", "v5p:4x4x4", "--round"], "--round: expected an experiment with rollouts"),
+    (["--experiment=suder_janus", "--topology", "v5e:2x4", "--mesh", "fsdp=4,seq=2", "--round"], "seq=2"),
+    (["--experiment=suder_janus", "--topology", "v5e:2x4", "--slices", "2", "--mesh", "data=2,fsdp=8", "--round"],
+     "one slice"),
+])
+def test_what_has_no_rounds_is_refused(compiler, capsys, arguments, named):
+    assert main(arguments) == 2
+    assert named in capsys.readouterr().err and not compiler
