@@ -1,6 +1,7 @@
 """A command that is refused (exit code 2) leaves no trace: no file, and no folder that it made."""
 
 import pytest
+from PIL import Image
 
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.records import write_records
@@ -12,7 +13,8 @@ DRAW = ("srum_jax.generate", "--prompt", "a red circle", "--out", "OUT", "--chec
 LATENTS = ("tools.precompute_latents", "--records", "RECORDS", "--out", "OUT", "--set", "rows.stride=8", "--checkpoint")
 RUN = ("tools.make_rewards", "run", "--experiment=tiny", "--out", "OUT")
 TRAIN = ("srum_jax.train", "--experiment=tiny", "--workdir", "OUT")
-# OUT is a folder two levels deep that is not there; EMPTY one that holds nothing; RECORDS one of reward records.
+# OUT is a folder two levels deep that is not there; EMPTY one that holds nothing; RECORDS one of reward records;
+# GROUPS a file of pictures to be ranked.
 REFUSED = [
     (*TRAIN, "--set", "mesh.data=3"),
     (*TRAIN, "--set", "model.checkpoint=EMPTY"),
@@ -26,6 +28,9 @@ REFUSED = [
     ("srum_jax.evaluate", "--benchmark", "shapes", "--out", "OUT", "--mesh", "fsdp=3"),
     ("srum_jax.evaluate", "--benchmark", "wise", "--out", "OUT", "--prompts", "/nowhere", "--checkpoint", BASE),
     ("tools.evaluation_report", "EMPTY", "--out", "OUT"),
+    ("tools.measure_rewards", "--groups", "/nowhere", "--json", "OUT/report.json", "--checkpoint", BASE),
+    ("tools.measure_rewards", "--groups", "GROUPS", "--json", "OUT/report.json", "--checkpoint", "EMPTY"),
+    ("experiments.ablation_table", "full=EMPTY", "base=OUT"),
     ("tools.convert_weights", "import", "--source", "/nowhere", "--out", "OUT"),
     ("tools.convert_weights", "import", "--source", "EMPTY", "--out", "OUT"),
     ("tools.convert_weights", "import", "--source", BASE, "--without", "legs", "--out", "OUT"),
@@ -47,6 +52,8 @@ REFUSED = [
 COMPUTING = [
     (*TRAIN,), (*DRAW, BASE), (*LATENTS, BASE),
     ("srum_jax.chat", "--question", "what is seen", "--checkpoint", BASE),
+    ("srum_jax.evaluate", "--benchmark", "shapes", "--out", "OUT"),
+    ("tools.measure_rewards", "--groups", "GROUPS", "--json", "OUT/report.json", "--checkpoint", BASE),
     ("tools.check_parity", "bagel", "tests/golden/bagel/units", "--json", "OUT/report.json"),
     ("experiments.tiny_pretrain", "--out", "OUT"),
     ("experiments.tiny_think", "--out", "OUT"),
@@ -59,7 +66,10 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "empty").mkdir()
     write_records(folder / "records", 4, 0, wrong_share=0.0)
-    return {"EMPTY": str(folder / "empty"), "RECORDS": str(folder / "records")}
+    for name in ("a", "b"):
+        Image.new("RGB", (48, 48)).save(folder / f"{name}.png")
+    (folder / "groups.jsonl").write_text('{"prompt": "a red circle", "pictures": ["a.png", "b.png"]}\n')
+    return {"EMPTY": str(folder / "empty"), "RECORDS": str(folder / "records"), "GROUPS": str(folder / "groups.jsonl")}
 
 
 def placed(words, places):

@@ -25,7 +25,7 @@ from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.errors import BadInput
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.inference.templates import Templates
-from srum_jax.model_arguments import add_model_arguments, load_pipeline
+from srum_jax.model_arguments import add_model_arguments, device_failures, load_pipeline
 from srum_jax.overrides import add_set_argument, apply_overrides, together
 from srum_jax.rewards.dual_config import DualRewards
 from srum_jax.rewards.reliability import ScoredGroup, by_category
@@ -88,6 +88,14 @@ def run(arguments: argparse.Namespace) -> None:
             raise BadInput(f"--{name.replace('_', '-')}: expected a positive number, found {getattr(arguments, name)}.")
     rules: DualRewards = apply_overrides(together(rewards=DualRewards()), arguments.set).rewards
     groups = read_groups(epath.Path(arguments.groups))
+    with device_failures("If memory ran out, use a smaller --batch-size, or more shards of the weights (--mesh)."):
+        report = _measured(groups, rules, arguments)
+    if arguments.json:
+        write_json(epath.Path(arguments.json), report)
+
+
+def _measured(groups: Sequence[GivenGroup], rules: DualRewards, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Figures of either reward, which are printed too."""
     scorer = load_pipeline(arguments, Templates.read(arguments.templates), understanding=True).scorer
     if scorer is None:
         raise BadInput(f"--checkpoint {arguments.checkpoint}: this family of models cannot say how likely a text is.")
@@ -104,8 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
         kind = "likelihood" if not of_captions or scorer.exact else "surrogate"
         report[name] = {"kind": kind, "by_category": by_category(scored)}
         _print(name, kind, report[name]["by_category"])
-    if arguments.json:
-        write_json(epath.Path(arguments.json), report)
+    return report
 
 
 def read_groups(path: epath.Path) -> list[GivenGroup]:

@@ -15,7 +15,7 @@ from PIL import Image
 from srum_jax.errors import BadInput
 from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.storage.reading import why_absent
-from srum_jax.weights.transformers_checkpoint import load_model, load_processor
+from srum_jax.weights.transformers_checkpoint import load_config, load_model, load_processor
 
 _LEAST = 0.05  # score of what is kept; the benchmark's rule is stricter
 _MOST = 64  # objects of a class that are kept
@@ -48,8 +48,7 @@ class DetectorJudge:
         self._torch = torch
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         directory = epath.Path(checkpoint)
-        config = transformers.AutoConfig.from_pretrained(str(directory), local_files_only=True)
-        self._open = type(config) in transformers.AutoModelForZeroShotObjectDetection._model_mapping
+        self._open = type(load_config(directory)) in transformers.AutoModelForZeroShotObjectDetection._model_mapping
         kind = (transformers.AutoModelForZeroShotObjectDetection if self._open
                 else transformers.AutoModelForObjectDetection)
         self._model = load_model(kind, directory, dtype="auto").to(self._device)

@@ -28,6 +28,19 @@ _NO_SETTINGS = frozenset({
 _SHOWN = 5  # names in a message
 
 
+def load_config(directory: epath.PathLike) -> Any:
+    """Reads what kind of model a checkpoint holds, and its sizes.
+
+    Raises:
+      WeightsError: it cannot be read.
+    """
+    from transformers import AutoConfig
+
+    _check_config(epath.Path(directory))
+    with _told(directory, "the configuration"):
+        return AutoConfig.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+
+
 def load_model(kind: Any, directory: epath.PathLike, **options: Any) -> Any:
     """Loads a model from safetensors on this machine; no code of the checkpoint is run.
 

@@ -1,6 +1,7 @@
 """Detectors of transformers as judges of GenEval: boxes of the classes that are asked for, and colours of crops."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from srum_jax.errors import BadInput
 from srum_jax.evaluation.geneval import COLORS
 from srum_jax.judges.detector import DetectorJudge
 from srum_jax.rewards.judgement.calls import Call
+from srum_jax.weights.errors import WeightsError
 from tests.evaluation import tiny_detectors
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
@@ -46,6 +48,21 @@ def test_colours_are_named_where_they_are_asked_for_and_only_there(checkpoints):
     assert found and {one["color"] for one in found} <= set(COLORS)
     assert [one["box"] for one in found] == [one["box"] for one in others]
     assert not any("color" in one for one in others)
+
+
+@pytest.mark.parametrize("which", ["open_vocabulary", "clip"])
+@pytest.mark.parametrize(("damage", "named"), [
+    (lambda directory: (directory / "config.json").write_text("{"), "config.json: not valid JSON"),
+    (lambda directory: (directory / "config.json").write_text('{"model_type": "novel"}'), "cannot be loaded"),
+    (lambda directory: (directory / "config.json").unlink(), "config.json: no such file"),
+    (lambda directory: (directory / "model.safetensors").unlink(), "the model cannot be loaded"),
+], ids=["damaged", "unknown", "absent", "without weights"])
+def test_a_checkpoint_that_is_not_whole_is_refused_in_one_line(checkpoints, tmp_path, which, damage, named):
+    given = {name: shutil.copytree(checkpoints[name], tmp_path / name) for name in ("open_vocabulary", "clip")}
+    damage(given[which])
+    with pytest.raises(WeightsError, match=named) as caught:
+        DetectorJudge(given["open_vocabulary"], given["clip"], "cpu")
+    assert str(given[which]) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_what_a_checkpoint_cannot_do_is_told(checkpoints, tmp_path):
