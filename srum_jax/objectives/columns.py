@@ -1,4 +1,9 @@
-"""Which numbers a batch carries beside its tokens, and what they are computed from."""
+"""Which numbers a batch carries beside its tokens, and what they are computed from.
+
+Some columns are not known when a row is packed: scores of the batch itself under other weights, as they were before a
+round's first update (`OLD`) or when the run began (`REFERENCE`). They are 0 until they are measured, under the very
+draws of the step that gets the batch.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -12,8 +17,18 @@ class ColumnNames(NamedTuple):
     image: tuple[str, ...] = ()  # image tokens
     text: tuple[str, ...] = ()  # predicted text tokens
 
+    @property
+    def pairs_pictures(self) -> bool:
+        """Whether a picture is compared with the one before it in its row: then both are seen under one noise."""
+        return "pair" in self.image
+
 
 NO_COLUMNS = ColumnNames()
+
+# Names of a log probability, and of the error that stands in its place for pictures of a flow.
+OLD = ("old_log_prob", "old_error")
+REFERENCE = ("reference_log_prob", "reference_error")
+MEASURED = frozenset({*OLD, *REFERENCE})
 
 
 class JudgedRegion(Protocol):

@@ -171,11 +171,87 @@ class PolicyGradient:
 
 
 @dataclasses.dataclass(frozen=True)
+class FlowPolicyGradient:
+    """Pictures of a flow by their advantage, clipped (`flow_surrogates.py`); a surrogate.
+
+    Columns: `advantage`, of the picture; `old_error` of each token, where it is used.
+    """
+
+    scale: float = 20.0  # c, of errors that are means over values; goes with the widths of the clip; ours
+    epsilon_low: float = 0.2  # the ratio is cut off below 1 minus this
+    epsilon_high: float = 0.2  # and above 1 plus this
+    on_policy: bool = True  # one update for each output: the old error is the present one
+
+    def __post_init__(self):
+        check("objective.scale", 0 < self.scale < math.inf, "a positive number", self.scale)
+        check("objective.epsilon_low", 0 < self.epsilon_low < 1, "a number between 0 and 1", self.epsilon_low)
+        check("objective.epsilon_high", 0 < self.epsilon_high < math.inf, "a positive number", self.epsilon_high)
+
+    @property
+    def columns(self) -> ColumnNames:
+        """See `Objective`."""
+        return ColumnNames(image=("advantage",) if self.on_policy else ("advantage", "old_error"))
+
+    def check(self, image_error: str) -> None:
+        """See `Objective.check`."""
+        _require_flow(self, image_error, "PolicyGradient")
+
+    def totals(self, masks: "TokenMasks", columns: "Columns") -> "jax.Array":
+        """See `Objective.totals`."""
+        from srum_jax.objectives import flow_surrogates  # and with it JAX
+
+        return flow_surrogates.policy_totals(masks, columns)
+
+    def __call__(
+        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: "jax.Array"
+    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
+        """See `Objective.__call__`."""
+        from srum_jax.objectives import flow_surrogates  # and with it JAX
+
+        return flow_surrogates.policy_share_of_loss(self, scores, masks, columns, totals)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowPreference:
+    """The better of two pictures of a flow over the worse, against a reference (`flow_surrogates.py`); a surrogate.
+
+    Columns: `pair` and `side` as of `Preference`; `reference_error` of each token.
+    """
+
+    columns: ClassVar[ColumnNames] = ColumnNames(image=("pair", "side", "reference_error"))
+
+    beta: float = 50.0  # scale of the margin; ours, after the online DPO of Flow-GRPO's authors
+    smoothing: float = 0.0  # assumed share of pairs that are the wrong way round
+
+    def __post_init__(self):
+        check("objective.beta", 0 < self.beta < math.inf, "a positive number", self.beta)
+        check("objective.smoothing", 0 <= self.smoothing < 0.5, "a number in [0, 0.5)", self.smoothing)
+
+    def check(self, image_error: str) -> None:
+        """See `Objective.check`."""
+        _require_flow(self, image_error, "Preference")
+
+    def totals(self, masks: "TokenMasks", columns: "Columns") -> "jax.Array":
+        """See `Objective.totals`."""
+        from srum_jax.objectives import flow_surrogates  # and with it JAX
+
+        return flow_surrogates.preference_totals(masks, columns)
+
+    def __call__(
+        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: "jax.Array"
+    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
+        """See `Objective.__call__`."""
+        from srum_jax.objectives import flow_surrogates  # and with it JAX
+
+        return flow_surrogates.preference_share_of_loss(self, scores, masks, columns, totals)
+
+
+@dataclasses.dataclass(frozen=True)
 class Joint:
     """Pictures by one objective and texts by another, each a mean over its own (`joint.py`)."""
 
-    generation: "RewardWeighted | Preference | PolicyGradient" = dataclasses.field(
-        default_factory=lambda: Preference(beta=5.0, gamma_beta_ratio=0.1))
+    generation: RewardWeighted | Preference | PolicyGradient | FlowPolicyGradient | FlowPreference = (
+        dataclasses.field(default_factory=lambda: Preference(beta=5.0, gamma_beta_ratio=0.1)))
     understanding: Preference | PolicyGradient = dataclasses.field(default_factory=Preference)
     generation_coefficient: float = 1.0  # of the loss of pictures
     understanding_coefficient: float = 1.0  # of the loss of texts
@@ -189,6 +265,10 @@ class Joint:
     def columns(self) -> ColumnNames:
         """See `Objective`."""
         return ColumnNames(self.generation.columns.image, self.understanding.columns.text)
+
+    def generation_alone(self) -> "Joint":
+        """The same without the loss of texts."""
+        return dataclasses.replace(self, understanding_coefficient=0.0)
 
     def check(self, image_error: str) -> None:
         """See `Objective.check`. Texts have log probabilities in every family."""
@@ -212,5 +292,12 @@ class Joint:
 def _require_log_prob(objective: Any, image_error: str) -> None:
     if image_error != "log_prob":
         raise BadInput(f"objective: {type(objective).__name__} needs log probabilities of pictures, this family has "
-                       f"errors of a {image_error}; give pictures to RewardWeighted and texts to "
-                       f"{type(objective).__name__} (Joint, as experiments/suder_bagel.py does).")
+                       f"errors of a {image_error}; give pictures to RewardWeighted, FlowPolicyGradient or "
+                       f"FlowPreference and texts to {type(objective).__name__} (Joint, as "
+                       "experiments/suder_bagel.py does).")
+
+
+def _require_flow(objective: Any, image_error: str, exact: str) -> None:
+    if image_error != "flow":
+        raise BadInput(f"objective: {type(objective).__name__} is a surrogate for pictures of a flow, this family has "
+                       f"log probabilities; use {exact}, which is exact.")

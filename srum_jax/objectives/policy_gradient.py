@@ -10,9 +10,6 @@ rho = 1.65, l = -1.28, and no gradient. Tokens are added up in one of three ways
     token       mean over all tokens of the batch alike
     sequence    mean over each sequence first: tokens of short answers count more
     constant    each sequence over the same largest length (Dr. GRPO, arXiv 2503.20783)
-
-For flows `exp(c (e_old - e))` under one time and one noise can be the ratio (flow policy optimisation,
-arXiv 2507.21053): call these functions with `-c e` for the log probability.
 """
 
 import dataclasses
@@ -26,6 +23,8 @@ from srum_jax.objectives.weighted_sum import WeightedSum
 
 if TYPE_CHECKING:  # it calls these functions
     from srum_jax.objectives.config import PolicyGradient
+
+MOST_OFF_ONE = "ratio_most_off_one"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +76,8 @@ def share_of_loss(
         surrogate = clipped_surrogate(log_prob, old, stream.columns["advantage"], settings.epsilon_low,
                                       settings.epsilon_high)
         value = surrogate.loss
-        off = jnp.abs(surrogate.ratio - 1)
-        details = {"ratio": surrogate.ratio, "ratio_off_one": off, "clipped_low": surrogate.clipped_low,
-                   "clipped_high": surrogate.clipped_high, "approx_kl": jnp.square(log_prob - old) / 2}
+        # The log probabilities are of tokens that the policy drew: minus their mean estimates its entropy.
+        details = details_of(surrogate) | {"approx_kl": jnp.square(log_prob - old) / 2, "entropy": -log_prob}
         if settings.kl_coefficient:
             k3 = kl_estimates(log_prob, stream.columns["reference_log_prob"])[2]
             value = value + settings.kl_coefficient * k3
@@ -92,4 +90,17 @@ def share_of_loss(
         loss += summed.total / jnp.maximum(totals[name], 1.0)
         logged |= {f"loss/policy_{name}": summed}
         logged |= {f"policy/{name}_{key}": WeightedSum.of(detail, mask) for key, detail in details.items()}
+        logged[f"policy/{name}_{MOST_OFF_ONE}"] = most_off_one(surrogate, mask)
     return loss, logged
+
+
+def details_of(surrogate: Surrogate) -> dict[str, jax.Array]:
+    """What is logged of each ratio, by name."""
+    return {"ratio": surrogate.ratio, "ratio_off_one": jnp.abs(surrogate.ratio - 1),
+            "clipped_low": surrogate.clipped_low, "clipped_high": surrogate.clipped_high}
+
+
+def most_off_one(surrogate: Surrogate, mask: jax.Array) -> WeightedSum:
+    """The largest of a (micro-)batch: the mean that is logged is over these."""
+    most = jnp.max(jnp.where(mask, jnp.abs(surrogate.ratio - 1), 0.0), initial=0.0)
+    return WeightedSum(most.astype(jnp.float32), jnp.ones((), jnp.float32))

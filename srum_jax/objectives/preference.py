@@ -5,9 +5,7 @@
     L = -(1 - smoothing) log sigmoid(z) - smoothing log sigmoid(-z)          SimPO (arXiv 2405.14734, equation 6)
 
 For s_winner = -1.2, s_loser = -1.9, beta = 2.5, ratio 0.5: z = 0.5, L = 0.474. No reference model. A flow has no log
-probability at hand; there the change of the error against a reference stands in its place, under one time and noise:
-
-    z = -beta ((e_winner - ref_winner) - (e_loser - ref_loser))              Diffusion-DPO (arXiv 2311.12908)
+probability at hand: `flow_surrogates.py`.
 """
 
 from typing import TYPE_CHECKING
@@ -39,16 +37,9 @@ def simpo_margin(winner: jax.Array, loser: jax.Array, beta: float, gamma_beta_ra
     return beta * (winner - loser) - beta * gamma_beta_ratio
 
 
-def flow_margin(
-    winner: jax.Array, loser: jax.Array, reference_winner: jax.Array, reference_loser: jax.Array, beta: float
-) -> jax.Array:
-    """`z` of velocity errors, and of those of a reference model, under one time and one noise."""
-    return -beta * ((winner - reference_winner) - (loser - reference_loser))
-
-
 def totals(masks: TokenMasks, columns: Columns) -> dict[str, jax.Array]:
     """Pairs of pictures and of texts, float32 [] each."""
-    return {name: jnp.sum(_complete(_members(stream))) for name, stream in streams_of(None, masks, columns).items()}
+    return {name: jnp.sum(complete(pair_members(stream))) for name, stream in streams_of(None, masks, columns).items()}
 
 
 def share_of_loss(
@@ -57,8 +48,8 @@ def share_of_loss(
     """See `Objective.__call__`."""
     loss, logged = jnp.zeros((), jnp.float32), {}
     for name, stream in streams_of(scores, masks, columns).items():
-        means = sample_means(stream.log_prob, _members(stream))  # [B, pairs, 2]
-        weight = _complete(_members(stream))
+        means = sample_means(stream.log_prob, pair_members(stream))  # [B, pairs, 2]
+        weight = complete(pair_members(stream))
         winner, loser = means[..., 0], means[..., 1]
         z = simpo_margin(winner, loser, settings.beta, settings.gamma_beta_ratio)
         pairs = WeightedSum.of(preference_loss(z, settings.smoothing), weight)
@@ -72,7 +63,7 @@ def share_of_loss(
     return loss, logged
 
 
-def _members(stream: Stream) -> jax.Array:
+def pair_members(stream: Stream) -> jax.Array:
     """Which tokens belong to the winner and which to the loser of each pair, bool [B, L, pairs, 2]."""
     pair, side = stream.columns["pair"], stream.columns["side"]
     pairs = jnp.arange(max(stream.num_samples // 2, 1))
@@ -80,6 +71,6 @@ def _members(stream: Stream) -> jax.Array:
     return jnp.stack([of_pair & (side[..., None] > 0), of_pair & (side[..., None] < 0)], axis=-1)
 
 
-def _complete(members: jax.Array) -> jax.Array:
+def complete(members: jax.Array) -> jax.Array:
     """Pairs both of whose members are there, float32 [B, pairs]."""
     return jnp.all(jnp.any(members, axis=1), axis=-1).astype(jnp.float32)

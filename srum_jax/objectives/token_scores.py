@@ -88,12 +88,14 @@ def sample_means(values: jax.Array, members: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(members, values, 0.0), axis=1) / jnp.maximum(count, 1.0)
 
 
-def error_by_time(scores: TokenScores, masks: TokenMasks) -> dict[str, WeightedSum]:
-    """The plain error in each quarter of the time; nothing for models without a path."""
+def error_by_time(scores: TokenScores, masks: TokenMasks, chosen: Array | None = None) -> dict[str, WeightedSum]:
+    """The plain error in each quarter of the time, of all tokens or of those in `chosen`, bool [B, C]; nothing for
+    models without a path."""
     if scores.time is None:
         return {}
     quarter = jnp.clip(jnp.floor(scores.time * _TIME_BINS), 0, _TIME_BINS - 1)
-    return {f"loss_by_time/q{i}": WeightedSum.of(scores.image_error, masks.image & (quarter == i))
+    counted = masks.image if chosen is None else masks.image & chosen
+    return {f"loss_by_time/q{i}": WeightedSum.of(scores.image_error, counted & (quarter == i))
             for i in range(_TIME_BINS)}
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from srum_jax.objectives.config import Preference
-from srum_jax.objectives.preference import flow_margin, preference_loss, simpo_margin
+from srum_jax.objectives.flow_surrogates import flow_margin
+from srum_jax.objectives.preference import preference_loss, simpo_margin
 from tests.golden import suder_case
 from tests.objectives.sequences import loss_of, text_batch
 
