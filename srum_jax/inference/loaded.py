@@ -58,7 +58,7 @@ class LoadedAnswerer(LoadedModel, abc.ABC):
             return []
         read, active = filled(each_read(self.reader.question, questions), self.programs.rows_multiple)
         keys = random_keys([item.seed for item in read], Use.TEXT)
-        decoded = jax.device_get(self._write(read, keys, active, sampler or TextSampler(), think))
+        decoded = self.programs.fetch(self._write(read, keys, active, sampler or TextSampler(), think))
         if not allow_non_finite:
             decoded.check_finite()
         answers = []

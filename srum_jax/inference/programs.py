@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srum_jax.models.compute import ComputeConfig
@@ -72,8 +73,19 @@ class Programs:
             return compiled(self._state, *arguments)
 
     def place(self, array: np.ndarray | jax.Array) -> jax.Array:
-        """Puts an array [B, ...] on the mesh, rows split."""
-        return jax.device_put(array, NamedSharding(self.mesh, PartitionSpec(ROWS)))
+        """Puts an array [B, ...] on the mesh, rows split. Where processes share the mesh, each of them has it all."""
+        rows = NamedSharding(self.mesh, PartitionSpec(ROWS))
+        if rows.is_fully_addressable or (isinstance(array, jax.Array) and not array.is_fully_addressable):
+            return jax.device_put(array, rows)
+        if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(self.place(jax.random.key_data(array)))
+        host = np.asarray(array)
+        return jax.make_array_from_callback(host.shape, rows, lambda index: host[index])
+
+    def fetch(self, arrays: Any) -> Any:
+        """NumPy arrays of a tree of results, whole in every process."""
+        return jax.tree.map(lambda x: np.asarray(x) if x.is_fully_addressable else
+                            multihost_utils.process_allgather(x, tiled=True), arrays)
 
     def with_parameters(self, parameters: nnx.State) -> "Programs":
         """The same programs with other weights, cast and laid out like those that they replace; nothing is compiled

@@ -1,8 +1,6 @@
 """The training command as two processes that share every step, as on two hosts."""
 
-import contextlib
 import signal
-import socket
 import time
 
 import numpy as np
@@ -10,33 +8,10 @@ import pytest
 
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.shuffle import shuffled_index
-from tests.e2e.training import QUICK, lines, parameters, run, start, steps
+from tests.e2e.training import QUICK, lines, parameters, run, steps
+from tests.multihost.pair import run_as_two, two_processes
 
 SETTINGS = (*QUICK, "data.rows_per_batch=4", "training.log_every=1", "training.save_every=2")
-
-
-@contextlib.contextmanager
-def two_processes(workdir, *settings, of_second=(), devices=1):
-    """The two, killed at the latest when the block is left."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = [
-        start(workdir, *settings, *(of_second if number else ()), more=["--distributed"], devices=devices, env={
-            "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(number), "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}"})
-        for number in range(2)
-    ]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-
-
-def run_as_two(workdir, *settings, devices=1):
-    """Exit codes and what both printed."""
-    with two_processes(workdir, *settings, devices=devices) as processes:
-        return [process.finish() for process in processes]
 
 
 def _ends(processes, within):

@@ -158,7 +158,7 @@ def encode_views(programs: Programs, views: Sequence[LatentView | None], keys: j
         # Padding of the batch encodes the first image again.
         filled = fill_rows(rows, programs.rows_multiple)
         pixels = np.stack([to_unit_range(views[row].pixels) for row in filled])
-        encoded = np.asarray(programs.call(ENCODE_IMAGES, pixels, keys[np.array(filled)]))
+        encoded = programs.fetch(programs.call(ENCODE_IMAGES, pixels, keys[np.array(filled)]))
         for row, tokens in zip(rows, encoded, strict=False):
             latent[row, : len(tokens)] = tokens
     return latent

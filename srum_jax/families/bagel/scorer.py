@@ -43,7 +43,7 @@ class BagelScorer:
         log_probs = self.programs.call(SCORE_TEXT, context, ids, lengths + 2)
         counted = np.arange(ids.shape[1])[None] < (lengths + int(count_end))[:, None]
         found = likelihood(log_probs, counted)
-        return np.asarray(found.total if total else found.mean)[: len(questions)]
+        return self.programs.fetch(found.total if total else found.mean)[: len(questions)]
 
     def pictures(
         self, requests: Sequence[ImageRequest], pictures: Sequence[np.ndarray], times: np.ndarray
@@ -63,4 +63,4 @@ class BagelScorer:
             position_ids[row, : counts[row]] = view.position_ids
         errors = self.programs.call(FLOW_ERRORS, conversation.everything, latent, random_keys(seeds, Use.NOISE),
                                     np.stack([row for _, _, row in read]), LatentLayout(position_ids, counts))
-        return -np.asarray(errors)[: len(requests)]
+        return -self.programs.fetch(errors)[: len(requests)]

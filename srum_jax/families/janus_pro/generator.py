@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from srum_jax.data.stored_code import StoredCode
 from srum_jax.errors import Failure
 from srum_jax.families.janus_pro.code_sampling import Prompts
@@ -42,8 +40,9 @@ class JanusGenerator(LoadedGenerator):
         codes, healthy = self.programs.call(
             DRAW_CODES, prompts_of([item.prompt for item in read], self.programs.config.special_tokens.pad),
             random_keys([item.seed for item in read], Use.NOISE), self.sampler)
-        pixels, finite = self.programs.call(DECODE_CODES, codes)
-        if not (np.asarray(healthy).all() and finite):  # of which codes and uint8 keep no trace
+        codes, healthy, (pixels, finite) = self.programs.fetch(
+            (codes, healthy, self.programs.call(DECODE_CODES, codes)))
+        if not (healthy.all() and finite):  # of which codes and uint8 keep no trace
             raise Failure("The scores of codes or the decoded pixels are not finite: expected numbers; the weights are "
                           "damaged, or do not fit the dtype (try float32).")
         vq = self.programs.config.vq
@@ -51,7 +50,7 @@ class JanusGenerator(LoadedGenerator):
         return [
             GeneratedImage(image, None, code=StoredCode.of(
                 CODES, sampled.reshape(vq.grid, vq.grid), CODES_DTYPE, image=size, canvas=size, encoder_sha256=nobody))
-            for image, sampled in zip(np.asarray(pixels)[: len(requests)], np.asarray(codes), strict=False)
+            for image, sampled in zip(pixels[: len(requests)], codes, strict=False)
         ]
 
 

@@ -48,7 +48,7 @@ class JanusScorer:
             ids[row, :length], real[row, :length] = [*question, *answer], True
             places[row, :count], labels[row, :count] = np.arange(len(question) - 1, length - 1), answer
             counted[row, : count if count_end else count - 1] = 1
-        log_probs = np.asarray(self.programs.call(
+        log_probs = self.programs.fetch(self.programs.call(
             SCORE_TEXT, ids, real, views_of(read, config.vision.image_size), places, labels))
         sums = np.sum(log_probs * counted, axis=1)
         found = sums if total else sums / np.maximum(np.sum(counted, axis=1), 1)
@@ -67,4 +67,4 @@ class JanusScorer:
                           self.programs.rows_multiple)
         log_probs = self.programs.call(
             SCORE_CODES, prompts_of([item.prompt for item in read], config.special_tokens.pad), np.stack(shown))
-        return np.mean(np.asarray(log_probs), axis=1, keepdims=True)[: len(requests)]
+        return np.mean(self.programs.fetch(log_probs), axis=1, keepdims=True)[: len(requests)]
