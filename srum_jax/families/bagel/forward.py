@@ -66,8 +66,11 @@ class BagelForward:
             cells = (rows, images, height // vae.downsample, width // vae.downsample, vae.z_channels)
         else:  # the same as of pixels, and so the noise
             cells = (*batch.posterior_moments.shape[:4], vae.z_channels)
+        noise = jax.random.normal(flow, (*batch.latent.sample.shape, self.config.latent_values))
+        if batch.noise_index is not None:
+            noise = jnp.take_along_axis(noise, batch.noise_index[..., None], axis=1)
         return StepNoise(
-            flow=jax.random.normal(flow, (*batch.latent.sample.shape, self.config.latent_values)),
+            flow=noise,
             posterior=jax.random.normal(posterior, cells),
             reference_posterior=jax.random.normal(reference, cells),
         )

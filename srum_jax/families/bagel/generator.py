@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from srum_jax.errors import Failure
 from srum_jax.families.bagel.conversation import Conversation, latent_slots, latent_width, patch_slots, text_slots
 from srum_jax.families.bagel.flow_sampling import LatentLayout
@@ -55,11 +56,17 @@ class BagelGenerator(LoadedGenerator):
             latent = self._sample(SAMPLE_LATENTS, conversation, read, sampler)
         else:
             latent, times, predicted = self._sample(SAMPLE_STEPS, conversation, read, sampler)
-            for step, time in enumerate(np.asarray(times).tolist()):
-                on_step(step, time, lambda step=step: dict(zip(numbers, self._decode(predicted[step], sizes),
-                                                               strict=False)))
-        pixels = self._decode(latent, sizes)
-        return [GeneratedImage(pixels[row], *(plans[row] if plans else (None, False))) for row in range(count)]
+            for step, time in enumerate(self.programs.fetch(times).tolist()):
+                on_step(step, time, lambda step=step: {
+                    number: pixels for number, (pixels, _) in
+                    zip(numbers, self._decode(predicted[step], sizes), strict=False)})
+        drawn = self._decode(latent, sizes)
+        nobody = bytes(32)  # the latents come from no encoder
+        return [
+            GeneratedImage(pixels, *(plans[row] if plans else (None, False)), code=StoredCode.of(
+                POSTERIOR, moments, "float16", image=size, canvas=size, encoder_sha256=nobody))
+            for row, ((pixels, moments), size) in enumerate(zip(drawn[:count], sizes, strict=False))
+        ]
 
     def _image_contexts(
         self, read: list[ReadImageRequest], active: np.ndarray, sampler: FlowSampler, plan: TextSampler | None
@@ -87,7 +94,7 @@ class BagelGenerator(LoadedGenerator):
         conversation.add_text(texts)
         if plan is None:
             return conversation, None
-        decoded = jax.device_get(conversation.write(random_keys(seeds, Use.TEXT), active, plan))
+        decoded = self.programs.fetch(conversation.write(random_keys(seeds, Use.TEXT), active, plan))
         decoded.check_finite()
         written = [tokenizer.decode(decoded.ids_of(row)) if active[row] else "" for row in range(len(read))]
         conversation.add_plan([tokenizer.encode(text, control_tokens=True) if text else [] for text in written])
@@ -103,16 +110,16 @@ class BagelGenerator(LoadedGenerator):
             program, conversation.branches(sampler.guidance.branches), keys, LatentLayout(position_ids, counts), sampler
         )
 
-    def _decode(self, latent: jax.Array, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
-        """Pixels of each row, uint8 [H, W, 3]."""
+    def _decode(self, latent: jax.Array, sizes: list[tuple[int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Pixels of each row, uint8 [H, W, 3], and its `sure_moments`."""
         if not jnp.isfinite(latent).all():
             raise Failure("The sampled latents are not finite: expected numbers; the weights are damaged, or do "
                                  "not fit the dtype (try float32).")
         stride = self.programs.config.latent_stride
-        pixels: dict[int, np.ndarray] = {}
+        found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for rows in same_size(sizes):
             height, width = (side // stride for side in sizes[rows[0]])
             decoded_rows = np.array(fill_rows(rows, self.rows_multiple))
             decoded = self.programs.call(DECODE_IMAGES, latent[decoded_rows, : height * width], height, width)
-            pixels |= dict(zip(rows, np.asarray(finite_pixels(decoded)), strict=False))
-        return [pixels[row] for row in range(len(sizes))]
+            found |= dict(zip(rows, zip(*self.programs.fetch(finite_pixels(decoded)), strict=True), strict=False))
+        return [found[row] for row in range(len(sizes))]

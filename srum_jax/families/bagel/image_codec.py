@@ -11,6 +11,8 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.bagel.vae import Autoencoder
 from srum_jax.models.layers.patchify import patchify, unpatchify
 
+_NO_VARIANCE = -30.0  # its logarithm: a standard deviation of 3e-7
+
 
 def encode_images(vae: Autoencoder, images: jax.Array, noise: jax.Array, config: BagelConfig) -> jax.Array:
     """Samples latents.
@@ -40,6 +42,21 @@ def decode_latents(vae: Autoencoder, latent: jax.Array, rows: int, columns: int,
       config: of the model.
     """
     return row_by_row(lambda tokens: vae.decode(unpatchify(tokens, rows, columns, config.latent_patch_size)), latent)
+
+
+def sure_moments(vae: Autoencoder, latent: jax.Array, rows: int, columns: int, config: BagelConfig) -> jax.Array:
+    """Latents as a posterior that has no spread to speak of: to draw from it gives them back, up to float16.
+
+    So what was sampled is learnt as it was sampled, where the encoder would make other latents of its pixels.
+
+    Args:
+      vae, latent, rows, columns, config: as for `decode_latents`.
+
+    Returns:
+      float16 [N, h, w, 2 z], means and logarithms of the variance.
+    """
+    mean = unpatchify(latent, rows, columns, config.latent_patch_size) / vae.scale_factor + vae.shift_factor
+    return jnp.concatenate([mean, jnp.full_like(mean, _NO_VARIANCE)], axis=-1).astype(jnp.float16)
 
 
 def to_uint8(images: jax.Array) -> jax.Array:

@@ -34,6 +34,11 @@ class RowCapacity:
     samples: int = 1  # slots
     columns: ColumnNames = NO_COLUMNS  # that the objective wants beside the tokens
 
+    @property
+    def shares_noise(self) -> bool:
+        """Whether neighbours whose time was drawn alike, as of a pair, see one noise."""
+        return self.columns.pairs_pictures
+
     def __post_init__(self):
         if self.references and self.moment_channels:
             raise ValueError("references: expected none beside stored posteriors, which have no pixels.")
@@ -61,6 +66,7 @@ class RowBuilder:
         self._streams = {name: _empty_stream(getattr(capacity, name)) for name in ("text", "vit", "latent")}
         self._used = {"text": 0, "vit": 0, "latent": 0, "ce": 0, "images": 0}
         self._num_samples = self._num_splits = self._order = 0
+        self._noise: tuple[bytes, int] = b"", 0  # times of the latest picture, and where its noise begins
         pixels = np.float32 if capacity.float_images else np.uint8
         self._arrays = {
             "text_ids": np.zeros(capacity.text, np.int32),
@@ -77,6 +83,7 @@ class RowBuilder:
             "ce_labels": np.zeros(capacity.ce, np.int32),
             "ce_weights": np.zeros(capacity.ce, np.float32),
             "text_columns": {name: np.zeros(capacity.ce, np.float32) for name in capacity.columns.text},
+            "noise_index": np.arange(capacity.latent, dtype=np.int32) if capacity.shares_noise else None,
             "posterior_moments": None if capacity.moments is None else np.zeros(capacity.moments, np.float16),
         }
 
@@ -109,6 +116,10 @@ class RowBuilder:
         arrays["vit_position_ids"][spans["vit"]] = sample.vit_position_ids
         arrays["latent_position_ids"][spans["latent"]] = sample.latent_position_ids
         arrays["timestep_logit"][spans["latent"]] = sample.timestep_logit
+        if self.capacity.shares_noise:
+            times, begin = sample.timestep_logit.tobytes(), spans["latent"].start
+            self._noise = times, (self._noise[1] if times == self._noise[0] else begin)
+            arrays["noise_index"][spans["latent"]] = self._noise[1] + np.arange(len(sample.timestep_logit))
         for name, values in sample.image_columns.items():
             arrays["image_columns"][name][spans["latent"]] = values
         rows = self.capacity.image_height // self.capacity.latent_stride

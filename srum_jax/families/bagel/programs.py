@@ -10,6 +10,7 @@ from srum_jax.families.bagel.image_codec import (
     encode_images,
     initial_noise,
     posterior_noise,
+    sure_moments,
     to_uint8,
 )
 from srum_jax.families.bagel.prefill import prefill_latents, prefill_patches, prefill_text
@@ -84,9 +85,9 @@ def _encode_images(model: Bagel, compute: ComputeConfig, images: jax.Array, keys
 
 def _decode_images(
     model: Bagel, compute: ComputeConfig, latent: jax.Array, rows: int, columns: int
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     pixels = decode_latents(model.vae, latent, rows, columns, model.config)
-    return to_uint8(pixels), jnp.isfinite(pixels).all()
+    return to_uint8(pixels), sure_moments(model.vae, latent, rows, columns, model.config), jnp.isfinite(pixels).all()
 
 
 # rows, capacity -> a context
@@ -111,18 +112,19 @@ SCORE_TEXT = Program(_score_text, rows=(1, 2))
 FLOW_ERRORS = Program(_flow_errors, rows=(1, 2, 3, 4))
 # images float32 [N, H, W, 3], keys [N] -> latents float32 [N, G, P]; posterior noise is drawn with one key per image
 ENCODE_IMAGES = Program(_encode_images, rows=(0, 1))
-# latent float32 [N, rows * columns, P], rows, columns -> uint8 [N, H, W, 3], and whether all pixels were numbers, bool
+# latent float32 [N, rows * columns, P], rows, columns -> uint8 [N, H, W, 3], `sure_moments`, and whether all pixels
+# were numbers, bool
 DECODE_IMAGES = Program(_decode_images, rows=(0,), static=(1, 2))
 
 
-def finite_pixels(decoded: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Pixels as `DECODE_IMAGES` returns them.
+def finite_pixels(decoded: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Pixels and moments as `DECODE_IMAGES` returns them.
 
     Raises:
       Failure: one is not a number, of which uint8 would keep no trace.
     """
-    pixels, finite = decoded
+    *found, finite = decoded
     if not finite:
         raise Failure("The decoded pixels are not finite: expected numbers; the autoencoder's weights are "
                              "damaged, or the latents too large.")
-    return pixels
+    return tuple(found)

@@ -46,6 +46,7 @@ class PackedBatch:
     ce_weights: Array  # [B, Cc] weight of each prediction; 0 for padding
     text_columns: dict[str, Array]  # float32 [B, Cc] each, the same beside each prediction
     posterior_moments: Array | None = None  # float16 [B, M, h, w, 2 z] instead of `images`, whose H and W are 0 then
+    noise_index: Array | None = None  # [B, Cg] whose noise each latent token sees; None: its own
     num_samples: int = dataclasses.field(default=1, metadata={"static": True})  # that a row has room for
 
     @property

@@ -140,7 +140,7 @@ def test_pixels_that_are_not_numbers_are_an_error_instead_of_black():
     whole = small_pipeline().generator.programs
     damaged = Programs(graphdef, state, whole.mesh, whole.compute)
     latent = np.ones((1, 1, 16), np.float32)
-    assert finite_pixels(whole.call(DECODE_IMAGES, latent, 1, 1)).shape == (1, 4, 4, 3)
+    assert finite_pixels(whole.call(DECODE_IMAGES, latent, 1, 1))[0].shape == (1, 4, 4, 3)
     with pytest.raises(Failure, match="decoded pixels are not finite"):
         finite_pixels(damaged.call(DECODE_IMAGES, latent, 1, 1))
 
