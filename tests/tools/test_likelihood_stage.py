@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -63,6 +64,34 @@ def test_the_likelihood_of_the_prompt_becomes_the_weight_of_the_picture(scored):
     assert np.all(columns["reward_map"] == 1)
     np.testing.assert_allclose(columns["alpha"], (record.global_score + 1) / 2, rtol=1e-6)
     assert record.provenance["judge"]["kind"] == "likelihood"
+
+
+@pytest.mark.slow
+def test_the_likelihood_stands_in_one_record_with_the_regions_of_a_judge(scored, tmp_path):
+    both = tmp_path / "both"
+    shutil.copytree(scored, both, ignore=shutil.ignore_patterns("*judge*", "*export*"))
+    found = log_probs(both)
+    judge = tmp_path / "regions.jsonl"
+    judge.write_text("".join(json.dumps({"record_id": name, "global": {"score": 0.25}, "regions": [
+        {"box": [0, 0, 24, 24], "score": -0.5, "object": "shape"}]}) + "\n" for name in found))
+    assert command("segment", both, "--provider", "components") == 0
+    assert command("judge", both, "--judge", f"jsonl:{judge}", "--global", "likelihood") == 0
+    assert command("export", both, "--verify") == 0
+    records = exported(both)
+    for index in range(2):
+        group = sorted(name for name in records if records[name].index == index)
+        rewards = np.array([[found[name] for name in group]])
+        expected = np.clip(advantages(rewards, np.ones_like(rewards, bool))[0] / 2, -1, 1)
+        np.testing.assert_allclose([records[name].global_score for name in group], expected, rtol=1e-6)
+    columns = RewardWeighted().columns_of(records[group[0]], Grid(6, 6, Box(0, 0, 48, 48), 48, 48))
+    assert np.ptp(columns["reward_map"]) > 0  # SRUM's map, and SUDER's weight
+    np.testing.assert_allclose(columns["alpha"], (records[group[0]].global_score + 1) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("more", [("--judge", "likelihood"), ("--judge", "jsonl:x", "--mode", "sample")])
+def test_a_global_score_by_likelihood_wants_a_judge_of_regions(tmp_path, capsys, more):
+    assert command("judge", generated(tmp_path / "run"), "--global", "likelihood", *more) == 2
+    assert "--global likelihood: expected a judge of regions beside it" in capsys.readouterr().err
 
 
 @pytest.mark.slow

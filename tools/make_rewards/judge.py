@@ -4,6 +4,7 @@ The judge is the model itself, any vision-language model of transformers, a file
 Resumable, and shared by several processes like `segment`. The paper's preset verifies regions against the prompt,
 penalises severe distortions and repairs unreadable replies; --preset official does what the authors' code does. With
 --mode questions the model itself breaks every prompt into yes/no questions, and the probability of yes is the score.
+With --global likelihood the judge scores regions alone, and the whole picture gets what `likelihood` found.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -61,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper",
                         help="where the settings below start (default: %(default)s)")
     parser.add_argument("--mode", choices=tuple(Mode), help="what is scored, and how (default: as the settings say)")
+    parser.add_argument("--global", dest="global_by", choices=("judge", LIKELIHOOD), default="judge",
+                        help="who scores the whole picture: the judge (default), or what `likelihood` found")
     group = parser.add_argument_group("judgement")
     group.add_argument("--questions", type=user_path, metavar="FILE",
                        help="of --mode questions: JSON lines with those of every prompt, instead of the model's")
@@ -91,6 +94,11 @@ def settings_of(arguments: argparse.Namespace) -> JudgeSettings:
                        "probabilities.")
     if arguments.questions is not None and settings.mode is not Mode.QUESTIONS:
         raise BadInput("--questions: expected --mode questions with it.")
+    if arguments.global_by == LIKELIHOOD:
+        if arguments.judge == LIKELIHOOD or settings.mode is Mode.SAMPLE:
+            raise BadInput(f"--global {LIKELIHOOD}: expected a judge of regions beside it, found "
+                           f"{'--judge ' + LIKELIHOOD if arguments.judge == LIKELIHOOD else '--mode sample'}.")
+        settings = dataclasses.replace(settings, use_global=False)
     if arguments.judge == LIKELIHOOD:  # it scores whole pictures, and knows nothing of arrangements
         return dataclasses.replace(settings, mode=Mode.SAMPLE, neutral_band=NeutralBand.JUDGE)
     if settings.mode is Mode.QUESTIONS:  # they ask for everything, not for the arrangement
@@ -109,6 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
     source = user_path(source)
     begun_with = {
         "stage_version": STAGE_VERSION, "judge": _identity(kind, source, arguments), "preset": arguments.preset,
+        "global_by": arguments.global_by,
         "settings": dataclasses.asdict(settings),
         "templates": templates.checksums() | {"think_understanding": think.checksums()["think_understanding"]},
         "synonyms": synonyms, "batch_size": arguments.batch_size, "keep_raw": arguments.keep_raw,
@@ -132,6 +141,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _judge_unit(kind, source, arguments, folder, settings, templates, think, synonyms, questions) -> JudgeUnit:
     """What makes the records of a unit."""
     frame = None
+    likelihoods = scores_by_likelihood(folder) if arguments.global_by == LIKELIHOOD else {}
     if kind == LIKELIHOOD:
         given, judge = GivenScores(scores_by_likelihood(folder)), None
     elif kind == "jsonl":
@@ -174,9 +184,20 @@ def _judge_unit(kind, source, arguments, folder, settings, templates, think, syn
                                                         templates), strict=True))
         if dialogues:
             lines |= dict(zip(dialogues, run_dialogues(list(dialogues.values()), judge), strict=True))
-        return [{**lines[number], "stage_version": STAGE_VERSION} for number in range(len(generated))]
+        return [_with_global(lines[number], likelihoods) | {"stage_version": STAGE_VERSION}
+                for number in range(len(generated))]
 
     return judge_unit
+
+
+def _with_global(line: dict[str, Any], likelihoods: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A judgement of regions with the score of the whole picture that `likelihood` found, if it did."""
+    found = likelihoods.get(line["record_id"])
+    if found is None or "rejected" in line:
+        return line
+    score, reason = found["global"]["score"], found["global"]["reason"]
+    layout = {"score_raw": score, "score": score, "reason": reason, "flags": []}
+    return line | {"global": layout, "global_status": "ok"}
 
 
 def _subject(
