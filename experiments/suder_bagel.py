@@ -33,7 +33,7 @@ def experiment() -> Experiment:
             samples_per_row=_DRAWINGS + _READINGS, images_per_row=_DRAWINGS + _READINGS,
             text_capacity=2048, vit_capacity=70 * 70 * _READINGS, ce_capacity=130 * _READINGS,
             latent_capacity=(_SIDE // 16) ** 2 * _DRAWINGS, image_height=_SIDE, image_width=_SIDE,
-            max_size=_SIDE, min_size=_SIDE,
+            max_size=_SIDE, min_size=_SIDE, latents="stored",
         ),
         objective=Joint(generation=RewardWeighted(reference_coefficient=0.0), understanding=Preference()),
         rollouts=RolloutConfig(

@@ -9,11 +9,11 @@ The base lists objects and was never taught to say a sentence about a picture, s
 docs/suder.md. Time and score: not measured yet.
 """
 
-import dataclasses
 import os
 
 from etils import epath
 
+from experiments._tiny_rounds import with_inputs
 from srum_jax.data.config import DataConfig
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
@@ -28,8 +28,6 @@ from srum_jax.training.experiment import Experiment
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE, SEEN_QUESTION
 
-_PROMPTS_PER_CATEGORY, _PICTURES, _SEED = 32, 240, 7
-
 
 def experiment() -> Experiment:
     """Eight prompts and four pictures a round, four outputs each: weighted flow matching and SimPO."""
@@ -42,7 +40,7 @@ def experiment() -> Experiment:
             samples_per_row=drawings + readings, images_per_row=drawings + readings,
             text_capacity=32 * drawings + 48 * readings, vit_capacity=36 * readings, ce_capacity=34 * readings,
             latent_capacity=(PICTURE_SIZE // 8) ** 2 * drawings, image_height=PICTURE_SIZE, image_width=PICTURE_SIZE,
-            max_size=PICTURE_SIZE, min_size=PICTURE_SIZE, stride=8,
+            max_size=PICTURE_SIZE, min_size=PICTURE_SIZE, stride=8, latents="stored",
         ),
         objective=Joint(generation=RewardWeighted(reference_coefficient=0.0), understanding=Preference()),
         rollouts=RolloutConfig(
@@ -52,6 +50,7 @@ def experiment() -> Experiment:
             sampler=FlowSampler(num_timesteps=11, shift=3.0, guidance=Guidance(text_scale=1.0)),
             # The base is sure of what it sees: at temperature 1 all captions of a picture are the same.
             caption=TextSampler(max_tokens=32, temperature=2.0),
+            audit_every=10,
         ),
         optimizer=OptimizerConfig(learning_rate=2e-5, warmup_steps=2),
         compute=ComputeConfig(dtype="float32", attention="dense", remat="none"),
@@ -62,35 +61,4 @@ def experiment() -> Experiment:
 
 def prepare(experiment: Experiment, workdir: epath.PathLike) -> Experiment:
     """Draws prompts and pictures into `WORKDIR/shapes` unless the run names its own."""
-    rollouts, folder = experiment.rollouts, epath.Path(workdir) / "shapes"
-    if not rollouts.prompts:
-        rollouts = dataclasses.replace(rollouts, prompts=os.fspath(_prompts(folder / "prompts.txt")))
-    if not rollouts.pictures:
-        rollouts = dataclasses.replace(rollouts, pictures=os.fspath(_pictures(folder / "pictures")))
-    return dataclasses.replace(experiment, rollouts=rollouts)
-
-
-def _prompts(path: epath.Path) -> epath.Path:
-    # Here and below: an experiment's settings are looked at long before this is needed.
-    from srum_jax.storage.atomic_file import write_text
-    from srum_jax.worlds.shapes.prompt_set import balanced_prompts
-    from srum_jax.worlds.shapes.prompts import prompt_text
-
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        chosen = balanced_prompts(_PROMPTS_PER_CATEGORY, _SEED, held_out=False)
-        write_text(path, "".join(f"{prompt_text(prompt)}\n" for prompt in chosen))
-    return path
-
-
-def _pictures(folder: epath.Path) -> epath.Path:
-    from experiments._tiny_bagel.samples import picture_of
-    from srum_jax.storage.atomic_file import write_bytes
-    from srum_jax.worlds.shapes.records import encode_png, sample_example
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(_PICTURES):
-        path = folder / f"{number:04d}.png"
-        if not path.exists():
-            write_bytes(path, encode_png(picture_of(sample_example(_SEED, number, 0.0, tidy=True))))
-    return folder
+    return with_inputs(experiment, workdir)

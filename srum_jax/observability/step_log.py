@@ -51,6 +51,7 @@ class StepLog:
         self._goodput, self._profiler = goodput, profiler
         # Rollouts are no data that somebody waits for.
         self._data, self._said_starving = experiment.data, experiment.rollouts is not None
+        self._said_limits: set[str] = set()
         self._times = StepTimes()
         self._pending: tuple[int, StepMetrics, Drawn] | None = None
         self._begin_interval()
@@ -124,6 +125,7 @@ class StepLog:
         self._goodput.add(split, step)
         self._split.update(split)
         self._num_steps += 1
+        self._check_limits(step, metrics, drawn)
         self._window.add(metrics, drawn.sums)
         self._flops += self._flops_of(drawn.host)
         self._tokens += sum(
@@ -133,6 +135,16 @@ class StepLog:
         self._profiler.finished(step)
         if step % self._every == 0:
             self._log(step)
+
+    def _check_limits(self, step: int, metrics: StepMetrics, drawn: Drawn) -> None:
+        for name, limit in drawn.at_most.items():
+            found = metrics.sums.get(name)
+            if found is None or float(found.total) <= limit * float(found.weight) or name in self._said_limits:
+                continue
+            self._said_limits.add(name)  # once: scalars show how it goes on
+            _LOG.warning("step %d: %s is %.3g, expected at most %.3g: the step does not compute what was measured "
+                         "before it. Try compute.dtype=float32; if it is no rounding, this is a fault: report it.",
+                         step, name, float(found.total) / float(found.weight), limit)
 
     def _log(self, step: int) -> None:
         if not self._said_starving and (said := starvation(self._split, step, self._num_steps, self._data)):

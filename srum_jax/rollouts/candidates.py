@@ -33,7 +33,8 @@ class Group:
     outputs: tuple[Any, ...]  # N pictures uint8 [H, W, 3], or N captions
     rewards: np.ndarray  # float64 [N]; of members that do not count NaN
     problems: tuple[str | None, ...]  # N: why a member does not count
-    codes: tuple[StoredCode, ...] | None = None  # N: as pictures were sampled, where the model samples codes
+    codes: tuple[StoredCode, ...] | None = None  # N: what pictures were sampled as, where the generator says it
+    tokens: int = 0  # that were written, over all members
 
     @property
     def valid(self) -> np.ndarray:
@@ -70,38 +71,54 @@ def draw_round(number: int, models: Models, inputs: Inputs, config: RolloutConfi
     """
     groups, seconds = [], {}
     for direction in config.directions_of(number):
-        began = time.monotonic()
-        if direction == GENERATION:
-            chosen = numbers_of_round(len(inputs.prompts), config.prompts_per_round, number,
-                                      stable_seed(seed, "prompts"))
-            drawn = _pictures(number, [(f"prompt {n}", inputs.prompts[n]) for n in chosen], models, config, seed)
-        else:
-            chosen = numbers_of_round(len(inputs.pictures), config.pictures_per_round, number,
-                                      stable_seed(seed, "pictures"))
-            named = [(inputs.pictures[n].name, inputs.pixels(n)) for n in chosen]
-            drawn = _captions(number, named, models, config, seed)
-        seconds[f"{direction}_outputs"], began = time.monotonic() - began, time.monotonic()
-        reward = _rewards_of_pictures if direction == GENERATION else _rewards_of_captions
-        groups += reward(number, drawn, models.scorer, config, seed)
-        seconds[f"{direction}_rewards"] = time.monotonic() - began
+        count, per_round, order = ((len(inputs.prompts), config.prompts_per_round, "prompts")
+                                   if direction == GENERATION else
+                                   (len(inputs.pictures), config.pictures_per_round, "pictures"))
+        chosen = numbers_of_round(count, per_round, number, stable_seed(seed, order))
+        groups += groups_of(direction, chosen, number, models, inputs, config, seed, seconds)
     return Round(tuple(groups), seconds)
 
 
-def _pictures(number: int, named, models: Models, config: RolloutConfig, seed: int) -> list[Group]:
-    requests = [ImageRequest(prompt, stable_seed(seed, number, GENERATION, name, member), config.height, config.width)
+def groups_of(
+    direction: str, chosen: Sequence[int], label: object, models: Models, inputs: Inputs, config: RolloutConfig,
+    seed: int, seconds: dict[str, float],
+) -> list[Group]:
+    """Draws outputs for some inputs of one direction, and rewards them.
+
+    Args:
+      direction: GENERATION or UNDERSTANDING.
+      chosen: numbers of the inputs.
+      label: a part of every seed, beside that of the run: what is drawn under one label is drawn alike each time.
+      models, inputs, config, seed: as for `draw_round`.
+      seconds: to which the times of both phases are added.
+    """
+    began = time.monotonic()
+    if direction == GENERATION:
+        drawn = _pictures(label, [(f"prompt {n}", inputs.prompts[n]) for n in chosen], models, config, seed)
+    else:
+        drawn = _captions(label, [(inputs.pictures[n].name, inputs.pixels(n)) for n in chosen], models, config, seed)
+    seconds[f"{direction}_outputs"], began = time.monotonic() - began, time.monotonic()
+    reward = _rewards_of_pictures if direction == GENERATION else _rewards_of_captions
+    found = reward(label, drawn, models.scorer, config, seed)
+    seconds[f"{direction}_rewards"] = time.monotonic() - began
+    return found
+
+
+def _pictures(label: object, named, models: Models, config: RolloutConfig, seed: int) -> list[Group]:
+    requests = [ImageRequest(prompt, stable_seed(seed, label, GENERATION, name, member), config.height, config.width)
                 for name, prompt in named for member in range(config.group_size)]
     made = in_batches(models.generator.generate, requests, config.batch_size)
     groups = []
     for (name, prompt), outputs in zip(named, _grouped(made, config.group_size), strict=True):
         codes = tuple(image.code for image in outputs)
-        group = _group(GENERATION, name, prompt, [image.pixels for image in outputs], [None] * len(outputs))
-        groups.append(dataclasses.replace(group, codes=None if None in codes else codes))
+        groups.append(_group(GENERATION, name, prompt, [image.pixels for image in outputs], [None] * len(outputs),
+                             codes=None if None in codes else codes))
     return groups
 
 
-def _captions(number: int, named, models: Models, config: RolloutConfig, seed: int) -> list[Group]:
+def _captions(label: object, named, models: Models, config: RolloutConfig, seed: int) -> list[Group]:
     request = config.rewards.request
-    questions = [Question(request, (pixels,), stable_seed(seed, number, UNDERSTANDING, name, member))
+    questions = [Question(request, (pixels,), stable_seed(seed, label, UNDERSTANDING, name, member))
                  for name, pixels in named for member in range(config.group_size)]
     made = in_batches(lambda batch: models.answerer.answer(batch, sampler=config.caption, allow_non_finite=True),
                       questions, config.batch_size)
@@ -117,15 +134,16 @@ def _captions(number: int, named, models: Models, config: RolloutConfig, seed: i
             return UNREADABLE
         return TRUNCATED if answer.truncated else COPIED if answer.text == request.strip() else None
 
-    return [_group(UNDERSTANDING, name, pixels, [answer.text for answer in outputs], list(map(problem, outputs)))
+    return [_group(UNDERSTANDING, name, pixels, [answer.text for answer in outputs], list(map(problem, outputs)),
+                   tokens=sum(answer.num_tokens for answer in outputs))
             for (name, pixels), outputs in zip(named, _grouped(made, config.group_size), strict=True)]
 
 
-def _group(direction: str, name: str, source: Any, outputs: list, problems: list) -> Group:
-    return Group(direction, name, source, tuple(outputs), np.full(len(outputs), np.nan), tuple(problems))
+def _group(direction: str, name: str, source: Any, outputs: list, problems: list, **more: Any) -> Group:
+    return Group(direction, name, source, tuple(outputs), np.full(len(outputs), np.nan), tuple(problems), **more)
 
 
-def _rewards_of_pictures(number: int, groups: list[Group], scorer: Scorer, config: RolloutConfig, seed: int
+def _rewards_of_pictures(label: object, groups: list[Group], scorer: Scorer, config: RolloutConfig, seed: int
                          ) -> list[Group]:
     """R_G: the likelihood of the prompt, given each picture."""
     request = config.rewards.request
@@ -140,12 +158,12 @@ def _rewards_of_pictures(number: int, groups: list[Group], scorer: Scorer, confi
             zip(groups, _grouped(found, config.group_size), strict=True)]
 
 
-def _rewards_of_captions(number: int, groups: list[Group], scorer: Scorer, config: RolloutConfig, seed: int
+def _rewards_of_captions(label: object, groups: list[Group], scorer: Scorer, config: RolloutConfig, seed: int
                          ) -> list[Group]:
     """R_U: how well each caption leads to the picture. Equal captions are scored once; the draws are common to all."""
     rules, asked = config.rewards, []
     for group in groups:
-        noise = stable_seed(seed, number, "noise", group.name)
+        noise = stable_seed(seed, label, "noise", group.name)
         times = strata(rules.low, rules.high, rules.draws, np.random.default_rng(noise).random())
         texts = dict.fromkeys(text for text, ok in zip(group.outputs, group.valid, strict=True) if ok)
         asked += [(group, text, (ImageRequest(text, noise), group.source, times)) for text in texts]

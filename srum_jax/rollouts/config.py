@@ -38,13 +38,20 @@ class RolloutConfig:
     caption: TextSampler = _CAPTION  # ours
     batch_size: int = 64  # outputs that are drawn or scored at once
     max_flat_rounds: int = 3  # rounds one after the other in which no reward differs, before the run is ended
+    gradient_norms: bool = True  # compare the gradients of both directions in each logged step: one more backward pass
+    audit_every: int = 8  # rounds between audits: fixed inputs, scored by the initial model; 0: none
+    audit_inputs: int = 16  # prompts, and as many pictures, of an audit
+    audit_stop: bool = True  # end the run once the initial model's rewards have clearly fallen; else warn
 
     def __post_init__(self):
         for name in ("prompts", "pictures"):
             object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
-        for name in ("prompts_per_round", "pictures_per_round", "steps_per_round", "batch_size", "max_flat_rounds"):
+        for name in ("prompts_per_round", "pictures_per_round", "steps_per_round", "batch_size", "max_flat_rounds",
+                     "audit_inputs"):
             if getattr(self, name) < 1:
                 raise BadInput(f"rollouts.{name}: expected a positive number, found {getattr(self, name)}.")
+        if self.audit_every < 0:
+            raise BadInput(f"rollouts.audit_every: expected 0 or a positive number, found {self.audit_every}.")
         if self.group_size < 2:
             raise BadInput(f"rollouts.group_size: expected at least 2 outputs to compare, found {self.group_size}.")
         for name, choices in (("directions", DIRECTIONS), ("scorer", SCORERS), ("alpha_of", ALPHAS),

@@ -5,6 +5,8 @@ Which units they are follows from the columns that the objective asks for:
     pair, side           the best and the worst member of a group, side by side in one row
     advantage            every member
     alpha, reward_map    every member, weighted by its advantage; the map is 1 everywhere
+
+Columns that are measured (`measured.py`) come later.
 """
 
 import dataclasses
@@ -16,7 +18,8 @@ from srum_jax.data.errors import CapacityError
 from srum_jax.data.example import Batch, Example, Packer, Picture, stack_rows
 from srum_jax.data.stored_code import StoredCode
 from srum_jax.errors import BadInput
-from srum_jax.objectives.columns import ColumnNames
+from srum_jax.mesh import ProcessRows
+from srum_jax.objectives.columns import MEASURED, ColumnNames
 from srum_jax.rewards.groups import advantages, alpha_of_advantage, best_and_worst
 from srum_jax.rollouts.candidates import Group
 from srum_jax.rollouts.config import GENERATION, RolloutConfig
@@ -50,16 +53,23 @@ def units_of(groups: Sequence[Group], columns: ColumnNames, config: RolloutConfi
     found = []
     for direction in dict.fromkeys(group.direction for group in groups):
         same = [group for group in groups if group.direction == direction]
-        names = set(columns.image if direction == GENERATION else columns.text)
-        if names == {"pair", "side"}:
-            found += _pairs(same, config)
-        elif names in ({"advantage"}, {"alpha", "reward_map"}):
-            found += _weighted(same, names, config)
-        else:
-            raise BadInput(f"objective: rollouts have no columns {', '.join(sorted(names)) or 'at all'} for "
-                           f"{direction}; use Joint with Preference, PolicyGradient (on_policy, kl_coefficient=0) or, "
-                           "for pictures, RewardWeighted.")
+        names = packed_columns(columns, direction)
+        found += _pairs(same, config) if "pair" in names else _weighted(same, names, config)
     return found
+
+
+def packed_columns(columns: ColumnNames, direction: str) -> frozenset[str]:
+    """Those columns of one direction that a unit brings.
+
+    Raises:
+      BadInput: the objective asks for columns that rollouts do not have.
+    """
+    names = frozenset(columns.image if direction == GENERATION else columns.text) - MEASURED
+    if names not in ({"pair", "side"}, {"advantage"}, {"alpha", "reward_map"}):
+        raise BadInput(f"objective: rollouts have no columns {', '.join(sorted(names)) or 'at all'} for {direction}; "
+                       "use Joint with Preference, PolicyGradient or, for pictures, RewardWeighted, FlowPolicyGradient "
+                       "or FlowPreference.")
+    return names
 
 
 def members_per_group(columns: ColumnNames, direction: str, config: RolloutConfig) -> int:
@@ -75,7 +85,7 @@ def _pairs(groups: Sequence[Group], config: RolloutConfig) -> list[Unit]:
             for n, group in enumerate(groups) if pairs.weight[n]]
 
 
-def _weighted(groups: Sequence[Group], names: set[str], config: RolloutConfig) -> list[Unit]:
+def _weighted(groups: Sequence[Group], names: frozenset[str], config: RolloutConfig) -> list[Unit]:
     rewards, valid = _stacked(groups)
     found = advantages(rewards, valid, scale=config.advantage_scale)
     alpha = alpha_of_advantage(found, config.alpha_of)
@@ -91,29 +101,35 @@ def _stacked(groups: Sequence[Group]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pack_units(
-    units: Sequence[Unit], packer: Packer, num_rows: int, config: RolloutConfig, text_dropout: float, seed: int
+    units: Sequence[Unit], packer: Packer, batch: ProcessRows, config: RolloutConfig, text_dropout: float, seed: int
 ) -> PackedUnits:
     """Lays units out in rows, one after the other in turn; what is not filled is padding.
+
+    Every process goes through all units, and packs those of its own rows, R of them.
 
     Args:
       units: of one step.
       packer: of the family.
-      num_rows: R.
+      batch: of the rows, those that this process has.
       config: of the rounds.
       text_dropout: probability that a picture is learnt without its prompt.
       seed: of the random draws, common to the members of a unit: a pair is seen under one time.
     """
-    rows = [packer.empty_row() for _ in range(num_rows)]
-    pairs = [{True: 0, False: 0} for _ in rows]  # that lie in each row, of pictures and of texts
+    rows = {int(number): packer.empty_row() for number in batch.rows}
+    pairs = {number: {True: 0, False: 0} for number in rows}  # that lie in each row, of pictures and of texts
     names, left_out = [], []
     turns = {True: 0, False: 0}
     for unit in units:
         drawing = unit.group.direction == GENERATION
-        place = turns[drawing] % num_rows
+        place = turns[drawing] % batch.num_rows
         turns[drawing] += 1
+        if place not in rows:
+            continue
+        number = pairs[place][drawing]
+        pairs[place][drawing] += 1  # of a pair that is left out too: half of it may have found its place
         try:
             for member, columns in zip(unit.members, unit.columns, strict=True):
-                numbered = columns | ({"pair": float(pairs[place][drawing])} if "side" in columns else {})
+                numbered = columns | ({"pair": float(number)} if "side" in columns else {})
                 draws = np.random.Generator(np.random.Philox(
                     key=[stable_seed(seed, unit.group.direction, unit.group.name, unit.members[0]), 0]))
                 with_prompt = draws.random() >= text_dropout
@@ -121,9 +137,8 @@ def pack_units(
         except CapacityError as error:
             left_out.append(str(error))
             continue
-        pairs[place][drawing] += 1
         names.append(unit.group.name)
-    return PackedUnits(stack_rows([row.finish() for row in rows]), tuple(names), tuple(left_out))
+    return PackedUnits(stack_rows([row.finish() for row in rows.values()]), tuple(names), tuple(left_out))
 
 
 def _example(

@@ -24,6 +24,10 @@ def statistics(drawn: Round, config: RolloutConfig) -> Sums:
     for direction in dict.fromkeys(group.direction for group in drawn.groups):
         groups = [group for group in drawn.groups if group.direction == direction]
         found |= {f"rollouts/{direction}_{name}": values for name, values in _of_direction(groups, config)}
+        seconds = drawn.seconds.get(f"{direction}_outputs", 0.0)
+        made = {"outputs": sum(len(group.outputs) for group in groups), "tokens": sum(group.tokens for group in groups)}
+        found |= {f"speed/{direction}_{name}_per_second": (float(count), seconds) for name, count in made.items()
+                  if count and seconds}
     found |= {f"time/round_{name}": (seconds, 1.0) for name, seconds in drawn.seconds.items()}
     return found
 
@@ -37,8 +41,11 @@ def _of_direction(groups: Sequence[Group], config: RolloutConfig) -> Iterator[tu
         yield "reward_std", (float(everyone.std()), 1.0)
     several = [values for values in rewards if len(values) > 1]
     yield "reward_std_in_group", (float(sum(values.std(ddof=1) for values in several)), float(len(several)))
-    yield "reward_gap", (float(sum(map(_gap, groups))), float(len(groups)))
-    yield "degenerate_share", (float(sum(_gap(group) <= config.min_gap for group in groups)), float(len(groups)))
+    gaps = [_gap(group) for group in groups]
+    yield "reward_gap", (float(sum(gaps)), float(len(groups)))
+    for percent in (25, 50, 75):
+        yield f"reward_gap_p{percent}", (float(np.percentile(gaps, percent)), 1.0)
+    yield "degenerate_share", (float(sum(gap <= config.min_gap for gap in gaps)), float(len(groups)))
     problems = collections.Counter(problem for group in groups for problem in group.problems)
     for problem in sorted(filter(None, problems)):
         yield f"share_{problem}", (float(problems[problem]), members)

@@ -30,6 +30,7 @@ class Drawn:
     host: Batch  # NumPy arrays, the rows of this process
     names: tuple[str, ...]  # of the samples of this process, for messages
     sums: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)  # to be logged: totals, weights
+    at_most: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of the step's metrics, else a warning
 
 
 class BatchSource(Protocol):

@@ -18,6 +18,7 @@ from srum_jax.errors import BadInput
 from srum_jax.families.family import Forward
 from srum_jax.mesh import ProcessRows, build_mesh
 from srum_jax.models.layers.logical_axes import ROWS, check_layout, shapes_by_name
+from srum_jax.objectives.config import Joint
 from srum_jax.observability.device_memory import memory_of_step
 from srum_jax.observability.goodput import COMPILE, RESTORE, Goodput
 from srum_jax.observability.metrics import MetricsWindow
@@ -26,6 +27,7 @@ from srum_jax.observability.report import Report
 from srum_jax.observability.step_log import StepLog
 from srum_jax.observability.step_times import CHECKPOINT, DATA_WAIT
 from srum_jax.overrides import to_json
+from srum_jax.rollouts.config import BOTH
 from srum_jax.rollouts.source import RolloutBatches
 from srum_jax.training.abstract_run import abstract_batch, check_tokens, rows_of
 from srum_jax.training.batch_source import BatchSource, RecordBatches
@@ -60,7 +62,8 @@ def train(
 
     Args:
       experiment: complete: with a checkpoint to start from and records to read.
-      workdir: of this run; holds `checkpoints/`, `metrics.jsonl`, `goodput.jsonl`, `tensorboard/`, `profile/`.
+      workdir: of this run; holds `checkpoints/`, `metrics.jsonl`, `goodput.jsonl`, `tensorboard/`, `profile/`, and
+        `audit/` of rounds.
       began: when this process did, by `time.monotonic`, for the account of time; None: now.
       on_ready: called once model, records and state are there, before anything is written.
 
@@ -91,8 +94,8 @@ def train(
     _check_objective(experiment, forward)
 
     # -- data ----------------------------------------------------------------------------------------------------
-    open_source = _open_records if experiment.rollouts is None else RolloutBatches
-    batches: BatchSource = open_source(experiment, model, forward, mesh, rows)
+    batches: BatchSource = (_open_records(experiment, model, forward, mesh, rows) if experiment.rollouts is None else
+                            RolloutBatches(experiment, model, forward, mesh, rows, workdir))
     checkpoints = Checkpoints(workdir / "checkpoints", settings.keep)
     with contextlib.closing(batches), checkpoints, _StopRequest() as stop:
 
@@ -127,7 +130,7 @@ def train(
                 step = compile_step(
                     make_step(model.graphdef, forward, experiment.objective, optimizer,
                               accumulation_steps=settings.accumulation_steps, seed=experiment.seed,
-                              ema=experiment.ema),
+                              ema=experiment.ema, sides_every=_sides_every(experiment)),
                     state, model.frozen,
                     abstract_batch(experiment, family, model.config, forward, mesh), mesh,
                 )
@@ -169,6 +172,13 @@ def train(
                 log.close(done, finished=last)
             report.say(f"saved step {done} in {checkpoints.directory}")
         return Outcome(last, done, dict(batches.bad_records))
+
+
+def _sides_every(experiment: Experiment) -> int:
+    """Steps after which the gradients of both directions are compared; 0 for runs that have one."""
+    rollouts = experiment.rollouts
+    both = rollouts is not None and rollouts.directions == BOTH and isinstance(experiment.objective, Joint)
+    return experiment.training.log_every if both and rollouts.gradient_norms else 0
 
 
 def _open_records(

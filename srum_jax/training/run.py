@@ -40,7 +40,8 @@ CONFIG_FILE = "config.json"
 # records lie is no setting; what they are stands beside the settings.
 MAY_CHANGE = ("training.", "mesh.", "compute.", "data.num_workers", "data.num_threads", "data.prefetch",
                "data.on_bad_record", "name", "model.checkpoint", "data.records",
-               "rollouts.prompts", "rollouts.pictures", "rollouts.batch_size")
+               "rollouts.prompts", "rollouts.pictures", "rollouts.batch_size",
+               "rollouts.audit_stop", "rollouts.gradient_norms")
 _READ = "read"
 
 

@@ -44,6 +44,7 @@ def make_step(
     accumulation_steps: int = 1,
     seed: int = 0,
     ema: EmaConfig | None = None,
+    sides_every: int = 0,
 ) -> Step:
     """The step as a function (state, frozen variables, batch) -> (state, metrics).
 
@@ -58,20 +59,25 @@ def make_step(
       accumulation_steps: micro-batches per step; must divide the rows of the batch.
       seed: of the random draws, which are a function of seed and step alone.
       ema: how the state's average of the parameters follows them; None if it has none.
+      sides_every: steps after which the gradients of both sides of a `Joint` objective are measured, which takes one
+        more backward pass; 0: never.
     """
 
     def step(state: TrainState, frozen: nnx.State, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        draws = forward.draws(jax.random.fold_in(jax.random.key(seed), state.step), batch)
+        draws = draws_of_step(forward, seed, state.step, batch)
         totals = objective.totals(forward.masks(batch), columns_of(batch))
 
-        def loss(parameters: nnx.State, micro_batch: Batch, micro_draws):
-            model = nnx.merge(graphdef, parameters, frozen)
-            return share_of_loss(model, forward, objective, micro_batch, micro_draws, totals)
+        def gradient_of(objective: Objective):
+            """((loss, sums), gradient) of the whole batch."""
 
-        value_and_grad = jax.value_and_grad(loss, has_aux=True)
-        if accumulation_steps == 1:
-            (value, sums), gradient = value_and_grad(state.parameters, batch, draws)
-        else:
+            def loss(parameters: nnx.State, micro_batch: Batch, micro_draws):
+                model = nnx.merge(graphdef, parameters, frozen)
+                return share_of_loss(model, forward, objective, micro_batch, micro_draws, totals)
+
+            value_and_grad = jax.value_and_grad(loss, has_aux=True)
+            if accumulation_steps == 1:
+                return value_and_grad(state.parameters, batch, draws)
+
             def accumulate(total, micro):
                 part = value_and_grad(state.parameters, *micro)
                 return jax.tree.map(jnp.add, total, part), None
@@ -80,8 +86,12 @@ def make_step(
             first = jax.tree.map(lambda x: x[0], parts)
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype),
                                  jax.eval_shape(value_and_grad, state.parameters, *first))
-            ((value, sums), gradient), _ = jax.lax.scan(accumulate, zeros, parts)
+            return jax.lax.scan(accumulate, zeros, parts)[0]
 
+        (value, sums), gradient = gradient_of(objective)
+        if sides_every:
+            sums |= _sides(gradient, lambda: gradient_of(objective.generation_alone())[1],
+                           (state.step + 1) % sides_every == 0)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
         metrics = StepMetrics(
             loss=value,
@@ -95,6 +105,43 @@ def make_step(
         return TrainState(state.step + 1, parameters, optimizer_state, average), metrics
 
     return step
+
+
+def _sides(
+    whole: nnx.State, of_generation: Callable[[], nnx.State], wanted: jax.Array
+) -> dict[str, WeightedSum]:
+    """Norms of the shares of a gradient that come from pictures and from texts, and their cosine.
+
+    Args:
+      whole: the gradient of both, weighted as in the loss.
+      of_generation: computes the share of pictures.
+      wanted: bool []; otherwise nothing is computed or counted.
+    """
+
+    def measured() -> tuple[jax.Array, jax.Array, jax.Array]:
+        generation = of_generation()
+        understanding = jax.tree.map(jnp.subtract, whole, generation)
+        norms = optax.global_norm(generation), optax.global_norm(understanding)
+        product = sum(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), generation, understanding)))
+        # A difference of equal gradients is rounding, and has no direction.
+        both = jnp.minimum(*norms) > 1e-5 * jnp.maximum(*norms)
+        return *norms, jnp.where(both, product / jnp.maximum(norms[0] * norms[1], 1e-30), 0.0)
+
+    found = jax.lax.cond(wanted, measured, lambda: (jnp.zeros((), jnp.float32),) * 3)
+    names = ("norm/gradient_generation", "norm/gradient_understanding", "norm/gradient_cosine")
+    return {name: WeightedSum(value, wanted.astype(jnp.float32)) for name, value in zip(names, found, strict=True)}
+
+
+def draws_of_step(forward: Forward, seed: int, step: jax.Array, batch: Batch) -> Any:
+    """The random draws of a step, see `Forward.draws`: a function of seed and step alone.
+
+    Args:
+      forward: of the family.
+      seed: of the run.
+      step: updates done before it, int32 [].
+      batch: for its shapes.
+    """
+    return forward.draws(jax.random.fold_in(jax.random.key(seed), step), batch)
 
 
 def share_of_loss(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import numpy as np
@@ -17,8 +18,16 @@ from srum_jax.families.registry import family
 from srum_jax.inference.settings import TextSampler
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
-from srum_jax.objectives.config import Joint, PolicyGradient, RewardWeighted
+from srum_jax.objectives.config import (
+    FlowPolicyGradient,
+    FlowPreference,
+    Joint,
+    PolicyGradient,
+    Preference,
+    RewardWeighted,
+)
 from srum_jax.rollouts import candidates, source
+from srum_jax.rollouts.audit import Fall
 from srum_jax.rollouts.candidates import Group
 from srum_jax.rollouts.source import check_rollouts, check_room
 from srum_jax.training import loop
@@ -53,7 +62,7 @@ def small(inputs, *, steps=4, **rollouts):
                 "pictures_per_round": 2, "group_size": 4, "steps_per_round": 2, "batch_size": 8,
                 "rewards": dataclasses.replace(whole.rollouts.rewards, draws=2), "min_gap": 0.0,
                 "sampler": FlowSampler(num_timesteps=3, guidance=Guidance(text_scale=1.0)),
-                "caption": TextSampler(max_tokens=32, temperature=2.2)}
+                "caption": TextSampler(max_tokens=32, temperature=2.2), "audit_every": 1}
     return dataclasses.replace(
         whole, data=dataclasses.replace(whole.data, rows_per_batch=8),
         rows=dataclasses.replace(whole.rows, samples_per_row=4, images_per_row=4, text_capacity=160, vit_capacity=72,
@@ -90,6 +99,28 @@ def test_a_round_is_shared_by_its_steps_and_told_in_full(undisturbed):
         assert "rollouts/generation_reward" not in found[second]
     assert found[0]["rollouts/generation_reward"] != found[2]["rollouts/generation_reward"]
     assert any("preference/text_accuracy" in line for line in found)
+    assert all(f"rollouts/generation_reward_gap_p{percent}" in found[0] for percent in (25, 50, 75))
+    for line in found:  # |a + b|^2
+        whole, one, other, cosine = (line[f"norm/gradient{name}"] for name in (
+            "", "_generation", "_understanding", "_cosine"))
+        np.testing.assert_allclose(whole**2, one**2 + other**2 + 2 * cosine * one * other, rtol=1e-3)
+    assert any(abs(line["norm/gradient_cosine"]) > 1e-4 for line in found)
+
+
+def test_the_same_inputs_are_drawn_for_at_each_audit_and_told_from_the_initial_model(undisturbed):
+    found = lines(undisturbed)
+    assert found[0]["audit/generation_change"] == found[0]["audit/understanding_change"] == 0
+    assert found[2]["audit/generation_change"] != 0  # two updates later
+    assert "audit/generation_reward" not in found[1]
+    for number in (0, 1):
+        folder = undisturbed / "audit" / f"round_{number:05d}"
+        told = [json.loads(line) for line in (folder / "generation.jsonl").read_text().splitlines()]
+        assert [line["input"] for line in told] == ["prompt 0", "prompt 1", "prompt 2"]
+        for line in told:
+            assert all(Image.open(folder / name).size == (48, 48) for name in line["pictures"])
+        told = [json.loads(line) for line in (folder / "understanding.jsonl").read_text().splitlines()]
+        assert [line["input"] for line in told] == ["0.png", "1.png", "2.png"]
+        assert all(len(line["captions"]) == len(line["rewards"]) == 2 for line in told)
     before, after = parameters(undisturbed, 2), parameters(undisturbed, 4)
     assert any(np.any(before[name] != after[name]) for name in before)
 
@@ -139,14 +170,31 @@ def test_a_request_to_stop_waits_for_the_end_of_the_round(inputs, undisturbed, t
 
 
 @SLOW
-def test_policies_are_trained_too_and_start_at_a_ratio_of_one(inputs, tmp_path):
-    chosen = dataclasses.replace(
-        small(inputs, steps=2, directions="understanding"),
-        objective=Joint(generation=RewardWeighted(), understanding=PolicyGradient()))
+def test_updates_that_share_a_round_are_clipped_about_its_first_weights_and_held_to_the_initial_ones(
+    inputs, tmp_path, caplog
+):
+    policies = Joint(generation=FlowPolicyGradient(on_policy=False),
+                     understanding=PolicyGradient(on_policy=False, kl_coefficient=0.01))
+    chosen = small(inputs, steps=4)
+    chosen = dataclasses.replace(chosen, objective=policies,
+                                 optimizer=dataclasses.replace(chosen.optimizer, learning_rate=1e-3, warmup_steps=1))
+    assert train(chosen, tmp_path).step == 4
+    first, _, third, fourth = lines(tmp_path)  # the rate of the first update is 0
+    for name in ("policy/text_ratio_most_off_one", "flow_policy/ratio_most_off_one"):
+        assert max(first[name], third[name]) < 1e-4
+        assert fourth[name] > 1e-3
+    assert first["policy/text_kl"] < 1e-6 < fourth["policy/text_kl"]
+    assert "expected at most" not in caplog.text
+
+
+@SLOW
+def test_pictures_of_a_flow_are_preferred_against_the_initial_model_under_one_noise(inputs, tmp_path):
+    chosen = dataclasses.replace(small(inputs, steps=2, directions="generation"),
+                                 objective=Joint(generation=FlowPreference(), understanding=Preference()))
     assert train(chosen, tmp_path).step == 2
-    found = [line for line in lines(tmp_path) if "policy/text_ratio" in line]
-    assert found and all(line["policy/text_ratio"] == 1 and line["policy/text_ratio_off_one"] == 0 for line in found)
-    assert all("rollouts/generation_reward" not in line for line in found)
+    first = lines(tmp_path)[0]
+    assert abs(first["flow_preference/margin"]) < 1e-3  # nothing has changed yet
+    np.testing.assert_allclose(first["loss/flow_preference"], np.log(2), rtol=1e-3)
 
 
 def rounds(monkeypatch, *groups):
@@ -171,7 +219,9 @@ def test_rewards_that_do_not_differ_end_the_run_after_some_rounds(inputs, tmp_pa
 @pytest.mark.parametrize(("direction", "problem", "error", "message"), [
     ("understanding", "empty", BadInput, r"rollouts\.rewards\.request: round 0: no caption can be used \(empty 2\)"),
     pytest.param("generation", "not_finite", Failure,
-                 r"round 0: no picture has a reward that is a number \(not_finite 2\)", marks=SLOW),
+                 r"round 0: generation: no output has a reward that is a number \(not_finite 2\)", marks=SLOW),
+    pytest.param("understanding", "not_finite", Failure,
+                 r"round 0: understanding: no output has a reward .*lower optimizer\.learning_rate", marks=SLOW),
 ])
 def test_rounds_without_any_use_are_told(inputs, tmp_path, monkeypatch, direction, problem, error, message):
     rounds(monkeypatch, alike(direction, problem))
@@ -179,13 +229,32 @@ def test_rounds_without_any_use_are_told(inputs, tmp_path, monkeypatch, directio
         train(small(inputs), tmp_path)
 
 
+@SLOW
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_clear_fall_in_the_eyes_of_the_initial_model_ends_the_run_or_is_a_warning(
+    inputs, tmp_path, monkeypatch, caplog, stop
+):
+    monkeypatch.setattr(source.Audits, "run", lambda *_: ({}, [Fall("generation", -0.2, 0.01)]))
+    rounds(monkeypatch, alike("generation"), alike("understanding"))
+    said = r"before round 0: the initial model's reward of generation has fallen by 0\.2 .*rollouts\.scorer=initial"
+    if stop:
+        with pytest.raises(Failure, match=said):
+            train(small(inputs, steps=2), tmp_path)
+    else:
+        assert train(small(inputs, steps=2, audit_stop=False), tmp_path).finished
+        assert re.search(said, caplog.text)
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"training": {"save_every": 3}}, r"training\.save_every: expected a multiple of rollouts\.steps_per_round 2"),
     ({"training": {"steps": 3}}, r"training\.steps: expected a multiple"),
     ({"model": {"parts": ()}}, r"model\.parts: rollouts need vit"),
-    ({"rows": {"latents": "stored"}}, r"rows: expected pictures to be encoded \(images\).*found stored"),
+    ({"rows": {"latents": "images"}}, r"rows\.latents: expected stored, .* found images"),
+    ({"objective": {"understanding": PolicyGradient()}},
+     r"objective\.understanding\.on_policy: expected false with rollouts\.steps_per_round 2"),
     ({"rollouts": {"scorer": "ema"}}, r"rollouts\.scorer: .*ema\.decay"),
     ({"rollouts": {"sampler": TextSampler()}}, r"rollouts\.sampler: expected FlowSampler, found TextSampler"),
+    ({"objective": {"understanding": RewardWeighted()}}, r"objective: rollouts have no columns at all for underst"),
     ({"mesh": {"seq": 2}}, r"mesh\.seq: rollouts cannot split the tokens"),
 ])
 def test_settings_that_do_not_go_together_are_named(inputs, changes, message):
@@ -195,7 +264,7 @@ def test_settings_that_do_not_go_together_are_named(inputs, changes, message):
     bagel = family("bagel")
     parts = parts_of(chosen.model, bagel.architecture, chosen.rows.stored_codes)
     with pytest.raises(BadInput, match=message):
-        check_rollouts(chosen, bagel, parts, build_mesh(chosen.mesh), "flow")
+        check_rollouts(chosen, bagel, parts, build_mesh(chosen.mesh))
 
 
 def test_members_of_a_step_need_a_slot_each(inputs):
@@ -209,7 +278,7 @@ def test_members_of_a_step_need_a_slot_each(inputs):
 def test_a_family_that_cannot_be_asked_is_refused(inputs):
     mute = dataclasses.replace(family("bagel"), scorer=None)
     with pytest.raises(BadInput, match="rollouts: models of the family bagel cannot be asked"):
-        check_rollouts(small(inputs), mute, frozenset(), build_mesh(MeshConfig()), "flow")
+        check_rollouts(small(inputs), mute, frozenset(), build_mesh(MeshConfig()))
 
 
 def test_an_objective_that_the_pictures_do_not_serve_is_refused(inputs, tmp_path):

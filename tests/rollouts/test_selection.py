@@ -7,6 +7,7 @@ import pytest
 
 from srum_jax.data.errors import CapacityError
 from srum_jax.errors import BadInput
+from srum_jax.mesh import ProcessRows
 from srum_jax.objectives.columns import ColumnNames
 from srum_jax.objectives.config import Joint, PolicyGradient, Preference, RewardWeighted
 from srum_jax.rewards.boxes import Box
@@ -32,6 +33,11 @@ def pictures(*rewards, name="prompt 0"):
     outputs = tuple(np.full((8, 8, 3), n, np.uint8) for n in range(len(rewards)))
     return rewarded(Group("generation", name, "a red circle", outputs, np.full(len(rewards), np.nan),
                           (None,) * len(rewards)), rewards)
+
+
+def rows(count, own=None):
+    """A batch of so many rows, those of one process."""
+    return ProcessRows(0, 1, np.arange(count) if own is None else np.array(own), count)
 
 
 class FakeRow:
@@ -65,7 +71,7 @@ def test_the_best_and_the_worst_caption_lie_side_by_side_under_one_draw():
     units = units_of(groups, Preference.columns, CONFIG)
     assert [(unit.group.name, unit.members) for unit in units] == [("a", (1, 2)), ("c", (1, 0)), ("d", (1, 0))]
     packer = FakePacker()
-    packed = pack_units(units, packer, 2, CONFIG, 0.0, seed=1)
+    packed = pack_units(units, packer, rows(2), CONFIG, 0.0, seed=1)
     first, second = packer.rows
     columns = [(example.answer, dict(example.text_columns)) for example in first.examples]
     assert columns == [("caption 1", {"side": 1.0, "pair": 0.0}), ("caption 2", {"side": -1.0, "pair": 0.0}),
@@ -80,7 +86,7 @@ def test_pictures_are_weighted_by_their_advantage_with_a_map_of_ones():
     columns = Joint(generation=RewardWeighted()).columns
     units = units_of([group], columns, CONFIG)
     packer = FakePacker()
-    pack_units(units, packer, 1, CONFIG, 0.0, seed=1)
+    pack_units(units, packer, rows(1), CONFIG, 0.0, seed=1)
     expected = np.maximum(advantages(group.rewards[None], group.valid[None])[0], 0)
     for example, weight in zip(packer.rows[0].examples, expected, strict=True):
         found = example.image_columns(Grid(2, 3, Box(0, 0, 8, 8), 8, 8))
@@ -93,25 +99,55 @@ def test_policies_learn_from_every_member_that_counts():
     units = units_of([group], PolicyGradient().columns, CONFIG)
     assert [unit.members for unit in units] == [(0,), (2,)]
     assert sum(unit.columns[0]["advantage"] for unit in units) == 0
+    later = units_of([group], PolicyGradient(on_policy=False, kl_coefficient=0.1).columns, CONFIG)
+    assert [unit.columns for unit in later] == [unit.columns for unit in units]  # the others are measured
 
 
 def test_columns_that_rollouts_do_not_have_are_an_error():
-    with pytest.raises(BadInput, match=r"objective: rollouts have no columns .*old_log_prob"):
-        units_of([captions(-1.0, -2.0)], PolicyGradient(on_policy=False).columns, CONFIG)
+    with pytest.raises(BadInput, match=r"objective: rollouts have no columns weather"):
+        units_of([captions(-1.0, -2.0)], ColumnNames(text=("weather",)), CONFIG)
     with pytest.raises(BadInput, match="no columns at all for understanding"):
         units_of([captions(-1.0, -2.0)], ColumnNames(image=("alpha", "reward_map")), CONFIG)
 
 
 def test_a_unit_without_room_is_left_out_and_told():
     units = units_of([captions(-1.0, -2.0, name=name) for name in "abc"], PolicyGradient().columns, CONFIG)
-    packed = pack_units(units, FakePacker(room=2), 2, CONFIG, 0.0, seed=0)
+    packed = pack_units(units, FakePacker(room=2), rows(2), CONFIG, 0.0, seed=0)
     assert packed.rows["count"].tolist() == [2, 2] and packed.left_out == ("no room",) * 2
+
+
+def test_processes_pack_the_rows_of_one_between_them():
+    units = units_of([captions(-1.0, -0.5, -2.0, name=name) for name in "abcdefg"], Preference.columns, CONFIG)
+    packers = [FakePacker() for _ in range(3)]
+    for packer, own in zip(packers, (None, (0, 2), (1, 3)), strict=True):
+        pack_units(units, packer, rows(4, own), CONFIG, 0.0, seed=1)
+    alone, first, second = ([[(example.answer, example.text_columns) for example in row.examples]
+                             for row in packer.rows] for packer in packers)
+    assert [first[0], second[0], first[1], second[1]] == alone
+
+
+def test_a_pair_that_found_half_a_place_is_not_mixed_with_another():
+    class OneTooLong(FakeRow):
+        def add(self, example, draws):
+            if len(self.examples) == 1 and not self.refused:
+                self.refused = True
+                raise CapacityError("too long")
+            super().add(example, draws)
+
+        refused = False
+
+    units = units_of([captions(-1.0, -0.5, name=name) for name in "ab"], Preference.columns, CONFIG)
+    packer = FakePacker()
+    packer.empty_row = lambda: packer.rows.append(OneTooLong(8)) or packer.rows[-1]
+    packed = pack_units(units, packer, rows(1), CONFIG, 0.0, seed=1)
+    assert [example.text_columns["pair"] for example in packer.rows[0].examples] == [0.0, 1.0, 1.0]
+    assert packed.names == ("b",) and packed.left_out == ("too long",)
 
 
 def test_prompts_are_left_out_with_the_probability_that_is_asked():
     units = units_of([pictures(-1.0, -2.0)], Joint(generation=RewardWeighted()).columns, CONFIG)
     packer = FakePacker()
-    pack_units(units, packer, 1, CONFIG, 1.0, seed=0)
+    pack_units(units, packer, rows(1), CONFIG, 1.0, seed=0)
     assert [example.prompt for example in packer.rows[0].examples] == [None, None]
 
 

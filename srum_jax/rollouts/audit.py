@@ -1,0 +1,124 @@
+"""A look from outside: fixed inputs, drawn for with the present weights and scored by the initial model.
+
+A model that learns to please itself raises its own reward while the initial model's falls. All that is drawn here is
+drawn under the same seeds each time, so that differences between audits are differences between the weights.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from srum_jax.generation.image_store import encode_image
+from srum_jax.rollouts.candidates import Group, Models, groups_of
+from srum_jax.rollouts.config import GENERATION, UNDERSTANDING, RolloutConfig
+from srum_jax.rollouts.inputs import Inputs
+from srum_jax.rollouts.statistics import Sums
+from srum_jax.storage.atomic_file import write_bytes, write_text
+
+_MEMBERS = 2  # outputs of an input
+_LIMIT = 3.0  # standard errors below 0 that are no accident
+
+
+@dataclasses.dataclass(frozen=True)
+class Fall:
+    """How far the initial model's reward has fallen since the first audit."""
+
+    direction: str
+    mean: float  # negative
+    error: float  # its standard error over inputs
+
+
+class Audits:
+    """Those of one run."""
+
+    def __init__(self, folder: epath.Path, inputs: Inputs, config: RolloutConfig, seed: int):
+        """Chooses the inputs.
+
+        Args:
+          folder: where pictures and captions go, `round_N/` each.
+          inputs: of the run.
+          config: of the rounds.
+          seed: of the run.
+        """
+        self._folder, self._inputs, self._seed = folder, inputs, seed
+        self._config = dataclasses.replace(config, group_size=_MEMBERS)
+        self._first: dict[str, list[float]] = {}
+        self._chosen = {direction: _spread(len(given), config.audit_inputs) for direction, given in
+                        ((GENERATION, inputs.prompts), (UNDERSTANDING, inputs.pictures)) if config.draws(direction)}
+
+    def get_state(self) -> dict[str, Any]:
+        """The first audit's rewards by input, fit for JSON."""
+        return {direction: list(values) for direction, values in self._first.items()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from where `get_state` was taken."""
+        self._first = {direction: list(values) for direction, values in state.items()}
+
+    def due(self, number: int) -> bool:
+        """Whether an audit precedes this round."""
+        return bool(self._config.audit_every) and number % self._config.audit_every == 0
+
+    def run(self, number: int, models: Models) -> tuple[Sums, list[Fall]]:
+        """Draws, scores and stores.
+
+        Args:
+          number: of the round that follows.
+          models: of the present weights, with the initial model as the scorer.
+
+        Returns:
+          What is to be logged, and the directions in which the reward has clearly fallen.
+        """
+        sums, falls = {}, []
+        for direction, chosen in self._chosen.items():
+            groups = groups_of(direction, chosen, "audit", models, self._inputs, self._config, self._seed, {})
+            if jax.process_index() == 0:
+                self._store(number, groups)
+            rewards = np.array([np.mean(group.rewards[group.valid]) if group.valid.any() else np.nan
+                                for group in groups])
+            change = rewards - np.array(self._first.setdefault(direction, rewards.tolist()))
+            for name, values in (("reward", rewards), ("change", change)):
+                counted = values[np.isfinite(values)]
+                sums[f"audit/{direction}_{name}"] = (float(counted.sum()), float(len(counted)))
+            if fall := clear_fall(direction, change):
+                falls.append(fall)
+        return sums, falls
+
+    def _store(self, number: int, groups: list[Group]) -> None:
+        folder, lines = self._folder / f"round_{number:05d}", []
+        folder.mkdir(parents=True, exist_ok=True)
+        for place, group in enumerate(groups):
+            # JSON has no number that is none.
+            told = {"input": group.name, "rewards": [None if np.isnan(r) else float(r) for r in group.rewards]}
+            if group.direction == GENERATION:
+                names = [f"{place:03d}_{member}.png" for member in range(len(group.outputs))]
+                for name, pixels in zip(names, group.outputs, strict=True):
+                    write_bytes(folder / name, encode_image(pixels, "png", {"prompt": group.source}))
+                told |= {"prompt": group.source, "pictures": names}
+            else:
+                told |= {"captions": list(group.outputs)}
+            lines.append(json.dumps(told, ensure_ascii=False) + "\n")
+        write_text(folder / f"{groups[0].direction}.jsonl", "".join(lines))
+
+
+def clear_fall(direction: str, change: np.ndarray) -> Fall | None:
+    """A mean change below 0 by more than its error explains; None otherwise, or of fewer than four inputs.
+
+    Args:
+      direction: whose change it is.
+      change: of the reward of each input, float64 [N]; those that are no number do not count.
+    """
+    change = change[np.isfinite(change)]
+    if len(change) < 4:
+        return None
+    error = float(change.std(ddof=1) / np.sqrt(len(change)))
+    mean = float(change.mean())
+    return Fall(direction, mean, error) if mean < -_LIMIT * error else None
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Numbers of inputs, evenly over all: neighbours are often alike."""
+    return sorted({n * count // min(wanted, count) for n in range(min(wanted, count))})

@@ -1,0 +1,75 @@
+"""Looks from outside: what is drawn, stored, and told of a fall."""
+
+import json
+
+import numpy as np
+import pytest
+
+from srum_jax.rollouts import audit
+from srum_jax.rollouts.audit import Audits, clear_fall
+from srum_jax.rollouts.candidates import Group
+from srum_jax.rollouts.config import RolloutConfig
+from srum_jax.rollouts.inputs import Inputs
+
+INPUTS = Inputs(tuple(f"prompt {n}" for n in range(10)), ())
+
+
+def audits(folder, **config):
+    return Audits(folder, INPUTS, RolloutConfig(directions="generation", audit_inputs=5, **config), seed=3)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was asked for; the rewards are those of the list, one of each input."""
+    asked, rewards = [], [[-1.0, -1.2, -0.8, -1.1, -0.9]]
+
+    def groups_of(direction, chosen, label, models, inputs, config, seed, seconds):
+        asked.append((tuple(chosen), label, config.group_size, seed))
+        pixels = np.zeros((4, 4, 3), np.uint8)
+        return [Group(direction, f"prompt {n}", inputs.prompts[n], (pixels, pixels), np.array([value, value]),
+                      (None, None)) for n, value in zip(chosen, rewards[0], strict=True)]
+
+    monkeypatch.setattr(audit, "groups_of", groups_of)
+    return asked, rewards
+
+
+def test_inputs_are_spread_over_all_and_drawn_under_the_same_seeds_each_time(tmp_path, drawn):
+    asked, rewards = drawn
+    one = audits(tmp_path)
+    sums, falls = one.run(0, None)
+    assert sums == {"audit/generation_reward": (-5.0, 5.0), "audit/generation_change": (0.0, 5.0)} and falls == []
+    rewards[0] = [value - 0.5 - 0.01 * n for n, value in enumerate(rewards[0])]
+    sums, (fall,) = one.run(8, None)
+    np.testing.assert_allclose(sums["audit/generation_change"][0] / 5, -0.52)
+    assert fall.direction == "generation" and np.isclose(fall.mean, -0.52)
+    assert asked == [((0, 2, 4, 6, 8), "audit", 2, 3)] * 2
+    told = [json.loads(line) for line in (tmp_path / "round_00008" / "generation.jsonl").read_text().splitlines()]
+    assert told[1]["prompt"] == "prompt 2" and np.allclose(told[1]["rewards"], -1.71)
+    assert sorted(path.name for path in (tmp_path / "round_00008").glob("*.png")) == sorted(
+        name for line in told for name in line["pictures"])
+
+
+def test_a_run_that_goes_on_compares_with_its_first_audit(tmp_path, drawn):
+    _, rewards = drawn
+    first = audits(tmp_path)
+    first.run(0, None)
+    later = audits(tmp_path)
+    later.set_state(json.loads(json.dumps(first.get_state())))
+    rewards[0] = [value + 0.25 for value in rewards[0]]
+    np.testing.assert_allclose(later.run(8, None)[0]["audit/generation_change"], (1.25, 5.0))
+
+
+def test_an_audit_precedes_every_so_many_rounds_or_none(tmp_path):
+    assert [n for n in range(10) if audits(tmp_path, audit_every=4).due(n)] == [0, 4, 8]
+    assert not any(audits(tmp_path, audit_every=0).due(n) for n in range(10))
+
+
+@pytest.mark.parametrize(("change", "fallen"), [
+    ([-0.1, -0.12, -0.09, -0.11], True),
+    ([-0.1, 0.12, -0.09, 0.05], False),  # an accident
+    ([0.1, 0.12, 0.09, 0.11], False),
+    ([0.0] * 4, False),
+    ([-0.1, -0.12, np.nan, -0.11], False),  # of three nothing is said
+])
+def test_only_a_clear_fall_is_one(change, fallen):
+    assert (clear_fall("generation", np.array(change)) is not None) == fallen
