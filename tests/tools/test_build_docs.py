@@ -100,6 +100,12 @@ def test_every_installed_command_has_a_page():
     assert names["tools.make_rewards"] == "srum-rewards" and build_docs.__name__ in modules
 
 
+def test_the_index_has_every_installed_command_and_its_module():
+    index = (ROOT / "docs" / "README.md").read_text()
+    names = installed_names(ROOT / "setup.py", command_modules(ROOT))
+    assert not [pair for pair in names.items() if not all(f"`{word}`" in index for word in pair)]
+
+
 @pytest.mark.parametrize("text, shown", [
     ("a|b", "a&#124;b"), ("see `x_y`", "see <code>x&#95;y</code>"), ("one ` alone", "one &#96; alone"),
     ("<b> & *c*", "&#60;b> &#38; &#42;c&#42;"), ("`a` and ` alone", "<code>a</code> and &#96; alone"),

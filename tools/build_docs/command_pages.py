@@ -37,7 +37,7 @@ def installed_names(setup: pathlib.Path, modules: Sequence[str]) -> dict[str, st
     """
     entries = re.findall(r'"([\w-]+) = ([\w.]+):(\w+)"', setup.read_text())
     return {module: name for name, file, function in entries for module in modules
-            if module == file or (function != "main" and module.endswith(f".{function}"))}
+            if module == file.removesuffix(".__main__") or (function != "main" and module.endswith(f".{function}"))}
 
 
 def parser_of(main: Callable) -> argparse.ArgumentParser:
