@@ -1,6 +1,7 @@
 """The understanding model of BLIP3o on a tiny model of random weights; its numbers are compared in tests/golden."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from srum_jax.models.blip3o.positions import alike, mrope_angles, understanding_
 from srum_jax.models.blip3o.prompts import generation_prompt, understanding_prompt, with_queries
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.rope import rotary_angles
+from tests.models.filled import filled
 from tests.models.tiny_blip3o import tiny_config
 
 COMPUTE = ComputeConfig()
@@ -30,7 +32,17 @@ def config() -> Blip3oConfig:
 
 @pytest.fixture(scope="module")
 def model(config) -> Blip3o:
-    return Blip3o(config, rngs=nnx.Rngs(0), parts={"vision"})
+    return filled(lambda: Blip3o(config, rngs=nnx.Rngs(0), parts={"vision"}))
+
+
+@functools.partial(nnx.jit, static_argnames="compute")
+def seen(vision, pictures, compute=COMPUTE):
+    return vision(pictures, compute)
+
+
+@nnx.jit
+def query_states(model, ids, real, first_query):
+    return model.query_states(ids, real, first_query, COMPUTE)
 
 
 def picture(height, width, seed=0):
@@ -61,16 +73,16 @@ def test_a_window_is_a_square_of_tokens_smaller_at_the_edges(config):
 
 def test_a_picture_reads_alike_alone_and_beside_a_larger_one(config, model):
     small, large = (flat_patches(picture(*size), config.vision) for size in ((60, 90), (200, 150)))
-    alone = model.vision(arrange([small], config.vision), COMPUTE)
-    both = model.vision(arrange([small, large], config.vision), COMPUTE)
+    alone = seen(model.vision, arrange([small], config.vision))
+    both = seen(model.vision, arrange([small, large], config.vision))
     count = len(small[0]) // config.vision.merge_size**2
     np.testing.assert_allclose(both[0, :count], alone[0, :count], rtol=1e-4, atol=1e-5)
 
 
 def test_the_ways_to_compute_a_picture_agree(config, model):
     pictures = arrange([flat_patches(picture(120, 150), config.vision)], config.vision)
-    expected = model.vision(pictures, ComputeConfig(scan_layers=False, remat="none"))
-    found = model.vision(pictures, ComputeConfig(attention="chunked", attention_block=32))
+    expected = seen(model.vision, pictures, ComputeConfig(scan_layers=False, remat="none"))
+    found = seen(model.vision, pictures, ComputeConfig(attention="chunked", attention_block=32))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -142,8 +154,8 @@ def test_queries_follow_their_prompt_and_long_prompts_are_cut(config):
 def test_what_lies_behind_the_queries_changes_nothing(config, model):
     one = with_queries([[1, 2, 3]], config)
     padded = with_queries([[1, 2, 3], [4, 5, 6, 7, 8]], config)
-    alone = model.query_states(jnp.asarray(one.ids), jnp.asarray(one.real), jnp.asarray(one.first_query), COMPUTE)
-    both = model.query_states(*map(jnp.asarray, (padded.ids, padded.real, padded.first_query)), COMPUTE)
+    alone = query_states(model, one.ids, one.real, one.first_query)
+    both = query_states(model, padded.ids, padded.real, padded.first_query)
     assert alone.shape == (1, config.num_queries, config.llm.hidden_size)
     np.testing.assert_allclose(both[:1], alone, rtol=1e-4, atol=1e-5)
 
@@ -189,6 +201,6 @@ def test_the_queries_get_a_gradient_through_the_language_model(config, model):
             *map(jnp.asarray, (prompts.ids, prompts.real, prompts.first_query)), COMPUTE)
         return jnp.sum(jnp.square(states[:, 0]))
 
-    gradient = jax.grad(loss)(model.queries.vectors[...])
+    gradient = jax.jit(jax.grad(loss))(model.queries.vectors[...])
     assert np.abs(gradient[0, 0]).max() > 0, "the first query's own state depends on it"
     assert np.abs(gradient[0, 1:]).max() == 0, "and on none behind it"

@@ -12,16 +12,10 @@ from srum_jax.models.blip3o.dit import DiT
 from srum_jax.models.blip3o.eva import EvaTower
 from srum_jax.models.blip3o.flow import drawn_sigma, sampling_sigmas, sampling_timesteps, train_sigmas
 from srum_jax.models.compute import ComputeConfig
+from tests.models.filled import filled
 from tests.models.tiny_blip3o import tiny_config
 
 COMPUTE = ComputeConfig()
-
-
-def filled(build):
-    """A module of random values; initializers would be compiled for every shape."""
-    graph, shapes = nnx.split(nnx.eval_shape(build))
-    draw = np.random.default_rng(0)
-    return nnx.merge(graph, jax.tree.map(lambda x: jnp.asarray(draw.normal(0, 0.3, x.shape), x.dtype), shapes))
 
 
 @pytest.fixture(scope="module")

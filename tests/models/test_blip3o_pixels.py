@@ -27,6 +27,7 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
 from srum_jax.weights.table import SourceTensor, make_plan, published_tensors
 from tests.golden import golden_json, golden_tensors
+from tests.models.filled import filled
 
 COMPUTE = ComputeConfig()
 TINY = PixelDecoderConfig(
@@ -40,9 +41,7 @@ TINY = PixelDecoderConfig(
 
 @pytest.fixture(scope="module")
 def decoder() -> PixelDecoder:
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: PixelDecoder(TINY, rngs=nnx.Rngs(0))))
-    draw = np.random.default_rng(0)  # one by one, initializers would be compiled for every shape
-    return nnx.merge(graph, jax.tree.map(lambda x: jnp.asarray(draw.normal(0, 0.2, x.shape), x.dtype), shapes))
+    return filled(lambda: PixelDecoder(TINY, rngs=nnx.Rngs(0)), 0.2)
 
 
 def recorded_decoder() -> PixelDecoder:

@@ -11,6 +11,7 @@ from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.patches import arrange, flat_patches
 from srum_jax.models.blip3o.positions import understanding_positions
 from srum_jax.models.compute import ComputeConfig
+from tests.models.filled import filled
 from tests.models.tiny_blip3o import tiny_config
 
 COMPUTE = ComputeConfig()
@@ -19,7 +20,7 @@ COMPUTE = ComputeConfig()
 @pytest.mark.parametrize("tied", [False, True])
 def test_decoding_with_a_cache_equals_the_full_forward(tied):
     config = tiny_config(tie_word_embeddings=tied)
-    model = Blip3o(config, rngs=nnx.Rngs(0), parts={"vision"})
+    model = filled(lambda: Blip3o(config, rngs=nnx.Rngs(0), parts={"vision"}))
     pixels = np.random.default_rng(0).integers(0, 256, (56, 84, 3), np.uint8)
     patches = flat_patches(Image.fromarray(pixels), config.vision)
     rows, columns = (length // config.vision.merge_size for length in patches[1])
@@ -31,14 +32,19 @@ def test_decoding_with_a_cache_equals_the_full_forward(tied):
 
     whole, there = np.concatenate([ids, fed], axis=1), np.concatenate([real, np.ones_like(fed, bool)], axis=1)
     position, _ = understanding_positions(whole, there, [(rows, columns)], pad)
-    embedded = model.embed_conversation(jnp.asarray(whole), pictures, COMPUTE)
-    expected = model.llm.logits(model.hidden(embedded, jnp.asarray(there), jnp.asarray(position), COMPUTE))
+    embed = nnx.jit(lambda model, ids, pictures: model.embed_conversation(ids, pictures, COMPUTE))
+    forward = nnx.jit(lambda model, *inputs: model.llm.logits(model.hidden(*inputs, COMPUTE)))
+    expected = forward(model, embed(model, whole, pictures), there, position)
 
     position, following = understanding_positions(ids, real, [(rows, columns)], pad)
     context = empty_context(config.llm, 2, ids.shape[1] + fed.shape[1], jnp.float32)
-    embedded = model.embed_conversation(jnp.asarray(ids), pictures, COMPUTE)
-    _, written = read(model.llm, embedded, jnp.asarray(real), jnp.asarray(position), context, COMPUTE)
-    context = context.append(written, jnp.asarray(real), jnp.asarray(following))
+
+    @nnx.jit
+    def after_prompt(model, embedded, real, position, following, context):
+        _, written = read(model.llm, embedded, real, position, context, COMPUTE)
+        return context.append(written, real, following)
+
+    context = after_prompt(model, embed(model, ids, pictures), real, position, following, context)
     step = jax.jit(text_continuation(model.llm, COMPUTE))
     for number in range(fed.shape[1]):
         logits, context = step(context, jnp.asarray(fed[:, number]), jnp.ones(2, jnp.int32))

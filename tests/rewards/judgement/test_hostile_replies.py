@@ -16,7 +16,7 @@ from srum_jax.rewards.judgement.settings import OFFICIAL, PAPER, JudgeSettings, 
 from srum_jax.rewards.proposals import Proposal
 
 NUM_REGIONS = 3
-REPLIES = 10 * settings.default.max_examples  # 1,000; with HYPOTHESIS_PROFILE=nightly 10,000
+REPLIES = 10 * settings.default.max_examples  # 500; with HYPOTHESIS_PROFILE=nightly 10,000
 TEMPLATES = JudgeTemplates.read()
 CHOICES = (PAPER, OFFICIAL, JudgeSettings(mode=Mode.SAMPLE, use_global=True), JudgeSettings(parser="official"))
 
