@@ -47,8 +47,9 @@ class Layout:
             gr.Examples([[text] for text in self._settings.examples], [self.prompt], label="Prompts to try")
         with gr.Row():
             self.count, self.seed = self._count_and_seed()
-            self.plan = _checkbox("Write a plan first", self._settings.think, self._can.plan)
-            self.steps = _checkbox("Show how they come about", True, self._can.steps)
+            with gr.Column(min_width=240):
+                self.plan = _checkbox("Write a plan first", self._settings.think, self._can.plan)
+                self.steps = _checkbox("Show how they come about", True, self._can.steps)
         self.draw_status = gr.HTML(showing.status(""), elem_id="draw-status")
         self.gallery = _gallery("Candidates: press one to choose it.", "candidates", columns=4)
         self.plans = gr.HTML("", elem_id="plans")
@@ -125,7 +126,8 @@ class Layout:
         self.compare_prompt, self.compare = self._prompt("compare", "Draw from both")
         with gr.Row():
             self.compare_count, self.compare_seed = self._count_and_seed()
-            self.compare_judge = _checkbox("Let each judge its own", False, self._can.judge)
+            with gr.Column(min_width=240):
+                self.compare_judge = _checkbox("Let each judge its own", False, self._can.judge)
         self.compare_status = gr.HTML(showing.status(""), elem_id="compare-status")
         with gr.Row():
             for number, engine in enumerate(self._engines):
@@ -135,12 +137,14 @@ class Layout:
     def _prompt(self, name: str, label: str) -> tuple[gr.Textbox, gr.Button]:
         first = self._settings.examples[-1] if self._settings.examples else ""
         with gr.Row(equal_height=True):
-            prompt = gr.Textbox(label="Prompt", value=first, scale=5, lines=1, max_lines=4, elem_id=f"{name}-prompt")
+            prompt = gr.Textbox(label="Prompt", value=first, scale=5, lines=1, max_lines=4, min_width=260,
+                                elem_id=f"{name}-prompt")
             return prompt, _button(label, name, self._can.draw)
 
     def _count_and_seed(self) -> tuple[gr.Radio, gr.Number]:
-        return (gr.Radio(self._counts, value=self._counts[-1], label="Candidates", min_width=200),
-                gr.Number(0, label="Seed of the first", precision=0, minimum=0, min_width=120))
+        with gr.Column(min_width=240), gr.Row():
+            return (gr.Radio(self._counts, value=self._counts[-1], label="Candidates", min_width=140),
+                    gr.Number(0, label="Seed of the first", precision=0, minimum=0, min_width=80))
 
     def _chosen(self, name: str) -> None:
         self.in_hand.append(_picture("The chosen picture", f"chosen-{name}", min_width=280))
@@ -161,11 +165,11 @@ def _checkbox(label: str, value: bool, reason: str | None) -> gr.Checkbox:
 def _picture(label: str, name: str, min_width: int = 160) -> gr.Image:
     """With its label above: Gradio's own would lie on the picture's corner."""
     with gr.Column(min_width=min_width):
-        gr.HTML(f"<div class='label'>{label}</div>")
+        gr.HTML(f"<div class='above'>{label}</div>")
         return gr.Image(show_label=False, format="png", interactive=False, buttons=["fullscreen"], elem_id=name)
 
 
 def _gallery(label: str, name: str, columns: int) -> gr.Gallery:
-    gr.HTML(f"<div class='label'>{html.escape(label)}</div>")
+    gr.HTML(f"<div class='above'>{html.escape(label)}</div>")
     return gr.Gallery(show_label=False, columns=columns, height="auto", format="png", allow_preview=False,
                       interactive=False, buttons=[], elem_id=name)

@@ -49,6 +49,7 @@ def launch(page: Page, host: str, port: int) -> None:
         page.blocks.launch(
             server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
             footer_links=[], show_error=False, max_file_size=int(page.max_upload_bytes), enable_monitoring=False,
-            css=showing.CSS, theme=gr.themes.Default(font=_FONTS, font_mono=["ui-monospace", "monospace"]))
+            head=f"<style>{showing.CSS}</style>", theme=gr.themes.Default(font=_FONTS, font_mono=["ui-monospace", "monospace"]))
     except OSError as error:
-        raise BadInput(f"--host {host} --port {port}: cannot be listened at ({error}); choose another port.") from error
+        raise BadInput(f"--host {host} --port {port}: expected an address that is free, found: {error}; choose "
+                       "another.") from error

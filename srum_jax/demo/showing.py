@@ -11,7 +11,7 @@ from srum_jax.demo.pictures import css_colour
 from srum_jax.objectives.config import RewardWeighted
 
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: auto !important; }
+.gradio-container { max-width: min(1180px, 100vw) !important; margin: auto !important; }
 .facts { color: var(--body-text-color-subdued); font-size: 0.95em; }
 .facts li { margin: 0.15em 0; list-style: none; }
 ul.facts { padding: 0; margin: 0; }
@@ -26,10 +26,13 @@ ul.facts { padding: 0; margin: 0; }
 .region .why { grid-column: 2 / 4; color: var(--body-text-color-subdued); font-size: 0.92em; }
 .asked pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85em; margin: 0.2em 0 0.9em; padding: 0.5em;
   background: var(--background-fill-secondary); border-radius: 6px; }
-.map-caption { font-size: 0.92em; }
-.label { color: var(--body-text-color-subdued); font-size: 0.92em; }
+.above { font-size: 0.92em; margin: 0 0 -0.9em; }
+.numbers { font-size: 0.92em; }
 .caption-label { max-width: calc(100% - 8px) !important; font-size: 0.8em !important; }
-@media (max-width: 640px) { .gradio-container { padding: 6px !important; } }
+@media (max-width: 640px) {
+  .gradio-container .main { padding: 8px 12px !important; max-width: 100vw; }
+  #candidates .grid-container { grid-template-columns: repeat(2, 1fr) !important; }
+}
 """
 
 
@@ -94,10 +97,10 @@ def asked(judgement: Judgement) -> str:
 def map_caption(weighed: Weighed | str, objective: RewardWeighted) -> str:
     """The numbers of one reading of the rewards."""
     if isinstance(weighed, str):
-        return f"<div class='map-caption'>No weights: {html.escape(weighed)}</div>"
+        return f"<div class='numbers'>No weights: {html.escape(weighed)}</div>"
     weight, reference = weighed.weight, objective.reference_coefficient
     negative = float(np.mean(weight + np.float32(reference) < 0))
-    return (f"<div class='map-caption'>alpha <b>{weighed.alpha:.2f}</b>; R {weighed.reward_map.min():.2f} to "
+    return (f"<div class='numbers'>alpha <b>{weighed.alpha:.2f}</b>; R {weighed.reward_map.min():.2f} to "
             f"{weighed.reward_map.max():.2f}; weights {weight.min():.2f} to {weight.max():.2f}, their mean "
             f"{weight.mean():.2f}, of {weighed.grid.rows} x {weighed.grid.columns} tokens. With the reference term "
             f"({reference:g}) added, the factor of {negative:.0%} of the tokens is below 0.</div>")

@@ -1,0 +1,173 @@
+"""The whole page in headless Chromium, as the command serves it, with the shipped model."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.imports import ROOT
+from tests.tools.chromium import browser, executable
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(executable() is None, reason="no browser: apt-get install chromium")]
+pytest.importorskip("gradio")
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> ${alert(3)} {{value}}"
+SECONDS = 300  # to compile on a busy machine
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Of a page that draws in few steps, two at most."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "srum_jax.demo", "--port", str(port), "--num-candidates", "2", "--max-upload-mb",
+               "0.1", "--provider", "components", "--set", "sampler.num_timesteps=6", "--set", "plan.max_tokens=8"]
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True)
+    said = []
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if "compiled" in line:
+                break
+        assert process.poll() is None, "".join(said)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.stdout.close()
+        process.wait(60)
+
+
+@contextlib.contextmanager
+def visitor(folder, address, size=DESKTOP):
+    with browser(folder, *size) as page:
+        page.call("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1,
+                  mobile=size == PHONE)
+        page.call("Page.navigate", url=address)
+        page.wait("!!document.querySelector('#draw')")
+        yield page
+
+
+def press(page, selector):
+    page.value(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def open_tab(page, name):
+    page.value(f"[...document.querySelectorAll('[role=tab]')].find(e => e.innerText === '{name}').click()")
+
+
+def fill(page, selector, text):
+    page.value(f"(() => {{ const e = document.querySelector('{selector} textarea, {selector} input'); "
+               f"e.value = {json.dumps(text)}; e.dispatchEvent(new Event('input', {{bubbles: true}})); }})()")
+    time.sleep(0.3)  # the page takes over what was typed when it gets to it
+
+
+def text(page, selector):
+    return page.value(f"document.querySelector('{selector}').innerText")
+
+
+def until(page, selector, words):
+    page.wait(f"document.querySelector('{selector}').innerText.includes({json.dumps(words)})", SECONDS)
+
+
+def pictures(page, selector):
+    """How many pictures an element shows; waits until one is there."""
+    shown = f"[...document.querySelectorAll('{selector} img')].filter(e => e.naturalWidth > 0).length"
+    page.wait(f"{shown} > 0", SECONDS)
+    return page.value(shown)
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_stranger_draws_judges_and_weighs_a_picture(address, tmp_path, size):
+    with visitor(tmp_path / "profile", address, size) as page:
+        press(page, "#draw")
+        until(page, "#draw-status", "2 drawn in")
+        assert pictures(page, "#candidates") == 2
+        press(page, "#judge")
+        until(page, "#judge-status", "Judged in")
+        assert page.value("document.querySelectorAll('#verdicts .region').length") >= 1
+        for variant in ("paper", "official"):
+            assert "alpha" in text(page, f"#numbers-{variant}")
+            assert pictures(page, f"#map-{variant}") == pictures(page, f"#weight-{variant}") == 1
+        assert page.value("document.documentElement.scrollWidth <= innerWidth && innerWidth") == size[0]
+        assert page.complaints == []
+
+
+def test_what_is_wrong_is_told_in_a_sentence_and_the_page_goes_on(address, tmp_path):
+    with visitor(tmp_path / "profile", address) as page:
+        press(page, "#judge")
+        until(page, "#judge-status", "There is no picture yet")
+        fill(page, "#draw-prompt", "  ")
+        press(page, "#draw")
+        until(page, "#draw-status", "prompt is empty")
+        fill(page, "#draw-prompt", "a red circle " * 300)
+        press(page, "#draw")
+        until(page, "#draw-status", "tokens")
+        fill(page, "#draw-prompt", "a red circle")
+        press(page, "#draw")
+        until(page, "#draw-status", "2 drawn in")
+
+
+def test_hostile_texts_are_shown_and_do_nothing(address, tmp_path):
+    with visitor(tmp_path / "profile", address) as page:
+        press(page, "#draw")
+        until(page, "#draw-status", "2 drawn in")
+        open_tab(page, "Ask")
+        fill(page, "#question", HOSTILE)
+        press(page, "#ask")
+        until(page, "#ask-status", "Answered in")
+        open_tab(page, "Draw and judge")
+        fill(page, "#judged-by", HOSTILE)
+        press(page, "#judge")
+        until(page, "#judge-status", "Judged in")
+        page.value("document.querySelectorAll('button.label-wrap').forEach(e => e.click())")
+        until(page, "#asked", HOSTILE)
+        assert page.value("document.querySelectorAll('[onerror], img[src=x]').length") == 0
+        assert page.complaints == []
+
+
+def test_a_picture_of_the_visitor_is_judged_and_one_that_is_none_refused(address, tmp_path):
+    pixels = np.full((64, 96, 3), 230, np.uint8)
+    pixels[16:48, 16:48] = 200, 30, 30
+    Image.fromarray(pixels).save(tmp_path / "mine.png")
+    (tmp_path / "none.png").write_bytes(b"<svg></svg>")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (300, 300, 3), np.uint8)).save(tmp_path / "large.png")
+    with visitor(tmp_path / "profile", address) as page:
+
+        def take(name):
+            root = page.call("DOM.getDocument")["root"]["nodeId"]
+            inputs = "#upload-judged input[type=file], #upload-judged + input[type=file], input[type=file]"
+            node = page.call("DOM.querySelector", nodeId=root, selector=inputs)["nodeId"]
+            page.call("DOM.setFileInputFiles", nodeId=node, files=[str(tmp_path / name)])
+
+        take("none.png")
+        until(page, "#judge-status", "picture: undecodable image")
+        take("mine.png")
+        until(page, "#judge-status", "96 x 64 pixels")
+        assert pictures(page, "#regions") == 1
+        fill(page, "#judged-by", "a red square")
+        press(page, "#judge")
+        until(page, "#judge-status", "Judged in")
+        take("large.png")
+        page.wait("/maximum|exceeds|at most/i.test(document.body.innerText)", SECONDS)
+
+
+def test_two_visitors_are_served_one_after_the_other(address, tmp_path):
+    with visitor(tmp_path / "a", address) as one, visitor(tmp_path / "b", address) as two:
+        press(one, "#draw")
+        press(two, "#draw")
+        for page in (one, two):
+            until(page, "#draw-status", "2 drawn in")
+            assert pictures(page, "#candidates") == 2
