@@ -210,8 +210,9 @@ class Page:
         for engine, gallery in zip(self.engines, on.compared, strict=True):
 
             def work(tell: Tell, engine: Engine = engine) -> tuple[list[Candidate], list[Judgement]]:
-                drawn = engine.draw(_typed(prompt, "prompt"), _seed(seed, count), count, plan=False, steps=False,
-                                    tell=tell)
+                # With steps, where it can, as on the first tab: what is compiled there serves here.
+                drawn = engine.draw(_typed(prompt, "prompt"), _seed(seed, count), count, plan=False,
+                                    steps=engine.abilities.steps is None, tell=tell)
                 wanted = [candidate.made.pixels for candidate in drawn]
                 return drawn, engine.judge(wanted, prompt, engine.proposing.names[0], tell) if judge else []
 

@@ -13,7 +13,8 @@ from srum_jax.demo.settings import DemoSettings
 from srum_jax.errors import BadInput
 from srum_jax.model_arguments import device_failures
 
-_FONTS = ["system-ui", "sans-serif"]  # the theme's own would be fetched from another host
+# The theme's own would be fetched from another host.
+_FONTS, _FIXED_FONTS = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
 
 
 def serve(arguments: argparse.Namespace, settings: DemoSettings) -> int:
@@ -49,7 +50,7 @@ def launch(page: Page, host: str, port: int) -> None:
         page.blocks.launch(
             server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
             footer_links=[], show_error=False, max_file_size=int(page.max_upload_bytes), enable_monitoring=False,
-            head=f"<style>{showing.CSS}</style>", theme=gr.themes.Default(font=_FONTS, font_mono=["ui-monospace", "monospace"]))
+            head=f"<style>{showing.CSS}</style>", theme=gr.themes.Default(font=_FONTS, font_mono=_FIXED_FONTS))
     except OSError as error:
         raise BadInput(f"--host {host} --port {port}: expected an address that is free, found: {error}; choose "
                        "another.") from error

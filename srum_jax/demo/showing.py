@@ -11,7 +11,7 @@ from srum_jax.demo.pictures import css_colour
 from srum_jax.objectives.config import RewardWeighted
 
 CSS = """
-.gradio-container { max-width: min(1180px, 100vw) !important; margin: auto !important; }
+.gradio-container { max-width: min(1180px, 100vw) !important; width: 100% !important; margin: auto !important; }
 .facts { color: var(--body-text-color-subdued); font-size: 0.95em; }
 .facts li { margin: 0.15em 0; list-style: none; }
 ul.facts { padding: 0; margin: 0; }
