@@ -9,7 +9,7 @@ from PIL import Image
 from srum_jax.errors import BadInput
 from srum_jax.rewards.judgement.calls import Call, Reply
 from srum_jax.weights.errors import WeightsError
-from srum_jax.weights.transformers_checkpoint import load_model, load_processor
+from srum_jax.weights.transformers_checkpoint import load_model, load_picture_processor
 
 
 class HuggingFaceJudge:
@@ -29,7 +29,7 @@ class HuggingFaceJudge:
         """
         try:
             import torch
-            from transformers import AutoModelForImageTextToText, AutoProcessor
+            from transformers import AutoModelForImageTextToText
         except ImportError as error:
             raise BadInput(f"--judge transformers: needs PyTorch ({error}); pip install 'srum-jax[rewards]'."
                            ) from error
@@ -38,7 +38,7 @@ class HuggingFaceJudge:
             raise BadInput(f"--judge transformers:{directory}: expected a directory with a checkpoint, found none.")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._processor = load_processor(AutoProcessor, directory)
+        self._processor = load_picture_processor(directory)
         if not getattr(self._processor, "chat_template", None):
             raise WeightsError(f"{directory}: expected a chat template (chat_template.jinja, or in the processor's "
                                "settings), found none; it says how image and question are put together.")

@@ -42,7 +42,9 @@ class RewardMapConfig:
     overlap: str = "auto"  # which region counts where several cover a pixel; auto: smallest (paper), max (official)
     edge: str = "auto"  # "legacy": without the last row and column of a box; auto: half_open (paper), legacy (official)
     resize: str = "bilinear"  # to the token grid: "bilinear" without antialias, or "area" (mean of the cell)
-    use_global: bool = True  # False: alpha = 1
+    use_global: bool = True  # False: every record has `fixed_alpha`
+    # 1 doubles the mean weight besides; the mean over the data set, (1 + mean global score) / 2, leaves it as it was.
+    fixed_alpha: float = 1.0
     use_local: bool = True  # False: R = 1, the whole image is weighted by alpha
     binarize: str = "none"  # "region": scores above 0 become 1, others 0 (official: 1 and -1)
     box_space: str = "stored"  # "unscaled": stored coordinates on the transformed image, as the authors' loader does
@@ -53,6 +55,8 @@ class RewardMapConfig:
             if getattr(self, field) not in choices:
                 raise RewardMapError(f"reward_map.{field}: expected one of {', '.join(choices)}; "
                                      f"found {getattr(self, field)!r}.")
+        if not 0 <= self.fixed_alpha <= 1:
+            raise RewardMapError(f"reward_map.fixed_alpha: expected a number from 0 to 1, found {self.fixed_alpha!r}.")
         if self.variant == "official" and self.overlap not in ("auto", "max"):
             raise RewardMapError("reward_map.overlap: expected auto or max with variant 'official' (its definition), "
                                  f"found {self.overlap!r}; other rules belong to variant 'paper'.")
@@ -253,7 +257,7 @@ def _value(score: float, config: RewardMapConfig) -> float:
 
 def _alpha(global_score: float | None, config: RewardMapConfig) -> float:
     if not config.use_global:
-        return 1.0
+        return config.fixed_alpha
     if global_score is None:
         if config.variant == "official":
             return 0.5

@@ -86,12 +86,40 @@ def load_processor(kind: Any, directory: epath.PathLike) -> Any:
     return processor
 
 
-def _check_config(directory: epath.Path) -> None:
-    if _read_object(directory / "config.json") is None:
+def load_picture_processor(directory: epath.PathLike) -> Any:
+    """Loads the processor of a model that reads pictures and text.
+
+    Of models that read films too (Qwen2.5-VL), transformers loads the part for films with it, which cannot do without
+    torchvision; where that is absent, it is left out.
+
+    Args:
+      directory: of the checkpoint.
+
+    Raises:
+      WeightsError: as for `load_processor`.
+    """
+    import transformers
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.utils import is_torchvision_available
+
+    kind: Any = transformers.AutoProcessor
+    settings = _check_config(epath.Path(directory))
+    if not is_torchvision_available():
+        named = getattr(transformers, PROCESSOR_MAPPING_NAMES.get(settings.get("model_type"), ""), None)
+        if named is not None and any("video" in part for part in named.get_attributes()):
+            kind = type(named.__name__, (named,), {"get_attributes": classmethod(
+                lambda cls: [part for part in named.get_attributes() if "video" not in part])})
+    return load_processor(kind, directory)
+
+
+def _check_config(directory: epath.Path) -> dict[str, Any]:
+    settings = _read_object(directory / "config.json")
+    if settings is None:
         raise WeightsError(f"{directory}: expected a checkpoint of transformers, found no such directory."
                            if not directory.exists() else
                            f"{directory / 'config.json'}: {why_absent(directory / 'config.json')}; a checkpoint of "
                            "transformers has one.")
+    return settings
 
 
 def _stored_settings(directory: epath.Path) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Evaluation:
         return self.call("--judge", f"replay:{path}", *arguments)
 
     def call(self, *arguments):
-        return evaluate.main(["--benchmark", self.benchmark, "--prompts", *self.paths, "--out", str(self.out),
+        prompts = ["--prompts", *self.paths] if self.paths else []
+        return evaluate.main(["--benchmark", self.benchmark, *prompts, "--out", str(self.out),
                               "--images", str(self.folder), *map(str, arguments)])
 
     @property

@@ -167,6 +167,20 @@ def test_global_and_local_parts_can_be_switched_off():
     np.testing.assert_allclose(only_global.weight, 0.6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("change", "weight"), [
+    ({}, [[0.3375, 0.3375, 0.3, 0], [-0.225, -0.225, 0.075, 0.15]]),
+    ({"use_global": False}, [[0.45, 0.45, 0.4, 0], [-0.3, -0.3, 0.1, 0.2]]),
+    ({"use_global": False, "fixed_alpha": 0.5}, [[0.225, 0.225, 0.2, 0], [-0.15, -0.15, 0.05, 0.1]]),
+    # Of the pixels around the first centre three are 1 and one is 0; the third cell is half covered.
+    ({"binarize": "region"}, [[0.5625, 0.5625, 0.375, 0], [0, 0, 0.375, 0.75]]),
+    ({"use_local": False}, [[0.75] * 4] * 2),
+])
+def test_each_ablation_changes_the_weights_of_the_small_map_as_it_says(change, weight):
+    regions = [(Box(0, 0, 40, 16), 0.8), (Box(8, 8, 24, 32), -0.6), (Box(40, 16, 64, 32), 0.2)]
+    found = reward_map(regions, 0.5, width=64, height=32, grid=(2, 4), config=RewardMapConfig.paper(**change))
+    np.testing.assert_allclose(found.weight, weight, atol=1e-6)
+
+
 def test_binary_rewards_are_0_and_1():
     regions = [(Box(0, 0, 8, 16), 0.1), (Box(8, 0, 16, 16), -0.9)]
     size = {"width": 16, "height": 16, "grid": (1, 2)}
