@@ -1,5 +1,6 @@
 """Typed reading of the JSON files that describe a model; every complaint names the file and the field."""
 
+import dataclasses
 import json
 import logging
 import math
@@ -77,10 +78,20 @@ class Fields:
         """Refuses `part` (field `name`) unless it divides `whole` (field `whole_name`)."""
         self.check(name, whole % part == 0, f"a divisor of {whole_name} {whole}", part)
 
-    def unsupported(self, name: str, only: Any) -> None:
-        """Refuses a field that is present with another value than the one that this code computes."""
-        if name in self.values and self.values[name] != only:
-            raise ConfigError(f"{self.file}: field '{name}': only {only!r} is supported, found {self.values[name]!r}.")
+    def unsupported(self, **supported: Any) -> None:
+        """Refuses fields that are present with another value than the one that this code computes."""
+        for name, only in supported.items():
+            if name in self.values and self.values[name] != only:
+                raise ConfigError(f"{self.file}: field '{name}': only {only!r} is supported, found "
+                                  f"{self.values[name]!r}.")
+
+
+def check_tokens(tokens: Any, vocab_size: int, file: str) -> None:
+    """Refuses ids of control tokens, a dataclass, that are outside of the vocabulary."""
+    for name, token in dataclasses.asdict(tokens).items():
+        if not 0 <= token < vocab_size:
+            raise ConfigError(f"{file}: token '{name}': expected an id below vocab_size {vocab_size}, found {token}; "
+                              "copy the files of one and the same model.")
 
 
 def read_json(path: epath.Path) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.models.config_fields import ConfigError, Fields, read_json, read_leniently, read_optional
+from srum_jax.models.config_fields import ConfigError, Fields, check_tokens, read_json, read_leniently, read_optional
 from srum_jax.models.decoder_config import DecoderConfig
 
 
@@ -123,10 +123,8 @@ class BagelConfig:
         llm_reader.check("num_attention_heads", language.head_dim % 2 == 0,
                          "heads of an even width, hidden_size / num_attention_heads (rotary positions)",
                          language.head_dim)
-        llm_reader.unsupported("hidden_act", "silu")
-        llm_reader.unsupported("tie_word_embeddings", False)
-        llm_reader.unsupported("use_sliding_window", False)
-        llm_reader.unsupported("rope_scaling", None)
+        llm_reader.unsupported(hidden_act="silu", tie_word_embeddings=False, use_sliding_window=False,
+                               rope_scaling=None)
         llm_reader.check("hidden_size", language.hidden_size % 4 == 0, "a multiple of 4 (sine/cosine tables)",
                          language.hidden_size)
 
@@ -145,8 +143,7 @@ class BagelConfig:
                 layer_norm_eps=reader.number("layer_norm_eps", 1e-6),
             )
             reader.divides("num_attention_heads", vision.num_heads, "hidden_size", vision.hidden_size)
-            reader.unsupported("hidden_act", "gelu_pytorch_tanh")
-            reader.unsupported("rope", False)
+            reader.unsupported(hidden_act="gelu_pytorch_tanh", rope=False)
             if vision.num_layers < 1:
                 raise ConfigError(f"{reader.file}: field 'num_hidden_layers': no layer is left after "
                                   f"vit_select_layer {select_layer}; found {vit['num_hidden_layers']}.")
@@ -169,9 +166,7 @@ class BagelConfig:
             reader.check("downsample", stated == autoencoder.downsample,
                          f"{autoencoder.downsample} (2 to the number of levels of ch_mult less one)", stated)
 
-        model_reader.unsupported("llm_qk_norm", True)
-        model_reader.unsupported("vit_rope", False)
-        model_reader.unsupported("connector_act", "gelu_pytorch_tanh")
+        model_reader.unsupported(llm_qk_norm=True, vit_rope=False, connector_act="gelu_pytorch_tanh")
         return cls(
             llm=language,
             vit=vision,
@@ -191,10 +186,7 @@ def _special_tokens(ids: dict[str, int] | None, vocab_size: int, source: str) ->
         reader = Fields(ids, f"{source}/config.json: field 'special_token_ids'")
         tokens = SpecialTokens(reader.integer("bos_token_id"), reader.integer("eos_token_id"),
                                reader.integer("start_of_image"), reader.integer("end_of_image"))
-    for token in dataclasses.astuple(tokens):
-        if not 0 <= token < vocab_size:
-            raise ConfigError(f"{source}/config.json: field 'special_token_ids': expected ids below {vocab_size}, the "
-                              f"rows of the vocabulary, found {token}.")
+    check_tokens(tokens, vocab_size, f"{source}/config.json: field 'special_token_ids'")
     return tokens
 
 

@@ -7,7 +7,7 @@ from etils import epath
 
 from srum_jax.models.blip3o.feature_config import DiTConfig, EvaConfig, read_dit, read_eva
 from srum_jax.models.blip3o.pixel_config import PixelDecoderConfig, read_pixel_decoder
-from srum_jax.models.config_fields import ConfigError, Fields, read_json, read_optional
+from srum_jax.models.config_fields import ConfigError, Fields, check_tokens, read_json, read_optional
 from srum_jax.models.decoder_config import DecoderConfig
 
 DECODER_DIRECTORY = "diffusion-decoder"
@@ -129,7 +129,7 @@ class Blip3oConfig:
           source: the directory, for messages.
         """
         reader = Fields(model, f"{source}/config.json")
-        reader.unsupported("model_type", "blip3o_qwen")
+        reader.unsupported(model_type="blip3o_qwen")
         if model.get("vision_config") is None:
             raise ConfigError(f"{reader.file}: field 'vision_config': expected the Qwen2.5-VL tower of BLIP3o, found "
                               "none; this looks like BLIP3o-NEXT, which is another model and is not supported.")
@@ -150,8 +150,7 @@ class Blip3oConfig:
 
 
 def _language(reader: Fields) -> LanguageConfig:
-    for field, only in (("hidden_act", "silu"), ("use_sliding_window", False)):
-        reader.unsupported(field, only)
+    reader.unsupported(hidden_act="silu", use_sliding_window=False)
     rope = Fields(reader.values.get("rope_scaling"), f"{reader.file}: rope_scaling")
     # Both names are found in files; either means rotary positions in three parts.
     kind = rope.values.get("type", rope.values.get("rope_type", "mrope"))
@@ -164,7 +163,7 @@ def _language(reader: Fields) -> LanguageConfig:
 
 
 def _vision(reader: Fields, width: int) -> VisionConfig:
-    reader.unsupported("hidden_act", "silu")
+    reader.unsupported(hidden_act="silu")
     layers = reader.positive("depth", 32)
     full = reader.values.get("fullatt_block_indexes", [7, 15, 23, 31])
     known = isinstance(full, list) and all(type(layer) is int and 0 <= layer < layers for layer in full)
@@ -205,8 +204,5 @@ def _special_tokens(reader: Fields, vocab_size: int) -> SpecialTokens:
         image_start=vocab_size - 3,
         image_query=vocab_size - 1,
     )
-    for field in dataclasses.fields(tokens):
-        if not 0 <= getattr(tokens, field.name) < vocab_size:
-            raise ConfigError(f"{reader.file}: token '{field.name}': expected an id below vocab_size {vocab_size}, "
-                              f"found {getattr(tokens, field.name)}.")
+    check_tokens(tokens, vocab_size, reader.file)
     return tokens

@@ -83,15 +83,14 @@ def read_eva(values: dict[str, Any] | None, model: Fields, source: str) -> EvaCo
     Raises:
       ConfigError: naming file and field.
     """
-    model.unsupported("gen_vision_tower", "eva-clip-E-14-plus")
+    model.unsupported(gen_vision_tower="eva-clip-E-14-plus")
     pooling = model.values.get("gen_pooling", "early_pool2d_4")
     match = _POOLING.fullmatch(pooling) if isinstance(pooling, str) else None
     if match is None:
         raise ConfigError(f"{model.file}: field 'gen_pooling': expected early_pool2d_N, found {pooling!r}.")
     file = f"{source}/eva_clip_config.json"
     reader = Fields(Fields(values or {}, file).values.get("vision_cfg", {}), f"{file}: vision_cfg")
-    for field, only in (("postnorm", True), ("qkv_bias", True), ("xattn", False), ("drop_path_rate", 0)):
-        reader.unsupported(field, only)
+    reader.unsupported(postnorm=True, qkv_bias=True, xattn=False, drop_path_rate=0)
     width = reader.positive("width", 1792)
     ratio = reader.number("mlp_ratio", 15360 / 1792)
     config = EvaConfig(
@@ -125,8 +124,7 @@ def read_dit(values: dict[str, Any] | None, eva: EvaConfig, condition_width: int
       ConfigError: naming file and field.
     """
     reader = Fields(values or {}, f"{source}/dit_config.json")
-    for field, only in (("patch_size", 1), ("qk_norm", True), ("learn_sigma", False), ("ffn_dim_multiplier", None)):
-        reader.unsupported(field, only)
+    reader.unsupported(patch_size=1, qk_norm=True, learn_sigma=False, ffn_dim_multiplier=None)
     config = DiTConfig(
         condition_width=reader.positive("latent_embedding_size", condition_width),
         grid=reader.positive("input_size", 8),

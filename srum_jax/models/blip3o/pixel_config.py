@@ -98,19 +98,16 @@ def read_pixel_decoder(
 
 
 def _unet(reader: Fields, features: int) -> UNetConfig:
-    for field, only in (
-        ("act_fn", "silu"), ("addition_embed_type", "text_time"), ("use_linear_projection", True),
-        ("flip_sin_to_cos", True), ("freq_shift", 0), ("time_embedding_type", "positional"),
-        ("resnet_time_scale_shift", "default"), ("dual_cross_attention", False), ("only_cross_attention", False),
-        ("mid_block_type", "UNetMidBlock2DCrossAttn"), ("downsample_padding", 1), ("class_embed_type", None),
-        ("reverse_transformer_layers_per_block", None), ("encoder_hid_dim", None), ("num_attention_heads", None),
-        ("conv_in_kernel", 3), ("conv_out_kernel", 3), ("center_input_sample", False), ("resnet_out_scale_factor", 1.0),
-        ("mid_block_scale_factor", 1), ("resnet_skip_time_act", False), ("time_embedding_dim", None),
-        ("time_embedding_act_fn", None), ("timestep_post_act", None), ("time_cond_proj_dim", None),
-        ("class_embeddings_concat", False), ("cross_attention_norm", None), ("attention_type", "default"),
-        ("upcast_attention", False),
-    ):
-        reader.unsupported(field, only)
+    reader.unsupported(
+        act_fn="silu", addition_embed_type="text_time", use_linear_projection=True, flip_sin_to_cos=True,
+        freq_shift=0, time_embedding_type="positional", resnet_time_scale_shift="default", dual_cross_attention=False,
+        only_cross_attention=False, mid_block_type="UNetMidBlock2DCrossAttn", downsample_padding=1,
+        class_embed_type=None, reverse_transformer_layers_per_block=None, encoder_hid_dim=None,
+        num_attention_heads=None, conv_in_kernel=3, conv_out_kernel=3, center_input_sample=False,
+        resnet_out_scale_factor=1.0, mid_block_scale_factor=1, resnet_skip_time_act=False, time_embedding_dim=None,
+        time_embedding_act_fn=None, timestep_post_act=None, time_cond_proj_dim=None, class_embeddings_concat=False,
+        cross_attention_norm=None, attention_type="default", upcast_attention=False,
+    )
     widths = reader.positives("block_out_channels")
     down = _attends(reader, "down_block_types", _DOWN, len(widths))
     up = _attends(reader, "up_block_types", _UP, len(widths))
@@ -144,9 +141,10 @@ def _unet(reader: Fields, features: int) -> UNetConfig:
 
 
 def _vae(reader: Fields) -> PixelVaeConfig:
-    for field, only in (("act_fn", "silu"), ("mid_block_add_attention", True), ("use_post_quant_conv", True),
-                        ("shift_factor", None), ("latents_mean", None), ("latents_std", None)):
-        reader.unsupported(field, only)
+    reader.unsupported(
+        act_fn="silu", mid_block_add_attention=True, use_post_quant_conv=True, shift_factor=None, latents_mean=None,
+        latents_std=None,
+    )
     config = PixelVaeConfig(
         latent_channels=reader.positive("latent_channels", 4),
         out_channels=reader.positive("out_channels", 3),
@@ -161,13 +159,12 @@ def _vae(reader: Fields) -> PixelVaeConfig:
 
 
 def _schedule(reader: Fields) -> PixelSchedule:
-    for field, only in (
-        ("beta_schedule", "scaled_linear"), ("prediction_type", "epsilon"), ("timestep_spacing", "leading"),
-        ("interpolation_type", "linear"), ("use_karras_sigmas", False), ("use_beta_sigmas", False),
-        ("use_exponential_sigmas", False), ("final_sigmas_type", "zero"), ("trained_betas", None),
-        ("rescale_betas_zero_snr", False), ("timestep_type", "discrete"), ("sigma_min", None), ("sigma_max", None),
-    ):
-        reader.unsupported(field, only)
+    reader.unsupported(
+        beta_schedule="scaled_linear", prediction_type="epsilon", timestep_spacing="leading",
+        interpolation_type="linear", use_karras_sigmas=False, use_beta_sigmas=False, use_exponential_sigmas=False,
+        final_sigmas_type="zero", trained_betas=None, rescale_betas_zero_snr=False, timestep_type="discrete",
+        sigma_min=None, sigma_max=None,
+    )
     return PixelSchedule(
         num_train_timesteps=reader.positive("num_train_timesteps", 1000),
         beta_start=reader.number("beta_start", 0.00085),

@@ -5,7 +5,7 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.models.config_fields import ConfigError, Fields, read_json, read_optional
+from srum_jax.models.config_fields import ConfigError, Fields, check_tokens, read_json, read_optional
 from srum_jax.models.decoder_config import DecoderConfig
 from srum_jax.models.janus_pro.tokens import SpecialTokens, read_tokens
 
@@ -139,7 +139,7 @@ def _original(
         blocks[name] = Fields(block.values.get("params"), f"{block.file}.params")
     llm = _language(Fields(reader.values.get("language_config"), f"{reader.file}: language_config"))
     for name in ("aligner_config", "gen_aligner_config"):
-        blocks[name].unsupported("projector_type", "mlp_gelu")
+        blocks[name].unsupported(projector_type="mlp_gelu")
         _equal(blocks[name], "n_embed", llm.hidden_size, "width of the language model")
     _equal(blocks["gen_head_config"], "n_embed", llm.hidden_size, "width of the language model")
     codebook = blocks["gen_vision_config"]
@@ -169,7 +169,7 @@ def _named_tower(reader: Fields, siglip: dict[str, Any] | None, source: str) -> 
             raise ConfigError(f"{reader.file}: field 'model_name': expected {' or '.join(map(repr, _SIGLIP))}, or "
                               f"{file} with the sizes of the tower; found {name!r}.")
         siglip = _SIGLIP[name]
-    reader.unsupported("select_feature", "same")
+    reader.unsupported(select_feature="same")
     sizes = Fields(siglip, file)
     layers, select = sizes.positive("layers"), reader.integer("select_layer", -1)
     layers = min(layers, layers + select + 1) if select <= 0 else min(layers, select)
@@ -195,11 +195,8 @@ def _community(
     # What is left out has the value of the 1B model.
     vision = Fields(reader.values.get("vision_config", {}), f"{reader.file}: vision_config")
     codes = Fields(reader.values.get("vq_config", {}), f"{reader.file}: vq_config")
-    for block, field, only in ((vision, "hidden_act", "gelu"), (vision, "use_qk_norm", False),
-                               (vision, "attention_bias", True), (vision, "num_channels", 3),
-                               (codes, "hidden_act", "gelu"), (codes, "double_latent", False),
-                               (codes, "in_channels", 3), (codes, "out_channels", 3)):
-        block.unsupported(field, only)
+    vision.unsupported(hidden_act="gelu", use_qk_norm=False, attention_bias=True, num_channels=3)
+    codes.unsupported(hidden_act="gelu", double_latent=False, in_channels=3, out_channels=3)
     tower = VisionConfig(
         hidden_size=vision.positive("hidden_size", 1024),
         intermediate_size=int(vision.positive("hidden_size", 1024) * vision.number("mlp_ratio", 4)),
@@ -210,9 +207,8 @@ def _community(
         layer_norm_eps=vision.number("layer_norm_eps", 1e-6),
     )
     vision.divides("num_attention_heads", tower.num_heads, "hidden_size", tower.hidden_size)
-    for block, field in ((vision, "projection_dim"), (codes, "projection_dim"), (codes, "image_token_embed_dim")):
-        if field == "projection_dim" and block is codes:
-            continue  # also the inner width of the head; that it is the model's shows in gen_aligner's tensors
+    # That of `codes` is also the inner width of the head; that it is the model's shows in gen_aligner's tensors.
+    for block, field in ((vision, "projection_dim"), (codes, "image_token_embed_dim")):
         if block.positive(field, 2048) != llm.hidden_size:
             _equal(block, field, llm.hidden_size, "width of the language model")
     sizes = {
@@ -231,9 +227,8 @@ def _community(
 
 
 def _language(reader: Fields) -> DecoderConfig:
-    for field, only in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False),
-                        ("tie_word_embeddings", False), ("rope_scaling", None)):
-        reader.unsupported(field, only)
+    reader.unsupported(hidden_act="silu", attention_bias=False, mlp_bias=False, tie_word_embeddings=False,
+                       rope_scaling=None)
     values = {**_LLAMA, **reader.values}
     if values.get("num_key_value_heads") is None:
         values["num_key_value_heads"] = values["num_attention_heads"]
@@ -250,8 +245,7 @@ def _networks(values: dict[str, Any] | None, source: str) -> dict[str, Any]:
     if values is None:
         return {}
     reader = Fields(values, f"{source}/vq_config.json")
-    reader.unsupported("in_channels", 3)
-    reader.unsupported("out_channels", 3)
+    reader.unsupported(in_channels=3, out_channels=3)
     names = {"ch": "ch", "num_res_blocks": "num_res_blocks", "z_channels": "z_channels", "num_groups": "num_groups",
              "codebook_size": "codebook_size", "codebook_embed_dim": "code_width", "grid": "grid"}
     found: dict[str, Any] = {ours: reader.positive(field) for field, ours in names.items() if field in values}
@@ -275,8 +269,4 @@ def _check(config: JanusConfig, file: str) -> None:
     if odd := [width for width in (1, *config.vq.ch_mult) if config.vq.ch * width % config.vq.num_groups]:
         raise ConfigError(f"{file}: VQ networks: expected widths that {config.vq.num_groups} groups of normalisation "
                           f"divide, found {config.vq.ch * odd[0]}; vq_config.json beside it may state 'num_groups'.")
-    for field in dataclasses.fields(config.special_tokens):
-        if not 0 <= getattr(config.special_tokens, field.name) < config.llm.vocab_size:
-            raise ConfigError(f"{file}: token '{field.name}': expected an id below vocab_size "
-                              f"{config.llm.vocab_size}, found {getattr(config.special_tokens, field.name)}; copy the "
-                              "tokenizer files of the same model beside it.")
+    check_tokens(config.special_tokens, config.llm.vocab_size, file)
