@@ -166,9 +166,9 @@ def test_prompts_and_queries_side_by_side_are_the_model_over_the_whole_text(conf
     places = first[:, None] + jnp.arange(config.num_queries)[None]
     rows = jnp.arange(2)[:, None]
     x = model.llm.embed(ids, jnp.float32).at[rows, places].set(model.queries.vectors[...][0])
-    whole = model.hidden(x, real, alike(jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)), COMPUTE)
-    np.testing.assert_allclose(model.query_states(ids, real, first, COMPUTE), whole[rows, places],
-                               rtol=1e-4, atol=1e-5)
+    position = alike(jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape))
+    whole = nnx.jit(lambda model, *inputs: model.hidden(*inputs, COMPUTE))(model, x, real, position)
+    np.testing.assert_allclose(query_states(model, ids, real, first), whole[rows, places], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("remat", ["none", "full"])

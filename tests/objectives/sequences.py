@@ -1,5 +1,8 @@
 """Scores of made-up sequences, laid out in rows."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,6 +19,7 @@ def text_batch(log_prob, mask, sample, num_samples, **columns):
     return scores, masks, Columns({}, {name: np.asarray(value, np.float32) for name, value in columns.items()})
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def loss_of(objective, scores, masks, columns, totals=None):
     """The loss of a batch, and what is logged."""
     totals = objective.totals(masks, columns) if totals is None else totals

@@ -57,6 +57,10 @@ def batch(model, drawn=(), readings=()):
     return jax.tree.map(lambda x: jnp.asarray(x)[None], row)
 
 
+def scores_of(model, one):
+    return jax.jit(lambda b: JanusForward(model.config, COMPUTE).scores(model, b, {}))(one)
+
+
 def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max() + 1e-6)
 
@@ -68,7 +72,7 @@ def drawn_of_sft():
 
 def test_errors_of_codes_are_the_references_cross_entropy_with_texts_left_out(model):
     one = batch(model, drawn_of_sft())
-    scores = jax.jit(lambda b: JanusForward(model.config, COMPUTE).scores(model, b, {}))(one)
+    scores = scores_of(model, one)
     close(scores.image_error.reshape(4, -1), records("generation")["sft.ce_per_token"])
     assert scores.reference_error is None and scores.time is None
 
@@ -78,7 +82,7 @@ def test_a_prompt_scores_alike_whatever_the_padding_before_it(model):
     expected = records("generation")
     drawn = [(expected[f"tf{i}.prompt_ids"], expected[f"tf{i}.image_tokens"]) for i in (0, 1)]
     assert len({len(prompt) for prompt, _ in drawn}) == 2
-    scores = JanusForward(model.config, COMPUTE).scores(model, batch(model, drawn), {})
+    scores = scores_of(model, batch(model, drawn))
     for row, values in enumerate(scores.image_error.reshape(2, -1)):
         close(-values, expected[f"tf{row}.logprobs"])
 
@@ -89,13 +93,13 @@ def test_log_probabilities_of_an_answer_are_the_references(model):
     answer, view = expected["tf0.answer_ids"], prepared["padded_0"].transpose(1, 2, 0)
     other = (prompt[:20], answer[:3], view[::-1])
     one = batch(model, readings=[other, (prompt, answer, view)])
-    scores = JanusForward(model.config, COMPUTE).scores(model, one, {})
+    scores = scores_of(model, one)
     close(scores.text_log_prob.reshape(2, 8)[1, : len(answer)], expected["tf0.logprobs"])
 
 
 def test_pictures_are_encoded_to_the_references_codes(model):
     expected = records("vq")
-    found = encode(model.vq, jnp.asarray(expected["image_uint8"])[None])
+    found = jax.jit(lambda pictures: encode(model.vq, pictures))(expected["image_uint8"][None])
     np.testing.assert_array_equal(np.asarray(found).reshape(-1), expected["indices"])
 
 
@@ -108,7 +112,7 @@ def test_srum_weighs_each_code_by_its_reward_and_adds_the_plain_error(model):
     alpha, reward = (rng.uniform(low, 1, (1, len(error))).astype(np.float32) for low in (0, -1))
     columns = Columns({"alpha": jnp.asarray(alpha), "reward_map": jnp.asarray(reward)}, {})
     objective = RewardWeighted(reference_coefficient=0.5)
-    loss, _ = objective(forward.scores(model, one, {}), masks, columns, objective.totals(masks, columns))
+    loss, _ = objective(scores_of(model, one), masks, columns, objective.totals(masks, columns))
     assert float(loss) == pytest.approx(np.mean((alpha[0] * reward[0] + 0.5) * error), rel=2e-5)
 
 
