@@ -62,7 +62,7 @@ setup(
         "experiments._tiny_think": ["think_templates/*.txt"],
         "srum_jax.evaluation": ["templates/*.txt"],
         "srum_jax.inference": ["template_files/*.txt"],
-        "srum_jax.worlds.shapes": ["base_weights/*", "sam_weights/*", "judge_templates.toml"],
+        "srum_jax.worlds.shapes": ["base_weights/*", "janus_weights/*", "sam_weights/*", "judge_templates.toml"],
         "srum_jax.rewards.judgement": ["word_lists.json", "judge_templates.toml"],
         "tools.evaluation_report": ["assets/*"],
         "tools.make_rewards.report": ["assets/*"],

@@ -49,13 +49,15 @@ def all_samples(
       encode: its tokenizer.
       codes_of: pictures uint8 [B, S, S, 3] to codes int32 [B, C].
     """
-    drawn = [sample_example(seed + _DRAW, number, settings.wrong_captions, tidy=True)
-             for number in range(settings.drawings)]
+    # No more than the steps can choose.
+    drawings = min(settings.drawings, settings.steps * settings.pictures)
+    readings = min(settings.readings, settings.steps * settings.questions)
+    drawn = [sample_example(seed + _DRAW, number, settings.wrong_captions, tidy=True) for number in range(drawings)]
     tokens = config.special_tokens
     prompts = [generation_prompt(prompt_text(example.prompt), encode, tokens) for example in drawn]
     ids, real = left_padded(prompts, PROMPT_TOKENS, tokens.pad)
     codes = [np.asarray(codes_of(np.stack([picture_of(example) for example in part]))) for part in _parts(drawn)]
-    lessons = [lesson_of(seed, number, settings) for number in range(settings.readings)]
+    lessons = [lesson_of(seed, number, settings) for number in range(readings)]
     return Samples(ids, real.sum(axis=1).astype(np.int32), np.concatenate(codes), _readings(lessons, config, encode))
 
 

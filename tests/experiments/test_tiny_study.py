@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
+from safetensors.numpy import load_file
 
 from experiments._tiny_bases.bases import BASES
 from experiments._tiny_recipe import VARIANTS
@@ -26,7 +27,7 @@ from experiments._tiny_study.work import at_work
 from experiments.tiny_study import main
 from srum_jax.data import writer
 from srum_jax.errors import BadInput
-from srum_jax.worlds.shapes.base import trained_base
+from srum_jax.worlds.shapes.base import trained_base, trained_janus
 from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.layout import draft_of, lay_out
 from srum_jax.worlds.shapes.prompt_set import balanced_prompts
@@ -396,3 +397,20 @@ def test_the_quick_study_improves_the_model_by_its_own_judgement(tmp_path):
     assert np.mean(paper["fit"]) >= np.mean(base["fit"]) + 0.02
     assert np.mean(paper["well_formed"]) >= 0.9
     assert json.loads((tmp_path / "study" / "own_judgement.json").read_text())["1st round"]["auc"] >= 0.7
+
+
+@pytest.mark.slow
+def test_a_study_of_janus_draws_judges_trains_and_examines_code_by_code(tmp_path):
+    """Records of its own candidates, SFT and SRUM on them, exports that draw: all through the commands."""
+    out = tmp_path / "study"
+    code, printed, err = commands.run("experiments.tiny_study", "--base", "janus", "--out", out, *SMALLEST,
+                                      "--no-second-round")
+    assert code == 0, err
+    assert all(f"| {name} |" in printed for name in ("base", "sft", "paper"))
+    before, *after = (load_file(folder / "model.safetensors") for folder in (
+        trained_janus(), *(out / "models" / f"{name}-0" for name in ("sft", "paper"))))
+    for tensors in after:
+        changed = {name for name in before if not np.array_equal(before[name], tensors[name])}
+        assert changed and not any(name.startswith(("gen_vision_model.", "vision_model.")) for name in changed)
+    recipe = json.loads((out / "models" / "paper-0" / "recipe.json").read_text())
+    assert recipe["variant"]["objective"]["factor_floor"] == 0.0
