@@ -91,11 +91,11 @@ def with_map(pixels: np.ndarray, values: np.ndarray, grid: Grid, ends: tuple[flo
     large.alpha_composite(over, (left, top))
     wide, tall = (right - left) / grid.columns, (bottom - top) / grid.rows
     if min(wide, tall) >= _READABLE:
-        draw, font = ImageDraw.Draw(large), _font(round(min(wide / 2.8, tall / 2)))
+        draw, font = ImageDraw.Draw(large), _font(round(min(wide / 2.6, tall / 2)))
         for row in range(grid.rows):
             for column in range(grid.columns):
                 place = (left + (column + 0.5) * wide, top + (row + 0.5) * tall)
-                draw.text(place, f"{values[row, column]:.2f}", fill="white", stroke_width=1, stroke_fill=(40, 40, 40),
+                draw.text(place, _short(values[row, column]), fill="white", stroke_width=2, stroke_fill=(40, 40, 40),
                           font=font, anchor="mm")
     return np.asarray(large.convert("RGB"))
 
@@ -125,6 +125,11 @@ def _mix(value: np.ndarray) -> np.ndarray:
     """Colours [..., 3] of values in [-1, 1]."""
     part = np.minimum(1.0, np.abs(value))[..., None] ** 0.6
     return _GREY + part * (np.where(value[..., None] < 0, _MINUS, _PLUS) - _GREY)
+
+
+def _short(value: float) -> str:
+    """At most two decimals: 1, 0.5, -0.38."""
+    return f"{value:.2f}".rstrip("0").rstrip(".").replace("-0", "0" if round(value, 2) == 0 else "-0")
 
 
 @functools.cache

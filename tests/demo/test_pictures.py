@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srum_jax.demo.pictures import css_colour, film, read_upload, shown, with_boxes, with_map
+from srum_jax.demo.pictures import _short, css_colour, film, read_upload, shown, with_boxes, with_map
 from srum_jax.errors import BadInput
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.token_grid import Grid
@@ -82,3 +82,8 @@ def test_a_map_colours_each_token_of_its_window():
 def test_a_film_has_a_tile_for_each_step():
     one = film([GREY] * 9, [f"t = {step}" for step in range(9)])
     assert one.shape == (3 * (240 + 26 + 8) - 8, 4 * 248 - 8, 3)
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.0, "1"), (-0.0, "0"), (-0.001, "0"), (0.5, "0.5"), (-0.375, "-0.38")])
+def test_the_number_of_a_token_is_said_shortly(value, said):
+    assert _short(value) == said
