@@ -1,5 +1,6 @@
 """T2I-CompBench: the shipped files, the reply parser, and scores of recorded replies against numbers made by hand."""
 
+import collections
 import csv
 import json
 
@@ -171,6 +172,9 @@ def test_the_public_validation_file_is_as_described():
         ids = [int(item.id) for item in items if item.category == category]
         assert ids == list(range(first, first + count))
     assert len(items) == 2670 and len({item.prompt for item in items}) == 2395
+    counts = collections.Counter(entry["Category"] for entry in train)
+    assert (counts.pop("complex_action"), counts.pop("complex_spatial")) == (504, 130)
+    assert counts == dict.fromkeys(COLUMNS, 700) and len({entry["Question"] for entry in train}) == 5559
     assert not {int(item.id) for item in items} & {entry["Question_id"] for entry in train}
     prompts = {category: [item.prompt for item in items if item.category == category] for category in VALIDATION}
     complex_prompts = set(prompts["complex"])

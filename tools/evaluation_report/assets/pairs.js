@@ -45,8 +45,14 @@ const ORDERS = {
 
 let watcher = null;
 
+function shown(url, prompt) {
+  const picture = make("img", {src: url, alt: prompt, class: "shown"});
+  picture.addEventListener("load", () => picture.classList.toggle("tiny", picture.naturalWidth < 128));
+  return picture;
+}
+
 function side(row, place, more) {
-  const pictures = more.pictures[place].map((url) => url ? make("img", {src: url, alt: row.prompt, class: "shown"}) :
+  const pictures = more.pictures[place].map((url) => url ? shown(url, row.prompt) :
     make("span", {class: "badge bad"}, "no picture"));
   return make("div", {class: "panel side"}, make("h2", {}, summary.models[place]), make("div", {class: "strip"}, pictures),
     make("p", {}, row.values[place] === null ? make("span", {class: "badge bad"}, row.failed[place] || "missing") :
