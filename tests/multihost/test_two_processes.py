@@ -12,6 +12,7 @@ from tests.e2e.training import QUICK, lines, parameters, run, steps
 from tests.multihost.pair import run_as_two, two_processes
 
 SETTINGS = (*QUICK, "data.rows_per_batch=4", "training.log_every=1", "training.save_every=2")
+SPLIT = ("mesh.data=1", "mesh.fsdp=2")  # rows and parameters: one step, compiled once, for most tests
 
 
 def _ends(processes, within):
@@ -53,9 +54,9 @@ def test_two_processes_train_like_one_and_their_checkpoint_is_resumed_by_one(tmp
 def test_the_tokens_of_a_row_may_run_across_two_processes(tmp_path):
     for code, _, err in run_as_two(tmp_path / "seq", *SETTINGS, "training.steps=2", "mesh.data=1", "mesh.seq=2"):
         assert code == 0, err
-    for code, _, err in run_as_two(tmp_path / "data", *SETTINGS, "training.steps=2", "mesh.data=2"):
+    for code, _, err in run_as_two(tmp_path / "rows", *SETTINGS, "training.steps=2", *SPLIT):
         assert code == 0, err
-    for a, b in zip(lines(tmp_path / "seq"), lines(tmp_path / "data"), strict=True):
+    for a, b in zip(lines(tmp_path / "seq"), lines(tmp_path / "rows"), strict=True):
         np.testing.assert_allclose(a["loss/total"], b["loss/total"], rtol=1e-5)
         assert a["tokens/latent"] == b["tokens/latent"]
 
@@ -69,7 +70,7 @@ def test_an_error_in_one_process_ends_both_within_seconds_and_the_other_names_it
     record = shuffled_index(5 * 8, len(source), 0, 0)  # the first of step 6: process 0 reads it, process 1 does not
     shard, payload = folder / source.file_of(record), source.read(record)
     shard.write_bytes(shard.read_bytes().replace(payload, payload[:-1] + bytes([payload[-1] ^ 0xFF])))
-    with two_processes(tmp_path, *SETTINGS, "training.steps=100", "mesh.data=2") as processes:
+    with two_processes(tmp_path, *SETTINGS, "training.steps=100", *SPLIT) as processes:
         seconds, ((code, _, err), (other, _, told)) = _ends(processes, within=15)
     print(f"both ended within {seconds:.1f} s")
     assert code == other == 1
@@ -90,7 +91,7 @@ def test_settings_that_one_process_alone_cannot_use_end_both_with_2(tmp_path):
 @pytest.mark.slow
 def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_nothing_had_happened(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = (*SETTINGS, "training.steps=20", "training.keep=20", "mesh.data=1", "mesh.fsdp=2")
+    settings = (*SETTINGS, "training.steps=20", "training.keep=20", *SPLIT)
     for code, _, err in run_as_two(whole, *settings):
         assert code == 0, err
     for victim in (1, 0):
@@ -116,7 +117,7 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_no
 
 @pytest.mark.slow
 def test_damage_that_one_process_alone_meets_sends_both_to_the_step_before(tmp_path):
-    settings = (*SETTINGS, "mesh.data=1", "mesh.fsdp=2")
+    settings = (*SETTINGS, *SPLIT)
     for code, _, err in run_as_two(tmp_path, *settings, "training.steps=4"):
         assert code == 0, err
     for path in (tmp_path / "checkpoints" / "4" / "params" / "ocdbt.process_1" / "d").iterdir():
@@ -129,7 +130,7 @@ def test_damage_that_one_process_alone_meets_sends_both_to_the_step_before(tmp_p
 
 @pytest.mark.slow
 def test_a_host_that_is_taken_away_stops_both_after_the_same_saved_step(tmp_path):
-    with two_processes(tmp_path, *SETTINGS, "training.steps=100000", "mesh.data=2") as processes:
+    with two_processes(tmp_path, *SETTINGS, "training.steps=100000", *SPLIT) as processes:
         first = processes[1].signal_when(lambda: steps(tmp_path), signal.SIGTERM)
         second = processes[0].finish()
     saved = steps(tmp_path)[-1]
