@@ -82,7 +82,8 @@ def until(page, selector, words):
 
 
 def pictures(page, selector):
-    """How many pictures an element shows; waits until one is there."""
+    """How many pictures an element shows; waits until one is there. They are loaded when they come into view."""
+    page.value(f"document.querySelector('{selector}').scrollIntoView()")
     shown = f"[...document.querySelectorAll('{selector} img')].filter(e => e.naturalWidth > 0).length"
     page.wait(f"{shown} > 0", SECONDS)
     return page.value(shown)
