@@ -4,6 +4,7 @@ Three stages, each resumable and usable alone. `score` loads no model, so anothe
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -194,7 +195,7 @@ def _groups(sampler: Any) -> Any:
 
 
 def _activation(args: argparse.Namespace) -> int:
-    for option in ("protocol", "judge", "judge_template", "think", "steps", "end", "failures", "against"):
+    for option in ("protocol", "judge", "judge_template", "think", "steps", "size", "end", "failures", "against"):
         if getattr(args, option) is not None:
             raise BadInput(f"--{option.replace('_', '-')}: expected none with --benchmark {args.benchmark}.")
     if args.stage == JUDGE or args.start or args.step != 1:
@@ -223,11 +224,14 @@ def _measure(args: argparse.Namespace, measured: ActivationRun) -> None:
     templates, images = Templates.read(args.templates), epath.Path(args.images)
     model = ComparedModel(args.model_id or epath.Path(args.checkpoint).name,
                           checkpoint_fingerprint(args.checkpoint, family.architecture))
+    sampler = apply_overrides(_groups(_sampler(args)), args.set).sampler
+    drawn = dataclasses.asdict(sampler) if measured.config.experts == activation_run.ALL_EXPERTS else None
     pictures = measured.check(checker_of(args, templates), images)
-    measured.begin(model, args.dtype, pictures, only_compare=True)  # before minutes of loading
+    measured.begin(model, args.dtype, pictures, drawn=drawn, only_compare=True)  # before minutes of loading
     pipeline = load_pipeline(args, templates, understanding=True)
-    measured.begin(model, args.dtype, pictures)
-    measured.measure(model, pipeline.neurons, pipeline.answerer, images, args.batch_size or 8)
+    measured.begin(model, args.dtype, pictures, drawn=drawn)
+    neurons = pipeline.neurons if drawn is None else pipeline.neurons.of_all_experts(sampler)
+    measured.measure(model, neurons, pipeline.answerer, images, args.batch_size or 8)
     print(f"generate: {model.id} was measured")
 
 

@@ -35,6 +35,7 @@ from srum_jax.evaluation.activation_samples import CALIBRATION, MEASURED, Sample
 from srum_jax.evaluation.folder import EvaluationFolder, Part, prompt_file_sha256
 from srum_jax.evaluation.judging import read_image
 from srum_jax.evaluation.line_chart import line_chart
+from srum_jax.generation.prompts import record_seed
 from srum_jax.inference.protocols import Answerer, Checker, Neurons
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.inference.settings import TextSampler
@@ -44,7 +45,9 @@ from srum_jax.storage import object_store
 from srum_jax.storage.atomic_file import write_bytes, write_json
 
 NAME, PROTOCOL = "activation", "srum_jax-1"
+UNDERSTANDING_EXPERT, ALL_EXPERTS = EXPERTS = ("understanding", "all")
 _HALVES = (0, 1)
+_BASE_SEED = 0  # a sample's noise follows from this and its id: the same for every model
 _MODEL_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
@@ -55,12 +58,23 @@ class ActivationConfig:
     samples: int = 256  # of each task, to measure; as many others to find clusters
     answer_tokens: int = 64  # of the model's own greedy answer to a question, at most
     gated: bool = False  # whether a value is |silu(W_gate h) (W_up h)| instead of silu(W_gate h)
+    # understanding: it sees tokens of both tasks; all: those too that make pictures, on some of the model's own
+    experts: str = UNDERSTANDING_EXPERT
+    plan_tokens: int = 0  # of the plan that the model writes behind a prompt, greedily, at most; 0: no plan
     clusters: ClusterRule = dataclasses.field(default_factory=ClusterRule)  # when a neuron serves one task
 
     def __post_init__(self):
         if self.samples < 2:
             raise BadInput(f"samples: expected at least 2, found {self.samples}.")
+        if self.experts not in EXPERTS:
+            raise BadInput(f"experts: expected one of {', '.join(EXPERTS)}, found {self.experts!r}.")
         TextSampler(max_tokens=self.answer_tokens)
+        _ = self.plan
+
+    @property
+    def plan(self) -> TextSampler | None:
+        """How plans are written."""
+        return TextSampler(max_tokens=self.plan_tokens) if self.plan_tokens else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +122,7 @@ class ActivationRun:
         about = EvaluationFolder(root).begun_with()
         if about.get("benchmark") != NAME:
             raise BadInput(f"--out {root}: expected a folder of {NAME}, found one of {about.get('benchmark')!r}.")
-        settings = {name: value for name, value in about["settings"].items() if name != "dtype"}
+        settings = {name: value for name, value in about["settings"].items() if name not in ("dtype", "drawn")}
         return cls(root, None, ActivationConfig(**settings, clusters=clusters))
 
     def check(self, checker: Checker, images: epath.Path) -> str:
@@ -134,13 +148,17 @@ class ActivationRun:
                              f"or unreadable, the first of them {absent[0]}")
         return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()).hexdigest()
 
-    def begin(self, model: ComparedModel, dtype: str, pictures_sha256: str, *, only_compare: bool = False) -> None:
+    def begin(
+        self, model: ComparedModel, dtype: str, pictures_sha256: str, *, drawn: Mapping[str, Any] | None = None,
+        only_compare: bool = False,
+    ) -> None:
         """Notes samples, settings and the base model, or compares them with what was noted.
 
         Args:
           model: that is to be measured.
           dtype: that it computes in.
           pictures_sha256: as `check` returns it.
+          drawn: with which settings, where pictures of its own are looked at.
           only_compare: whether to write nothing.
 
         Raises:
@@ -152,7 +170,7 @@ class ActivationRun:
         note(self.folder.about, {
             "benchmark": NAME, "protocol": PROTOCOL, "drawn_as": "", "part": dataclasses.asdict(Part()), "base": base,
             "prompt_files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(self.files.items())},
-            "pictures_sha256": pictures_sha256, "settings": {**measured, "dtype": dtype}})
+            "pictures_sha256": pictures_sha256, "settings": {**measured, "dtype": dtype, "drawn": drawn}})
         note(self._folder_of(model.id) / "model.json", dataclasses.asdict(model))
         if not only_compare:
             for name, data in self.files.items():
@@ -167,8 +185,8 @@ class ActivationRun:
         """
         def values(batch: Sequence[Sample]) -> np.ndarray:
             if not batch[0].image:
-                return neurons.drawing([ImageRequest(sample.prompt, seed=0) for sample in batch],
-                                       gated=self.config.gated)
+                requests = [ImageRequest(sample.prompt, seed=record_seed(_BASE_SEED, sample.id)) for sample in batch]
+                return neurons.drawing(requests, plan=self.config.plan, gated=self.config.gated)
             questions = [Question(sample.prompt, (read_image(images / sample.image)[0],)) for sample in batch]
             answers = answerer.answer(questions, sampler=TextSampler(max_tokens=self.config.answer_tokens))
             return neurons.answering(questions, [answer.text for answer in answers], gated=self.config.gated)

@@ -1,7 +1,7 @@
 """What generation, judges and stages need of a model, whatever its family."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -101,7 +101,7 @@ class Scorer(Protocol):
 
 
 class Neurons(Protocol):
-    """Says what neurons of the language model's gated MLPs do: those that see tokens of both tasks.
+    """Says what neurons of the language model's gated MLPs do: those that see tokens of both tasks, or all.
 
     A neuron is a channel of a layer; its value for a sample is the mean over the sample's tokens that pass through its
     MLP of silu(W_gate h), or, `gated`, of |silu(W_gate h) (W_up h)| (SRUM, Algorithm 1). A sample's value does not
@@ -110,7 +110,17 @@ class Neurons(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Layers and channels."""
+        """Layers and channels; of all experts: those of the understanding expert first."""
+
+    def of_all_experts(self, sampler: Any) -> "Neurons":
+        """Those of the experts that only make pictures too; a neuron whose expert gets no token of a sample is 0.
+
+        While a prompt is read, their value is the mean over the noised tokens of the model's own picture, at times
+        0.25, 0.5, 0.75 and 0.95, under noise that follows from the request's seed.
+
+        Args:
+          sampler: of the pictures, of the family's kind.
+        """
 
     def answering(self, questions: Sequence[Question], answers: Sequence[str], *, gated: bool = False) -> np.ndarray:
         """While a question is read, and an answer after it; float32 [N, layers, channels].
@@ -124,8 +134,16 @@ class Neurons(Protocol):
           RequestError: one of them cannot be read; says which.
         """
 
-    def drawing(self, requests: Sequence[ImageRequest], *, gated: bool = False) -> np.ndarray:
-        """While the prompt of a picture to be made is read; else as `answering`."""
+    def drawing(
+        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, gated: bool = False
+    ) -> np.ndarray:
+        """While the prompt of a picture to be made is read, and the plan that the model writes; else as `answering`.
+
+        Args:
+          requests: without pictures of their own.
+          plan: how to write the plan; None for no plan.
+          gated: which of the values.
+        """
 
 
 class Answerer(Checker, Protocol):

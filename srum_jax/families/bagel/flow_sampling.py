@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srum_jax.families.bagel.cached_decoder import Reader, image_tokens, make_reader
+from srum_jax.families.bagel.cached_decoder import Reader, Watch, image_tokens, make_reader
 from srum_jax.families.bagel.guidance import guided_velocity
 from srum_jax.families.bagel.prefill import NUM_MARKERS, image_markers
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
@@ -87,7 +87,8 @@ def sample_latents(
 
 
 def flow_velocity(
-    model: Bagel, contexts: list[Context], layout: LatentLayout, guidance: Guidance, compute: ComputeConfig
+    model: Bagel, contexts: list[Context], layout: LatentLayout, guidance: Guidance, compute: ComputeConfig,
+    watch: Watch | None = None,
 ) -> Velocity:
     """The velocity on top of contexts that do not change, zero in padding; guided where there are several.
 
@@ -97,6 +98,7 @@ def flow_velocity(
       layout: of the latent tokens.
       guidance: of several branches.
       compute: precision and attention route.
+      watch: see `make_reader`; what it keeps is computed as "watched".
     """
     branches = len(contexts)
     repeat = lambda x: jnp.repeat(x, branches, axis=0)  # noqa: E731
@@ -104,14 +106,14 @@ def flow_velocity(
     real = layout.real
     markers = jnp.ones((real.shape[0], NUM_MARKERS), bool) & (layout.num_tokens[:, None] > 0)
     query = image_tokens(repeat(jnp.concatenate([markers, real], axis=1)), context.next_position)
-    read: Reader = make_reader(model.llm, query, NUM_MARKERS, context, compute)
+    read: Reader = make_reader(model.llm, query, NUM_MARKERS, context, compute, watch)
     marker_values = image_markers(model, compute)
     und = jnp.broadcast_to(marker_values, (branches * real.shape[0], *marker_values.shape))
 
     def velocity(x: jax.Array, t: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         times = jnp.broadcast_to(t[..., None], x.shape[:2])
         gen = model.embed_latents(x, times, layout.position_ids, compute.compute_dtype)
-        hidden, *_ = read(Hidden(und, repeat(gen)))
+        hidden, _, watched = read(Hidden(und, repeat(gen)))
         predicted = model.llm2vae(hidden.gen).astype(jnp.float32)
         predicted = predicted.reshape(-1, branches, *predicted.shape[1:])
         names = ("v_cond", "v_text", "v_img")[:branches]
@@ -119,7 +121,8 @@ def flow_velocity(
         v = parts["v_cond"] if branches == 1 else guided_velocity(
             parts["v_cond"], parts["v_text"], parts.get("v_img"), real, guidance
         )
-        return jnp.where(real[..., None], v, 0.0), {**parts, "und": hidden.und, "gen": hidden.gen}
+        kept = {} if watch is None else {"watched": watched}
+        return jnp.where(real[..., None], v, 0.0), {**parts, "und": hidden.und, "gen": hidden.gen, **kept}
 
     return velocity
 

@@ -1,6 +1,7 @@
 """Requests in, images out, in batches on a mesh of devices. Rows of a batch do not influence each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.inference.batch_shapes import fill_rows, filled, same_size
 from srum_jax.inference.loaded import LoadedGenerator
 from srum_jax.inference.opened import Opened
+from srum_jax.inference.programs import Program
 from srum_jax.inference.protocols import OnStep
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import GeneratedImage, ImageRequest, each_read
@@ -51,11 +53,11 @@ class BagelGenerator(LoadedGenerator):
         count = len(read)
         read, active = filled(read, self.rows_multiple)
         sizes = [item.size for item in read]
-        conversation, plans = self._image_contexts(read, active, sampler, plan)
+        conversation, plans = self.image_contexts(read, active, sampler, plan)
         if on_step is None:
-            latent = self._sample(SAMPLE_LATENTS, conversation, read, sampler)
+            latent, _ = self.sample(SAMPLE_LATENTS, conversation, read, sampler)
         else:
-            latent, times, predicted = self._sample(SAMPLE_STEPS, conversation, read, sampler)
+            (latent, times, predicted), _ = self.sample(SAMPLE_STEPS, conversation, read, sampler)
             for step, time in enumerate(self.programs.fetch(times).tolist()):
                 on_step(step, time, lambda step=step: {
                     number: pixels for number, (pixels, _) in
@@ -68,10 +70,19 @@ class BagelGenerator(LoadedGenerator):
             for row, ((pixels, moments), size) in enumerate(zip(drawn[:count], sizes, strict=False))
         ]
 
-    def _image_contexts(
-        self, read: list[ReadImageRequest], active: np.ndarray, sampler: FlowSampler, plan: TextSampler | None
+    def image_contexts(
+        self, read: list[ReadImageRequest], active: np.ndarray, sampler: FlowSampler, plan: TextSampler | None,
+        kind: Callable[..., Conversation] = Conversation,
     ) -> tuple[Conversation, list[tuple[str, bool]] | None]:
-        """Gives the model everything that precedes the image; in think mode also the plans, and whether cut short."""
+        """Gives the model everything that precedes the image; in think mode also the plans, and whether cut short.
+
+        Args:
+          read: a multiple of `rows_multiple`.
+          active: bool [B], which of them were asked for.
+          sampler: of the images.
+          plan: of the plans; None for none.
+          kind: makes the conversation, which may look at what is added.
+        """
         tokenizer = self.opened.tokenizer
         texts = [item.prompt for item in read]
         sources, patches = [item.source for item in read], [item.patches for item in read]
@@ -84,7 +95,7 @@ class BagelGenerator(LoadedGenerator):
         if plan is not None:
             slots += text_slots(self.programs, [system])
         image_guidance = sampler.guidance.branches == 3
-        conversation = Conversation(self.programs, len(read), slots, image_guidance)
+        conversation = kind(self.programs, len(read), slots, image_guidance)
         seeds = [item.seed for item in read]
         if plan is not None:
             conversation.add_system([system] * len(read))
@@ -100,15 +111,18 @@ class BagelGenerator(LoadedGenerator):
         conversation.add_plan([tokenizer.encode(text, control_tokens=True) if text else [] for text in written])
         return conversation, [(text, not decoded.finished[row]) for row, text in enumerate(written)]
 
-    def _sample(self, program, conversation: Conversation, read: list[ReadImageRequest], sampler: FlowSampler):
+    def sample(
+        self, program: Program, conversation: Conversation, read: list[ReadImageRequest], sampler: FlowSampler
+    ) -> tuple[Any, LatentLayout]:
+        """What `SAMPLE_LATENTS` or `SAMPLE_STEPS` makes behind a conversation, and where its tokens lie."""
         counts = np.array([len(item.position_ids) for item in read], np.int32)
         position_ids = np.zeros((len(read), latent_width(counts)), np.int32)
         for row, item in enumerate(read):
             position_ids[row, : counts[row]] = item.position_ids
         keys = random_keys([item.seed for item in read], Use.NOISE)
-        return self.programs.call(
-            program, conversation.branches(sampler.guidance.branches), keys, LatentLayout(position_ids, counts), sampler
-        )
+        layout = LatentLayout(position_ids, counts)
+        branches = conversation.branches(sampler.guidance.branches)
+        return self.programs.call(program, branches, keys, layout, sampler), layout
 
     def _decode(self, latent: jax.Array, sizes: list[tuple[int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Pixels of each row, uint8 [H, W, 3], and its `sure_moments`."""

@@ -17,7 +17,7 @@ from srum_jax.objectives.flow_path import interpolate, velocity_error
 from srum_jax.rewards.dual_likelihood import token_log_probs
 
 _TOKENS_AT_ONCE = 16  # the logits of a whole text may be gigabytes
-_UNGUIDED = Guidance(text_scale=1.0)
+UNGUIDED = Guidance(text_scale=1.0)
 
 
 def text_log_probs(
@@ -43,6 +43,15 @@ def text_log_probs(
     return jax.lax.map(one_place, by_place, batch_size=min(_TOKENS_AT_ONCE, token_ids.shape[1])).T
 
 
+def noised(
+    model: Bagel, latent: jax.Array, keys: jax.Array, number: jax.Array, t: jax.Array, layout: LatentLayout
+) -> tuple[jax.Array, jax.Array]:
+    """Pictures on the path at times t [B], zero in padding, and the noise, of `fold_in(key, number)`; [B, G, P]."""
+    noise = initial_noise(jax.vmap(jax.random.fold_in, (0, None))(keys, number), latent.shape[1], model.config)
+    noisy = interpolate(latent, noise, jnp.broadcast_to(t[:, None], latent.shape[:2]))
+    return jnp.where(layout.real[..., None], noisy, 0.0), noise
+
+
 def flow_errors(
     model: Bagel,
     context: Context,
@@ -63,14 +72,13 @@ def flow_errors(
       layout: of the latent tokens.
       compute: precision and attention route.
     """
-    velocity = flow_velocity(model, [context], layout, _UNGUIDED, compute)
+    velocity = flow_velocity(model, [context], layout, UNGUIDED, compute)
     tokens = layout.real.astype(jnp.float32)
 
     def one_time(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         number, t = inputs  # [], [B]
-        noise = initial_noise(jax.vmap(jax.random.fold_in, (0, None))(keys, number), latent.shape[1], model.config)
-        noisy = interpolate(latent, noise, jnp.broadcast_to(t[:, None], latent.shape[:2]))
-        error = velocity_error(velocity(jnp.where(layout.real[..., None], noisy, 0.0), t)[0], latent, noise)
+        noisy, noise = noised(model, latent, keys, number, t, layout)
+        error = velocity_error(velocity(noisy, t)[0], latent, noise)
         return jnp.sum(error * tokens, axis=1) / jnp.maximum(jnp.sum(tokens, axis=1), 1.0)
 
     return jax.lax.map(one_time, (jnp.arange(times.shape[1]), times.T)).T

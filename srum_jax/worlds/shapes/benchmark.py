@@ -47,7 +47,8 @@ class Shapes(Benchmark):
     protocols: ClassVar[Mapping[str, str | None]] = {"shapes-1": None}
     drawing: ClassVar[Drawing] = Drawing(batch_size=64, settings={
         "sampler.num_timesteps": "25", "sampler.shift": "3.0", "sampler.guidance.text_scale": "2.0",
-        "sampler.guidance.interval": "0.0,1.0"})
+        "sampler.guidance.interval": "0.0,1.0",  # of the tiny BAGEL; then those of the tiny Janus-Pro
+        "sampler.guidance": "1.5", "sampler.temperature": "0.8"})
     official_counts: ClassVar[Mapping[str, int]] = dict.fromkeys(CATEGORIES, _PER_CATEGORY)
     judge: ClassVar[str] = "oracle"
 

@@ -1,5 +1,7 @@
 """Values of neurons that stream through the cached decoder are those of the training forward, token by token."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,10 @@ from flax import nnx
 
 from srum_jax.data.example import Example, Picture, stack_rows
 from srum_jax.families.bagel.config import BagelRows
+from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.families.registry import family
 from srum_jax.inference.requests import ImageRequest, Question, RequestError
+from srum_jax.inference.settings import TextSampler
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.columns import NO_COLUMNS
@@ -83,3 +87,37 @@ def test_values_do_not_depend_on_what_else_is_in_the_batch(neurons):
 def test_what_cannot_be_read_is_named(neurons):
     with pytest.raises(RequestError, match="request 1: prompt: expected a text"):
         neurons.drawing([ImageRequest("a red circle", seed=0), ImageRequest(" ", seed=0)])
+
+
+@pytest.fixture(scope="module")
+def both(neurons):
+    return neurons.of_all_experts(FlowSampler(num_timesteps=3, guidance=Guidance(text_scale=1.0)))
+
+
+REQUESTS = [ImageRequest(sentence, seed=number) for number, sentence in enumerate(SENTENCES[:2])]
+
+
+def test_a_neuron_of_an_expert_without_tokens_is_zero_and_the_other_expert_is_as_without_it(neurons, both):
+    layers, channels = neurons.shape
+    assert both.shape == (layers, 2 * channels)
+    asked = [Question(SEEN_QUESTION, PICTURES[:1])], [ANSWER]
+    found = both.answering(*asked)
+    np.testing.assert_allclose(found[..., :channels], neurons.answering(*asked), rtol=1e-5, atol=1e-6)
+    assert not found[..., channels:].any()
+    drawn = both.drawing(REQUESTS)
+    np.testing.assert_allclose(drawn[..., :channels], neurons.drawing(REQUESTS), rtol=1e-5, atol=1e-6)
+    assert (np.abs(drawn[..., channels:]).max(axis=2) > 0).all()
+
+
+def test_the_own_picture_of_a_prompt_and_its_noise_do_not_depend_on_the_order_of_the_batch(both):
+    there, back = both.drawing(REQUESTS), both.drawing(REQUESTS[::-1])[::-1]
+    np.testing.assert_allclose(there, back, rtol=1e-4, atol=1e-5)
+    other = both.drawing([dataclasses.replace(REQUESTS[0], seed=7)])[0]
+    channels = both.shape[1] // 2
+    np.testing.assert_allclose(other[:, :channels], there[0, :, :channels], rtol=1e-4, atol=1e-6)
+    assert np.abs(other - there[0])[:, channels:].max() > 1e-3
+
+
+def test_a_plan_is_read_behind_its_prompt(neurons):
+    planned = neurons.drawing(REQUESTS[:1], plan=TextSampler(max_tokens=3))
+    assert planned.shape == (1, *neurons.shape) and np.abs(planned - neurons.drawing(REQUESTS[:1])).max() > 1e-3
