@@ -10,15 +10,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from etils import epath
-
-from srum_jax.command_line import set_up_streams, user_path
+from experiments._evaluations import read_evaluations
+from srum_jax.command_line import set_up_streams
 from srum_jax.errors import BadInput
 from srum_jax.evaluation.benchmark import OVERALL
-from srum_jax.evaluation.folder import EvaluationFolder
-from srum_jax.evaluation.registry import open_benchmark
-from srum_jax.evaluation.scoring import compare, read_scores
-from srum_jax.stages import noted
 from srum_jax.stages.interruption import run_command
 
 FULL = "full"
@@ -47,30 +42,15 @@ def table(results: Sequence[str]) -> str:
     Raises:
       BadInput: a result is absent or incomplete, or two cannot be compared.
     """
-    folders = {}
-    for text in results:
-        name, equals, path = text.partition("=")
-        if not equals or not path or name in folders:
-            raise BadInput(f"{text}: expected NAME=DIR, each name once.")
-        folders[name] = EvaluationFolder(epath.Path(user_path(path)))
-    if FULL not in folders:
+    found = read_evaluations(results)
+    if FULL not in found:
         raise BadInput(f"expected {FULL}=DIR, the full method that the others are compared with, found "
-                       f"{', '.join(folders)}.")
-    full = folders[FULL].results
+                       f"{', '.join(found)}.")
     lines = ["| method | overall | against full | 95 % interval | published |", "|---|---|---|---|---|"]
-    for name, folder in folders.items():
-        about = folder.begun_with()
-        if not folder.results.exists():
-            raise BadInput(f"{folder.results}: expected what `--stage score` writes, found nothing.")
-        found = noted.read(folder.results, "NAME=DIR")
-        benchmark = open_benchmark(about["benchmark"], about["protocol"], "", about["drawn_as"])
-        if found["scores"][OVERALL] is None:
-            raise BadInput(f"{folder.results}: incomplete, so there is no overall number; finish the evaluation of "
-                           f"{name}.")
-        row = [name, f"{found['scores'][OVERALL]:.2f}", "", "", PUBLISHED.get(name, "")]
+    for name, evaluation in found.items():
+        row = [name, f"{evaluation.results['scores'][OVERALL]:.2f}", "", "", PUBLISHED.get(name, "")]
         if name != FULL:
-            items = benchmark.items(folder.inputs())
-            difference = compare(benchmark, items, found, read_scores(folder.root), full)[OVERALL]
+            difference = evaluation.against(found[FULL])[OVERALL]
             row[2:4] = f"{difference['difference']:+.2f}", f"[{difference['low']:+.2f}, {difference['high']:+.2f}]"
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)

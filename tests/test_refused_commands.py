@@ -31,6 +31,7 @@ REFUSED = [
     ("tools.measure_rewards", "--groups", "/nowhere", "--json", "OUT/report.json", "--checkpoint", BASE),
     ("tools.measure_rewards", "--groups", "GROUPS", "--json", "OUT/report.json", "--checkpoint", "EMPTY"),
     ("experiments.ablation_table", "full=EMPTY", "base=OUT"),
+    ("experiments.wise_table", "base=EMPTY", "culture=OUT"),
     ("tools.convert_weights", "import", "--source", "/nowhere", "--out", "OUT"),
     ("tools.convert_weights", "import", "--source", "EMPTY", "--out", "OUT"),
     ("tools.convert_weights", "import", "--source", BASE, "--without", "legs", "--out", "OUT"),

@@ -9,6 +9,7 @@ import types
 
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from srum_jax import evaluate
@@ -18,6 +19,7 @@ from srum_jax.evaluation.activation_run import ActivationConfig, ActivationRun, 
 from srum_jax.evaluation.activation_samples import CALIBRATION, MEASURED, read_samples, split
 from srum_jax.families.registry import family_of
 from srum_jax.inference.requests import RequestError
+from srum_jax.inference.settings import TextSampler
 
 SHAPE = (2, 50)
 CONFIG = ActivationConfig(samples=16, clusters=ClusterRule(least=2.0))
@@ -60,6 +62,7 @@ class Planted:
 
     def __init__(self, height=4.0, stop_after=None):
         self.height, self.stop_after, self.seen = height, stop_after, 0
+        self.plans, self.seeds = set(), set()
 
     def _values(self, names, neuron):
         if self.stop_after is not None and self.seen + len(names) > self.stop_after:
@@ -73,7 +76,9 @@ class Planted:
         return self._values([f"{question.images[0][20, 20].tolist()}{answer}" for question, answer in
                              zip(questions, answers, strict=True)], (0, 7))
 
-    def drawing(self, requests, *, gated=False):
+    def drawing(self, requests, *, plan=None, gated=False):
+        self.plans.add(plan)
+        self.seeds |= {request.seed for request in requests}
         return self._values([request.prompt for request in requests], (1, 3))
 
 
@@ -196,6 +201,20 @@ def test_what_does_not_belong_to_the_folder_is_refused(tmp_path, images):
         run.score()
 
 
+def test_experts_plans_and_how_pictures_are_drawn_belong_to_the_folder(tmp_path, images):
+    config = ActivationConfig(samples=16, clusters=ClusterRule(least=2.0), experts="all", plan_tokens=9)
+    neurons = Planted()
+    run = measured(tmp_path / "out", images, "base", neurons, config=config)
+    assert neurons.plans == {TextSampler(max_tokens=9)} and len(neurons.seeds) == 32, "a noise of its own for each"
+    again = ActivationRun.begun(tmp_path / "out", ClusterRule(least=2.0))
+    assert again.config == config and again.score()["settings"]["experts"] == "all"
+    checker = types.SimpleNamespace(check=lambda request: None)
+    with pytest.raises(BadInput, match=r"settings\.drawn"):
+        run.begin(ComparedModel("base", "base"), "float32", run.check(checker, images), drawn={"num_timesteps": 25})
+    with pytest.raises(BadInput, match=r"settings\.experts"):
+        measured(tmp_path / "out", images, "base", Planted())
+
+
 def test_a_prompt_that_the_model_cannot_be_given_and_values_that_are_none_are_named(tmp_path, images):
     def check(request):
         raise RequestError("prompt: expected fewer tokens")
@@ -213,6 +232,9 @@ def test_a_prompt_that_the_model_cannot_be_given_and_values_that_are_none_are_na
     (["--stage", "score"], "expected the folder of an evaluation"),
     ([], "--prompts: expected prompts of T2I-CompBench"),
     (["--set", "activation.samples=1"], "expected at least 2, found 1"),
+    (["--set", "activation.experts=both"], "experts: expected one of understanding, all, found 'both'"),
+    (["--set", "activation.plan_tokens=1"], "expected an integer of at least 2"),
+    (["--size", "48x48"], "--size: expected none"),
     (["--set", "activation.clusters.share=2"], r"expected a share in (0, 1]")])
 def test_arguments_that_do_not_go_with_it_are_refused(tmp_path, capsys, words, message):
     assert evaluate.main(["--benchmark", "activation", "--out", str(tmp_path / "out"), *words]) == 2
@@ -232,6 +254,22 @@ def test_a_model_and_pictures_have_to_be_given_and_its_family_has_to_serve(tmp_p
                            "expected a model whose neurons can be looked at")):
         assert evaluate.main([*words, *more]) == 2
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_both_experts_of_the_shipped_base_are_nearly_the_clusters(tmp_path, images):
+    for name, data in files().items():
+        (tmp_path / name).write_bytes(data)
+    out = tmp_path / "out"
+    assert evaluate.main([
+        "--benchmark", "activation", "--out", str(out), "--dtype", "float32", "--images", str(images), "--checkpoint",
+        BASE, "--model-id", "base", "--prompts", str(tmp_path / "Questions.csv"), str(tmp_path / "val_comp.json"),
+        *(word for name, value in (("activation.samples", 16), ("activation.answer_tokens", 4), ("activation.experts",
+          "all"), ("sampler.num_timesteps", 4)) for word in ("--set", f"{name}={value}"))]) == 0
+    channels = json.loads((epath.Path(BASE) / "llm_config.json").read_text())["intermediate_size"]
+    generation = Clusters.load(out / "clusters.safetensors").neurons[GENERATION]
+    assert (generation[:, 1] >= channels).mean() > 0.9, "the generation expert gets no token of a question"
+    assert json.loads((out / "activation.json").read_text())["settings"]["drawn"]["num_timesteps"] == 4
 
 
 @pytest.mark.slow

@@ -8,6 +8,10 @@ import sys
 import pytest
 from PIL import Image
 
+from srum_jax.evaluation.registry import NAMES, open_benchmark
+from srum_jax.families.registry import samplers
+from srum_jax.overrides import field_names
+from srum_jax.worlds.shapes.base import trained_janus
 from tests import commands
 from tests.evaluation.drawn import BENCHMARK, ITEMS, call, results
 from tests.imports import ROOT
@@ -130,6 +134,36 @@ def test_scoring_imports_no_array_library_for_models_and_opens_no_connection(dra
             "assert code == 0 and not {'jax', 'flax', 'torch', 'transformers'} & set(sys.modules), sys.modules.keys()")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_replaying_in_the_judge_stage_opens_no_connection(drawn, tmp_path):
+    assert call(tmp_path / "first", "--images", drawn) == 0
+    words = ["--benchmark", "shapes", "--stage", "judge", "--images", str(drawn), "--out", str(tmp_path / "out"),
+             "--judge", f"replay:{tmp_path / 'first' / 'replies.jsonl'}"]
+    code = ("import sys\nsys.addaudithook(lambda event, _: event.startswith('socket.') and sys.exit(event))\n"
+            f"from srum_jax import evaluate\nassert evaluate.main({words}) == 0\n")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "replies.jsonl").read_bytes() == (tmp_path / "first" / "replies.jsonl").read_bytes()
+
+
+def test_every_setting_of_a_benchmark_is_one_of_some_family_and_shapes_sets_its_two_bases():
+    known = {name: {f"sampler.{field}" for field in field_names(sampler)} for name, sampler in samplers().items()}
+    for name in NAMES:
+        drawing = open_benchmark(name, template="").drawing
+        assert drawing is None or set(drawing.settings) <= set().union(*known.values()), name
+    assert known["janus_pro"] <= set(BENCHMARK.drawing.settings) and not known["blip3o"] & set(
+        BENCHMARK.drawing.settings)
+
+
+@pytest.mark.slow
+def test_the_tiny_janus_draws_with_the_settings_of_its_page(tmp_path):
+    done = commands.run_afresh("srum_jax.evaluate", "--benchmark", "shapes", "--stage", "all", "--dtype", "float32",
+                               "--checkpoint", trained_janus(), "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    found = results(tmp_path / "out")
+    assert found["sampler"] == {"guidance": 1.5, "temperature": 0.8}
+    assert found["complete"] and found["scores"]["overall"] > 0.4
 
 
 @pytest.mark.slow
