@@ -84,7 +84,7 @@ def test_a_model_without_a_vision_tower_says_so_in_one_line(command, tiny_base, 
     blind = shutil.copytree(tiny_base, tmp_path / "blind")
     (blind / "vit_config.json").unlink()
     code, _, err = command("--image", picture, "--question", "what ?", base=blind)
-    assert code == 2 and err.startswith("error: image: expected a model with a vision tower") and err.count("\n") == 1
+    assert code == 2 and err.startswith("error: image: expected a model with its vision tower") and err.count("\n") == 1
     assert command("--question", "what ?", base=blind)[0] == 0
 
 

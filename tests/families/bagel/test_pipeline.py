@@ -207,7 +207,7 @@ def test_a_model_without_vision_tower_draws_but_refuses_images():
     assert draw(blind, MIXED[:1], QUICK)[0].pixels.shape == (16, 16, 3)
     assert blind.answer([Question("1")], sampler=TextSampler(3))[0].num_tokens <= 2
     for request in (Question("1", (PHOTO,)), MIXED[2]):
-        with pytest.raises(RequestError, match="image: expected a model with a vision tower"):
+        with pytest.raises(RequestError, match="image: expected a model with its vision tower"):
             blind.check(request)
 
 
