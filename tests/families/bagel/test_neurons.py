@@ -125,9 +125,13 @@ def test_the_own_picture_of_a_prompt_and_its_noise_do_not_depend_on_the_order_of
     assert np.abs(other - there[0])[:, channels:].max() > 1e-3
 
 
-def test_a_plan_is_read_behind_its_prompt(neurons):
-    planned = neurons.drawing(REQUESTS[:1], plan=TextSampler(max_tokens=3))
+def test_a_plan_is_read_behind_its_prompt_and_the_own_picture_follows_it(neurons, both):
+    plan, channels = TextSampler(max_tokens=3), neurons.shape[1]
+    planned = neurons.drawing(REQUESTS[:1], plan=plan)
     assert planned.shape == (1, *neurons.shape) and np.abs(planned - neurons.drawing(REQUESTS[:1])).max() > 1e-3
+    drawn = both.drawing(REQUESTS[:1], plan=plan)
+    np.testing.assert_allclose(drawn[..., :channels], planned, rtol=1e-5, atol=1e-6)
+    assert np.abs(drawn - both.drawing(REQUESTS[:1]))[..., channels:].max() > 1e-3
 
 
 @pytest.mark.slow
