@@ -61,7 +61,8 @@ def _through_latents(pipeline: Any, pictures: np.ndarray) -> np.ndarray:
     programs = pipeline.generator.programs
     side = pictures.shape[1] // programs.config.latent_stride
     latent = programs.call(ENCODE_IMAGES, to_unit_range(pictures), random_keys(range(len(pictures)), Use.POSTERIOR))
-    return np.asarray(finite_pixels(programs.call(DECODE_IMAGES, latent, side, side)))
+    pixels, _ = finite_pixels(programs.call(DECODE_IMAGES, latent, side, side))
+    return np.asarray(pixels)
 
 
 def _through_codes(pipeline: Any, pictures: np.ndarray) -> np.ndarray:

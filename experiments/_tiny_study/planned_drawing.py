@@ -57,7 +57,8 @@ def draw_with_plans(
             SAMPLE_LATENTS, conversation.branches(sampler.guidance.branches),
             random_keys([seed for _, _, seed in batch], Use.NOISE), layout, sampler,
         )
-        pictures += list(np.asarray(finite_pixels(programs.call(DECODE_IMAGES, latent, side, side))))
+        pixels, _ = finite_pixels(programs.call(DECODE_IMAGES, latent, side, side))
+        pictures += list(np.asarray(pixels))
     return pictures
 
 
