@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments.suder_tiny_bagel import experiment as tiny_experiment
+from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.families.janus_pro.config import JanusRows
@@ -206,7 +207,10 @@ def alike(direction, problem=None):
     output = np.zeros((48, 48, 3), np.uint8) if direction == "generation" else "nothing"
     original = "a ring" if direction == "generation" else np.zeros((48, 48, 3), np.uint8)
     rewards = np.full(2, np.nan if problem else -1.0)
-    return Group(direction, "one", original, (output, output), rewards, (problem, problem))
+    code = StoredCode.of(POSTERIOR, np.zeros((12, 12, 16)), "float16", image=(48, 48), canvas=(48, 48),
+                         encoder_sha256=bytes(32))
+    return Group(direction, "one", original, (output, output), rewards, (problem, problem),
+                 codes=(code, code) if direction == "generation" else None)
 
 
 def test_rewards_that_do_not_differ_end_the_run_after_some_rounds(inputs, tmp_path, monkeypatch):
