@@ -1,5 +1,7 @@
 """The tables of generation, of made-up results of the compiler."""
 
+import pytest
+
 from benchmarks.aot_generation import _decoding_text, _slice_text
 from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.drawing_program import DrawingRequest, DrawingResult
@@ -41,6 +43,7 @@ def test_a_released_size_stands_for_a_checkpoint_of_its_family(capsys):
     assert "9B" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sides_are_those_that_the_model_draws_where_none_are_asked_for(monkeypatch):
     asked = []
 

@@ -33,6 +33,7 @@ def compiler(monkeypatch):
     return asked
 
 
+@pytest.mark.slow
 def test_what_draws_is_compiled_for_the_outputs_of_the_experiment_and_has_to_fit_beside_the_state(
     compiler, tmp_path, capsys
 ):
@@ -62,6 +63,7 @@ def test_the_seconds_of_a_round_are_those_of_its_parts(compiler, tmp_path):
     assert twice["seconds"]["pictures"] == pytest.approx(2 * both["seconds"]["pictures"])
 
 
+@pytest.mark.slow
 def test_the_most_outputs_at_once_are_found(compiler, capsys):
     assert main([*SUDER, "--largest"]) == 0
     assert "88 are the most that fit at once" in capsys.readouterr().out  # 11 and 4 GiB of 15.75

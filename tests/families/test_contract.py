@@ -118,6 +118,7 @@ def test_its_checkpoint_is_recognised_by_its_files(base):
     assert recognise(base.path) == base.tiny.family
 
 
+@pytest.mark.slow
 def test_weights_come_in_and_go_out_again_bit_for_bit(base, tmp_path):
     import_weights(base.checkpoint, tmp_path / "converted")
     export_weights(tmp_path / "converted", base.checkpoint, tmp_path / "exported")
@@ -138,6 +139,7 @@ def test_every_trainable_preset_names_parameters_and_none_that_is_never_trained(
     assert not {*architecture.trainable["default"]} & {*architecture.never_trained}
 
 
+@pytest.mark.slow
 def test_a_tensor_that_no_parameter_takes_is_refused_by_name(base, tmp_path):
     copied = shutil.copytree(base.path, tmp_path / "copied")
     file = min(copied.glob("*.safetensors"))
@@ -168,6 +170,7 @@ def test_columns_lie_beside_the_tokens_that_count(base):
     assert np.array_equal(batch.text_columns["side"] == 1, np.asarray(masks.text) > 0)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_read_scores_alike_alone_and_behind_another_sample(base):
     alone, packed = (stack_rows([base.row(*examples)]) for examples in (
         [base.reading()], [base.reading("two green triangles"), base.reading()]))
@@ -193,6 +196,7 @@ def test_a_picture_that_is_drawn_scores_alike_alone_and_behind_another_sample(ba
     np.testing.assert_allclose(*values, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_shares_of_micro_batches_add_up_to_the_loss_of_the_whole(base):
     batch = stack_rows([base.row(base.drawing(), base.reading()), base.row(base.drawing(number=3))])
     objective, draws = RewardWeighted(), base.forward.draws(jax.random.key(0), batch)
@@ -238,6 +242,7 @@ def test_objectives_accept_its_errors_or_refuse_them_by_kind(base):
     RewardWeighted().check(base.forward.image_error)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_images_and_other_seeds_others(base):
     first, again, other = (base.pipeline.generate([ImageRequest(base.tiny.prompts[0], seed=seed)])[0].pixels
                            for seed in (1, 1, 2))
@@ -245,6 +250,7 @@ def test_equal_seeds_give_equal_images_and_other_seeds_others(base):
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_its_batch(base):
     requests = [ImageRequest(prompt, seed=seed) for seed, prompt in enumerate(base.tiny.prompts)]
     together = base.pipeline.generate(requests)
@@ -253,6 +259,7 @@ def test_an_image_does_not_depend_on_its_batch(base):
         assert np.abs(alone.astype(int) - image.pixels).max() <= 1
 
 
+@pytest.mark.slow
 def test_other_parameters_give_other_images_and_the_old_ones_give_the_old(base):
     request, architecture = ImageRequest(base.tiny.prompts[0], seed=1), base.family.architecture
     _, state = load_weights(open_checkpoint(base.path, architecture, architecture.parts_for({"draw", "read"})))
@@ -262,6 +269,7 @@ def test_other_parameters_give_other_images_and_the_old_ones_give_the_old(base):
     assert np.array_equal(changed.with_parameters(state).generate([request])[0].pixels, before)
 
 
+@pytest.mark.slow
 def test_cached_decoding_follows_the_full_forward_pass(base):
     """Where two answers part, the greedy one goes on with the token that is likelier to the model as it is trained."""
     if base.pipeline.answerer is None:

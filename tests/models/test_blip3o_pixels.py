@@ -94,6 +94,7 @@ def shapes_of(module):
             for path, variable in nnx.to_flat_state(nnx.state(module))}
 
 
+@pytest.mark.slow
 def test_the_u_net_has_as_many_parameters_as_the_published_one_and_large_ones_are_split():
     published = UNetConfig(
         in_channels=4, out_channels=4, widths=(320, 640, 1280), layers_per_block=2, transformer_depth=(0, 2, 10),
@@ -138,6 +139,7 @@ def test_steps_outside_of_training_are_refused(num_steps):
         pixel_times(PixelSchedule(), num_steps)
 
 
+@pytest.mark.slow
 def test_without_guidance_the_negative_is_not_looked_at_and_with_it_is(decoder):
     noise, features, one, other = normal(0, 2, 4, 4, 4), normal(1, 2, 3, 6), normal(2, 2, 3, 6), normal(3, 2, 3, 6)
 
@@ -149,6 +151,7 @@ def test_without_guidance_the_negative_is_not_looked_at_and_with_it_is(decoder):
     np.testing.assert_allclose(drawn(features, 3.0), drawn(one, 1.0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_picture_is_drawn_alike_alone_and_beside_another(decoder):
     noise, features, negative = normal(0, 2, 4, 4, 4), normal(1, 2, 3, 6), normal(2, 1, 3, 6)
     both = latents(decoder, noise, features, jnp.repeat(negative, 2, axis=0), 3.0)

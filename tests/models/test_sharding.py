@@ -19,6 +19,7 @@ from srum_jax.training.step import share_of_loss
 from tests.models.packs import mesh_of, on_devices, random_batch, small_config
 
 
+@pytest.mark.slow
 def test_the_released_model_has_the_published_number_of_values_and_is_never_materialised():
     _, state = abstract_bagel(RELEASED)
     sizes = {"vae": 0, "bagel": 0}

@@ -108,6 +108,7 @@ def test_a_round_is_shared_by_its_steps_and_told_in_full(undisturbed):
     assert any(abs(line["norm/gradient_cosine"]) > 1e-4 for line in found)
 
 
+@pytest.mark.slow
 def test_the_same_inputs_are_drawn_for_at_each_audit_and_told_from_the_initial_model(undisturbed):
     found = lines(undisturbed)
     assert found[0]["audit/generation_change"] == found[0]["audit/understanding_change"] == 0

@@ -80,6 +80,7 @@ def test_an_existing_directory_is_left_alone(base):
         write_base(base)
 
 
+@pytest.mark.slow
 def test_the_model_loads_and_its_encoder_computes_the_patch_transform(base):
     config, graphdef, state = load_bagel(base)
     assert config == base_config() and TABLE is not None

@@ -82,6 +82,7 @@ def test_a_janus_is_made_and_measured_by_the_same_command(tmp_path):
     check_trained_base(base)
 
 
+@pytest.mark.slow
 def test_codes_of_the_stored_tokenizer_are_those_that_training_chose():
     """The encoder that is trained cell by cell, put into the architecture's own networks."""
     config = trained_janus_config().vq

@@ -55,6 +55,7 @@ def test_every_branch_is_the_plain_prediction_of_its_own_context():
     assert np.abs(found[0] - found[1]).max() > 1e-2 and np.abs(found[1] - found[2]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_steps_follow_the_velocity():
     x, stretches = sampled(FlowSampler(4, 3.0, Guidance(2.0, 1.5, (0.0, 1.0))))
     (stretch,) = stretches

@@ -62,6 +62,7 @@ def padded(batch, noise, text: int, latent: int):
     return grown, dataclasses.replace(noise, flow=jnp.asarray(fill(np.asarray(noise.flow), latent, 2.0)))
 
 
+@pytest.mark.slow
 def test_padding_changes_neither_the_loss_nor_any_metric_but_its_own_share(compute_loss):
     batch = random_batch(CONFIG, rows=2)
     noise = FORWARD.draws(jax.random.key(3), batch)
@@ -74,6 +75,7 @@ def test_padding_changes_neither_the_loss_nor_any_metric_but_its_own_share(compu
             np.testing.assert_allclose(sums_padded[name].weight, value.weight, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_batch_is_the_token_mean_over_its_rows(compute_loss):
     batch = random_batch(CONFIG, rows=4)
     noise = FORWARD.draws(jax.random.key(3), batch)

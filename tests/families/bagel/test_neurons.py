@@ -81,6 +81,7 @@ def test_a_question_with_picture_and_answer_gives_the_means_of_the_training_forw
     np.testing.assert_allclose(found[0], by_the_training_forward(example, "und", gated), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_values_do_not_depend_on_what_else_is_in_the_batch(neurons):
     questions = [Question(SEEN_QUESTION, PICTURES[:1]), Question("how many?"), Question(SEEN_QUESTION, PICTURES[1:2])]
     together = neurons.answering(questions, [ANSWER, "", "nothing"])
@@ -104,6 +105,7 @@ SAMPLER = FlowSampler(num_timesteps=3, guidance=Guidance(text_scale=1.0), edit_g
 REQUESTS = [ImageRequest(sentence, seed=number) for number, sentence in enumerate(SENTENCES[:2])]
 
 
+@pytest.mark.slow
 def test_a_neuron_of_an_expert_without_tokens_is_zero_and_the_other_expert_is_as_without_it(neurons, both):
     layers, channels = neurons.shape
     assert both.shape == (layers, 2 * channels)
@@ -125,6 +127,7 @@ def test_the_own_picture_of_a_prompt_and_its_noise_do_not_depend_on_the_order_of
     assert np.abs(other - there[0])[:, channels:].max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_plan_is_read_behind_its_prompt_and_the_own_picture_follows_it(neurons, both):
     plan, channels = TextSampler(max_tokens=3), neurons.shape[1]
     planned = neurons.drawing(REQUESTS[:1], plan=plan)

@@ -78,6 +78,7 @@ def test_a_short_row_is_the_same_alone_and_beside_a_longer_and_larger_one(pipeli
     assert levels(both[1:], draw(pipeline, [MIXED[1]], QUICK)) <= 1
 
 
+@pytest.mark.slow
 def test_the_seed_changes_the_image_and_nothing_else_does(pipeline):
     request = MIXED[3]
     one = draw(pipeline, [request, request], QUICK)

@@ -78,6 +78,7 @@ def test_a_text_is_as_likely_after_a_context_as_in_a_packed_row(scorer, count_en
     np.testing.assert_allclose(total, expected * counted.sum(axis=1), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_what_else_is_in_the_batch(scorer):
     answers = ["solid red circle", "striped ring", "solid red circle"]
     np.testing.assert_allclose(scorer.texts(questions()[:1], answers[:1]), scorer.texts(questions(), answers)[:1],

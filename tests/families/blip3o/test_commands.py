@@ -65,6 +65,7 @@ def test_a_part_that_the_release_has_not_is_asked_for_with_what_makes_it(tmp_pat
     assert convert_weights([*convert, "--without", "eva", "--without", "decoder"]) == 0
 
 
+@pytest.mark.slow
 def test_an_export_says_what_its_template_has_not(tmp_path, capsys):
     whole, template = tmp_path / "whole", changed_files(tmp_path / "model", without=("diffusion-decoder",))
     assert convert_weights(["import", "--source", str(template), "--out", str(whole), "--without", "decoder"]) == 0
@@ -87,6 +88,7 @@ def test_a_checkpoint_of_blip3o_next_is_refused_by_name(tmp_path, capsys):
         assert code == 2 and "BLIP3o-NEXT" in err and len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_chat_answers_about_a_picture_that_lies_on_its_side_as_about_the_upright_one(tmp_path, capsys):
     # Without the pixel decoder: it takes none to answer.
     checkpoint = changed_files(tmp_path / "model", without=("diffusion-decoder",))

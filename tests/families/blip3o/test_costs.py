@@ -88,6 +88,7 @@ def test_products_are_counted_as_often_as_loops_turn():
     assert num_bytes == 4 * (5 * (32 + 32) + 32 + 7 * 32)
 
 
+@pytest.mark.slow
 def test_generation_names_a_cost_for_each_program_and_refuses_what_it_cannot_draw():
     costs = COSTS.drawing_costs(MODEL, Drawing(rows=1, prompt_tokens=8, height=64, width=64, num_timesteps=2))
     assert set(costs) == set(COSTS.programs) >= {*COSTS.search_order, *COSTS.image_programs, COSTS.text_program}

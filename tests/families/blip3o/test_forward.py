@@ -41,6 +41,7 @@ def batch_of(*examples):
                                                    answer_capacity=0))])
 
 
+@pytest.mark.slow
 def test_times_lie_between_data_and_noise_and_are_those_of_the_slot(scores):
     batch = batch_of(drawing(), drawing())
     time = np.asarray(scores(batch).time).reshape(2, -1)

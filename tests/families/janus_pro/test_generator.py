@@ -48,6 +48,7 @@ def drawn(model, batch, sampler, keys):
                                               with_scores=True))(batch)
 
 
+@pytest.mark.slow
 def test_greedy_codes_are_the_likeliest_of_the_guided_full_forward_pass(model):
     """The last code again, without cache and loop: from both predictions behind all codes before it."""
     guidance, size = 3.0, model.config.vq.codebook_size
@@ -93,6 +94,7 @@ def test_a_mesh_draws_and_answers_the_same():
     assert np.mean(results[0][0] != results[1][0]) < 0.01 and results[0][1] == results[1][1]
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_one_another_whatever_their_pictures(pipeline):
     questions = [Question("what is in the picture", (PICTURE,)), Question("what is it?"),
                  Question("is it a circle?", (PICTURE[::-1], PICTURE))]
