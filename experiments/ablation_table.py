@@ -6,15 +6,12 @@ Each NAME=DIR is the folder of `python -m srum_jax.evaluate --benchmark t2i_comp
 column is in points of the overall number against SRUM without plan, read off the project page's figure.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from experiments._evaluations import read_evaluations
-from srum_jax.command_line import set_up_streams
+from experiments._evaluations import print_table, read_evaluations
 from srum_jax.errors import BadInput
 from srum_jax.evaluation.benchmark import OVERALL
-from srum_jax.stages.interruption import run_command
 
 FULL = "full"
 # Points against the full method; the one of the sparse reward does not fit its own bar in the figure.
@@ -24,13 +21,8 @@ PUBLISHED = {"no_global": "-1.34", "no_reference": "-0.94", "sparse": "-1.69 (un
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.ablation_table", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", metavar="NAME=DIR",
-                        help=f"a model and its evaluation; one is named {FULL}; known names: {', '.join(PUBLISHED)}")
-    arguments = parser.parse_args(argv)
-    set_up_streams()
-    return run_command(lambda: print(table(arguments.results)))
+    return print_table(table, argv, prog="python -m experiments.ablation_table", description=__doc__,
+                       names=f"one is named {FULL}; known names: {', '.join(PUBLISHED)}")
 
 
 def table(results: Sequence[str]) -> str:

@@ -6,15 +6,12 @@ Each NAME=DIR is the folder of `python -m srum_jax.evaluate --benchmark wise` of
 trained on the prompts of the group that names it. With and without plan are two tables. The paper prints no values.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from experiments._evaluations import read_evaluations
-from srum_jax.command_line import set_up_streams
+from experiments._evaluations import print_table, read_evaluations
 from srum_jax.errors import BadInput
 from srum_jax.evaluation.wise import CATEGORIES, GROUPS
-from srum_jax.stages.interruption import run_command
 
 BASE = "base"
 TRAINED_ON = (CATEGORIES[0], *GROUPS)
@@ -22,13 +19,8 @@ TRAINED_ON = (CATEGORIES[0], *GROUPS)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.wise_table", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", metavar="NAME=DIR",
-                        help=f"a model and its evaluation; names: {BASE}, {', '.join(TRAINED_ON)}")
-    arguments = parser.parse_args(argv)
-    set_up_streams()
-    return run_command(lambda: print(table(arguments.results)))
+    return print_table(table, argv, prog="python -m experiments.wise_table", description=__doc__,
+                       names=f"names: {BASE}, {', '.join(TRAINED_ON)}")
 
 
 def table(results: Sequence[str]) -> str:
