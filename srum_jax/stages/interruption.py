@@ -7,11 +7,13 @@ has a temporary name.
 """
 
 import contextlib
+import functools
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from srum_jax.errors import ANTICIPATED, tell
 from srum_jax.stages.ahead import is_computing
@@ -64,6 +66,8 @@ def ends_in_time(seconds: float = _SECONDS_TO_FINISH) -> Iterator[None]:
     os.set_blocking(writing, False)
     ended = threading.Event()
     previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous_hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_again_if_lost, ended, previous_hook)
     previous_descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     watch = threading.Thread(target=_watch, args=(reading, ended, seconds), daemon=True)
     watch.start()
@@ -73,6 +77,7 @@ def ends_in_time(seconds: float = _SECONDS_TO_FINISH) -> Iterator[None]:
         ended.set()
         signal.set_wakeup_fd(previous_descriptor)
         signal.signal(signal.SIGTERM, previous)
+        sys.unraisablehook = previous_hook
         os.close(writing)  # the thread then reads the end of the pipe
         watch.join()
         os.close(reading)
@@ -87,3 +92,12 @@ def _watch(descriptor: int, ended: threading.Event, seconds: float) -> None:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _again_if_lost(ended: threading.Event, hook: Callable[[Any], object], unraisable: Any) -> None:
+    """Interrupts again, a moment later, where the first interruption fell into a finalizer, which swallows it."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        main = threading.main_thread().ident  # the signal itself, as only that ends a wait
+        threading.Timer(0.01, lambda: ended.is_set() or signal.pthread_kill(main, signal.SIGTERM)).start()
+    else:
+        hook(unraisable)

@@ -148,8 +148,9 @@ def test_a_picture_of_the_visitor_is_judged_and_one_that_is_none_refused(address
     with visitor(tmp_path / "profile", address) as page:
 
         def take(name):
-            root = page.call("DOM.getDocument")["root"]["nodeId"]
             inputs = "#upload-judged input[type=file], #upload-judged + input[type=file], input[type=file]"
+            page.wait(f"document.querySelector({json.dumps(inputs)}) !== null")
+            root = page.call("DOM.getDocument")["root"]["nodeId"]
             node = page.call("DOM.querySelector", nodeId=root, selector=inputs)["nodeId"]
             page.call("DOM.setFileInputFiles", nodeId=node, files=[str(tmp_path / name)])
 

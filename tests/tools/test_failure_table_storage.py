@@ -11,12 +11,14 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from srum_jax.data import example_proto
 from srum_jax.data.tfrecord import scan_offsets
+from srum_jax.stages.interruption import run_command
 from srum_jax.storage import atomic_file
 from tests import commands
 from tests.generation.fakes import contents
@@ -146,6 +148,21 @@ def test_interrupted_inside_a_computation_that_hears_no_signal_a_command_still_e
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "what was finished is kept" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_interrupted_inside_a_finalizer_that_swallows_exceptions_a_command_still_ends(number, capsys):
+    """interrupted (SIGINT, SIGTERM, preemption) | finish or drop the current batch within 30 s, ..., exit 130; ..."""
+    class Finalized:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    def work():
+        Finalized()
+        threading.Event().wait(30)
+
+    assert run_command(work) == 130
+    assert "what was finished is kept" in capsys.readouterr().err
 
 
 @pytest.mark.slow
