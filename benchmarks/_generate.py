@@ -16,6 +16,7 @@ from etils import epath
 from flax import nnx
 
 from srum_jax.aot import hlo_program
+from srum_jax.attention_route import attention_route
 from srum_jax.families.bagel.answerer import BagelAnswerer
 from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
@@ -39,6 +40,7 @@ from srum_jax.models.bagel.model import abstract_bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
 from srum_jax.models.layers.sharding import RULES
+from srum_jax.observability.peak_flops import peak_flops
 from srum_jax.pipeline import Pipeline, load
 from srum_jax.worlds.shapes.bases.bagel import write_base
 
@@ -122,8 +124,13 @@ def _measure_images(pipeline: Pipeline, sampler: FlowSampler, side: int, batch: 
         with _Stopwatch(pipeline.generator.programs) as watch:
             runs.append((*_timed(lambda: generator.generate(requests))[:2], watch.seconds))
     seconds, cpu, parts = min(runs, key=lambda run: run[0])
+    programs = pipeline.generator.programs
+    shape = GenerationShape(1, len(pipeline.generator.opened.tokenizer.encode(_PROMPT)), side, side, sampler)
+    costs, peak = generation_costs(programs.config, shape), peak_flops(list(programs.mesh.devices.flat))
+    flops = batch * sum(costs[name].flops for name in ("prefill", "denoise", "pixels"))
     return {
         "pixels": side, "batch": batch, "images/s": batch / seconds, "images/CPU s": batch / cpu, "run s": seconds,
+        **({} if peak is None else {"MFU": flops / seconds / peak}),
         "prefill s": parts[PREFILL_TEXT], "sampling s": parts[SAMPLE_LATENTS],
         "decoding s": parts[DECODE_IMAGES], "compile s": compiling,
     }
@@ -259,7 +266,7 @@ def _random_programs(args: argparse.Namespace, dtype: str) -> Programs:
         values = values.astype(jnp.float32 if path[0] == "vae" else dtype)
         filled.append((path, variable.replace(
             jax.device_put(values, shardings[path].get_value(), may_alias=False))))
-    attention = "chunked" if args.attention == "auto" else args.attention
+    attention = attention_route(args.attention, mesh.devices.flat[0], dtype, setting="--attention").name
     return Programs(graphdef, nnx.from_flat_state(filled), mesh,
                     ComputeConfig(dtype=dtype, attention=attention, remat="none"))
 

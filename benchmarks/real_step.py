@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks.gpu import first_gpu
 from experiments._bagel_recipe import changed, paper_recipe
 from srum_jax.aot.training import PROMPT_TOKENS
+from srum_jax.attention_route import attention_route
 from srum_jax.data.example import stack_rows
-from srum_jax.errors import Failure
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.family import FAMILY
 from srum_jax.families.bagel.packing import RowCapacity, pack_row
@@ -45,10 +46,6 @@ _PROFILED_STEPS = 3
 _GIB = 2**30
 
 
-class NoDeviceError(Failure):
-    """There is no GPU."""
-
-
 def measure_real(args: argparse.Namespace) -> dict[str, Any]:
     """Figures of one run.
 
@@ -56,10 +53,11 @@ def measure_real(args: argparse.Namespace) -> dict[str, Any]:
       args: the options of `--device gpu`, and `steps`.
 
     Raises:
-      NoDeviceError: JAX finds no GPU.
+      BadInput: JAX finds no GPU, or the kernel that is asked for does not run on it.
     """
-    device = _device(any_kind=args.width_divisor > 1)
-    config, experiment = _model(args), _experiment(args)
+    device = jax.devices()[0] if args.width_divisor > 1 else first_gpu()
+    route = attention_route(args.attention, device, "bfloat16", setting="--attention")
+    config, experiment = _model(args), _experiment(args, route.name)
     mesh = build_mesh(MeshConfig(data=1, fsdp=1), [device])
     shapes = abstract_run(experiment, config, mesh)
     began = time.perf_counter()
@@ -79,31 +77,19 @@ def measure_real(args: argparse.Namespace) -> dict[str, Any]:
         "device": device.device_kind,
         "layers": config.llm.num_layers,
         "rows": args.rows,
-        "attention": args.attention,
+        "attention": str(route).removeprefix("attention by "),
         "remat": args.remat,
         "autoencoder": not args.without_autoencoder,
         "trained values": sum(leaf.size for leaf in jax.tree.leaves(shapes.state.parameters)),
         "loss": loss,
         "s/step": seconds,
         "tokens/s": (counts.und_tokens + counts.gen_tokens) / seconds,
+        "images/s": args.rows * experiment.rows.images_per_row / seconds,
         "model TFLOP/s": flops / seconds / 1e12,
         "MFU": None if peak is None else flops / seconds / peak,
         "peak GiB": _peak_bytes(device, step) / _GIB,
         "compile s": compile_seconds,
     }
-
-
-def _device(*, any_kind: bool) -> jax.Device:
-    if any_kind:
-        return jax.devices()[0]
-    try:
-        return jax.devices("gpu")[0]
-    except RuntimeError as error:
-        found = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-        raise NoDeviceError(
-            f"--device gpu: JAX finds no GPU, only {found}. Install with the extra cuda12 (pip install '.[cuda12]'), "
-            "see whether nvidia-smi lists the GPU, and unset JAX_PLATFORMS."
-        ) from error
 
 
 def _model(args: argparse.Namespace) -> BagelConfig:
@@ -120,7 +106,7 @@ def _model(args: argparse.Namespace) -> BagelConfig:
         special_tokens=SpecialTokens(*range(vocabulary - 4, vocabulary)))
 
 
-def _experiment(args: argparse.Namespace) -> Experiment:
+def _experiment(args: argparse.Namespace, attention: str) -> Experiment:
     recipe = paper_recipe("train_step")
     side = recipe.rows.image_height // args.width_divisor
     canvas = RELEASED.latent_stride if args.without_autoencoder else side
@@ -129,7 +115,7 @@ def _experiment(args: argparse.Namespace) -> Experiment:
         recipe,
         data={"rows_per_batch": args.rows},
         rows={"image_height": canvas, "image_width": canvas, "latent_capacity": latents},
-        compute=dataclasses.asdict(ComputeConfig(dtype="bfloat16", attention=args.attention, remat=args.remat,
+        compute=dataclasses.asdict(ComputeConfig(dtype="bfloat16", attention=attention, remat=args.remat,
                                                  attention_block=args.attention_block)))
 
 

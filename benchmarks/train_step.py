@@ -2,7 +2,7 @@
 
   python -m benchmarks.train_step
   python -m benchmarks.train_step --threads 1 --steps 10 --json step.json
-  python -m benchmarks.train_step --device gpu --layers 4 --attention chunked --profile trace --json gpu.json
+  python -m benchmarks.train_step --device gpu --layers 4 --profile trace --json gpu.json
 
 --device cpu prints CPU seconds, wall seconds and tokens per second. The shape: a decoder of width 512 with 8 layers and
 two experts (52.9 million trained values), one row of one sample with 70 words and a 32 x 32 grid of latents (1,098
@@ -11,10 +11,10 @@ and AdamW, in float32, without rematerialisation. Compilation is not counted. CP
 better than wall seconds, which depend on their load.
 
 --device gpu runs the step of the `bagel_cot` recipe itself, autoencoder included, in bfloat16 on float32 masters, with
-few of the 28 layers: tokens per second, model FLOP/s, their share of the published peak (MFU), and peak memory. Four
-layers have 3.0 billion trained values, whose masters, moments and gradients take 44 GiB. Embedding and output head
-weigh more among four layers than among 28: speed and MFU of the whole model cannot be read off one run, but the
-difference between two numbers of layers is the time of a layer.
+few of the 28 layers: tokens and images per second, model FLOP/s, their share of the published peak (MFU), and peak
+memory. Four layers have 3.0 billion trained values, whose masters, moments and gradients take 44 GiB. Embedding and
+output head weigh more among four layers than among 28: speed and MFU of the whole model cannot be read off one run, but
+the difference between two numbers of layers is the time of a layer.
 
 exit codes: 0 done, 2 the arguments cannot be used, or there is no GPU
 """
@@ -64,27 +64,29 @@ def _add_gpu_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("with --device gpu")
     group.add_argument("--layers", type=int, default=4, help="of the decoder, which has 28 (default: 4)")
     group.add_argument("--rows", type=int, default=1, help="of two images each (default: 1)")
-    group.add_argument("--attention", choices=("chunked", "dense"), default="chunked",
-                       help="the routes that need no TPU (default: chunked)")
+    group.add_argument("--attention", choices=("auto", "cudnn", "chunked", "dense"), default="auto",
+                       help="auto: cudnn where it runs, else chunked (default: auto)")
     group.add_argument("--attention-block", type=int, default=512, metavar="TOKENS",
                        help="of the chunked route (default: 512)")
     group.add_argument("--remat", choices=("none", "full", "dots", "attention"), default="full", help="default: full")
     group.add_argument("--without-autoencoder", action="store_true",
                        help="encode an image of 16 pixels instead, which takes next to no time")
     group.add_argument("--peak", type=float, metavar="TFLOPS",
-                       help="dense bfloat16 peak of the device, where srum_jax/training/flops.py does not know it")
+                       help="dense bfloat16 peak of the device, where srum_jax/observability/peak_flops.py does not "
+                            "know it")
     group.add_argument("--profile", type=user_path, metavar="DIR", help="also trace three steps into this directory")
     # Widths and image sides divided by so much, on whatever device there is: the same code where there is no GPU.
     group.add_argument("--width-divisor", type=int, default=1, help=argparse.SUPPRESS)
 
 
 def _on_gpu(args: argparse.Namespace) -> list[dict[str, Any]] | None:
-    """One row, or None without a GPU."""
-    from benchmarks.real_step import NoDeviceError, measure_real  # JAX: on the CPU it starts in processes of their own
+    """One row, or None where the GPU is missing or lacks what is asked for."""
+    from benchmarks.real_step import measure_real  # JAX: on the CPU it starts in processes of their own
+    from srum_jax.errors import BadInput
 
     try:
         row = measure_real(args)
-    except NoDeviceError as error:
+    except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return None
     for name, value in row.items():

@@ -34,7 +34,7 @@ def paper_recipe(name: str) -> Experiment:
         optimizer=OptimizerConfig(
             learning_rate=2.5e-5, warmup_steps=500, beta1=0.9, beta2=0.95, eps=1e-15, weight_decay=0.0, clip_norm=1.0
         ),
-        compute=ComputeConfig(dtype="bfloat16", attention="splash", remat="full"),
+        compute=ComputeConfig(dtype="bfloat16", attention="auto", remat="full"),
         mesh=MeshConfig(data=-1, fsdp=8),
         training=TrainingConfig(steps=1000, save_every=250, log_every=10),
         seed=4396,

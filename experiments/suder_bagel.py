@@ -42,7 +42,7 @@ def experiment() -> Experiment:
             sampler=FlowSampler(num_timesteps=25, guidance=Guidance(text_scale=1.0)),
         ),
         optimizer=OptimizerConfig(learning_rate=1e-6, warmup_steps=5),
-        compute=ComputeConfig(dtype="bfloat16", attention="splash", remat="full"),
+        compute=ComputeConfig(dtype="bfloat16", attention="auto", remat="full"),
         mesh=MeshConfig(data=-1, fsdp=32),
         training=TrainingConfig(steps=88, save_every=8, log_every=1),
         seed=4396,

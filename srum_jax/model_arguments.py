@@ -13,6 +13,7 @@ from srum_jax import command_line
 from srum_jax.command_line import user_path
 from srum_jax.errors import Failure
 from srum_jax.inference.templates import Templates
+from srum_jax.models.compute import ATTENTION_NAMES
 
 if TYPE_CHECKING:
     from srum_jax.inference.protocols import Checker
@@ -31,8 +32,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
                        help="a published checkpoint, or converted weights")
     group.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16",
                        help="of weights and activations (default: %(default)s)")
-    group.add_argument("--attention", choices=("auto", "dense", "chunked", "splash"), default="auto",
-                       help="auto: splash on TPUs, chunked elsewhere (default: %(default)s)")
+    group.add_argument("--attention", choices=ATTENTION_NAMES, default="auto",
+                       help="auto: splash on TPUs, cudnn on NVIDIA GPUs where it runs, chunked elsewhere "
+                            "(default: %(default)s)")
     group.add_argument("--mesh", type=command_line.mesh(("data", "fsdp", "tensor"), rest="fsdp"),
                        metavar="data=1,fsdp=4,tensor=2",
                        help="how the devices of this process are used: copies of the model, shards of its weights, "

@@ -8,6 +8,7 @@
 """
 
 import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from srum_jax.attention_route import attention_route
 from srum_jax.devices import start_devices
 from srum_jax.errors import BadInput
 from srum_jax.families.family import Family
@@ -31,6 +33,8 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load as load_weights
 from srum_jax.weights.tokenizer import load_tokenizer
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +98,7 @@ def load(
       mesh: how its devices are used; None splits the weights over all of them (fsdp).
       devices: None for those of this process, so that the processes of a pod work independently.
       dtype: "bfloat16" or "float32", of weights and activations; what decodes pixels may stay float32.
-      attention: "dense", "chunked", "splash", or "auto": splash on TPUs, chunked elsewhere.
+      attention: "dense", "chunked", "splash", "cudnn", or "auto"; see `attention_route`.
       templates: instructions of think mode; None for the shipped ones.
       understanding: whether to load what only reading pictures needs.
       max_prompt_tokens: longer prompts are refused.
@@ -111,21 +115,18 @@ def load(
     if devices is None:
         start_devices()
         devices = jax.local_devices()
-    platform = devices[0].platform
-    if attention == "splash" and platform != "tpu":
-        raise BadInput(f"attention splash: is a TPU kernel, found devices of platform {platform}; use auto.")
+    route = attention_route(attention, devices[0], dtype, setting="attention")
+    _LOG.info("%s", route)
     arranged = build_mesh(mesh or MeshConfig(data=1, fsdp=-1), devices)
     if arranged.shape["seq"] != 1:
         raise BadInput(f"mesh: generation cannot split the tokens of a row: expected seq=1, found "
                         f"{arranged.shape['seq']}; use fsdp or tensor.")
-    if attention == "auto":
-        attention = "splash" if platform == "tpu" else "chunked"
     parts = family.architecture.parts_for({"draw", "read"} if understanding else {"draw"})
     graphdef, state = load_weights(
         open_checkpoint(checkpoint, family.architecture, parts), mesh=arranged,
         dtype=lambda parameter: "float32" if parameter.startswith(family.float32) else dtype,
     )
-    programs = Programs(graphdef, state, arranged, ComputeConfig(dtype=dtype, attention=attention, remat="none"),
+    programs = Programs(graphdef, state, arranged, ComputeConfig(dtype=dtype, attention=route.name, remat="none"),
                         least_text=least_text)
     opened = Opened(**vars(files), programs=programs)
     return Pipeline(family.generator(opened, family.sampler() if sampler is None else sampler),

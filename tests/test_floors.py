@@ -7,7 +7,8 @@ from tests.imports import ROOT, circles, sources
 FLOORS = (
     ("errors", "overrides", "storage"),
     ("models", "objectives", "rewards"),  # arrays and rules
-    ("weights", "data", "inference", "mesh", "mesh_config", "distributed", "devices", "process_watch"),  # general
+    ("weights", "data", "inference", "mesh", "mesh_config", "distributed", "devices",
+     "attention_route", "process_watch"),  # general
     ("families",),  # one folder each, and the record of what a family provides
     ("training", "observability", "stages", "judges", "regions", "generation", "rollouts", "evaluation",
      "families.registry"),

@@ -92,6 +92,9 @@ def plan(request: TrainRequest) -> TrainPlan:
       BadInput: there is no such experiment, setting or checkpoint, or they do not go together.
     """
     experiment = apply_overrides(load_recipe(request.experiment).experiment, request.settings)
+    if experiment.compute.attention == "auto":
+        experiment = dataclasses.replace(  # slices that can be described are of TPUs
+            experiment, compute=dataclasses.replace(experiment.compute, attention="splash"))
     if request.mesh is not None:
         meant = dataclasses.replace(request.mesh, check_layout=experiment.mesh.check_layout)
         experiment = dataclasses.replace(experiment, mesh=meant)

@@ -10,7 +10,7 @@ import numpy as np
 from srum_jax.errors import check
 
 MESH_AXES = ("data", "fsdp", "seq", "tensor")  # that layouts may name
-ATTENTION_NAMES = ("dense", "chunked", "splash")
+ATTENTION_NAMES = ("auto", "dense", "chunked", "splash", "cudnn")
 REMAT_NAMES = ("none", "full", "dots", "attention")  # see `layer_stack.REMAT_POLICIES`
 
 
@@ -19,7 +19,9 @@ class ComputeConfig:
     """Choices that change speed and memory, and numbers only by rounding."""
 
     dtype: str = "float32"  # of activations and of weights in matmuls; masters stay float32
-    attention: str = "dense"  # dense: everywhere; chunked: everywhere, little memory; splash: TPU kernel
+    # dense: everywhere; chunked: everywhere, little memory; splash: kernel of TPUs; cudnn: of NVIDIA GPUs; auto: the
+    # fastest that the devices have
+    attention: str = "dense"
     attention_block: int = 512  # tokens per block of the chunked and splash routes
     remat: str = "full"  # of a layer the backward pass keeps: none: all; full: nothing; dots, attention: these results
     scan_layers: bool = True  # False unrolls the layers, for debugging

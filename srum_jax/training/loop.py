@@ -13,6 +13,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from srum_jax.attention_route import attention_route
 from srum_jax.data.example import Batch
 from srum_jax.errors import BadInput
 from srum_jax.families.family import Forward
@@ -79,8 +80,11 @@ def train(
     mesh = build_mesh(experiment.mesh)
     devices = list(mesh.devices.flat)
     _check_shapes(experiment, mesh)
+    compute = experiment.compute
+    route = attention_route(compute.attention, devices[0], compute.dtype, setting="compute.attention")
     family = family_of_source(experiment.model)
-    experiment = dataclasses.replace(experiment, rows=rows_of(experiment, family))
+    experiment = dataclasses.replace(experiment, rows=rows_of(experiment, family),
+                                     compute=dataclasses.replace(compute, attention=route.name))
     check_tokens(experiment.rows, mesh.shape)
     rows = ProcessRows.of(mesh, experiment.data.rows_per_batch, jax.process_index())
 
@@ -101,7 +105,7 @@ def train(
 
         # -- state: new or restored ------------------------------------------------------------------------------
         window, done = MetricsWindow(), 0
-        opening = _opening(experiment, mesh, model)
+        opening = f"{_opening(experiment, mesh, model)}, {route}"
         if checkpoints.latest is None:
             state = new_train_state(model.trained, optimizer, mesh, with_ema=experiment.ema is not None)
         else:
@@ -225,10 +229,6 @@ def _check_shapes(experiment: Experiment, mesh: Mesh) -> None:
             f"data.rows_per_batch: expected a multiple of {ways * micro} (data x fsdp = {ways} devices times "
             f"accumulation_steps {micro}), found {data.rows_per_batch}."
         )
-    platform = mesh.devices.flat[0].platform
-    if experiment.compute.attention == "splash" and platform != "tpu":
-        raise BadInput(f"compute.attention: 'splash' is a TPU kernel, found devices of platform {platform!r}; use "
-                            "--set compute.attention=chunked (or dense).")
 
 
 def _check_objective(experiment: Experiment, forward: Forward) -> None:

@@ -38,8 +38,11 @@ def command(capsys, tmp_path):
         (["--experiment=tiny", "--set", "compute.dtype=float16"], "compute.dtype: expected one of float32, bfloat16"),
         (["--experiment=tiny", "--set", "mesh.data=3"], "cannot be laid over"),
         (["--experiment=bagel_cot", "--set", "mesh.fsdp=5"], "cannot be laid over 8 devices"),
-        (["--experiment=bagel_cot", "--set", "mesh.fsdp=1"], "'splash' is a TPU kernel, found devices of platform"),
-        (["--experiment=bagel_cot", "--set", "mesh.fsdp=1", "--set", "compute.attention=chunked"],
+        *((["--experiment=bagel_cot", "--set", "mesh.fsdp=1", "--set", f"compute.attention={kernel}"],
+           f"compute.attention: '{kernel}' {problem}")
+          for kernel, problem in (("splash", "is a TPU kernel, found devices of platform cpu; use auto"),
+                                  ("cudnn", "cannot be used: it is a kernel of NVIDIA GPUs, found"))),
+        (["--experiment=bagel_cot", "--set", "mesh.fsdp=1"],
          "model.checkpoint: expected the directory of a checkpoint"),
         (["--experiment=tiny", "--set", "data.rows_per_batch=12"], "data.rows_per_batch: expected a multiple of 8"),
         (["--experiment=tiny", "--set", "mesh.seq=8", "--set", "rows.text_capacity=90"],

@@ -19,6 +19,11 @@ def test_without_a_gpu_it_says_what_to_do_and_ends_with_2():
     assert err.startswith("error: --device gpu: JAX finds no GPU, only cpu.") and "cuda12" in err
 
 
+def test_generation_is_measured_on_a_gpu_only_if_asked_so():
+    code, _, err = commands.run("benchmarks.generate", "--device", "gpu")
+    assert code == 2 and err.startswith("error: --device gpu: JAX finds no GPU, only cpu.") and err.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_numbers_that_make_no_sense_are_refused():
     code, _, err = benchmark("--layers", "0")
@@ -35,6 +40,8 @@ def test_the_same_code_runs_at_narrow_widths_without_a_gpu(tmp_path, options):
     assert row["layers"] == 2 and row["device"] == "cpu" and row["peak GiB"] > 0
     # A row: two samples of a prompt, four markers, and 2 x 2 latents.
     assert row["tokens/s"] * row["s/step"] == pytest.approx(row["rows"] * 2 * (PROMPT_TOKENS + 4 + 4))
+    assert row["images/s"] * row["s/step"] == pytest.approx(row["rows"] * 2)
+    assert row["attention"] == ("dense" if options else "chunked")
     assert row["MFU"] == pytest.approx(row["model TFLOP/s"] / 0.1)
     assert 0 < row["loss"] < 100
     assert list((tmp_path / "trace").glob("plugins/profile/*/*.xplane.pb"))

@@ -42,7 +42,7 @@ def test_the_paper_recipe_is_the_papers():
     assert cot.model.timestep_shift == 4.0
     assert (cot.objective.reward_coefficient, cot.objective.reference_coefficient) == (1.0, 0.5)
     assert cot.objective.reward_map.limits == (-1.0, 1.0)
-    assert (cot.compute.dtype, cot.compute.attention) == ("bfloat16", "splash")
+    assert (cot.compute.dtype, cot.compute.attention) == ("bfloat16", "auto")
 
 
 def test_the_official_recipe_is_that_of_the_released_script():

@@ -120,7 +120,7 @@ class Bagel(nnx.Module):
         if self.vit is None:
             raise ValueError("The batch holds images to be understood, but the model was built without vision tower.")
         # Splash wants heads of a multiple of 128 values; the tower's have 72.
-        route = "dense" if compute.attention == "dense" else "chunked"
+        route = "chunked" if compute.attention == "splash" else compute.attention
         # Inside the tower an image sees only itself, however its sample is arranged.
         alone = dataclasses.replace(tokens, sample=tokens.split)
         attention = make_attention(alone, alone, route, compute.attention_block)

@@ -142,7 +142,7 @@ def _whole_picture(real: jax.Array, compute: ComputeConfig) -> Attention:
     number = jnp.where(real, 0, -1)
     tokens = TokenStream(sample=number, split=number, order=zeros, full=zeros + 1, noise=zeros, position=zeros)
     # Splash wants heads of a multiple of 128 values; the tower's have 80.
-    route = "dense" if compute.attention == "dense" else "chunked"
+    route = "chunked" if compute.attention == "splash" else compute.attention
     return make_attention(tokens, tokens, route, compute.attention_block)
 
 

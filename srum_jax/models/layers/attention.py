@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from srum_jax.models.layers.attention_mask import allowed
+from srum_jax.models.layers.cudnn_attention import cudnn_attention
 from srum_jax.models.layers.splash_attention import CHECKPOINT_NAME, splash_attention
-from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.models.layers.token_stream import TokenStream, padded
 
 # (queries [B, Sq, N, H], keys [B, Sk, K, H], values [B, Sk, K, H]) -> [B, Sq, N, H]
 Attention = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -27,28 +28,36 @@ def make_attention(
     Args:
       query, key: the tokens, fields [B, Sq] and [B, Sk].
       implementation: "dense" holds all scores at once; "chunked" those of `block` queries, recomputed in the
-        backward pass; "splash" is the TPU kernel, which skips blocks that the mask empties.
-      block: tokens per block of the latter two.
+        backward pass; "splash" is the TPU kernel, which skips blocks that the mask empties; "cudnn" that of NVIDIA
+        GPUs, which leaves what it cannot take to the chunked route. What "auto" means is known where the devices are.
+      block: tokens per block of the chunked and splash routes.
       prefix: tokens at the beginning, of queries and keys alike, that the kernel puts in no block with the others; it
         changes speed alone.
     """
-    if implementation == "splash":
-        return splash_attention(query, key, block, prefix=prefix)
-    if implementation == "chunked":
-        chunked = _chunked(query, key, block)
-        return lambda q, k, v: checkpoint_name(chunked(q, k, v), CHECKPOINT_NAME)
-    mask = allowed(query, key)[:, None]
-    return lambda q, k, v: checkpoint_name(jax.nn.dot_product_attention(q, k, v, mask=mask), CHECKPOINT_NAME)
+    match implementation:
+        case "splash":
+            return splash_attention(query, key, block, prefix=prefix)
+        case "cudnn":
+            return cudnn_attention(query, key, otherwise=_named(_chunked(query, key, block)))
+        case "chunked":
+            return _named(_chunked(query, key, block))
+        case "dense":
+            mask = allowed(query, key)[:, None]
+            return _named(lambda q, k, v: jax.nn.dot_product_attention(q, k, v, mask=mask))
+    raise ValueError(f"attention: expected dense, chunked, splash or cudnn, found {implementation!r}")
+
+
+def _named(attention: Attention) -> Attention:
+    """The same, which rematerialisation may keep; kernels name what their backward passes need themselves."""
+    return lambda q, k, v: checkpoint_name(attention(q, k, v), CHECKPOINT_NAME)
 
 
 def _chunked(query: TokenStream, key: TokenStream, block: int) -> Attention:
     num_tokens = query.sample.shape[1]
     block = min(block, num_tokens)
-    padding = -num_tokens % block
 
     def blocks(x: jax.Array) -> jax.Array:  # [B, S, ...] -> [S / block, B, block, ...]
-        padded = jnp.pad(x, ((0, 0), (0, padding)) + ((0, 0),) * (x.ndim - 2))
-        return jnp.moveaxis(padded.reshape(x.shape[0], -1, block, *x.shape[2:]), 1, 0)
+        return jnp.moveaxis(padded(x, block).reshape(x.shape[0], -1, block, *x.shape[2:]), 1, 0)
 
     query_blocks = jax.tree.map(blocks, query)
 

@@ -7,15 +7,19 @@ import jax
 from flax import nnx
 
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.cudnn_attention import FORWARD_PRIMITIVE
 from srum_jax.models.layers.splash_attention import CHECKPOINT_NAME
 
 # What the backward pass may keep of a layer's forward pass. "attention" keeps the attended values, the one part
-# that is dear to compute and cheap to store.
+# that is dear to compute and cheap to store, and what kernels need to go backwards from them.
 REMAT_POLICIES = {
     "none": None,
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "attention": jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
+    "attention": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
+        lambda primitive, *_, **__: primitive.name == FORWARD_PRIMITIVE,
+    ),
 }
 
 Stream = TypeVar("Stream")

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS
-from srum_jax.models.layers.token_stream import TokenStream
+from srum_jax.models.layers.token_stream import TokenStream, padded
 
 # What rematerialisation may keep of attention: the attended values and, of this kernel, its normaliser too, so that
 # the backward pass need not run it again.
@@ -60,8 +60,8 @@ def splash_attention(
 
     def spread(x: jax.Array, multiple: int, value: int = 0) -> jax.Array:
         if gap:
-            x = jnp.concatenate([_pad(x[:, :prefix], block, value), x[:, prefix:]], axis=1)
-        return _pad(x, multiple, value)
+            x = jnp.concatenate([padded(x[:, :prefix], block, value), x[:, prefix:]], axis=1)
+        return padded(x, multiple, value)
 
     kernels = build(
         jax.tree.map(lambda x: spread(x, query_multiple, -1), query), jax.tree.map(lambda x: spread(x, block, -1), key)
@@ -86,10 +86,3 @@ def _kernel(mask: jax.Array, block: int, interpret: bool) -> splash.SplashAttent
     # With a traced mask this flag becomes an array, and the kernel then branches on it in Python.
     infos = (kernel.fwd_mask_info, kernel.dq_mask_info, kernel.dkv_mask_info)
     return splash.SplashAttentionKernel(*(info._replace(is_dynamic_mask=None) for info in infos), **kernel.kwargs)
-
-
-def _pad(x: jax.Array, multiple: int, value: int = 0) -> jax.Array:
-    """Pads axis 1 at its end to a multiple."""
-    widths = [(0, 0)] * x.ndim
-    widths[1] = (0, -x.shape[1] % multiple)
-    return jnp.pad(x, widths, constant_values=value)

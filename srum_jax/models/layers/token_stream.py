@@ -32,6 +32,13 @@ def concatenate(streams: list[TokenStream]) -> TokenStream:
     return jax.tree.map(lambda *fields: jnp.concatenate(fields, axis=-1), *streams)
 
 
+def padded(x: jax.Array, multiple: int, value: int = 0) -> jax.Array:
+    """Pads the tokens of an array [B, S, ...] at their end to a multiple, with a value; -1 for fields of streams."""
+    widths = [(0, 0)] * x.ndim
+    widths[1] = (0, -x.shape[1] % multiple)
+    return jnp.pad(x, widths, constant_values=value)
+
+
 def causal_tokens(real: Array) -> TokenStream:
     """Rows of one text each, padded on either side: bool [B, S]. Positions count from each text's first token."""
     number, zeros = jnp.where(real, 0, -1), jnp.zeros(real.shape, jnp.int32)

@@ -83,7 +83,8 @@ def test_weights_that_are_not_trained_take_no_gradient_and_factors_come_on_top()
     assert step_flops(config, counts, factors) == expected
 
 
-def test_the_peak_is_known_for_tpus_and_unknown_elsewhere():
+def test_the_peak_is_known_by_the_kind_of_the_devices():
     devices = [types.SimpleNamespace(device_kind="TPU v5p")] * 4
     assert peak_flops(devices) == 4 * 459e12
+    assert peak_flops([types.SimpleNamespace(device_kind="NVIDIA H100 PCIe")]) == 756e12
     assert peak_flops([types.SimpleNamespace(device_kind="cpu")]) is None
