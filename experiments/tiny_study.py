@@ -10,19 +10,19 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from experiments._argument_types import local_folder, positive
+from experiments._argument_types import local_folder
 from experiments._tiny_bases.bases import BASES
 from experiments._tiny_recipe import VARIANTS
-from experiments._tiny_study.errors import SettingsError
-from experiments._tiny_study.steps import Study, StudySettings
-from experiments._tiny_study.work import at_work, default_jobs
+from experiments._tiny_study.arguments import EXIT_CODES, add_study_arguments, chosen_names, given_numbers
+from experiments._tiny_study.settings import StudySettings
+from experiments._tiny_study.steps import Study
+from experiments._tiny_study.work import at_work
 from srum_jax.stages.interruption import run_command
 
 QUICK = StudySettings(
     prompts_per_category=48, candidates=2, steps=150, learning_rate=2e-4, seeds=1, evaluation_prompts_per_category=40,
     validation_prompts_per_category=4, guidance=(2.0,),
 )
-_NOT_A_NUMBER = ("guidance", "think")  # fields of the settings
 
 _EPILOG = """
 examples:
@@ -31,13 +31,7 @@ examples:
   python -m experiments.tiny_study --out runs/mine --variants sft,paper --steps 600 --learning-rate 5e-5
   python -m experiments.tiny_study --base janus --quick --out runs/janus
   python -m experiments.tiny_study --out runs/cot --base runs/think/thinker --think    # see experiments.tiny_think
-
-exit codes:
-  0    done
-  1    a step failed; the same command goes on
-  2    the arguments or the folder cannot be used
-  130  interrupted; the same command goes on
-"""
+""" + EXIT_CODES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,9 +58,6 @@ def _run(args: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.tiny_study", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=local_folder, metavar="DIR",
-                        help="new, or begun by the same command")
-    parser.add_argument("--quick", action="store_true", help="base, SFT and SRUM alone, small")
     parser.add_argument("--base", default="bagel", metavar="NAME",
                         help=f"to start from: {', '.join(BASES)}, which are shipped, or the folder of a checkpoint "
                              "(default: %(default)s)")
@@ -75,32 +66,19 @@ def _parser() -> argparse.ArgumentParser:
                         help="let the improved model draw and judge again (default: it does, but not with --quick)")
     parser.add_argument("--think", action="store_true", help="candidates are planned first, and models are examined "
                         "with plans as well; for a base that plans (experiments.tiny_think makes one)")
-    parser.add_argument("--jobs", type=positive, metavar="N", default=default_jobs(),
-                        help="models trained or examined at the same time, each on its share of the cores "
-                             "(default: one for each core and 2 GiB of memory, %(default)s here)")
-    for field in dataclasses.fields(StudySettings):
-        if field.name not in _NOT_A_NUMBER:
-            parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), metavar="N",
-                                help=f"default: {field.default:g}, quick: {getattr(QUICK, field.name):g}")
+    add_study_arguments(parser, StudySettings(), QUICK)
     return parser
 
 
 def _settings(args: argparse.Namespace) -> StudySettings:
-    given = {field.name: getattr(args, field.name) for field in dataclasses.fields(StudySettings)
-             if field.name not in _NOT_A_NUMBER and getattr(args, field.name) is not None}
-    return dataclasses.replace(QUICK if args.quick else StudySettings(), think=args.think, **given)
+    size = QUICK if args.quick else StudySettings()
+    return dataclasses.replace(size, think=args.think, **given_numbers(args))
 
 
 def _variants(args: argparse.Namespace) -> list[str]:
     if args.variants is None:
         return ["sft", "paper"] if args.quick else list(VARIANTS)
-    variants = args.variants.split(",")
-    unknown = [name for name in variants if name not in VARIANTS]
-    if len(set(variants)) < len(variants):
-        raise SettingsError(f"--variants: expected different names, found {args.variants}.")
-    if unknown:
-        raise SettingsError(f"--variants: expected names among {', '.join(VARIANTS)}, found {', '.join(unknown)}.")
-    return variants
+    return chosen_names("--variants", args.variants, list(VARIANTS))
 
 
 if __name__ == "__main__":

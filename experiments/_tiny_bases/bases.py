@@ -23,7 +23,8 @@ class TinyBase:
     checkpoint: Callable[[], epath.Path]
     sampler: Callable[[float], Any]  # of images, by the scale of guidance
     guidance: float  # that candidates are drawn with
-    drawing: Mapping[str, Any]  # the same as arguments of `make_rewards generate`
+    guidance_setting: str  # the same as an argument of `make_rewards generate`
+    drawing: Mapping[str, Any]  # all such arguments
     round_trip: Callable[[Any, np.ndarray], np.ndarray]  # (pipeline, pictures uint8 [B, S, S, 3]) -> encoded, decoded
     grid: tuple[int, int]  # image tokens of a picture
     srum: str  # the experiment that trains it on its own rewards
@@ -79,12 +80,14 @@ def _through_codes(pipeline: Any, pictures: np.ndarray) -> np.ndarray:
 BASES = {
     "bagel": TinyBase(
         name="bagel", family="bagel", checkpoint=trained_base, sampler=_flow_sampler, guidance=2.0,
+        guidance_setting="sampler.guidance.text_scale",
         drawing={"sampler.num_timesteps": 25, "sampler.shift": 3.0, "sampler.guidance.text_scale": 2.0,
                  "sampler.guidance.interval": (0.0, 1.0)},
         round_trip=_through_latents, grid=(6, 6), srum="tiny_srum", captions=False,
     ),
     "janus": TinyBase(
         name="janus", family="janus_pro", checkpoint=trained_janus, sampler=_code_sampler, guidance=1.5,
+        guidance_setting="sampler.guidance",
         drawing={"sampler.guidance": 1.5, "sampler.temperature": 0.8}, round_trip=_through_codes,
         grid=(12, 12), srum="tiny_janus_srum", captions=True,
     ),

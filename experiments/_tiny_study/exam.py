@@ -9,13 +9,12 @@ from etils import epath
 
 from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, save_marks
 from experiments._tiny_study.picture_grid import read_strip, write_strip
+from experiments._tiny_study.sentences import VALIDATION_SEED, first_noise, held_out_prompts, validation_prompts
 from experiments._tiny_study.steps import Study
 from experiments._tiny_study.understanding import understanding
 from srum_jax.storage.atomic_file import write_json
-from srum_jax.worlds.shapes.prompt_set import balanced_prompts
 from srum_jax.worlds.shapes.scene import Prompt
 
-_HELD_OUT_SEED, _VALIDATION_SEED = 1001, 1002
 # Ways of drawing.
 GUIDED, COMMON = "guidance chosen for each model", "the candidates' guidance"
 PLAIN, PLANNED = "without guidance", "with its own plan"
@@ -29,11 +28,12 @@ class Exam:
     def __init__(self, study: Study):
         settings = study.settings
         self.study = study
-        common = (COMMON,) if len(settings.guidance) > 1 else ()
+        common = (COMMON,) if len(settings.guidance) > 1 and not settings.new_sentences else ()
         self.ways = (GUIDED, *common, PLAIN, *((PLANNED,) if settings.think else ()))
-        self.prompts = balanced_prompts(settings.evaluation_prompts_per_category, _HELD_OUT_SEED, held_out=True)
+        self.prompts = held_out_prompts(settings)
         self._shown = range(0, len(self.prompts), max(1, len(self.prompts) // _SHOWN))[:_SHOWN]  # of all categories
-        self._validation = balanced_prompts(settings.validation_prompts_per_category, _VALIDATION_SEED, held_out=False)
+        self._validation = validation_prompts(settings)
+        self._noise = first_noise(settings)
 
     def take(self, name: str, checkpoints: Sequence[epath.PathLike]) -> None:
         """Marks one model in every way, unless that was done before; prints what is found.
@@ -52,7 +52,7 @@ class Exam:
                 if marks is None:
                     guidance = self.guidance(name, way)
                     draw = examiner().draw_planned if way == PLANNED else examiner().draw
-                    pictures = draw(self.prompts, guidance, seed)
+                    pictures = draw(self.prompts, guidance, self._noise + seed)
                     if seed == 0:
                         write_strip(_strip_file(folder, way), [pictures[place] for place in self._shown])
                     marks = Marks.of(self.prompts, pictures)
@@ -65,7 +65,7 @@ class Exam:
         choice, answers = folder / "guidance.json", folder / "understanding.json"
         scales = self.study.settings.guidance
         if len(scales) > 1 and not choice.exists():
-            write_json(choice, examiner().best_guidance(self._validation, scales, _VALIDATION_SEED))
+            write_json(choice, examiner().best_guidance(self._validation, scales, VALIDATION_SEED))
         if not answers.exists():
             write_json(answers, understanding(examiner().pipeline))
 
@@ -74,8 +74,12 @@ class Exam:
         if way == GUIDED and len(self.study.settings.guidance) == 1:
             return self.study.settings.guidance[0]
         if way == GUIDED:
-            return chosen(json.loads((self._folder(name) / "guidance.json").read_text()))
-        return 1.0 if way == PLAIN else self.study.base.guidance
+            return chosen(self.validation_scores(name))
+        return 1.0 if way == PLAIN else self.study.candidate_guidance
+
+    def validation_scores(self, name: str) -> dict[str, float]:
+        """The oracle's mean score on validation sentences, by guidance scale."""
+        return json.loads((self._folder(name) / "guidance.json").read_text())
 
     def title(self, way: str) -> str:
         """What a way is called where there may be nothing to choose."""

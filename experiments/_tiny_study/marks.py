@@ -30,6 +30,10 @@ class Marks:
     score: np.ndarray  # float64 [P]: the oracle's global score, [-1, 1]
     well_formed: np.ndarray  # float64 [P]: 1 where it is crisp
 
+    def only(self, chosen: Sequence[bool]) -> "Marks":
+        """Those of some of the prompts."""
+        return Marks(*(value[np.array(chosen)] for value in vars(self).values()))
+
     @classmethod
     def of(cls, prompts: Sequence[Prompt], pictures: Sequence[np.ndarray]) -> "Marks":
         """What the oracle says."""

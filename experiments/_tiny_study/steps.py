@@ -11,8 +11,10 @@ from etils import epath
 
 from experiments._tiny_bases.bases import BASES, TinyBase, base_of
 from experiments._tiny_recipe import tiny_recipe
-from experiments._tiny_rewards import SEED, planned_first
+from experiments._tiny_rewards import planned_first
 from experiments._tiny_study.errors import SettingsError, StudyError
+from experiments._tiny_study.sentences import training_prompts
+from experiments._tiny_study.settings import StudySettings
 from srum_jax import train
 from srum_jax.errors import BadInput
 from srum_jax.overrides import to_json
@@ -20,7 +22,7 @@ from srum_jax.stages import noted
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.fingerprint import directory_fingerprint
-from srum_jax.worlds.shapes.prompt_set import balanced_prompts, write_prompt_files
+from srum_jax.worlds.shapes.prompt_set import write_prompt_files
 from tools.convert_weights.__main__ import main as convert_weights
 from tools.make_rewards.__main__ import main as make_rewards
 
@@ -28,28 +30,6 @@ from tools.make_rewards.__main__ import main as make_rewards
 _CANNOT_BE_USED, _ROWS_LEFT_OUT, _INTERRUPTED = 2, 3, 130
 _MADE_BY = "python -m experiments.tiny_study"
 _RECIPE_FILE = "recipe.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class StudySettings:
-    """The size of a study."""
-
-    prompts_per_category: int = 96  # that candidates are drawn for
-    candidates: int = 2  # per prompt
-    steps: int = 300  # of each training run
-    learning_rate: float = 1e-4
-    rows_per_batch: int = 16  # two pictures each
-    seeds: int = 3  # training runs of a variant
-    evaluation_prompts_per_category: int = 60  # held out
-    validation_prompts_per_category: int = 12  # training sentences, for the choice of guidance
-    guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # scales to choose from
-    think: bool = False  # candidates are planned first, and models are examined with plans too
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if type(field.default) in (int, float) and not 0 < value < float("inf"):
-                raise SettingsError(f"{field.name}: expected a positive number, found {value!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +65,12 @@ class Study:
         values = {field.name: found[field.name] for field in dataclasses.fields(StudySettings)}
         return cls(out, StudySettings(**values | {"guidance": tuple(values["guidance"])}), BASES[found["base"]])
 
+    @property
+    def candidate_guidance(self) -> float:
+        """The guidance scale that candidates are drawn with."""
+        given = self.settings.candidate_guidance
+        return self.base.guidance if given is None else given
+
     def rewards(self, number: int, checkpoint: epath.PathLike) -> epath.Path:
         """Candidates, regions, judgements and records of a round, drawn and judged by a checkpoint.
 
@@ -97,7 +83,7 @@ class Study:
         """
         folder = self.out / "rewards" / f"round{number}"
         settings = self.settings
-        chosen = balanced_prompts(settings.prompts_per_category, SEED + number, held_out=False)
+        chosen = training_prompts(settings, number)
         try:
             prompts, keywords = write_prompt_files(self.out / "prompts" / f"round{number}", chosen)
         except ValueError as error:
@@ -105,10 +91,11 @@ class Study:
         command = ["run", "--experiment", self.base.srum, "--out", os.fspath(folder), "--prompts", os.fspath(prompts),
                    "--set", f"generate.keywords={os.fspath(keywords)}",
                    "--checkpoint", os.fspath(checkpoint), "--set", f"generate.num_candidates={settings.candidates}"]
+        command += ["--set", f"generate.{self.base.guidance_setting}={self.candidate_guidance}"]
         if settings.think:
             for name, value in planned_first().items():
                 command += ["--set", f"generate.{name}={value}"]
-        _must_succeed(make_rewards, command, (0, _ROWS_LEFT_OUT))
+        must_succeed(make_rewards, command, (0, _ROWS_LEFT_OUT))
         return folder
 
     def checkpoint(self, name: str, seed: int) -> epath.Path:
@@ -116,14 +103,14 @@ class Study:
         return self.out / "models" / f"{name}-{seed}"
 
     def model(
-        self, variant: str, seed: int, rewards: epath.Path, start: epath.PathLike, name: str | None = None
+        self, variant: str, seed: int, records: epath.Path, start: epath.PathLike, name: str | None = None
     ) -> epath.Path:
         """A model trained on records, exported in the layout of its start.
 
         Args:
           variant: of the recipe.
           seed: of the run.
-          rewards: the folder of a run of `make_rewards`.
+          records: directory of records, or of a run of `make_rewards`.
           start: checkpoint that training starts from.
           name: of the model in the study; None: that of the variant.
 
@@ -136,12 +123,12 @@ class Study:
         """
         exported = self.checkpoint(name or variant, seed)
         if not exported.exists():
-            self._train(variant, seed, rewards, start, exported)
+            self._train(variant, seed, records, start, exported)
         found = _read_recipe(exported)
         recipe = {"made_by": _MADE_BY, "start_sha256": directory_fingerprint(start), "seed": seed,
                   "variant": to_json(tiny_recipe(variant, self.base.name))}
         if found == _read_recipe(epath.Path(start)):  # the export has copied that of the start, if there is one
-            paths = {"start": os.fspath(start), "records": os.fspath(rewards)}  # as it was then: a study may be moved
+            paths = {"start": os.fspath(start), "records": os.fspath(records)}  # as it was then: a study may be moved
             write_json(exported / _RECIPE_FILE, recipe | paths)
         elif changed := ", ".join(key for key in recipe if found.get(key) != recipe[key]):
             raise SettingsError(f"{exported}: was made in another way ({changed}; see its {_RECIPE_FILE}). Use another "
@@ -149,12 +136,12 @@ class Study:
         return exported
 
     def _train(
-        self, variant: str, seed: int, rewards: epath.Path, start: epath.PathLike, exported: epath.Path
+        self, variant: str, seed: int, records: epath.Path, start: epath.PathLike, exported: epath.Path
     ) -> None:
         settings, workdir = self.settings, self.out / "training" / exported.name
-        _must_succeed(train.main, [
+        must_succeed(train.main, [
             f"--experiment={self.base.srum}:{variant}", "--workdir", os.fspath(workdir),
-            "--set", f"data.records={os.fspath(rewards / 'export')}", "--set", f"model.checkpoint={os.fspath(start)}",
+            "--set", f"data.records={os.fspath(records)}", "--set", f"model.checkpoint={os.fspath(start)}",
             "--set", f"training.steps={settings.steps}", "--set", f"training.save_every={settings.steps}",
             "--set", f"optimizer.learning_rate={settings.learning_rate}", "--set", f"seed={seed}",
             "--set", f"data.rows_per_batch={settings.rows_per_batch}",
@@ -163,7 +150,7 @@ class Study:
             raise StudyError(f"{os.fspath(workdir)}: training was stopped before step {settings.steps}; give the same "
                              "command again to go on.")
         exported.parent.mkdir(parents=True, exist_ok=True)
-        _must_succeed(convert_weights, ["export", "--checkpoint", os.fspath(workdir), "--template", os.fspath(start),
+        must_succeed(convert_weights, ["export", "--checkpoint", os.fspath(workdir), "--template", os.fspath(start),
                                         "--out", os.fspath(exported)])
         shutil.rmtree(workdir / "checkpoints")  # the exported model says all that the study needs
 
@@ -177,7 +164,12 @@ def _settings_file(out: epath.Path) -> epath.Path:
     return out / "study.json"
 
 
-def _must_succeed(command: Callable[[Sequence[str]], int], words: Sequence[str], codes: Sequence[int] = (0,)) -> None:
+def must_succeed(command: Callable[[Sequence[str]], int], words: Sequence[str], codes: Sequence[int] = (0,)) -> None:
+    """Runs a command of this package in this process.
+
+    Raises:
+      KeyboardInterrupt, SettingsError, StudyError: by its exit code, unless that is one of `codes`.
+    """
     code = command(words)
     if code == _INTERRUPTED:
         raise KeyboardInterrupt

@@ -11,7 +11,7 @@ class Training:
 
     variant: str
     seed: int
-    records: str  # folder of a run of `make_rewards`
+    records: str  # directory of records
     start: str  # checkpoint
     name: str
 

@@ -6,6 +6,7 @@ G groups · N members
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -117,3 +118,9 @@ def alpha_of_advantage(advantage: np.ndarray, rule: str, *, limit: float = 5.0, 
 def global_score(advantage: np.ndarray) -> np.ndarray:
     """An advantage in the range of a judged picture's global score, [-1, 1]: `clip(A / 2, -1, 1)`."""
     return np.clip(np.asarray(advantage) / 2, -1.0, 1.0)
+
+
+def relative_scores(rewards: Sequence[float]) -> list[float]:
+    """Of one group, by `global_score`: 0 for all where they are alike."""
+    group = np.array([rewards], np.float64)
+    return global_score(advantages(group, np.ones_like(group, bool)))[0].tolist()

@@ -21,6 +21,7 @@ from experiments._tiny_study.marks import Marks, chosen, load_marks, save_marks
 from experiments._tiny_study.own_judgement import judgement_table, own_judgement, read_records, require_plans
 from experiments._tiny_study.picture_grid import read_strip, write_grid, write_strip
 from experiments._tiny_study.plot import write_plot
+from experiments._tiny_study.settings import StudySettings
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.table import category_table, overall_table
 from experiments._tiny_study.work import at_work
@@ -168,7 +169,7 @@ def test_a_study_needs_a_folder_of_this_machine(capsys, out):
 
 
 def test_a_folder_that_another_process_works_in_is_left_alone(tmp_path, capsys):
-    study = steps.Study.begin(epath.Path(tmp_path), steps.StudySettings(), trained_base())
+    study = steps.Study.begin(epath.Path(tmp_path), StudySettings(), trained_base())
     with at_work(study, 1):
         assert main(["--out", str(tmp_path)]) == 2
     assert "another process works in this folder" in capsys.readouterr().err
@@ -183,7 +184,7 @@ def exported(study, variant, seed):
 
 
 def test_a_model_says_how_it_was_made_and_another_recipe_is_not_taken_for_it(tmp_path, monkeypatch):
-    study = steps.Study(epath.Path(tmp_path), steps.StudySettings(), BASES["bagel"])
+    study = steps.Study(epath.Path(tmp_path), StudySettings(), BASES["bagel"])
     path = exported(study, "paper", 0)
     base = shutil.copytree(path, tmp_path / "base")
     for _ in range(2):
@@ -203,11 +204,11 @@ def test_a_model_says_how_it_was_made_and_another_recipe_is_not_taken_for_it(tmp
 def test_exit_codes_of_the_steps_are_told_apart(tmp_path, monkeypatch, code, error):
     monkeypatch.setattr(steps, "make_rewards", lambda words: code)
     with pytest.raises(error):
-        steps.Study(epath.Path(tmp_path), steps.StudySettings(), BASES["bagel"]).rewards(1, "base")
+        steps.Study(epath.Path(tmp_path), StudySettings(), BASES["bagel"]).rewards(1, "base")
 
 
 def test_tasks_are_dealt_to_processes_and_models_that_are_there_are_passed_over(tmp_path, monkeypatch):
-    study = steps.Study.begin(epath.Path(tmp_path), steps.StudySettings(), trained_base())
+    study = steps.Study.begin(epath.Path(tmp_path), StudySettings(), trained_base())
     shutil.copytree(exported(study, "paper", 1), tmp_path / "b")
     seen = []
     monkeypatch.setattr(work, "run_side_by_side", lambda commands, environment, keep_open: seen.extend(
@@ -231,11 +232,11 @@ def test_a_folder_holds_studies_of_one_size(tmp_path, capsys):
 
 
 def test_a_study_knows_its_settings_again(tmp_path):
-    settings = steps.StudySettings(seeds=2, guidance=(1.0, 3.0), think=True)
+    settings = StudySettings(seeds=2, guidance=(1.0, 3.0), think=True)
     begun = steps.Study.begin(epath.Path(tmp_path / "s"), settings, trained_base())
     assert steps.Study.begin(begun.out, settings, trained_base()) == steps.Study.read(begun.out) == begun
     with pytest.raises(BadInput, match="seeds: the folder 2, this command 3\n  think: the folder true"):
-        steps.Study.begin(begun.out, steps.StudySettings(guidance=(1.0, 3.0)), trained_base())
+        steps.Study.begin(begun.out, StudySettings(guidance=(1.0, 3.0)), trained_base())
     with pytest.raises(SettingsError, match="cannot tell which family of models this is"):
         steps.Study.begin(epath.Path(tmp_path / "other"), settings, tmp_path)
     assert not (tmp_path / "other").exists()
@@ -286,7 +287,7 @@ def test_an_exam_marks_every_way_of_drawing_once_and_is_kept(tmp_path, monkeypat
     monkeypatch.setattr(exam, "Examiner", PaintedExaminer)
     monkeypatch.setattr(exam, "understanding", lambda pipeline: {"accuracy": 0.5})
     DRAWN.clear()
-    settings = steps.StudySettings(seeds=2, evaluation_prompts_per_category=2, validation_prompts_per_category=1,
+    settings = StudySettings(seeds=2, evaluation_prompts_per_category=2, validation_prompts_per_category=1,
                                    think=think)
     study = steps.Study.begin(epath.Path(tmp_path), settings, trained_base())
     for _ in range(2):
@@ -313,7 +314,7 @@ def test_an_exam_marks_every_way_of_drawing_once_and_is_kept(tmp_path, monkeypat
 
 def test_training_that_was_stopped_early_is_not_taken_for_finished(tmp_path, monkeypatch):
     monkeypatch.setattr(steps.train, "main", lambda words: 0)  # as after SIGTERM: saved, and exit code 0
-    study = steps.Study(epath.Path(tmp_path), steps.StudySettings(), BASES["bagel"])
+    study = steps.Study(epath.Path(tmp_path), StudySettings(), BASES["bagel"])
     with pytest.raises(steps.StudyError, match="training was stopped before step 300; give the same command again"):
         study.model("paper", 0, epath.Path("rewards"), "base")
     assert not (tmp_path / "models").exists()

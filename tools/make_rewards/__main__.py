@@ -21,6 +21,7 @@ from tools.make_rewards import (
     report,
     run,
     segment,
+    select,
     verify,
 )
 
@@ -32,6 +33,7 @@ _COMMANDS = {
     "judge": judge,
     "parse": parse,
     "export": export,
+    "select": select,
     "import-generated": import_generated,
     "import-jsonl": import_jsonl,
     "verify": verify,
@@ -53,6 +55,7 @@ examples:
   python -m tools.make_rewards judge --out runs/comp --judge likelihood
   python -m tools.make_rewards parse replies.jsonl
   python -m tools.make_rewards export --out runs/comp
+  python -m tools.make_rewards select --records runs/comp/export --out runs/best --best --least 0.5
   python -m tools.make_rewards report runs/comp --out report
   python -m tools.make_rewards import-jsonl --jsonl srum.jsonl --images images/ --out records/ --name srum-rewards
   python -m tools.make_rewards verify records/

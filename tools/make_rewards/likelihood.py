@@ -21,7 +21,7 @@ from srum_jax.inference.requests import Question, RequestError
 from srum_jax.inference.templates import Templates
 from srum_jax.model_arguments import add_model_arguments, checker_of, load_pipeline
 from srum_jax.rewards.dual_config import DEFAULT_REQUEST
-from srum_jax.rewards.groups import advantages, global_score
+from srum_jax.rewards.groups import relative_scores
 from srum_jax.stages import LIKELIHOOD, STAGE_VERSION
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from tools.make_rewards.errors import Reject
@@ -80,9 +80,8 @@ def scores_by_likelihood(folder: RunFolder) -> dict[str, dict[str, Any]]:
                 groups.setdefault(generation.index, []).append((generation.record_id, line["log_prob"]))
     entries = {}
     for group in groups.values():
-        rewards = np.array([[log_prob for _, log_prob in group]])
-        scores = global_score(advantages(rewards, np.ones_like(rewards, bool)))[0]
-        for (record_id, log_prob), score in zip(group, scores.tolist(), strict=True):
+        scores = relative_scores([log_prob for _, log_prob in group])
+        for (record_id, log_prob), score in zip(group, scores, strict=True):
             entries[record_id] = {"global": {"score": score, "reason": f"log likelihood {log_prob:.6g} per token"}}
     return entries
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from etils import epath
@@ -17,7 +17,7 @@ PROMPT_FORMAT = "t2i_compbench"
 _TRIES = 200  # for a new sentence
 
 
-def balanced_prompts(per_category: int, seed: int, *, held_out: bool) -> list[Prompt]:
+def balanced_prompts(per_category: int, seed: int, *, held_out: bool, last: Collection[str] = ()) -> list[Prompt]:
     """As many prompts of each category, in the order of categories.
 
     No sentence comes again before its category has hardly a new one left: the smallest, "shape", has about 20 that are
@@ -27,11 +27,12 @@ def balanced_prompts(per_category: int, seed: int, *, held_out: bool) -> list[Pr
       per_category: how many.
       seed: of the draw.
       held_out: which of the two sets.
+      last: sentences that come only where a category has hardly another.
     """
     prompts = []
     for number, category in enumerate(CATEGORIES):
         rng = np.random.Generator(np.random.Philox(key=[seed, number]))
-        seen: set[str] = set()
+        seen = set(last)
         for _ in range(per_category):
             for _ in range(_TRIES):
                 prompt = sample_prompt(rng, category, held_out)

@@ -1,0 +1,1 @@
+"""The parts of `experiments.tiny_methods`: arms, scores to choose by, tables."""
