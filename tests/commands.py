@@ -164,9 +164,12 @@ def run_afresh(module: str, *argv, **options) -> Finished:
 
 
 def _environment(devices: int) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PJRT_NPROC")}
-    many = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "PJRT_NPROC": "16"}
-    return kept | {"JAX_PLATFORMS": "cpu"} | (many if devices > 1 else {})
+    flags = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]
+    if devices > 1:
+        flags.append(f"--xla_force_host_platform_device_count={devices}")
+    threads = {"PJRT_NPROC": "16"} if devices > 1 else {}
+    kept = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
+    return kept | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)} | threads
 
 
 def _command(module, argv, devices, env, descriptors):
