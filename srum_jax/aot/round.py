@@ -89,7 +89,7 @@ def as_text(entry: dict[str, Any]) -> str:
     outputs, estimate = entry["outputs"], entry["estimate"]
     lines = [
         f"a round: {outputs[GENERATION]} pictures and {outputs[UNDERSTANDING]} captions, {entry['at_once']} at once, "
-        f"beside {entry['resident_gib']:.2f} GiB of state and of a copy of the trained weights",
+        f"beside {entry['resident_gib']:.2f} GiB of state and initial weights",
         *(f"  {program['program']:18}  needed {_gib(program['needed_gib'])} of {entry['limit_gib']:.2f}, "
           f"{'fits' if program['fits'] else 'does not fit'}" for program in entry["programs"]),
     ]

@@ -51,9 +51,9 @@ def compile_step(request: TrainRequest, cache: CompileCache) -> TrainResult:
         parameters=sum(leaf.size for leaf in jax.tree.leaves(run.state.parameters)),
         padding=row.padding,
         real_tokens=planned.rows * row.tokens,
-        resident_bytes=bytes_per_device(run.state) + bytes_per_device(jax.tree.map(
+        resident_bytes=bytes_per_device(run.state) + (bytes_per_device(jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, experiment.compute.compute_dtype, sharding=leaf.sharding),
-            run.state.parameters)),
+            run.state.parameters)) if experiment.keeps_initial else 0),
     )
     return result if memory.refusal else _with_program(result, Program(text), row,
                                                        MeshOfChips(dict(mesh.shape), request.num_slices))

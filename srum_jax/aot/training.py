@@ -27,7 +27,7 @@ class TrainResult:
     parameters: int  # that are trained
     padding: float  # share of token slots
     real_tokens: int  # of a batch
-    resident_bytes: int = 0  # beside rollouts: of the state, and of a copy of what is trained in the compute dtype
+    resident_bytes: int = 0  # beside rollouts: of the state, and of the initial weights where rounds need them
     # Of the compiled program; nothing where there was no memory for it.
     product_flops: float = 0.0  # dots and convolutions
     attention_flops: float = 0.0  # kernels

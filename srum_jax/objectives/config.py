@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from srum_jax.objectives.weighted_sum import WeightedSum
 
 _REDUCTIONS = ("token", "sequence", "constant")
+_BALANCES = ("none", "norm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,8 +256,10 @@ class Joint:
     understanding: Preference | PolicyGradient = dataclasses.field(default_factory=Preference)
     generation_coefficient: float = 1.0  # of the loss of pictures
     understanding_coefficient: float = 1.0  # of the loss of texts
+    balance: str = "none"  # norm: the gradient of texts gets the norm of that of pictures; one more backward pass
 
     def __post_init__(self):
+        check("objective.balance", self.balance in _BALANCES, f"one of {', '.join(_BALANCES)}", self.balance)
         for name in ("generation_coefficient", "understanding_coefficient"):
             value = getattr(self, name)
             check(f"objective.{name}", 0 <= value < math.inf, "a finite number of at least 0", value)

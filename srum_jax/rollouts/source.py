@@ -60,15 +60,15 @@ class RolloutBatches:
 
     def __init__(self, experiment: Experiment, model: LoadedModel, forward: Forward, mesh: Mesh, rows: ProcessRows,
                  workdir: epath.Path):
-        """Reads the inputs, and keeps the weights as they are now: the scorer `initial`, audits and references.
+        """Reads the inputs, and keeps the weights as they are now where the scorer, audits or a reference need them.
 
         Args:
           experiment: with rollouts, and rows of the model's family.
-          model: as it was loaded; its trained parameters are copied.
+          model: as it was loaded; its trained parameters are copied, or no more than looked at.
           forward: of the family.
           mesh: of training; outputs are drawn on it too.
           rows: of a batch that this process has.
-          workdir: of the run; audits go into `audit/`.
+          workdir: of the run; audits go into it.
 
         Raises:
           BadInput: settings do not go together or with the model; or there are no inputs.
@@ -81,9 +81,7 @@ class RolloutBatches:
         tokenizer = load_tokenizer(model.checkpoint.directory)
         self._packer = model.family.packer(experiment.rows, model.config, tokenizer, experiment.objective.columns, None)
         check_room(experiment, forward.masks(stack_rows([self._packer.empty_row().finish()])).num_samples)
-        dtype = experiment.compute.compute_dtype
-        initial = jax.jit(lambda state: jax.tree.map(lambda x: jnp.copy(x).astype(dtype), state),
-                          out_shardings=jax.tree.map(lambda x: x.sharding, model.trained))(model.trained)
+        initial = _weights(model.trained, experiment.compute.compute_dtype, kept=experiment.keeps_initial)
         # Nothing is compiled anew because a prompt or a caption is longer than those before.
         longest = max(len(tokenizer.encode(text)) for text in (config.rewards.request, *self._inputs.prompts))
         programs = Programs(model.graphdef, nnx.merge_state(initial, model.frozen), mesh,
@@ -91,11 +89,11 @@ class RolloutBatches:
                             least_text=max(longest, config.caption.max_tokens))
         self._reference = initial
         self._measuring = Measuring(experiment.objective.columns, model.graphdef, forward, mesh, experiment.seed)
-        self._audits = Audits(workdir / "audit", self._inputs, config, experiment.seed)
+        self._audits = Audits(workdir, self._inputs, config, experiment.seed)
         self._initial = Opened(model.config, tokenizer, Templates.read(),
                                directory=str(model.checkpoint.directory), programs=programs)
         self._sampler = model.family.sampler() if config.sampler is None else config.sampler
-        self._scorer = model.family.scorer(self._initial)
+        self._scorer = model.family.scorer(self._initial) if experiment.keeps_initial else None
         self._round, self._flat, self._steps = 0, 0, collections.deque()
         self.bad_records: collections.Counter[str] = collections.Counter()
         self._check_inputs()
@@ -222,6 +220,14 @@ class RolloutBatches:
                 checker.check(Question(self._config.rewards.request, (self._inputs.pixels(0),)))
         except BadInput as error:
             raise BadInput(f"rollouts: {error}") from error
+
+
+def _weights(trained: nnx.State, dtype: jnp.dtype, *, kept: bool) -> nnx.State:
+    """A copy in the dtype of computing; if it is not kept, what such a copy would be, which takes no memory."""
+    if kept:
+        return jax.jit(lambda state: jax.tree.map(lambda x: jnp.copy(x).astype(dtype), state),
+                       out_shardings=jax.tree.map(lambda x: x.sharding, trained))(trained)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype, sharding=x.sharding), trained)
 
 
 def check_rollouts(

@@ -40,7 +40,7 @@ def abstract_run(experiment: Experiment, config: Any, mesh: Mesh) -> AbstractRun
       config: of the model.
       mesh: of real or described devices.
     """
-    source, optimizer = experiment.model, make_optimizer(experiment.optimizer)
+    source, optimizer = experiment.model, make_optimizer(experiment.optimizer, balanced=experiment.balanced)
     family = family_of_source(source)
     architecture = family.architecture
     stored_codes = rows_of(experiment, family).stored_codes
@@ -57,7 +57,8 @@ def abstract_run(experiment: Experiment, config: Any, mesh: Mesh) -> AbstractRun
     return AbstractRun(
         step=make_step(
             graphdef, forward, experiment.objective, optimizer, seed=experiment.seed, ema=experiment.ema,
-            accumulation_steps=experiment.training.accumulation_steps,
+            accumulation_steps=experiment.training.accumulation_steps, sides_every=experiment.sides_every,
+            balanced=experiment.balanced,
         ),
         state=abstract_train_state(trained, optimizer, mesh, with_ema=experiment.ema is not None),
         frozen=frozen,

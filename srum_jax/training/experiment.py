@@ -9,8 +9,9 @@ from srum_jax.data.config import DataConfig, Rows
 from srum_jax.errors import check
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.objectives.columns import REFERENCE
 from srum_jax.objectives.config import Joint, PolicyGradient, Preference, RewardWeighted
-from srum_jax.rollouts.config import RolloutConfig
+from srum_jax.rollouts.config import BOTH, INITIAL, RolloutConfig
 from srum_jax.training.config import EmaConfig, ModelSource, OptimizerConfig, TrainingConfig
 
 # Makes what an experiment needs before it can run (records, a base model) and fills in where that lies.
@@ -38,3 +39,21 @@ class Experiment:
 
     def __post_init__(self):
         check("seed", 0 <= self.seed < _MAX_SEED, f"a number from 0 to {_MAX_SEED - 1}", self.seed)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether both directions are scaled to one norm."""
+        return isinstance(self.objective, Joint) and self.objective.balance == "norm"
+
+    @property
+    def sides_every(self) -> int:
+        """Steps after which the gradients of both directions are compared; 0 for runs that have one."""
+        both = self.rollouts is not None and self.rollouts.directions == BOTH and isinstance(self.objective, Joint)
+        return self.training.log_every if both and self.rollouts.gradient_norms else 0
+
+    @property
+    def keeps_initial(self) -> bool:
+        """Whether rounds need the weights with which the run began: they score, audit, or are a reference."""
+        rollouts, columns = self.rollouts, self.objective.columns
+        return rollouts is not None and bool(rollouts.scorer == INITIAL or rollouts.audit_every
+                                             or {*columns.image, *columns.text} & {*REFERENCE})

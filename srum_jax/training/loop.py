@@ -19,7 +19,6 @@ from srum_jax.errors import BadInput
 from srum_jax.families.family import Forward
 from srum_jax.mesh import ProcessRows, build_mesh
 from srum_jax.models.layers.logical_axes import ROWS, check_layout, shapes_by_name
-from srum_jax.objectives.config import Joint
 from srum_jax.observability.device_memory import memory_of_step
 from srum_jax.observability.goodput import COMPILE, RESTORE, Goodput
 from srum_jax.observability.metrics import MetricsWindow
@@ -28,7 +27,6 @@ from srum_jax.observability.report import Report
 from srum_jax.observability.step_log import StepLog
 from srum_jax.observability.step_times import CHECKPOINT, DATA_WAIT
 from srum_jax.overrides import to_json
-from srum_jax.rollouts.config import BOTH
 from srum_jax.rollouts.source import RolloutBatches
 from srum_jax.training.abstract_run import abstract_batch, check_tokens, rows_of
 from srum_jax.training.batch_source import BatchSource, RecordBatches
@@ -93,7 +91,7 @@ def train(
                        stored_codes=experiment.rows.stored_codes)
     if experiment.mesh.check_layout and devices[0].platform == "tpu":
         check_layout(model.trained, mesh, family.architecture.rules)
-    optimizer = make_optimizer(experiment.optimizer)
+    optimizer = make_optimizer(experiment.optimizer, balanced=experiment.balanced)
     forward = family.forward(model.config, experiment.compute)
     _check_objective(experiment, forward)
 
@@ -134,7 +132,8 @@ def train(
                 step = compile_step(
                     make_step(model.graphdef, forward, experiment.objective, optimizer,
                               accumulation_steps=settings.accumulation_steps, seed=experiment.seed,
-                              ema=experiment.ema, sides_every=_sides_every(experiment)),
+                              ema=experiment.ema, sides_every=experiment.sides_every,
+                              balanced=experiment.balanced),
                     state, model.frozen,
                     abstract_batch(experiment, family, model.config, forward, mesh), mesh,
                 )
@@ -176,13 +175,6 @@ def train(
                 log.close(done, finished=last)
             report.say(f"saved step {done} in {checkpoints.directory}")
         return Outcome(last, done, dict(batches.bad_records))
-
-
-def _sides_every(experiment: Experiment) -> int:
-    """Steps after which the gradients of both directions are compared; 0 for runs that have one."""
-    rollouts = experiment.rollouts
-    both = rollouts is not None and rollouts.directions == BOTH and isinstance(experiment.objective, Joint)
-    return experiment.training.log_every if both and rollouts.gradient_norms else 0
 
 
 def _open_records(

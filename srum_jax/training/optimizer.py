@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from srum_jax.training.balance import balance_directions
 from srum_jax.training.config import OptimizerConfig
 
 
@@ -30,12 +31,14 @@ def learning_rate_schedule(config: OptimizerConfig) -> optax.Schedule:
     return rate
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig, *, balanced: bool = False) -> optax.GradientTransformationExtraArgs:
     """Clipping, then AdamW. With float32 parameters both moments are float32.
 
-    Parameters whose gradient is exactly zero stay where they are, unless decayed.
+    Parameters whose gradient is exactly zero stay where they are, unless decayed. `balanced`: first both directions
+    are scaled to one norm, see `balance_directions`, and `update` takes `of_generation`.
     """
     return optax.chain(
+        *([balance_directions()] if balanced else []),
         _clip_by_global_norm(config.clip_norm),
         optax.adamw(learning_rate_schedule(config), b1=config.beta1, b2=config.beta2, eps=config.eps,
                     weight_decay=config.weight_decay),

@@ -45,6 +45,7 @@ def make_step(
     seed: int = 0,
     ema: EmaConfig | None = None,
     sides_every: int = 0,
+    balanced: bool = False,
 ) -> Step:
     """The step as a function (state, frozen variables, batch) -> (state, metrics).
 
@@ -61,6 +62,8 @@ def make_step(
       ema: how the state's average of the parameters follows them; None if it has none.
       sides_every: steps after which the gradients of both sides of a `Joint` objective are measured, which takes one
         more backward pass; 0: never.
+      balanced: the optimizer scales both sides of a `Joint` objective to one norm, and gets the gradient of pictures in
+        every step.
     """
 
     def step(state: TrainState, frozen: nnx.State, batch: Batch) -> tuple[TrainState, StepMetrics]:
@@ -89,10 +92,19 @@ def make_step(
             return jax.lax.scan(accumulate, zeros, parts)[0]
 
         (value, sums), gradient = gradient_of(objective)
+
+        def of_generation() -> nnx.State:
+            return gradient_of(objective.generation_alone())[1]
+
+        generation = of_generation() if balanced else None
         if sides_every:
-            sums |= _sides(gradient, lambda: gradient_of(objective.generation_alone())[1],
+            sums |= _sides(gradient, of_generation if generation is None else lambda: generation,
                            (state.step + 1) % sides_every == 0)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
+        sides = {} if generation is None else {"of_generation": generation}
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters, **sides)
+        if balanced:
+            sums |= {"norm/understanding_scale": WeightedSum(
+                optax.tree.get(optimizer_state, "understanding_scale"), jnp.ones((), jnp.float32))}
         metrics = StepMetrics(
             loss=value,
             gradient_norm=optax.global_norm(gradient),

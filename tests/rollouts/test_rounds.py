@@ -31,7 +31,6 @@ from srum_jax.rollouts import candidates, source
 from srum_jax.rollouts.audit import Fall
 from srum_jax.rollouts.candidates import Group
 from srum_jax.rollouts.source import check_rollouts, check_room
-from srum_jax.training import loop
 from srum_jax.training.config import ModelSource
 from srum_jax.training.loop import train
 from srum_jax.training.state import parts_of
@@ -135,43 +134,6 @@ SLOW = pytest.mark.slow
 
 
 @SLOW
-@pytest.mark.parametrize("phase", ["_rewards_of_captions", "pack", *(
-    pytest.param(phase, marks=pytest.mark.nightly) for phase in ("_pictures", "_captions"))])
-def test_a_run_cut_short_in_any_phase_ends_with_the_same_bytes(inputs, undisturbed, tmp_path, monkeypatch, phase):
-    """By day in the last phase of generation and in packing, which the phases between are like."""
-    with monkeypatch.context() as patch:
-        where, name = (source, "pack_units") if phase == "pack" else (candidates, phase)
-        inner, calls = getattr(where, name), []
-
-        def once_then_killed(*arguments):
-            calls.append(1)
-            if len(calls) > (2 if phase == "pack" else 1):
-                raise Killed
-            return inner(*arguments)
-
-        patch.setattr(where, name, once_then_killed)
-        with pytest.raises(Killed):
-            train(small(inputs), tmp_path)
-    assert train(small(inputs), tmp_path).step == 4
-    expected = parameters(undisturbed, 4)
-    for name, values in parameters(tmp_path, 4).items():
-        np.testing.assert_array_equal(values, expected[name], err_msg=name)
-    assert lines(tmp_path) == lines(undisturbed)
-
-
-@pytest.mark.slow
-def test_a_request_to_stop_waits_for_the_end_of_the_round(inputs, undisturbed, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(loop._StopRequest, "requested", lambda self, step: step == 1)
-        stopped = train(small(inputs), tmp_path)
-    assert (stopped.finished, stopped.step) == (False, 2)
-    assert train(small(inputs), tmp_path).step == 4
-    expected = parameters(undisturbed, 4)
-    for name, values in parameters(tmp_path, 4).items():
-        np.testing.assert_array_equal(values, expected[name], err_msg=name)
-
-
-@SLOW
 def test_updates_that_share_a_round_are_clipped_about_its_first_weights_and_held_to_the_initial_ones(
     inputs, tmp_path, caplog
 ):
@@ -270,6 +232,23 @@ def test_settings_that_do_not_go_together_are_named(inputs, changes, message):
     parts = parts_of(chosen.model, bagel.architecture, chosen.rows.stored_codes)
     with pytest.raises(BadInput, match=message):
         check_rollouts(chosen, bagel, parts, build_mesh(chosen.mesh))
+
+
+@pytest.mark.parametrize(("objective", "rollouts", "kept"), [
+    (Joint(), {"audit_every": 0}, False),
+    (Joint(), {"audit_every": 8}, True),
+    (Joint(), {"audit_every": 0, "scorer": "initial"}, True),
+    (Joint(understanding=PolicyGradient(kl_coefficient=0.01)), {"audit_every": 0}, True),
+    (Joint(generation=FlowPreference()), {"audit_every": 0}, True),
+    (Joint(understanding=PolicyGradient(on_policy=False)), {"audit_every": 0}, False),  # of the round, not of the run
+])
+def test_initial_weights_are_kept_where_something_needs_them(inputs, objective, rollouts, kept):
+    chosen = dataclasses.replace(small(inputs, **rollouts), objective=objective)
+    assert chosen.keeps_initial == kept
+    trained = {"weight": jax.numpy.ones((2, 3))}
+    found = source._weights(trained, "bfloat16", kept=kept)["weight"]
+    assert isinstance(found, jax.Array) == kept and (found.shape, found.dtype) == ((2, 3), "bfloat16")
+    assert found.sharding == trained["weight"].sharding
 
 
 def test_members_of_a_step_need_a_slot_each(inputs):
