@@ -64,6 +64,11 @@ class GivenGroup:
         """Whether the texts are the members; otherwise the pictures are."""
         return len(self.pictures) == 1
 
+    @property
+    def pairs(self) -> list[tuple[str, np.ndarray]]:
+        """Every member beside what it is a member for: texts with pictures."""
+        return [(text, pixels) for text in self.texts for pixels in self.pictures]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
@@ -166,23 +171,16 @@ def _score_captions(
     groups: Sequence[GivenGroup], scorer: "Scorer", rules: DualRewards, arguments: argparse.Namespace
 ) -> list[ScoredGroup]:
     """R_U, under draws that are common to a group."""
-    from srum_jax.rewards.dual_likelihood import strata  # and with it JAX
-
-    def terms(draws: int, seed: int, *, turned: bool = False) -> list[np.ndarray]:
-        items = [(ImageRequest(text, 2 * number + seed), group.pictures[0], strata(rules.low, rules.high, draws))
-                 for number, group in enumerate(groups) for text in group.texts]
-        return _split(_turned(score, items, arguments.batch_size, turned), [len(group.texts) for group in groups])
-
-    def score(batch: Sequence[tuple[ImageRequest, np.ndarray, np.ndarray]]) -> np.ndarray:
-        requests, pictures, times = zip(*batch, strict=True)
-        return scorer.pictures(requests, pictures, np.stack(times))
-
-    once, again = terms(rules.draws, _SEED), terms(rules.draws, _SEED, turned=True)
-    reference = None if scorer.exact else terms(arguments.reference_draws, _REFERENCE_SEED)
+    once, again = (_picture_scores(groups, scorer, rules, arguments.batch_size, turned=turned)
+                   for turned in (False, True))
+    reference = None if scorer.exact else _picture_scores(
+        groups, scorer, dataclasses.replace(rules, draws=arguments.reference_draws), arguments.batch_size,
+        seed=_REFERENCE_SEED)
+    other = _text_scores(groups, scorer, rules, arguments.batch_size)
     return [
         ScoredGroup(group.category, once[n].mean(axis=1), again[n].mean(axis=1), None if scorer.exact else once[n],
                     None if reference is None else reference[n].mean(axis=1), group.right,
-                    np.array([len(text.split()) for text in group.texts]))
+                    np.array([len(text.split()) for text in group.texts]), other[n])
         for n, group in enumerate(groups)
     ]
 
@@ -191,15 +189,41 @@ def _score_pictures(
     groups: Sequence[GivenGroup], scorer: "Scorer", rules: DualRewards, arguments: argparse.Namespace
 ) -> list[ScoredGroup]:
     """R_G."""
-    items = [(Question(rules.request, (pixels,)), group.texts[0]) for group in groups for pixels in group.pictures]
+    once, again = (_text_scores(groups, scorer, rules, arguments.batch_size, turned=turned) for turned in (False, True))
+    other = _picture_scores(groups, scorer, rules, arguments.batch_size)
+    return [ScoredGroup(group.category, once[n], again[n], right=group.right, other=other[n].mean(axis=1))
+            for n, group in enumerate(groups)]
+
+
+def _picture_scores(
+    groups: Sequence[GivenGroup], scorer: "Scorer", rules: DualRewards, size: int, *, seed: int = _SEED,
+    turned: bool = False,
+) -> list[np.ndarray]:
+    """How well each text leads to the picture beside it, float64 [N, draws] for each group, whose draws are common."""
+    from srum_jax.rewards.dual_likelihood import strata  # and with it JAX
+
+    times = strata(rules.low, rules.high, rules.draws)
+    items = [(ImageRequest(text, 2 * number + seed), pixels, times)
+             for number, group in enumerate(groups) for text, pixels in group.pairs]
+
+    def score(batch: Sequence[tuple[ImageRequest, np.ndarray, np.ndarray]]) -> np.ndarray:
+        requests, pictures, times = zip(*batch, strict=True)
+        return scorer.pictures(requests, pictures, np.stack(times))
+
+    return _split(_turned(score, items, size, turned), [len(group.pairs) for group in groups])
+
+
+def _text_scores(
+    groups: Sequence[GivenGroup], scorer: "Scorer", rules: DualRewards, size: int, *, turned: bool = False
+) -> list[np.ndarray]:
+    """How likely each picture makes the text beside it, float64 [N] for each group."""
+    items = [(Question(rules.request, (pixels,)), text) for group in groups for text, pixels in group.pairs]
 
     def score(batch: Sequence[tuple[Question, str]]) -> np.ndarray:
-        questions, prompts = zip(*batch, strict=True)
-        return scorer.texts(questions, prompts, count_end=rules.count_end)
+        questions, texts = zip(*batch, strict=True)
+        return scorer.texts(questions, texts, count_end=rules.count_end)
 
-    sizes = [len(group.pictures) for group in groups]
-    once, again = (_split(_turned(score, items, arguments.batch_size, turned), sizes) for turned in (False, True))
-    return [ScoredGroup(group.category, once[n], again[n], right=group.right) for n, group in enumerate(groups)]
+    return _split(_turned(score, items, size, turned), [len(group.pairs) for group in groups])
 
 
 def _turned(score, items: list, size: int, turned: bool) -> np.ndarray:

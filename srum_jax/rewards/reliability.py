@@ -22,6 +22,7 @@ class ScoredGroup:
     reference: np.ndarray | None = None  # float64 [N], the mean of many draws
     right: np.ndarray | None = None  # bool [N], where somebody knows
     lengths: np.ndarray | None = None  # of texts, in words [N]
+    other: np.ndarray | None = None  # float64 [N]: the likelihood of the same pairs in the other direction
 
 
 def reliability(groups: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -30,6 +31,7 @@ def reliability(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     Returns:
       tau_halves: Kendall's tau b between two disjoint halves of the draws.
       tau_reference: between the reward and the reference.
+      tau_directions: between the reward and the other direction's likelihood of the same pairs.
       best_agrees, worst_agrees: share of groups whose best (worst) member is the reference's.
       auc, right_is_first: of the right members among all of their group.
       spread: standard deviation within a group; noise_floor: largest change of a reward that is computed again.
@@ -48,6 +50,8 @@ def reliability(groups: Sequence[ScoredGroup]) -> dict[str, float]:
             add("tau_reference", kendall_tau(group.rewards, group.reference)[1])
             add("best_agrees", np.argmax(group.rewards) == np.argmax(group.reference))
             add("worst_agrees", np.argmin(group.rewards) == np.argmin(group.reference))
+        if group.other is not None:
+            add("tau_directions", kendall_tau(group.rewards, group.other)[1])
         if group.right is not None and group.right.any():
             add("auc", area_under_curve(group.rewards, group.right))
             add("right_is_first", group.right[np.argmax(group.rewards)])

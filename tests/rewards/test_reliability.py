@@ -30,6 +30,12 @@ def test_the_noise_floor_is_the_largest_change():
     assert reliability([one, other])["noise_floor"] == 0.25
 
 
+def test_both_directions_are_compared_by_rank():
+    found = reliability([group([3, 2, 1], other=np.array([-1.0, -2.0, -3.0])),
+                         group([3, 2, 1], other=np.array([-1.0, -3.0, -2.0]))])
+    assert found["tau_directions"] == pytest.approx((1 + 1 / 3) / 2)
+
+
 def test_length_is_watched_within_groups():
     assert reliability([group([1, 2, 3], lengths=np.array([2, 4, 6]))])["length_correlation"] == pytest.approx(1)
     assert "length_correlation" not in reliability([group([1, 2, 3], lengths=np.array([2, 2, 2]))])

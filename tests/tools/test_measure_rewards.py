@@ -45,6 +45,7 @@ def test_both_rewards_are_measured(folder, capsys):
     assert captions["auc"] == captions["right_is_first"] == 1  # the base's generator was taught these sentences
     assert captions["noise_floor"] < 1e-4 < captions["spread"] and pictures["noise_floor"] < 1e-3
     assert "auc" not in pictures and "tau_halves" not in pictures
+    assert all(-1 <= table["tau_directions"] <= 1 for table in (captions, pictures))
     assert "best of the group agrees in" in capsys.readouterr().out
 
 
