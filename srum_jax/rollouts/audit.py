@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from srum_jax.generation.image_store import encode_image
+from srum_jax.observability.tensorboard_events import shown
 from srum_jax.rollouts.candidates import Group, Models, groups_of
 from srum_jax.rollouts.config import GENERATION, UNDERSTANDING, RolloutConfig
 from srum_jax.rollouts.inputs import Inputs
@@ -35,16 +36,16 @@ class Fall:
 class Audits:
     """Those of one run."""
 
-    def __init__(self, folder: epath.Path, inputs: Inputs, config: RolloutConfig, seed: int):
+    def __init__(self, workdir: epath.Path, inputs: Inputs, config: RolloutConfig, seed: int):
         """Chooses the inputs.
 
         Args:
-          folder: where pictures and captions go, `round_N/` each.
+          workdir: of the run; pictures and captions go into `audit/round_N/` and `tensorboard/audit/`.
           inputs: of the run.
           config: of the rounds.
           seed: of the run.
         """
-        self._folder, self._inputs, self._seed = folder, inputs, seed
+        self._workdir, self._inputs, self._seed = workdir, inputs, seed
         self._config = dataclasses.replace(config, group_size=_MEMBERS)
         self._first: dict[str, list[float]] = {}
         self._chosen = {direction: _spread(len(given), config.audit_inputs) for direction, given in
@@ -88,9 +89,12 @@ class Audits:
         return sums, falls
 
     def _store(self, number: int, groups: list[Group]) -> None:
-        folder, lines = self._folder / f"round_{number:05d}", []
+        folder, lines = self._workdir / "audit" / f"round_{number:05d}", []
         folder.mkdir(parents=True, exist_ok=True)
+        pictures, texts = {}, {}  # for TensorBoard
         for place, group in enumerate(groups):
+            tag = f"{group.direction}/{place:03d}"
+            rewards = ", ".join(f"{reward:.4g}" for reward in group.rewards)
             # JSON has no number that is none.
             told = {"input": group.name, "rewards": [None if np.isnan(r) else float(r) for r in group.rewards]}
             if group.direction == GENERATION:
@@ -98,10 +102,18 @@ class Audits:
                 for name, pixels in zip(names, group.outputs, strict=True):
                     write_bytes(folder / name, encode_image(pixels, "png", {"prompt": group.source}))
                 told |= {"prompt": group.source, "pictures": names}
+                pictures[tag], texts[tag] = np.concatenate(group.outputs, axis=1), group.source
             else:
                 told |= {"captions": list(group.outputs)}
+                pictures[tag], texts[tag] = group.source, "\n\n".join(group.outputs)
+            texts[tag] += f"\n\n({rewards})"
             lines.append(json.dumps(told, ensure_ascii=False) + "\n")
-        write_text(folder / f"{groups[0].direction}.jsonl", "".join(lines))
+        direction = groups[0].direction
+        write_text(folder / f"{direction}.jsonl", "".join(lines))
+        # A file of its own, in the order of the rounds: an audit that is repeated replaces it.
+        events = self._workdir / "tensorboard" / "audit" / f"events.out.tfevents.{number:010d}.{direction}"
+        events.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(events, shown(number * self._config.steps_per_round, pictures, texts))
 
 
 def clear_fall(direction: str, change: np.ndarray) -> Fall | None:

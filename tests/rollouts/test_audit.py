@@ -1,15 +1,18 @@
 """Looks from outside: what is drawn, stored, and told of a fall."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from srum_jax.rollouts import audit
 from srum_jax.rollouts.audit import Audits, clear_fall
 from srum_jax.rollouts.candidates import Group
 from srum_jax.rollouts.config import RolloutConfig
 from srum_jax.rollouts.inputs import Inputs
+from tests.observability.logged import events_of
 
 INPUTS = Inputs(tuple(f"prompt {n}" for n in range(10)), ())
 
@@ -43,10 +46,31 @@ def test_inputs_are_spread_over_all_and_drawn_under_the_same_seeds_each_time(tmp
     np.testing.assert_allclose(sums["audit/generation_change"][0] / 5, -0.52)
     assert fall.direction == "generation" and np.isclose(fall.mean, -0.52)
     assert asked == [((0, 2, 4, 6, 8), "audit", 2, 3)] * 2
-    told = [json.loads(line) for line in (tmp_path / "round_00008" / "generation.jsonl").read_text().splitlines()]
+    stored = tmp_path / "audit" / "round_00008"
+    told = [json.loads(line) for line in (stored / "generation.jsonl").read_text().splitlines()]
     assert told[1]["prompt"] == "prompt 2" and np.allclose(told[1]["rewards"], -1.71)
-    assert sorted(path.name for path in (tmp_path / "round_00008").glob("*.png")) == sorted(
+    assert sorted(path.name for path in stored.glob("*.png")) == sorted(
         name for line in told for name in line["pictures"])
+
+
+def test_tensorboard_shows_both_outputs_of_an_input_side_by_side_and_what_was_asked(tmp_path, drawn):
+    one = audits(tmp_path, steps_per_round=2)
+    one.run(0, None)
+    one.run(8, None)
+    first, last = sorted((tmp_path / "tensorboard" / "audit").iterdir())
+    assert [path.name for path in (first, last)] == [
+        f"events.out.tfevents.{number:010d}.generation" for number in (0, 8)]
+    version, event = events_of(last)
+    assert version.file_version == "brain.Event:2" and event.step == 16
+    values = {kind: [value for value in event.summary.value if value.HasField(kind)] for kind in ("image", "tensor")}
+    assert [value.tag for value in values["image"]] == [f"generation/{place:03d}" for place in range(5)]
+    image = values["image"][1].image
+    assert (image.height, image.width, image.colorspace) == (4, 8, 3)
+    assert Image.open(io.BytesIO(image.encoded_image_string)).size == (8, 4)
+    text = values["tensor"][1]
+    assert text.metadata.plugin_data.plugin_name == "text" and text.tensor.dtype == 7
+    assert [dim.size for dim in text.tensor.tensor_shape.dim] == [1]
+    assert text.tensor.string_val == [b"prompt 2\n\n(-1.2, -1.2)"]
 
 
 def test_a_run_that_goes_on_compares_with_its_first_audit(tmp_path, drawn):
