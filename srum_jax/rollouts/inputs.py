@@ -37,7 +37,10 @@ class Inputs:
             if not config.prompts:
                 raise BadInput("rollouts.prompts: expected a file of prompts, found nothing; set it, or "
                                "rollouts.directions=understanding.")
-            found = read_prompt_file(config.prompts, find_format(AUTO, None, config.prompts), "rollouts")
+            try:
+                found = read_prompt_file(config.prompts, find_format(AUTO, None, config.prompts), "rollouts")
+            except BadInput as error:
+                raise BadInput(f"rollouts.prompts: {error}") from error
             if found.bad:
                 raise BadInput(f"rollouts.prompts: {config.prompts}, line {found.bad[0].line}: {found.bad[0].detail}.")
             prompts = tuple(prompt.prompt for prompt in found.rows)

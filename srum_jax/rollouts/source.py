@@ -8,7 +8,6 @@ import collections
 import dataclasses
 import logging
 import math
-from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -35,7 +34,7 @@ from srum_jax.rollouts.selection import members_per_group, pack_units, packed_co
 from srum_jax.rollouts.statistics import Sums, flat, statistics
 from srum_jax.training.batch_source import Drawn
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.state import LoadedModel, TrainState
+from srum_jax.training.state import LoadedModel, TrainState, parts_of
 from srum_jax.weights.tokenizer import load_tokenizer
 
 _LOG = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class RolloutBatches:
         """Reads the inputs, and keeps the weights as they are now where the scorer, audits or a reference need them.
 
         Args:
-          experiment: with rollouts, and rows of the model's family.
+          experiment: with rollouts that `check_rollouts` lets pass, and rows of the model's family.
           model: as it was loaded; its trained parameters are copied, or no more than looked at.
           forward: of the family.
           mesh: of training; outputs are drawn on it too.
@@ -71,10 +70,9 @@ class RolloutBatches:
           workdir: of the run; audits go into it.
 
         Raises:
-          BadInput: settings do not go together or with the model; or there are no inputs.
+          BadInput: the model cannot be given an input, or there are none; a step has no room for its outputs.
         """
         config = self._config = experiment.rollouts
-        check_rollouts(experiment, model.family, model.checkpoint.parts, mesh)
         self._experiment, self._mesh, self._rows, self._forward = experiment, mesh, rows, forward
         self._family, self._seed = model.family, experiment.seed
         self._inputs = Inputs.read(config)
@@ -230,26 +228,23 @@ def _weights(trained: nnx.State, dtype: jnp.dtype, *, kept: bool) -> nnx.State:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype, sharding=x.sharding), trained)
 
 
-def check_rollouts(
-    experiment: Experiment, family: Family, parts: Collection[str], mesh: Mesh
-) -> None:
-    """Returns if an experiment's rounds can be run.
+def check_rollouts(experiment: Experiment, family: Family, mesh: Mesh) -> None:
+    """Returns if an experiment's rounds can be run, as far as that is known without the model.
 
     Args:
       experiment: with rollouts, and rows of the family.
       family: of the model.
-      parts: that the model has.
       mesh: of training.
 
     Raises:
-      BadInput: naming the setting, what was expected and what was found.
+      BadInput: naming the setting, what was expected and what was found; or there are no inputs.
     """
     config, training = experiment.rollouts, experiment.training
     if family.answerer is None or family.scorer is None:
         raise BadInput(f"rollouts: models of the family {family.architecture.name} cannot be asked how likely a text "
                        "is; expected a family that can.")
-    if missing := [part for part in family.architecture.parts_for({"draw", "read"})
-                   if part not in parts]:
+    parts = parts_of(experiment.model, family.architecture, experiment.rows.stored_codes)
+    if missing := [part for part in family.architecture.parts_for({"draw", "read"}) if part not in parts]:
         raise BadInput(f"model.parts: rollouts need {', '.join(sorted(missing))}; add it.")
     if config.sampler is not None and not isinstance(config.sampler, family.sampler):
         raise BadInput(f"rollouts.sampler: expected {family.sampler.__name__}, found {type(config.sampler).__name__}.")
@@ -274,6 +269,7 @@ def check_rollouts(
             raise BadInput(f"objective.{name}.on_policy: expected false with rollouts.steps_per_round "
                            f"{config.steps_per_round}: after the first update of a round its outputs are those of an "
                            "older policy.")
+    Inputs.read(config)
 
 
 def check_room(experiment: Experiment, slots: int) -> None:

@@ -27,7 +27,7 @@ from srum_jax.observability.report import Report
 from srum_jax.observability.step_log import StepLog
 from srum_jax.observability.step_times import CHECKPOINT, DATA_WAIT
 from srum_jax.overrides import to_json
-from srum_jax.rollouts.source import RolloutBatches
+from srum_jax.rollouts.source import RolloutBatches, check_rollouts
 from srum_jax.training.abstract_run import abstract_batch, check_tokens, rows_of
 from srum_jax.training.batch_source import BatchSource, RecordBatches
 from srum_jax.training.checkpoint import Checkpoints
@@ -85,6 +85,8 @@ def train(
                                      compute=dataclasses.replace(compute, attention=route.name))
     check_tokens(experiment.rows, mesh.shape)
     rows = ProcessRows.of(mesh, experiment.data.rows_per_batch, jax.process_index())
+    if experiment.rollouts is not None:  # before gigabytes are read
+        check_rollouts(experiment, family, mesh)
 
     # -- model ---------------------------------------------------------------------------------------------------
     model = load_model(experiment.model, mesh, experiment.compute.dtype, experiment.seed,

@@ -51,7 +51,7 @@ def test_prompts_and_pictures_are_found_in_a_fixed_order(tmp_path):
     ({}, "rollouts.prompts: expected a file of prompts"),
     ({"prompts": "{tmp}/prompts.txt"}, "rollouts.pictures: expected a folder of pictures, found nothing"),
     ({"prompts": "{tmp}/prompts.txt", "pictures": "{tmp}/empty"}, "empty: expected pictures .*found none"),
-    ({"prompts": "{tmp}/absent.txt"}, "absent.txt"),
+    ({"prompts": "{tmp}/absent.txt"}, "rollouts.prompts: .*absent.txt: no such file"),
 ])
 def test_inputs_that_are_not_there_are_named_with_their_setting(tmp_path, settings, message):
     (tmp_path / "prompts.txt").write_text("a red circle\n")

@@ -33,7 +33,6 @@ from srum_jax.rollouts.candidates import Group
 from srum_jax.rollouts.source import check_rollouts, check_room
 from srum_jax.training.config import ModelSource
 from srum_jax.training.loop import train
-from srum_jax.training.state import parts_of
 from srum_jax.weights.orbax_params import OrbaxArrays
 from srum_jax.worlds.shapes.records import sample_example
 from tests.families.janus_pro import tiny_checkpoint as tiny_janus
@@ -223,15 +222,15 @@ def test_a_clear_fall_in_the_eyes_of_the_initial_model_ends_the_run_or_is_a_warn
     ({"rollouts": {"sampler": TextSampler()}}, r"rollouts\.sampler: expected FlowSampler, found TextSampler"),
     ({"objective": {"understanding": RewardWeighted()}}, r"objective: rollouts have no columns at all for underst"),
     ({"mesh": {"seq": 2}}, r"mesh\.seq: rollouts cannot split the tokens"),
+    ({"rollouts": {"prompts": "nowhere.txt"}}, r"rollouts\.prompts: nowhere\.txt: no such file"),
+    ({"rollouts": {"pictures": "nowhere"}}, r"rollouts\.pictures: expected a folder of pictures, found nowhere"),
 ])
 def test_settings_that_do_not_go_together_are_named(inputs, changes, message):
     chosen = small(inputs)
     replaced = {name: dataclasses.replace(getattr(chosen, name), **value) for name, value in changes.items()}
     chosen = dataclasses.replace(chosen, **replaced)
-    bagel = family("bagel")
-    parts = parts_of(chosen.model, bagel.architecture, chosen.rows.stored_codes)
     with pytest.raises(BadInput, match=message):
-        check_rollouts(chosen, bagel, parts, build_mesh(chosen.mesh))
+        check_rollouts(chosen, family("bagel"), build_mesh(chosen.mesh))
 
 
 @pytest.mark.parametrize(("objective", "rollouts", "kept"), [
@@ -262,7 +261,7 @@ def test_members_of_a_step_need_a_slot_each(inputs):
 def test_a_family_that_cannot_be_asked_is_refused(inputs):
     mute = dataclasses.replace(family("bagel"), scorer=None)
     with pytest.raises(BadInput, match="rollouts: models of the family bagel cannot be asked"):
-        check_rollouts(small(inputs), mute, frozenset(), build_mesh(MeshConfig()))
+        check_rollouts(small(inputs), mute, build_mesh(MeshConfig()))
 
 
 def test_an_objective_that_the_pictures_do_not_serve_is_refused(inputs, tmp_path):
