@@ -84,8 +84,9 @@ class Audits:
             for name, values in (("reward", rewards), ("change", change)):
                 counted = values[np.isfinite(values)]
                 sums[f"audit/{direction}_{name}"] = (float(counted.sum()), float(len(counted)))
-            if fall := clear_fall(direction, change):
-                falls.append(fall)
+            if (found := mean_and_error(change)) is not None:
+                sums[f"audit/{direction}_change_error"] = (found[1], 1.0)
+                falls += [Fall(direction, *found)] if found[0] < -_LIMIT * found[1] else []
         return sums, falls
 
     def _store(self, number: int, groups: list[Group]) -> None:
@@ -116,19 +117,14 @@ class Audits:
         write_bytes(events, shown(number * self._config.steps_per_round, pictures, texts))
 
 
-def clear_fall(direction: str, change: np.ndarray) -> Fall | None:
-    """A mean change below 0 by more than its error explains; None otherwise, or of fewer than four inputs.
+def mean_and_error(change: np.ndarray) -> tuple[float, float] | None:
+    """The mean of the changes of all inputs and its standard error; None of fewer than four inputs.
 
     Args:
-      direction: whose change it is.
       change: of the reward of each input, float64 [N]; those that are no number do not count.
     """
     change = change[np.isfinite(change)]
-    if len(change) < 4:
-        return None
-    error = float(change.std(ddof=1) / np.sqrt(len(change)))
-    mean = float(change.mean())
-    return Fall(direction, mean, error) if mean < -_LIMIT * error else None
+    return None if len(change) < 4 else (float(change.mean()), float(change.std(ddof=1) / np.sqrt(len(change))))
 
 
 def _spread(count: int, wanted: int) -> list[int]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from srum_jax.rollouts import audit
-from srum_jax.rollouts.audit import Audits, clear_fall
+from srum_jax.rollouts.audit import Audits
 from srum_jax.rollouts.candidates import Group
 from srum_jax.rollouts.config import RolloutConfig
 from srum_jax.rollouts.inputs import Inputs
@@ -40,7 +40,8 @@ def test_inputs_are_spread_over_all_and_drawn_under_the_same_seeds_each_time(tmp
     asked, rewards = drawn
     one = audits(tmp_path)
     sums, falls = one.run(0, None)
-    assert sums == {"audit/generation_reward": (-5.0, 5.0), "audit/generation_change": (0.0, 5.0)} and falls == []
+    assert sums == {"audit/generation_reward": (-5.0, 5.0), "audit/generation_change": (0.0, 5.0),
+                    "audit/generation_change_error": (0.0, 1.0)} and falls == []
     rewards[0] = [value - 0.5 - 0.01 * n for n, value in enumerate(rewards[0])]
     sums, (fall,) = one.run(8, None)
     np.testing.assert_allclose(sums["audit/generation_change"][0] / 5, -0.52)
@@ -89,11 +90,22 @@ def test_an_audit_precedes_every_so_many_rounds_or_none(tmp_path):
 
 
 @pytest.mark.parametrize(("change", "fallen"), [
-    ([-0.1, -0.12, -0.09, -0.11], True),
-    ([-0.1, 0.12, -0.09, 0.05], False),  # an accident
-    ([0.1, 0.12, 0.09, 0.11], False),
-    ([0.0] * 4, False),
-    ([-0.1, -0.12, np.nan, -0.11], False),  # of three nothing is said
+    ([-0.1, -0.12, -0.09, -0.11, np.nan], True),
+    ([-0.1, 0.12, -0.09, 0.05, np.nan], False),  # an accident
+    ([0.1, 0.12, 0.09, 0.11, 0.1], False),
+    ([0.0] * 5, False),
+    ([-0.1, -0.12, np.nan, -0.11, np.nan], False),  # of three nothing is said
 ])
-def test_only_a_clear_fall_is_one(change, fallen):
-    assert (clear_fall("generation", np.array(change)) is not None) == fallen
+def test_only_a_clear_fall_is_one(tmp_path, drawn, change, fallen):
+    _, rewards = drawn
+    one = audits(tmp_path)
+    one.run(0, None)
+    rewards[0] = [before + more for before, more in zip(rewards[0], change, strict=True)]
+    sums, falls = one.run(8, None)
+    assert bool(falls) == fallen
+    counted = np.array(change)[np.isfinite(change)]
+    if len(counted) == 3:
+        assert "audit/generation_change_error" not in sums
+    else:
+        np.testing.assert_allclose(sums["audit/generation_change_error"],
+                                   (counted.std(ddof=1) / np.sqrt(len(counted)), 1.0))
