@@ -1,8 +1,8 @@
-"""The training command, killed from within at a place that no clock could hit.
+"""The training command, sent a signal from within at a place that no clock could hit.
 
-    python -m tests.rollouts.killed PHASE ARGUMENTS_OF_TRAIN
+    python -m tests.rollouts.killed SIGNAL PHASE CALL ARGUMENTS_OF_TRAIN
 
-PHASE is one of `PHASES`; the process ends by SIGKILL in the middle of its second one.
+The signal comes right after the CALL-th of the phase's calls, before anything is made of its result.
 """
 
 import os
@@ -13,30 +13,30 @@ from srum_jax.train import main as train
 from srum_jax.training import loop
 from srum_jax.training.checkpoint import Checkpoints
 
-PHASES = ("captions", "rewards_of_captions", "update", "save")
-_PLACES = {"update": (loop, "compile_step"), "save": (Checkpoints, "save")}
+_PLACES = {"captions": (candidates, "_captions"), "rewards": (candidates, "_rewards_of_captions"),
+           "update": (loop, "compile_step"), "save": (Checkpoints, "save")}
 
 
 def main(argv):
     """The command line."""
-    phase, *rest = argv
-    owner, name = _PLACES.get(phase, (candidates, f"_{phase}"))
+    number, phase, last, *rest = argv
+    owner, name = _PLACES[phase]
     inner, calls = getattr(owner, name), []
 
-    def second_is_the_last(function):
+    def counted(function):
         def called(*arguments, **named):
             result = function(*arguments, **named)
             calls.append(1)
-            if len(calls) == 2:
-                os.kill(os.getpid(), signal.SIGKILL)  # what was begun is not finished, nothing is closed
+            if len(calls) == int(last):
+                os.kill(os.getpid(), signal.Signals[number])
             return result
         return called
 
     def compiled(*arguments):
         step = inner(*arguments)
-        called = second_is_the_last(step)
+        called = counted(step)
         called.memory_analysis = step.memory_analysis
         return called
 
-    setattr(owner, name, compiled if phase == "update" else second_is_the_last(inner))
+    setattr(owner, name, compiled if phase == "update" else counted(inner))
     return train(rest)

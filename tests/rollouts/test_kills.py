@@ -1,36 +1,67 @@
-"""`python -m srum_jax.train --experiment=suder_tiny_bagel`, killed in every phase of a round and told to stop."""
+"""`python -m srum_jax.train` on both tiny experiments of SUDER: killed in any phase, told to stop, exported.
+
+Each experiment is killed in two of the four phases: what a phase leaves behind is not of the model's making.
+"""
 
 import signal
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from tests.e2e.training import lines, parameters, steps
-from tests.rollouts import killed
-from tests.rollouts.command import start
+from srum_jax.families.registry import recognise
+from srum_jax.worlds.shapes.base import trained_base, trained_janus
+from tests import commands
+from tests.e2e.training import lines, parameters
+from tests.rollouts.command import CODES, FLOW, start
 
-_STEPS = 2 * (len(killed.PHASES) + 2)  # each start but the last gets one round further at most
+_ROUND = 2  # steps
+
+
+def begin(workdir, experiment, rounds, number=None, *place):
+    """Runs to its end, or to the signal that comes at the place."""
+    within = {} if number is None else {"module": "tests.rollouts.killed", "before": (number.name, *place)}
+    return start(workdir, f"training.steps={_ROUND * rounds}", experiment=experiment, **within).finish()
+
+
+def assert_ends_like_one_that_nobody_disturbed(workdir, experiment, rounds, undisturbed):
+    for folder in (workdir, undisturbed):
+        code, _, err = begin(folder, experiment, rounds)
+        assert code == 0, err
+    assert lines(workdir) == lines(undisturbed)
+    expected = parameters(undisturbed, _ROUND * rounds)
+    for name, values in parameters(workdir, _ROUND * rounds).items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+def assert_is_exported(workdir, template, weights, family):
+    exported = workdir / "exported"
+    code, _, err = commands.run("tools.convert_weights", "export", "--checkpoint", workdir, "--template", template,
+                                "--out", exported)
+    assert code == 0, err
+    before, after = (load_file(folder / weights) for folder in (template, exported))
+    assert before.keys() == after.keys() and recognise(exported) == family
+    assert any(np.any(before[name] != after[name]) for name in before)
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_every_phase_and_told_to_stop_ends_with_the_same_bytes(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = (f"training.steps={_STEPS}",)
-    code, _, err = start(whole, *settings).finish()
-    assert code == 0, err
+def test_rounds_of_a_flow_model_killed_while_drawing_and_saving_and_told_to_stop_end_with_the_same_bytes(tmp_path):
+    broken, rounds = tmp_path / "broken", 3
+    ended = begin(broken, FLOW, rounds, signal.SIGKILL, "captions", 2)  # those of the audit are drawn first
+    assert ended.code == -signal.SIGKILL, ended.err
+    asked = begin(broken, FLOW, rounds, signal.SIGTERM, "update", 1)  # in the middle of a round, which is finished
+    assert asked.code == 0 and "stopped as asked after step 2" in asked.out, asked.err
+    ended = begin(broken, FLOW, rounds, signal.SIGKILL, "save", 1)
+    assert ended.code == -signal.SIGKILL and "restored from step 2" in ended.out, ended.err
+    assert_ends_like_one_that_nobody_disturbed(broken, FLOW, rounds, tmp_path / "whole")
+    assert_is_exported(broken, trained_base(), "ema.safetensors", "bagel")
 
-    for phase in killed.PHASES:
-        ended = start(broken, *settings, module="tests.rollouts.killed", before=(phase,)).finish()
-        assert ended.code == -signal.SIGKILL, (phase, ended.err)
-    assert list((broken / "checkpoints").glob("*.orbax-checkpoint-tmp"))  # it was being saved
-    before = steps(broken)[-1:]
-    asked = start(broken, *settings).signal_when(lambda: steps(broken)[-1:] > before, signal.SIGTERM)
-    assert asked.code == 0 and "stopped as asked after step" in asked.out, asked.err
-    assert steps(broken)[-1] % 2 == 0  # the round is finished first
-    code, _, err = start(broken, *settings).finish()
-    assert code == 0, err
 
-    assert lines(broken) == lines(whole)
-    expected = parameters(whole, _STEPS)
-    for name, values in parameters(broken, _STEPS).items():
-        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+@pytest.mark.slow
+def test_rounds_of_a_model_of_codes_killed_while_rewarding_and_updating_end_with_the_same_bytes(tmp_path):
+    broken, rounds = tmp_path / "broken", 2
+    for place in (("rewards", 2), ("update", 3)):
+        ended = begin(broken, CODES, rounds, signal.SIGKILL, *place)
+        assert ended.code == -signal.SIGKILL, (place, ended.err)
+    assert_ends_like_one_that_nobody_disturbed(broken, CODES, rounds, tmp_path / "whole")
+    assert_is_exported(broken, trained_janus(), "model.safetensors", "janus_pro")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests import commands
-from tests.rollouts.command import SETTINGS, inputs
+from tests.rollouts.command import settings
 
 
 def benchmark(*arguments):
@@ -14,7 +14,7 @@ def benchmark(*arguments):
 
 @pytest.mark.slow
 def test_the_phases_of_a_round_add_up_to_its_time(tmp_path):
-    named = [f"--set={setting}" for setting in (*SETTINGS, *inputs())]
+    named = [f"--set={setting}" for setting in settings()]
     code, out, err = benchmark("--rounds", "1", *named, "--json", tmp_path / "round.json")
     assert code == 0, err
     report = json.loads((tmp_path / "round.json").read_text())
