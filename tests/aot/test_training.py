@@ -6,6 +6,7 @@ import json
 import pytest
 
 from experiments.bagel_cot import experiment as bagel_cot
+from experiments.suder_bagel import experiment as suder_bagel
 from srum_jax import compile as compile_command
 from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.roofline import step_roofline
@@ -72,6 +73,12 @@ def test_a_full_row_of_the_recipe_is_hardly_padded():
     assert found.padding < 0.03, "the target of docs/what_fits_where.md"
     with pytest.raises(CapacityError, match="text_capacity"):
         full_row(bagel_cot().rows, RELEASED, 100)
+
+
+def test_a_full_row_of_rounds_has_its_pictures_and_keeps_the_slots_for_captions_empty():
+    row = full_row(suder_bagel().rows, RELEASED, 18)
+    counts = row_statistics(RELEASED, row, 512).counts
+    assert counts.gen_tokens == 16 * 32 * 32 and counts.und_tokens == 16 * (18 + 4)
 
 
 def test_visited_blocks_are_those_that_the_mask_does_not_empty():

@@ -63,10 +63,10 @@ class RowStatistics:
 
 
 def full_row(rows: BagelRows, config: BagelConfig, prompt_tokens: int) -> PackedBatch:
-    """One row [1, ...] of NumPy arrays.
+    """One row [1, ...] of NumPy arrays, full of pictures to be drawn; what is kept for texts to be read stays empty.
 
     Raises:
-      CapacityError: the samples do not fit into a row.
+      CapacityError: the prompts do not fit into a row, or no picture does.
     """
     width, height = rows.transform.target_size(rows.image_width, rows.image_height)
     grid = (height // config.latent_stride, width // config.latent_stride)
@@ -78,7 +78,8 @@ def full_row(rows: BagelRows, config: BagelConfig, prompt_tokens: int) -> Packed
     sample: PackedSample = pack_sample(plan, config.special_tokens, Dropout(), np.random.default_rng(0))
     counted = dataclasses.replace(rows, latents="images")  # tokens are the same, whatever the latents come from
     builder = RowBuilder(row_capacity(counted, config))
-    for _ in range(rows.samples_per_row):
+    drawings = min(rows.samples_per_row, counted.latent_capacity // (grid[0] * grid[1]))
+    for _ in range(max(drawings, 1)):
         builder.add(sample)
     return stack_rows([builder.finish()])
 
