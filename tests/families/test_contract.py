@@ -213,10 +213,9 @@ def test_shares_of_micro_batches_add_up_to_the_loss_of_the_whole(base):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [{"data": 2, "fsdp": 2}, {"fsdp": 2, "tensor": 2}], ids=str)
-def test_any_mesh_gives_the_same_scores_up_to_rounding(base, shape):
+def test_a_mesh_gives_the_same_scores_up_to_rounding(base):
     batch = stack_rows([base.row(base.drawing(number=n), base.reading()) for n in range(4)])
-    mesh = build_mesh(MeshConfig(**{"data": 1, "fsdp": 1, **shape}), jax.devices()[:4])
+    mesh = build_mesh(MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
     with jax.set_mesh(mesh):
         spread = base.scores(batch, mesh=mesh)
     for found, expected in zip(jax.tree.leaves(spread), jax.tree.leaves(base.scores(batch)), strict=True):

@@ -51,7 +51,7 @@ def test_the_loss_is_the_sum_of_its_terms(alone):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("parts", [pytest.param(2, marks=pytest.mark.nightly), 4])
 def test_accumulation_equals_one_large_batch(alone, parts):
     run = small_run(accumulation_steps=parts)
     metrics = run.train(*batches(3))
