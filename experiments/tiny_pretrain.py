@@ -45,6 +45,7 @@ exit codes:
 # What each base takes for the numbers below, in the order encoder, decoder, joint.
 _STEPS = {"bagel": (ENCODER_STAGE.steps, DECODER_STAGE.steps, JointSettings.steps),
           "janus": (CodesSettings.steps, PixelsSettings.steps, JanusJointSettings.steps)}
+PICTURES = {"bagel": 16000, "janus": 6000}  # that the first two learn from
 _STAGES = {"bagel": PRETRAINING_STAGES, "janus": JANUS_STAGES}
 
 
@@ -66,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help=f"of BAGEL's generation expert alone (default: {GeneratorSettings.steps})")
     parser.add_argument("--wrong-captions", type=float, default=SampleSettings.wrong_captions,
                         help="share of captions that are wrong (default: %(default)s)")
-    parser.add_argument("--pictures", type=count, default=16000,
-                        help="that the first two learn from (default: %(default)s)")
+    parser.add_argument("--pictures", type=count, help="that the first two learn from (default: "
+                        + ", ".join(f"{name} {number}" for name, number in PICTURES.items()) + ")")
     parser.add_argument("--save-seconds", type=float, default=60.0, help="between two saved states")
     parser.add_argument("--stage", choices=tuple(dict.fromkeys((*PRETRAINING_STAGES, *JANUS_STAGES))),
                         help="run this one only, the stages before it being done")
@@ -87,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for field, steps in zip(("encoder_steps", "decoder_steps", "steps"), _STEPS[arguments.base], strict=True):
         if getattr(arguments, field) is None:
             setattr(arguments, field, steps)
+    if arguments.pictures is None:
+        arguments.pictures = PICTURES[arguments.base]
     if arguments.generator_steps is None:
         arguments.generator_steps = GeneratorSettings.steps
     # Imports JAX, which takes seconds.

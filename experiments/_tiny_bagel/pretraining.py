@@ -127,9 +127,7 @@ class Run:
         model = Bagel(trained_base_config(scale, shift), rngs=nnx.Rngs(self.seed))
         nnx.update(model, self.generator())
         ae.complete(encoder.encoder, self.decoder().decoder, model.vae)
-        settings = {"samples": self.samples, "encoder": self.encoder_settings, "decoder": self.decoder_settings,
-                    "joint": self.joint_settings, "generator": self.generator_settings}
-        recipe = recipe_of(self.out, PRETRAINING_STAGES[:-1], self.seed, settings)
+        recipe = recipe_of(self.out, PRETRAINING_STAGES[:-1])
         base = write_trained_base(self.out / "base", nnx.state(model), scale, shift, recipe)
         measure_written(base, self.arguments.images)
 

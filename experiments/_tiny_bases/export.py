@@ -1,6 +1,5 @@
 """Writes trained parts as a checkpoint in a published layout, and what the oracle says of it beside them."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -58,21 +57,19 @@ def write_base(
     return directory
 
 
-def recipe_of(out: epath.Path, stages: Sequence[str], seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """How a base was made.
+def recipe_of(out: epath.Path, stages: Sequence[str]) -> dict[str, Any]:
+    """How a base was made: the settings that each stage was run with, as it noted them.
 
     Args:
       out: of the run.
       stages: with a folder each.
-      seed: of the run.
-      settings: dataclasses by name.
     """
     progress = {name: json.loads((out / name / PROGRESS).read_text()) for name in stages}
     return {
-        "made_by": "python -m experiments.tiny_pretrain", "seed": seed,
+        "made_by": "python -m experiments.tiny_pretrain",
         "steps_done": {name: entry["step"] for name, entry in progress.items()},
         "minutes": {name: round(entry["seconds"] / 60, 1) for name, entry in progress.items()},
-        **{name: dataclasses.asdict(group) for name, group in settings.items()},
+        **{name: entry["settings"] for name, entry in progress.items()},
     }
 
 

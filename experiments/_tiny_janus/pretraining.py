@@ -100,8 +100,7 @@ class Run:
         nnx.update(model, self.joint())
         pt.complete(self.codes(), self.pixels(), model.vq)
         files = {name: as_text(values) for name, values in trained_janus_files().items()} | janus_tokenizer_files()
-        settings = {"codes": self.codes_settings, "pixels": self.pixels_settings, "joint": self.joint_settings}
-        recipe = recipe_of(self.out, JANUS_STAGES[:-1], self.seed, settings)
+        recipe = recipe_of(self.out, JANUS_STAGES[:-1])
         base = write_base(self.out / "base", JANUS_PRO, self.config, nnx.state(model), small_files=files,
                           float32="vq", recipe=recipe)
         measure_written(base, self.arguments.images)

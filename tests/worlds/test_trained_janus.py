@@ -1,5 +1,6 @@
 """The tiny Janus-Pro that ships with the package: whole, loadable, and able to do what its recipe says."""
 
+import dataclasses
 import json
 
 import pytest
@@ -15,6 +16,8 @@ from experiments._tiny_bases.measure import (
     validation_prompts,
 )
 from experiments._tiny_janus.base_files import trained_janus_config
+from experiments._tiny_janus.settings import CodesSettings, JanusJointSettings, PixelsSettings
+from experiments.tiny_pretrain import PICTURES
 from srum_jax.families.registry import recognise
 from srum_jax.models.janus_pro.config import JanusConfig
 from srum_jax.worlds.shapes.base import RECIPE, check_trained_base, trained_janus
@@ -44,6 +47,14 @@ def test_the_shipped_janus_is_whole_small_and_of_the_sizes_that_it_is_made_with(
     assert set(recipe["sha256"]) == {path.name for path in trained_janus().iterdir()} - {RECIPE}
     assert recognise(trained_janus()) == "janus_pro"
     assert JanusConfig.from_directory(trained_janus()) == trained_janus_config()
+
+
+def test_its_recipe_is_what_the_command_does_without_further_arguments():
+    recipe = json.loads((trained_janus() / RECIPE).read_text())
+    first = {"seed": 0, "pictures": PICTURES["janus"]}  # the joint stage has another meaning of the second
+    for name, settings in (("codes", CodesSettings()), ("pixels", PixelsSettings()), ("joint", JanusJointSettings())):
+        assert recipe[name] == json.loads(json.dumps(first | dataclasses.asdict(settings)))
+        assert recipe["steps_done"][name] == settings.steps
 
 
 def test_its_figures_leave_something_to_gain(measured):
