@@ -10,9 +10,9 @@ from etils import epath
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.blip3o.config import Blip3oRows
 from srum_jax.families.janus_pro.config import JanusRows
-from srum_jax.worlds.shapes.base import trained_base
+from srum_jax.worlds.shapes.base import trained_base, trained_janus
+from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from tests.families.blip3o import tiny_checkpoint
-from tests.families.janus_pro import tiny_checkpoint as tiny_janus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class TinyBase:
 
     Attributes:
       family: its name.
-      checkpoint: a published directory, with numbers that matter everywhere (nothing that starts at zero).
+      checkpoint: a published directory, trained or with random numbers (nothing that starts at zero).
       rows: in which two samples of either kind find room.
       prompts: two that it may draw for.
       picture: uint8 [H, W, 3] of the size that it draws.
@@ -49,7 +49,7 @@ TINY_BASES = (
         rows=BagelRows(samples_per_row=2, text_capacity=64, vit_capacity=128, latent_capacity=128, ce_capacity=16,
                        images_per_row=2, image_height=48, image_width=48, max_size=48, min_size=48, stride=8),
         prompts=("a red circle left of a blue square", "two green triangles"),
-        picture=_stripes(48),
+        picture=_stripes(PICTURE_SIZE),
         question="what is in the picture",
     ),
     TinyBase(
@@ -63,11 +63,11 @@ TINY_BASES = (
     ),
     TinyBase(
         family="janus_pro",
-        checkpoint=lambda: epath.Path(tiny_janus.shared()),
+        checkpoint=trained_janus,
         rows=JanusRows(samples_per_row=2, text_capacity=32, readings_per_row=2, reading_capacity=96,
                        answer_capacity=16),
         prompts=("a red circle left of a blue square", "two green triangles"),
-        picture=_stripes(tiny_janus.PICTURE_SIDE),
+        picture=_stripes(PICTURE_SIZE),
         question="what is in the picture",
     ),
 )
