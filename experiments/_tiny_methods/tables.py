@@ -1,7 +1,7 @@
 """The tables that the study of methods has and the tiny study has not."""
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from etils import epath
@@ -32,7 +32,8 @@ def choice_table(folder: epath.Path, files: Mapping[str, epath.Path], truth: epa
     for number, record in enumerate(records):
         groups[record.index].append(number)
     categories = np.array([records[members[0]].category for members in groups.values()])
-    rows = [["chosen by", "AUC, %", "AUC within a prompt, %", "best of K right, %", *CATEGORIES]]
+    rows = [["chosen by", "AUC, %", "AUC within a prompt, %", "best of K right, %",
+             *(category for category in CATEGORIES if category in categories)]]
     share = np.array([fits[members].mean() for members in groups.values()])
     one = np.array([fits[members].any() for members in groups.values()])
     rows.append(["nothing: all candidates", "", "", *_shares(share, categories)])
@@ -73,6 +74,7 @@ def guidance_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     return markdown(rows)
 
 
-def _shares(values: np.ndarray, categories: Sequence[str]) -> list[str]:
-    shares = [values.mean(), *(values[categories == category].mean() for category in CATEGORIES)]
+def _shares(values: np.ndarray, categories: np.ndarray) -> list[str]:
+    present = (category for category in CATEGORIES if category in categories)
+    shares = [values.mean(), *(values[categories == category].mean() for category in present)]
     return [f"{100 * share:.1f}" for share in shares]
