@@ -136,7 +136,7 @@ setup(
             "srum-precompute-latents = srum_jax.console_scripts:precompute_latents",
             "srum-evaluation-report = srum_jax.console_scripts:evaluation_report",
             "srum-check-parity = srum_jax.console_scripts:check_parity",
-            "srum-tiny-study = srum_jax.console_scripts:tiny_study",
+            "srum-tiny-methods = srum_jax.console_scripts:tiny_methods",
         ],
         "lmms_eval.models": ["srum_jax = srum_jax.lmms_eval:manifest"],
     },

@@ -39,8 +39,8 @@ def check_parity() -> int:
     return main()
 
 
-def tiny_study() -> int:
-    """`srum-tiny-study`."""
-    from experiments.tiny_study import main
+def tiny_methods() -> int:
+    """`srum-tiny-methods`."""
+    from experiments.tiny_methods import main
 
     return main()

@@ -53,7 +53,7 @@ TESTS = "python -m pytest -n 2 --dist loadfile"
 
 
 def test_the_readme_names_the_two_commands():
-    assert ("experiments.tiny_study", "--quick", "--out", "runs/quick") in COMMANDS
+    assert ("experiments.tiny_methods", "--quick", "--out", "runs/quick") in COMMANDS
     assert ("srum_jax.train", "--experiment=tiny", "--workdir", "runs/tiny") in COMMANDS
     assert tuple(TESTS.split()[2:]) in COMMANDS
 

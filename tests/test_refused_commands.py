@@ -59,6 +59,7 @@ COMPUTING = [
     ("experiments.tiny_pretrain", "--out", "OUT"),
     ("experiments.tiny_think", "--out", "OUT"),
     ("experiments.tiny_study", "--out", "OUT"),
+    ("experiments.tiny_methods", "--out", "OUT"),
 ]
 
 

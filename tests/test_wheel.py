@@ -67,7 +67,7 @@ def test_a_users_own_packages_of_these_names_are_left_alone(site, tmp_path):
 
 
 @pytest.mark.parametrize("module", ["srum_jax.train", "srum_jax.tools.make_rewards", "srum_jax.tools.convert_weights",
-                                    "srum_jax.experiments.tiny_study"])
+                                    "srum_jax.experiments.tiny_methods"])
 def test_commands_run_outside_of_a_checkout_and_say_their_name(site, tmp_path, module):
     found = python(site, tmp_path, "-m", module, "--help")
     assert found.returncode == 0 and found.stdout.startswith(f"usage: python -m {module} "), found.stderr
