@@ -36,7 +36,7 @@ def _share_compiled_programs() -> None:
 
 
 _share_compiled_programs()
-gc.set_threshold(100_000, 20, 20)  # tracing makes many objects, and nearly none of them is garbage
+gc.set_threshold(100_000, 10, 10)  # tracing makes many objects, and nearly none of them is garbage
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402 - after the environment that it reads
