@@ -23,7 +23,7 @@ from srum_jax.families.family import Family
 from srum_jax.families.registry import family_of
 from srum_jax.inference.opened import DEFAULT_MAX_PROMPT_TOKENS, Opened, SmallFiles
 from srum_jax.inference.programs import Programs
-from srum_jax.inference.protocols import Answerer, Checker, Generator, Neurons, OnStep, Scorer
+from srum_jax.inference.protocols import Answerer, Checker, Generator, Neurons, OnPlan, OnStep, Scorer
 from srum_jax.inference.requests import Answer, GeneratedImage, ImageRequest, Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
@@ -58,10 +58,11 @@ class Pipeline:
         (self._answerer() if isinstance(request, Question) else self.generator).check(request)
 
     def generate(
-        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None
+        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None,
+        on_plan: OnPlan | None = None,
     ) -> list[GeneratedImage]:
         """See `Generator`."""
-        return self.generator.generate(requests, plan=plan, on_step=on_step)
+        return self.generator.generate(requests, plan=plan, on_step=on_step, on_plan=on_plan)
 
     def answer(
         self, questions: Sequence[Question], *, sampler: TextSampler | None = None, think: bool = False,

@@ -32,7 +32,8 @@ from srum_jax.rewards.token_grid import Grid
 
 NUM_FRAMES = 8  # of the steps of sampling, evenly spaced, that are decoded
 
-# Called while work goes on: what is being done, and pictures uint8 [H, W, 3] that are in view meanwhile.
+# Called while work goes on: what is being done, pictures uint8 [H, W, 3] that are in view meanwhile, and plans that are
+# being written, as far as they are. See `watched.watched`.
 Tell = Callable[..., None]
 
 
@@ -174,25 +175,28 @@ class Engine:
           seed: of the first.
           count: how many.
           plan: whether a plan is written first.
-          steps: whether to keep what is in view at some of the steps.
+          steps: whether to tell every step, and to show and keep what is in view at some of them.
           tell: see `Tell`.
 
         Raises:
           RequestError: the model cannot draw this.
           Failure: it computed something that is not a number.
         """
-        views: list[tuple[int, float, Callable[[], dict[int, np.ndarray]]]] = []
         requests = [ImageRequest(prompt, seed + number) for number in range(count)]
-        tell("writing the plan, then drawing" if plan else "drawing")
-        made = self._pipeline.generate(
-            requests, plan=self.settings.plan if plan else None,
-            on_step=(lambda number, time, view: views.append((number, time, view))) if steps else None)
         frames: list[list[Frame]] = [[] for _ in requests]
-        for number, time, view in _evenly(views):
-            pictures = view()
-            tell(f"step {number + 1} of {len(views)}", [pictures[row] for row in range(count)])
+
+        def on_plan(texts: dict[int, str]) -> None:
+            tell("planning", plans=[texts[row] for row in range(count)])
+
+        def on_step(number: int, total: int, time: float, view: Callable[[], dict[int, np.ndarray]]) -> None:
+            pictures = view() if number in _evenly(total) else {}
             for row, pixels in pictures.items():
                 frames[row].append(Frame(number, time, pixels))
+            tell(f"step {number + 1} of {total}", [pictures[row] for row in range(count)] if pictures else ())
+
+        tell("planning" if plan else "drawing")
+        made = self._pipeline.generate(requests, plan=self.settings.plan if plan else None,
+                                       on_plan=on_plan if plan else None, on_step=on_step if steps else None)
         return [Candidate(image, prompt, request.seed, tuple(of_row))
                 for image, request, of_row in zip(made, requests, frames, strict=True)]
 
@@ -306,7 +310,6 @@ def _abilities(family: Family, pipeline: Pipeline) -> Abilities:
     )
 
 
-def _evenly(views: Sequence[Any]) -> list[Any]:
-    """At most `NUM_FRAMES` of them, first and last included."""
-    places = np.unique(np.linspace(0, len(views) - 1, min(NUM_FRAMES, len(views))).round().astype(int))
-    return [views[place] for place in places] if len(views) else []
+def _evenly(total: int) -> set[int]:
+    """At most `NUM_FRAMES` of the steps, first and last included."""
+    return set(np.linspace(0, total - 1, min(NUM_FRAMES, total)).round().astype(int).tolist())

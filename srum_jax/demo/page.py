@@ -90,8 +90,9 @@ class Page:
             if isinstance(update, dict):
                 yield update
             elif update.result is None:
-                shown = {on.gallery: _gallery(update.pictures)} if update.pictures else {}
-                yield {on.draw_status: _progress(update), **shown}
+                yield {on.draw_status: _progress(update),
+                       **({on.gallery: _gallery(update.pictures)} if update.pictures else {}),
+                       **({on.plans: showing.plans_so_far(update.plans)} if update.plans else {})}
             else:
                 drawn = tuple(update.result)
                 yield {
@@ -221,7 +222,8 @@ class Page:
                     yield update
                     return
                 if update.result is None:
-                    yield {on.compare_status: _progress(update, f"{engine.name}: ")}
+                    yield {on.compare_status: _progress(update, f"{engine.name}: "),
+                           **({gallery: _gallery(update.pictures)} if update.pictures else {})}
                 else:
                     drawn, judged = update.result
                     yield {on.compare_status: showing.status(f"{engine.name}: {update.seconds:.1f} s"),

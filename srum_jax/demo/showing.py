@@ -70,6 +70,12 @@ def plans(candidates: Sequence[Candidate]) -> str:
     return f"<div class='asked'>{''.join(parts)}</div>"
 
 
+def plans_so_far(texts: Sequence[str]) -> str:
+    """Plans that are being written."""
+    parts = (f"<b>Plan of picture {number}</b><pre>{html.escape(text)} …</pre>" for number, text in enumerate(texts, 1))
+    return f"<div class='asked'>{''.join(parts)}</div>"
+
+
 def verdicts(judgement: Judgement) -> str:
     """Each region: what the model sees in it, whether that belongs there, its score and the reason."""
     record = judgement.record

@@ -30,12 +30,14 @@ class Update(Generic[Result]):
       text: what is being done.
       seconds: since it was asked for.
       pictures: in view, uint8 [H, W, 3]; empty where there are no new ones.
+      plans: as far as they are written; empty where nothing is new.
       result: of the work, in the last update; None before.
     """
 
     text: str
     seconds: float
     pictures: Sequence[np.ndarray] = ()
+    plans: Sequence[str] = ()
     result: Result | None = None
 
 
@@ -66,7 +68,7 @@ def watched(work: Callable[[Callable[..., None]], Result]) -> Iterator[Update[Re
     """Updates, the last of which has the result.
 
     Args:
-      work: is called with what it is to call: `tell(text, pictures=())`.
+      work: is called with what it is to call: `tell(text, pictures=(), plans=())`.
 
     Raises:
       Whatever the work raises.
@@ -77,23 +79,25 @@ def watched(work: Callable[[Callable[..., None]], Result]) -> Iterator[Update[Re
     def run() -> None:
         with _TURN:
             try:
-                told.put((work(lambda text, pictures=(): told.put((None, text, pictures))), None, None))
+                told.put(("done", work(lambda text, pictures=(), plans=(): told.put(("told", text, pictures, plans)))))
             except BaseException as error:
-                told.put((None, error, None))
+                told.put(("failed", error))
 
     threading.Thread(target=run, daemon=True).start()
     while True:
         pictures: Sequence[np.ndarray] = ()
+        plans: Sequence[str] = ()
         try:
-            result, message, shown = told.get(timeout=_EVERY)
+            message = told.get(timeout=_EVERY)
         except queue.Empty:
-            pass
-        else:
-            if isinstance(message, BaseException):
-                raise message
-            if message is None:
+            message = None
+        match message:
+            case "failed", error:
+                raise error
+            case "done", result:
                 yield Update("done", time.monotonic() - started, result=result)
                 return
-            text, pictures = message, shown
+            case "told", text, pictures, plans:
+                pass
         compiling = " (compiling, the first time only)" if _COMPILING.now else ""
-        yield Update(text + compiling, time.monotonic() - started, pictures)
+        yield Update(text + compiling, time.monotonic() - started, pictures, plans)

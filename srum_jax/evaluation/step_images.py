@@ -47,7 +47,7 @@ class StepRecorder:
         """See `Generator`."""
         written: set[tuple[int, int]] = set()  # rows that only fill a batch repeat a request
 
-        def on_step(step: int, time: float, images: Callable[[], dict[int, np.ndarray]]) -> None:
+        def on_step(step: int, total: int, time: float, images: Callable[[], dict[int, np.ndarray]]) -> None:
             if step not in self._steps:
                 return
             for number, pixels in images().items():

@@ -11,10 +11,12 @@ from srum_jax.inference.settings import TextSampler
 if TYPE_CHECKING:
     from flax import nnx
 
-# Called after each step of sampling with its number, from 0; its time, falling from 1; and a function that gives the
-# images that the model has in view there, uint8 [H, W, 3] by number of the request. Requests that cannot share a batch
-# are sampled one batch after another, each from step 0.
-OnStep = Callable[[int, float, Callable[[], dict[int, np.ndarray]]], None]
+# Called after each step of sampling, when it has been computed, with its number, from 0, and how many there are; its
+# time, falling from 1; and a function that gives the images that the model has in view there, uint8 [H, W, 3] by number
+# of the request. Requests that cannot share a batch are sampled one batch after another, each from step 0.
+OnStep = Callable[[int, int, float, Callable[[], dict[int, np.ndarray]]], None]
+# Called while plans are written, every few tokens, with what is there of each, by number of the request.
+OnPlan = Callable[[dict[int, str]], None]
 
 
 class Checker(Protocol):
@@ -36,14 +38,16 @@ class Generator(Checker, Protocol):
         """Batches are filled up to a multiple of this many rows."""
 
     def generate(
-        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None
+        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None,
+        on_plan: OnPlan | None = None,
     ) -> list[GeneratedImage]:
         """One image per request, which does not depend on the other requests.
 
         Args:
           requests: prompts of any lengths, images of any sizes; edits and plain requests may be mixed.
           plan: how to write the plan that precedes the image in think mode; None for no plan.
-          on_step: see `OnStep`.
+          on_step: see `OnStep`; without it nothing waits for a step.
+          on_plan: see `OnPlan`; likewise.
 
         Raises:
           RequestError: a request cannot be served; says which.

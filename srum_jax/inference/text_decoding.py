@@ -1,4 +1,4 @@
-"""Text, token by token, in one compiled loop.
+"""Text, token by token, in one compiled loop, or in several that go on from each other.
 
 B rows · N tokens fed at most · V vocabulary
 """
@@ -44,8 +44,10 @@ class DecodedText:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class _Loop:
-    step: jax.Array
+class Decoding:
+    """Texts that are being written."""
+
+    step: jax.Array  # int32 []: tokens fed so far
     context: Any
     token: jax.Array  # int32 [B], to be fed next
     text: DecodedText
@@ -76,12 +78,41 @@ def decode_text(
       vocab_size: V.
       with_logits: whether to keep all logits, for parity checks.
     """
-    rows, limit = keys.shape[0], sampler.max_tokens
+    begun = begin_text(context, active, sampler, start=start, vocab_size=vocab_size if with_logits else None)
+    return go_on(next_logits, begun, keys, sampler.max_tokens, sampler, end=end).text
 
-    def not_done(loop: _Loop) -> jax.Array:
-        return (loop.step < limit) & ~jnp.all(loop.text.finished)
 
-    def feed(loop: _Loop) -> _Loop:
+def begin_text(
+    context: Any, active: jax.Array, sampler: TextSampler, *, start: int, vocab_size: int | None = None
+) -> Decoding:
+    """Texts of which nothing is written; arguments as for `decode_text`, which keeps all logits if V is given."""
+    rows, limit = active.shape[0], sampler.max_tokens
+    return Decoding(
+        step=jnp.zeros((), jnp.int32),
+        context=context,
+        token=jnp.full(rows, start, jnp.int32),
+        text=DecodedText(
+            token_ids=jnp.zeros((rows, limit), jnp.int32),
+            num_tokens=jnp.zeros(rows, jnp.int32),
+            finished=~active,
+            healthy=jnp.ones(rows, bool),
+            logits=None if vocab_size is None else jnp.zeros((rows, limit, vocab_size), jnp.float32),
+        ),
+    )
+
+
+def go_on(
+    next_logits: NextLogits, begun: Decoding, keys: jax.Array, until: int | jax.Array, sampler: TextSampler, *, end: int
+) -> Decoding:
+    """Writes on until so many tokens were fed, int32 [], or all texts have ended; other arguments as for `decode_text`.
+
+    What is written does not depend on where it was interrupted.
+    """
+
+    def not_done(loop: Decoding) -> jax.Array:
+        return (loop.step < until) & ~jnp.all(loop.text.finished)
+
+    def feed(loop: Decoding) -> Decoding:
         fed = ~loop.text.finished
         count = fed.astype(jnp.int32)
         logits, longer = next_logits(loop.context, loop.token, count)
@@ -97,20 +128,8 @@ def decode_text(
             num_tokens=loop.text.num_tokens + count,
             finished=loop.text.finished | (chosen == end),
             healthy=loop.text.healthy & (jnp.all(jnp.isfinite(logits), axis=-1) | ~fed),
-            logits=loop.text.logits.at[:, loop.step].set(logits) if with_logits else None,
+            logits=None if loop.text.logits is None else loop.text.logits.at[:, loop.step].set(logits),
         )
-        return _Loop(loop.step + 1, longer, chosen, text)
+        return Decoding(loop.step + 1, longer, chosen, text)
 
-    begin = _Loop(
-        step=jnp.zeros((), jnp.int32),
-        context=context,
-        token=jnp.full(rows, start, jnp.int32),
-        text=DecodedText(
-            token_ids=jnp.zeros((rows, limit), jnp.int32),
-            num_tokens=jnp.zeros(rows, jnp.int32),
-            finished=~active,
-            healthy=jnp.ones(rows, bool),
-            logits=jnp.zeros((rows, limit, vocab_size), jnp.float32) if with_logits else None,
-        ),
-    )
-    return jax.lax.while_loop(not_done, feed, begin).text
+    return jax.lax.while_loop(not_done, feed, begun)

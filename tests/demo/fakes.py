@@ -35,12 +35,14 @@ class DrawsSquares:
         if not isinstance(request, Question) and request.image is not None:
             raise RequestError("image: expected none.")
 
-    def generate(self, requests, *, plan=None, on_step=None):
+    def generate(self, requests, *, plan=None, on_step=None, on_plan=None):
         self.requests += requests
         self.plans.append(plan)
+        for words in ("two", "two squares") if on_plan else ():
+            on_plan(dict.fromkeys(range(len(requests)), words))
         for step in range(NUM_STEPS if on_step else 0):
             grey = np.full((48, 48, 3), step, np.uint8)
-            on_step(step, 1 - step / NUM_STEPS, lambda grey=grey: dict.fromkeys(range(len(requests)), grey))
+            on_step(step, NUM_STEPS, 1 - step / NUM_STEPS, lambda grey=grey: dict.fromkeys(range(len(requests)), grey))
         return [GeneratedImage(squares(), None if plan is None else "two squares") for _ in requests]
 
     def answer(self, questions, *, sampler=None, think=False, allow_non_finite=False):

@@ -20,7 +20,7 @@ from srum_jax.rewards.reward_map import RewardMapConfig
 from tests.demo.fakes import LEFT, RIGHT, engine, squares
 
 PROMPT = "a red square and a green square"
-silent = lambda *_: None  # noqa: E731
+silent = lambda *_, **__: None  # noqa: E731
 
 
 def opinion(question):
@@ -45,8 +45,9 @@ def test_candidates_take_seeds_that_follow_each_other_and_frames_from_noise_to_t
     numbers = [frame.number for frame in drawn[2].frames]
     assert numbers[0] == 0 and numbers[-1] == 19 and len(numbers) == NUM_FRAMES and numbers == sorted(set(numbers))
     assert [frame.pixels[0, 0, 0] for frame in drawn[0].frames] == numbers
-    shown = [(text, len(pictures)) for text, pictures in told if pictures]
-    assert shown[0] == ("step 1 of 20", 3) and shown[-1] == ("step 20 of 20", 3)
+    assert [text for text, _ in told[1:]] == [f"step {number} of 20" for number in range(1, 21)]
+    assert [(number, len(pictures)) for number, (_, pictures) in enumerate(told[1:]) if pictures] == [
+        (number, 3) for number in numbers]
 
 
 def test_a_plan_is_asked_for_with_the_limit_of_the_settings_and_kept():
@@ -54,6 +55,12 @@ def test_a_plan_is_asked_for_with_the_limit_of_the_settings_and_kept():
     assert one.draw(PROMPT, 0, 1, plan=True, steps=False, tell=silent)[0].made.plan == "two squares"
     assert one.draw(PROMPT, 0, 1, plan=False, steps=False, tell=silent)[0].made.plan is None
     assert [plan and plan.max_tokens for plan in one._pipeline.plans] == [33, None]
+
+
+def test_a_plan_is_told_while_it_is_written():
+    told = []
+    engine().draw(PROMPT, 0, 2, plan=True, steps=False, tell=lambda text, plans=(): told.append((text, plans)))
+    assert told == [("planning", ()), ("planning", ["two"] * 2), ("planning", ["two squares"] * 2)]
 
 
 def test_a_question_is_asked_with_the_picture_or_without():

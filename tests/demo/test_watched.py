@@ -17,11 +17,13 @@ def test_what_work_tells_comes_in_order_and_the_result_last():
     def work(tell):
         tell("first")
         tell("second", [picture])
+        tell("third", plans=["a plan"])
         return 42
 
     updates = list(watched(work))
-    assert [update.text for update in updates] == ["first", "second", "done"]
+    assert [update.text for update in updates] == ["first", "second", "third", "done"]
     assert updates[1].pictures[0] is picture and updates[-1].result == 42
+    assert [update.plans for update in updates] == [(), (), ["a plan"], ()]
     assert 0 <= updates[0].seconds <= updates[-1].seconds
 
 

@@ -57,7 +57,7 @@ def check_sampling(case: Case) -> list[GroupResult | Unchecked]:
     for name in sorted({match.group(1) for key in tensors if (match := re.match(r"(s\d+)\.", key))}):
         steps = int(name[1:])
         sigmas = sampling_sigmas(steps)
-        drawn, _ = draw_features(model.dit, noise, condition, FeatureSampler(steps), COMPUTE)
+        drawn = draw_features(model.dit, noise, condition, FeatureSampler(steps), COMPUTE)
         found |= {
             f"{name}.sigmas": sigmas, f"{name}.timesteps": sigmas[:-1] * np.float32(TIME_SCALE),
             f"{name}.model_timesteps": sampling_timesteps(sigmas), f"{name}.latents_final": channels_first(drawn),

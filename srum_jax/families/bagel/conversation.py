@@ -3,7 +3,7 @@
 Rows go through the same sequence of operations; a row that has nothing to add in one of them is left as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -12,12 +12,14 @@ from srum_jax.data.image_transform import to_unit_range
 from srum_jax.families.bagel.image_views import LatentView, PatchView
 from srum_jax.families.bagel.prefill import NUM_MARKERS
 from srum_jax.families.bagel.programs import (
+    BEGIN_TEXT,
     EMPTY_CONTEXT,
     ENCODE_IMAGES,
     GROW,
     PREFILL_LATENTS,
     PREFILL_PATCHES,
     PREFILL_TEXT,
+    WRITE_ON,
     WRITE_TEXT,
 )
 from srum_jax.inference.batch_shapes import bucket, fill_rows, same_size
@@ -26,6 +28,7 @@ from srum_jax.inference.programs import Program, Programs
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import DecodedText
 
+_TOKENS_AT_ONCE = 8  # of a text that is shown while it is written
 _LATENT_BUCKETS = 8  # per octave: fine enough for all sizes that BAGEL was trained on to be exact
 
 
@@ -98,9 +101,26 @@ class Conversation:
         self.everything = self._prefilled(PREFILL_PATCHES, patches, position_ids, counts)
         self._before_text = self.everything.bookmark()
 
-    def write(self, keys: jax.Array, active: np.ndarray, sampler: TextSampler) -> DecodedText:
-        """Lets the model continue; the contexts stay as they are."""
-        return self.programs.call(WRITE_TEXT, self.everything, keys, active, sampler)
+    def write(
+        self, keys: jax.Array, active: np.ndarray, sampler: TextSampler,
+        on_text: Callable[[DecodedText], None] | None = None,
+    ) -> DecodedText:
+        """Lets the model continue; the contexts stay as they are.
+
+        Args:
+          keys, active, sampler: see `decode_text`.
+          on_text: called with what is written so far, on the host, after every few tokens, which are waited for.
+        """
+        if on_text is None:
+            return self.programs.call(WRITE_TEXT, self.everything, keys, active, sampler)
+        begun = self.programs.call(BEGIN_TEXT, self.everything, active, sampler)
+        for until in range(_TOKENS_AT_ONCE, sampler.max_tokens + _TOKENS_AT_ONCE, _TOKENS_AT_ONCE):
+            begun = self.programs.call(WRITE_ON, begun, keys, np.int32(min(until, sampler.max_tokens)), sampler)
+            text = jax.tree.map(np.copy, self.programs.fetch(begun.text))  # the next program takes over the arrays
+            on_text(text)
+            if text.finished.all():
+                break
+        return begun.text
 
     def branches(self, count: int) -> list[Context]:
         """The contexts of the first `count` branches of guidance."""

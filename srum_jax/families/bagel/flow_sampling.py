@@ -86,6 +86,25 @@ def sample_latents(
     return x, traces
 
 
+def flow_step(
+    model: Bagel, contexts: list[Context], x: jax.Array, layout: LatentLayout, t: jax.Array, dt: jax.Array,
+    sampler: FlowSampler, compute: ComputeConfig,
+) -> tuple[jax.Array, jax.Array]:
+    """One step of `sample_latents` alone.
+
+    Args:
+      model, layout, sampler, compute: see there.
+      contexts: of all branches inside the guidance interval, else the conditional one.
+      x: float32 [B, G, P], zero in padding.
+      t, dt: float32 [], the time and what it falls by; see `denoise_schedule`.
+
+    Returns:
+      float32 [B, G, P] each: x after the step, and where it would lead if the velocity stayed what it is: x - t v.
+    """
+    v, _ = flow_velocity(model, contexts, layout, sampler.guidance, compute)(x, t)
+    return x - v * dt, x - v * t
+
+
 def flow_velocity(
     model: Bagel, contexts: list[Context], layout: LatentLayout, guidance: Guidance, compute: ComputeConfig,
     watch: Watch | None = None,

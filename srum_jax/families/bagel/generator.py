@@ -10,18 +10,19 @@ import numpy as np
 from srum_jax.data.stored_code import POSTERIOR, StoredCode
 from srum_jax.errors import Failure
 from srum_jax.families.bagel.conversation import Conversation, latent_slots, latent_width, patch_slots, text_slots
-from srum_jax.families.bagel.flow_sampling import LatentLayout
-from srum_jax.families.bagel.programs import DECODE_IMAGES, SAMPLE_LATENTS, SAMPLE_STEPS, finite_pixels
+from srum_jax.families.bagel.flow_sampling import LatentLayout, denoise_schedule, guided_steps
+from srum_jax.families.bagel.programs import DECODE_IMAGES, NOISE, SAMPLE_LATENTS, SAMPLE_STEP, finite_pixels
 from srum_jax.families.bagel.request_reader import ReadImageRequest, RequestReader
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.inference.batch_shapes import fill_rows, filled, same_size
 from srum_jax.inference.loaded import LoadedGenerator
 from srum_jax.inference.opened import Opened
 from srum_jax.inference.programs import Program
-from srum_jax.inference.protocols import OnStep
+from srum_jax.inference.protocols import OnPlan, OnStep
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import GeneratedImage, ImageRequest, each_read
 from srum_jax.inference.settings import TextSampler
+from srum_jax.inference.text_decoding import DecodedText
 
 
 class BagelGenerator(LoadedGenerator):
@@ -32,7 +33,8 @@ class BagelGenerator(LoadedGenerator):
         super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vit is not None), sampler)
 
     def generate(
-        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None
+        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None,
+        on_plan: OnPlan | None = None,
     ) -> list[GeneratedImage]:
         """See `Generator`. Edits form a batch of their own where the sampler guides them otherwise."""
         read = each_read(self.reader.image, requests)
@@ -42,26 +44,26 @@ class BagelGenerator(LoadedGenerator):
             batches.setdefault(sampler.without_edits(), []).append(number)
         images: dict[int, GeneratedImage] = {}
         for sampler, numbers in batches.items():
-            made = self._batch([read[number] for number in numbers], numbers, sampler, plan, on_step)
+            made = self._batch([read[number] for number in numbers], numbers, sampler, plan, on_step, on_plan)
             images |= dict(zip(numbers, made, strict=True))
         return [images[number] for number in range(len(read))]
 
     def _batch(
         self, read: list[ReadImageRequest], numbers: list[int], sampler: FlowSampler, plan: TextSampler | None,
-        on_step: OnStep | None,
+        on_step: OnStep | None, on_plan: OnPlan | None,
     ) -> list[GeneratedImage]:
         count = len(read)
         read, active = filled(read, self.rows_multiple)
         sizes = [item.size for item in read]
-        conversation, plans = self.image_contexts(read, active, sampler, plan)
+        conversation, plans = self.image_contexts(
+            read, active, sampler, plan,
+            on_plan=None if on_plan is None else lambda texts: on_plan(dict(zip(numbers, texts, strict=False))))
         if on_step is None:
             latent, _ = self.sample(SAMPLE_LATENTS, conversation, read, sampler)
         else:
-            (latent, times, predicted), _ = self.sample(SAMPLE_STEPS, conversation, read, sampler)
-            for step, time in enumerate(self.programs.fetch(times).tolist()):
-                on_step(step, time, lambda step=step: {
-                    number: pixels for number, (pixels, _) in
-                    zip(numbers, self._decode(predicted[step], sizes), strict=False)})
+            latent = self._stepwise(conversation, read, sampler, lambda step, total, time, predicted: on_step(
+                step, total, time, lambda: {number: pixels for number, (pixels, _) in
+                                            zip(numbers, self._decode(predicted, sizes), strict=False)}))
         drawn = self._decode(latent, sizes)
         nobody = bytes(32)  # the latents come from no encoder
         return [
@@ -72,7 +74,7 @@ class BagelGenerator(LoadedGenerator):
 
     def image_contexts(
         self, read: list[ReadImageRequest], active: np.ndarray, sampler: FlowSampler, plan: TextSampler | None,
-        kind: Callable[..., Conversation] = Conversation,
+        kind: Callable[..., Conversation] = Conversation, on_plan: Callable[[list[str]], None] | None = None,
     ) -> tuple[Conversation, list[tuple[str, bool]] | None]:
         """Gives the model everything that precedes the image; in think mode also the plans, and whether cut short.
 
@@ -82,6 +84,7 @@ class BagelGenerator(LoadedGenerator):
           sampler: of the images.
           plan: of the plans; None for none.
           kind: makes the conversation, which may look at what is added.
+          on_plan: called while plans are written, with all of them.
         """
         tokenizer = self.opened.tokenizer
         texts = [item.prompt for item in read]
@@ -105,24 +108,49 @@ class BagelGenerator(LoadedGenerator):
         conversation.add_text(texts)
         if plan is None:
             return conversation, None
-        decoded = self.programs.fetch(conversation.write(random_keys(seeds, Use.TEXT), active, plan))
+
+        def texts(decoded: DecodedText) -> list[str]:
+            return [tokenizer.decode(decoded.ids_of(row)) if active[row] else "" for row in range(len(read))]
+
+        decoded = self.programs.fetch(conversation.write(
+            random_keys(seeds, Use.TEXT), active, plan,
+            None if on_plan is None else lambda decoded: on_plan(texts(decoded))))
         decoded.check_finite()
-        written = [tokenizer.decode(decoded.ids_of(row)) if active[row] else "" for row in range(len(read))]
+        written = texts(decoded)
         conversation.add_plan([tokenizer.encode(text, control_tokens=True) if text else [] for text in written])
         return conversation, [(text, not decoded.finished[row]) for row, text in enumerate(written)]
 
     def sample(
         self, program: Program, conversation: Conversation, read: list[ReadImageRequest], sampler: FlowSampler
     ) -> tuple[Any, LatentLayout]:
-        """What `SAMPLE_LATENTS` or `SAMPLE_STEPS` makes behind a conversation, and where its tokens lie."""
+        """What `SAMPLE_LATENTS` makes behind a conversation, and where its tokens lie."""
+        keys, layout = self._layout(read)
+        branches = conversation.branches(sampler.guidance.branches)
+        return self.programs.call(program, branches, keys, layout, sampler), layout
+
+    def _stepwise(
+        self, conversation: Conversation, read: list[ReadImageRequest], sampler: FlowSampler,
+        on_step: Callable[[int, int, float, jax.Array], None],
+    ) -> jax.Array:
+        """The same, a program for each step; each is waited for and shown with the latents that it had in view."""
+        keys, layout = self._layout(read)
+        branches = conversation.branches(sampler.guidance.branches)
+        latent, total = self.programs.call(NOISE, keys, layout), sampler.num_timesteps - 1
+        schedule = map(np.asarray, denoise_schedule(sampler.num_timesteps, sampler.shift))
+        for step, (guided, t, dt) in enumerate(zip(guided_steps(sampler), *schedule, strict=True)):
+            latent, predicted = self.programs.call(
+                SAMPLE_STEP, branches if guided else branches[:1], latent, layout, t, dt, sampler)
+            jax.block_until_ready(latent)
+            on_step(step, total, float(t), predicted)
+        return latent
+
+    def _layout(self, read: list[ReadImageRequest]) -> tuple[jax.Array, LatentLayout]:
+        """Keys of the noise of each row, and where its latent tokens lie."""
         counts = np.array([len(item.position_ids) for item in read], np.int32)
         position_ids = np.zeros((len(read), latent_width(counts)), np.int32)
         for row, item in enumerate(read):
             position_ids[row, : counts[row]] = item.position_ids
-        keys = random_keys([item.seed for item in read], Use.NOISE)
-        layout = LatentLayout(position_ids, counts)
-        branches = conversation.branches(sampler.guidance.branches)
-        return self.programs.call(program, branches, keys, layout, sampler), layout
+        return random_keys([item.seed for item in read], Use.NOISE), LatentLayout(position_ids, counts)
 
     def _decode(self, latent: jax.Array, sizes: list[tuple[int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Pixels of each row, uint8 [H, W, 3], and its `sure_moments`."""

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from srum_jax.errors import Failure
-from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
+from srum_jax.families.bagel.flow_sampling import LatentLayout, flow_step, sample_latents
 from srum_jax.families.bagel.image_codec import (
     decode_latents,
     encode_images,
@@ -16,7 +16,7 @@ from srum_jax.families.bagel.image_codec import (
 from srum_jax.families.bagel.prefill import prefill_latents, prefill_patches, prefill_text
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.scoring import flow_errors, text_log_probs
-from srum_jax.families.bagel.text_writing import write_text
+from srum_jax.families.bagel.text_writing import begin_writing, write_on, write_text
 from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.programs import Program
 from srum_jax.models.bagel.model import Bagel
@@ -49,6 +49,14 @@ def _write_text(model: Bagel, compute: ComputeConfig, *arguments):
     return write_text(model, *arguments, compute)
 
 
+def _begin_text(model: Bagel, compute: ComputeConfig, *arguments):
+    return begin_writing(model, *arguments)
+
+
+def _write_on(model: Bagel, compute: ComputeConfig, *arguments):
+    return write_on(model, *arguments, compute)
+
+
 def _sample_latents(
     model: Bagel, compute: ComputeConfig, contexts: list[Context], keys: jax.Array, layout: LatentLayout,
     sampler: FlowSampler,
@@ -57,15 +65,12 @@ def _sample_latents(
     return sample_latents(model, contexts, noise, layout, sampler, compute)[0]
 
 
-def _sample_steps(
-    model: Bagel, compute: ComputeConfig, contexts: list[Context], keys: jax.Array, layout: LatentLayout,
-    sampler: FlowSampler,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    noise = initial_noise(keys, layout.position_ids.shape[1], model.config)
-    latent, stretches = sample_latents(model, contexts, noise, layout, sampler, compute, trace=True)
-    # x0 = x_t - t v: where the step would lead if the velocity stayed what it is.
-    predicted = [s["x_t"] - s["t"][:, None, None, None] * s["v"] for s in stretches]
-    return latent, jnp.concatenate([s["t"] for s in stretches]), jnp.concatenate(predicted)
+def _noise(model: Bagel, compute: ComputeConfig, keys: jax.Array, layout: LatentLayout) -> jax.Array:
+    return jnp.where(layout.real[..., None], initial_noise(keys, layout.position_ids.shape[1], model.config), 0.0)
+
+
+def _sample_step(model: Bagel, compute: ComputeConfig, *arguments):
+    return flow_step(model, *arguments, compute)
 
 
 def _score_text(model: Bagel, compute: ComputeConfig, *arguments: jax.Array) -> jax.Array:
@@ -102,10 +107,17 @@ PREFILL_PATCHES = Program(_prefill_patches, rows=(1, 2, 3), donated=(0,))
 PREFILL_LATENTS = Program(_prefill_latents, rows=(1, 2, 3), donated=(0,))
 # context, keys [B], active [B], TextSampler -> DecodedText; the context is kept
 WRITE_TEXT = Program(_write_text, rows=(1, 2), static=(3,))
+# context, active [B], TextSampler -> Decoding; the context is kept
+BEGIN_TEXT = Program(_begin_text, rows=(1,), static=(2,))
+# Decoding, keys [B], tokens until which to write int32 [], TextSampler -> Decoding; see `text_writing.write_on`
+WRITE_ON = Program(_write_on, rows=(1,), donated=(0,), static=(3,))
 # contexts, keys [B], LatentLayout, FlowSampler -> latents float32 [B, G, P]; noise is drawn with one key per row
 SAMPLE_LATENTS = Program(_sample_latents, rows=(1, 2), static=(3,))
-# the same -> latents, times float32 [S] of the steps, and the latents that each step had in view float32 [S, B, G, P]
-SAMPLE_STEPS = Program(_sample_steps, rows=(1, 2), static=(3,))
+# keys [B], LatentLayout -> latents float32 [B, G, P] of noise
+NOISE = Program(_noise, rows=(0, 1))
+# contexts, latents [B, G, P], LatentLayout, t and dt float32 [], FlowSampler -> the latents after the step, and those
+# that it had in view; see `flow_sampling.flow_step`
+SAMPLE_STEP = Program(_sample_step, rows=(1, 2), donated=(1,), static=(5,))
 # context, token_ids [B, T], num_tokens [B] -> float32 [B, T]; see `scoring.text_log_probs`; the context is kept
 SCORE_TEXT = Program(_score_text, rows=(1, 2))
 # context, latent [B, G, P], keys [B], times [B, K], LatentLayout -> float32 [B, K]; see `scoring.flow_errors`

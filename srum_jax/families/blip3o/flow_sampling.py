@@ -3,6 +3,8 @@
 B rows · G features along a side · C their width · Q queries · D width of the language model
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,14 @@ from srum_jax.families.blip3o.sampler import FeatureSampler
 from srum_jax.models.blip3o.dit import DiT
 from srum_jax.models.blip3o.flow import sampling_sigmas, sampling_timesteps
 from srum_jax.models.compute import ComputeConfig
+
+
+class FeatureStep(NamedTuple):
+    """A step's times, float32 []."""
+
+    timestep: jax.Array  # on the scale of the network
+    sigma: jax.Array  # share of noise, 1 at the beginning
+    change: jax.Array  # of sigma, negative
 
 
 def velocities(
@@ -44,8 +54,8 @@ def guided(without: jax.Array, conditioned: jax.Array, guidance: float) -> jax.A
 
 def draw_features(
     dit: DiT, noise: jax.Array, condition: jax.Array, sampler: FeatureSampler, compute: ComputeConfig
-) -> tuple[jax.Array, jax.Array]:
-    """Clean features, and those that every step has in view: where it would lead if the velocity stayed what it is.
+) -> jax.Array:
+    """Clean features, float32 [B, G, G, C].
 
     Args:
       dit: the diffusion transformer.
@@ -53,16 +63,28 @@ def draw_features(
       condition: [B, Q, D].
       sampler: steps, guidance, shift of the times.
       compute: precision.
+    """
+    steps = feature_steps(sampler)
+
+    def step(x: jax.Array, times: FeatureStep) -> tuple[jax.Array, None]:
+        return feature_step(dit, x, condition, times, sampler, compute)[0], None
+
+    return jax.lax.scan(step, noise, jax.tree.map(jnp.asarray, steps))[0]
+
+
+def feature_steps(sampler: FeatureSampler) -> FeatureStep:
+    """All steps, float32 [S] each."""
+    sigmas = sampling_sigmas(sampler.num_steps, sampler.shift)
+    return FeatureStep(sampling_timesteps(sigmas), sigmas[:-1], np.diff(sigmas))
+
+
+def feature_step(
+    dit: DiT, x: jax.Array, condition: jax.Array, times: FeatureStep, sampler: FeatureSampler, compute: ComputeConfig
+) -> tuple[jax.Array, jax.Array]:
+    """One step of `draw_features` alone.
 
     Returns:
-      float32 [B, G, G, C] and [steps, B, G, G, C], which costs nothing where it is not used.
+      float32 [B, G, G, C] each: x after the step, and where it would lead if the velocity stayed what it is.
     """
-    sigmas = sampling_sigmas(sampler.num_steps, sampler.shift)
-
-    def step(x: jax.Array, times: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        timestep, sigma, change = times
-        velocity = guided(*velocities(dit, x, timestep, condition, compute), sampler.guidance)
-        return x + change * velocity, x - sigma * velocity
-
-    steps = (sampling_timesteps(sigmas), sigmas[:-1], np.diff(sigmas))
-    return jax.lax.scan(step, noise, tuple(map(jnp.asarray, steps)))
+    velocity = guided(*velocities(dit, x, times.timestep, condition, compute), sampler.guidance)
+    return x + times.change * velocity, x - times.sigma * velocity

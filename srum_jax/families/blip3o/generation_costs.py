@@ -54,7 +54,7 @@ def generation_costs(config: Blip3oConfig, drawing: Drawing) -> dict[str, Cost]:
             ids, jnp.ones(ids.shape, bool), jnp.full(1, text + 1), _COMPUTE), struct(1, tokens, dtype=jnp.int32),
             summed=2 * llm.num_layers * tokens * llm.hidden_size),
         "features": traced("dit.", lambda model, noise, condition: draw_features(
-            model.dit, noise, condition, features, _COMPUTE)[0], picture, condition, passes=features.num_steps,
+            model.dit, noise, condition, features, _COMPUTE), picture, condition, passes=features.num_steps,
             summed=2 * features.num_steps * 2 * dit.num_layers * dit.grid**2 * dit.width),
         "latents": traced("decoder.unet.", lambda model, latent, condition: predicted_noise(
             model.decoder, latent, jnp.ones(()), jnp.ones(()), condition, _COMPUTE), both, seen,

@@ -1,6 +1,6 @@
 """Requests in, pictures out: states at the queries, features, latents, pixels. Rows do not influence each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,13 @@ import numpy as np
 from flax import nnx
 
 from srum_jax.errors import BadInput, Failure
+from srum_jax.families.blip3o.flow_sampling import FeatureStep, feature_steps
 from srum_jax.families.blip3o.programs import (
     DECODE_PIXELS,
     DRAW_FEATURES,
     DRAW_LATENTS,
-    FEATURE_STEPS,
+    FEATURE_NOISE,
+    FEATURE_STEP,
     QUERY_STATES,
 )
 from srum_jax.families.blip3o.request_reader import ReadImageRequest, RequestReader
@@ -20,7 +22,7 @@ from srum_jax.families.blip3o.sampler import PictureSampler
 from srum_jax.inference.batch_shapes import bucket, fill_rows, filled, same_size
 from srum_jax.inference.loaded import LoadedGenerator
 from srum_jax.inference.opened import Opened
-from srum_jax.inference.protocols import OnStep
+from srum_jax.inference.protocols import OnPlan, OnStep
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import GeneratedImage, ImageRequest, RequestError, each_read
 from srum_jax.inference.settings import TextSampler
@@ -57,7 +59,8 @@ class Blip3oGenerator(LoadedGenerator):
         return other
 
     def generate(
-        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None
+        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None,
+        on_plan: OnPlan | None = None,
     ) -> list[GeneratedImage]:
         """See `Generator`. Steps are those of the features; the pictures that one has in view are drawn from them."""
         if plan is not None:
@@ -69,20 +72,35 @@ class Blip3oGenerator(LoadedGenerator):
         prompts = [self.reader.drawing(item.caption, self.sampler.assistant_turn) for item in rows]
         seeds = [item.seed for item in rows]
         if on_step is None:
-            features = self._features(DRAW_FEATURES, prompts, seeds)
+            features = self._features(prompts, seeds)
         else:
-            features, times, in_view = self._features(FEATURE_STEPS, prompts, seeds)
-            for step, time in enumerate(np.asarray(times).tolist()):
-                on_step(step, time, lambda step=step: dict(enumerate(self._pixels(in_view[step], read))))
+            features = self._stepwise(prompts, seeds, lambda step, total, time, in_view: on_step(
+                step, total, time, lambda: dict(enumerate(self._pixels(in_view, read)))))
         return [GeneratedImage(pixels, None) for pixels in self._pixels(features, read)]
 
-    def _features(self, program, prompts: list[list[int]], seeds: list[int]):
-        """What a program draws for texts, one for each row of a batch."""
+    def _features(self, prompts: list[list[int]], seeds: list[int]) -> jax.Array:
+        """What is drawn for texts, one for each row of a batch: [B, G, G, C]."""
+        keys = random_keys(seeds, Use.NOISE)
+        return self.programs.call(DRAW_FEATURES, self._condition(prompts), keys, self.sampler.features)
+
+    def _stepwise(
+        self, prompts: list[list[int]], seeds: list[int], on_step: Callable[[int, int, float, jax.Array], None]
+    ) -> jax.Array:
+        """The same, a program for each step; each is waited for and shown with the features that it had in view."""
+        condition, sampler = self._condition(prompts), self.sampler.features
+        features = self.programs.call(FEATURE_NOISE, random_keys(seeds, Use.NOISE))
+        for step, times in enumerate(map(FeatureStep._make, zip(*feature_steps(sampler), strict=True))):
+            features, in_view = self.programs.call(FEATURE_STEP, features, condition, times, sampler)
+            jax.block_until_ready(features)
+            on_step(step, sampler.num_steps, float(times.sigma), in_view)
+        return features
+
+    def _condition(self, prompts: list[list[int]]) -> jax.Array:
+        """States at the queries, which the features are drawn from."""
         config = self.programs.config
         width = bucket(max(map(len, prompts)) + config.num_queries + 1)
         batch = with_queries(prompts, config, width)
-        condition = self.programs.call(QUERY_STATES, batch.ids, batch.real, batch.first_query)
-        return self.programs.call(program, condition, random_keys(seeds, Use.NOISE), self.sampler.features)
+        return self.programs.call(QUERY_STATES, batch.ids, batch.real, batch.first_query)
 
     def _pixels(self, features: jax.Array, read: list[ReadImageRequest]) -> list[np.ndarray]:
         """The picture of each request, uint8 [H, W, 3], from features [at least as many, G, G, C]."""
@@ -109,6 +127,6 @@ class Blip3oGenerator(LoadedGenerator):
         """What the pixel decoder is guided away from, [1, G, G, C]: the same for all pictures."""
         if self._negative is None:
             rows = self.rows_multiple
-            drawn = self._features(DRAW_FEATURES, [self.reader.negative()] * rows, [self.sampler.negative_seed] * rows)
+            drawn = self._features([self.reader.negative()] * rows, [self.sampler.negative_seed] * rows)
             self._negative = drawn[:1]
         return self._negative

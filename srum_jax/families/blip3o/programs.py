@@ -4,14 +4,13 @@ import jax
 import jax.numpy as jnp
 
 from srum_jax.families.blip3o.cached_decoder import read, text_continuation
-from srum_jax.families.blip3o.flow_sampling import draw_features
+from srum_jax.families.blip3o.flow_sampling import draw_features, feature_step
 from srum_jax.families.blip3o.pixel_sampling import decoded_pixels, draw_latents
 from srum_jax.families.blip3o.sampler import FeatureSampler, PixelSampler
 from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.programs import Program, row_by_row
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import DecodedText, decode_text
-from srum_jax.models.blip3o.flow import sampling_sigmas
 from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.patches import Pictures
 from srum_jax.models.compute import ComputeConfig
@@ -25,17 +24,19 @@ def _query_states(
     return model.query_states(ids, real, first_query, compute)
 
 
-def _draw_features(model: Blip3o, compute: ComputeConfig, *arguments) -> jax.Array:
-    return _feature_steps(model, compute, *arguments)[0]
-
-
-def _feature_steps(
+def _draw_features(
     model: Blip3o, compute: ComputeConfig, condition: jax.Array, keys: jax.Array, sampler: FeatureSampler
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> jax.Array:
+    return draw_features(model.dit, _feature_noise(model, compute, keys), condition, sampler, compute)
+
+
+def _feature_noise(model: Blip3o, compute: ComputeConfig, keys: jax.Array) -> jax.Array:
     config = model.config.dit
-    noise = jax.vmap(lambda key: jax.random.normal(key, (config.grid, config.grid, config.channels)))(keys)
-    features, in_view = draw_features(model.dit, noise, condition, sampler, compute)
-    return features, jnp.asarray(sampling_sigmas(sampler.num_steps, sampler.shift)[:-1]), in_view
+    return jax.vmap(lambda key: jax.random.normal(key, (config.grid, config.grid, config.channels)))(keys)
+
+
+def _feature_step(model: Blip3o, compute: ComputeConfig, *arguments) -> tuple[jax.Array, jax.Array]:
+    return feature_step(model.dit, *arguments, compute)
 
 
 def _draw_latents(
@@ -79,8 +80,11 @@ def _write_text(
 QUERY_STATES = Program(_query_states, rows=(0, 1, 2))
 # condition [B, Q, D], keys [B], FeatureSampler -> features float32 [B, G, G, C]
 DRAW_FEATURES = Program(_draw_features, rows=(0, 1), static=(2,))
-# the same -> features, times float32 [S] of the steps, and the features that each had in view float32 [S, B, G, G, C]
-FEATURE_STEPS = Program(_feature_steps, rows=(0, 1), static=(2,))
+# keys [B] -> features float32 [B, G, G, C] of noise
+FEATURE_NOISE = Program(_feature_noise, rows=(0,))
+# features [B, G, G, C], condition [B, Q, D], FeatureStep, FeatureSampler -> the features after the step, and those that
+# it had in view; see `flow_sampling.feature_step`
+FEATURE_STEP = Program(_feature_step, rows=(0, 1), donated=(0,), static=(3,))
 # features [B, G, G, C], negative [1, G, G, C], keys [B], (height, width) in pixels, PixelSampler -> scaled latents
 # float32 [B, h, w, 4]
 DRAW_LATENTS = Program(_draw_latents, rows=(0, 2), static=(3, 4))

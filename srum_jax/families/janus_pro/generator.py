@@ -12,7 +12,7 @@ from srum_jax.families.janus_pro.sampler import CodeSampler
 from srum_jax.inference.batch_shapes import bucket, filled
 from srum_jax.inference.loaded import LoadedGenerator
 from srum_jax.inference.opened import Opened
-from srum_jax.inference.protocols import OnStep
+from srum_jax.inference.protocols import OnPlan, OnStep
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import GeneratedImage, ImageRequest, RequestError, each_read
 from srum_jax.inference.settings import TextSampler
@@ -27,10 +27,11 @@ class JanusGenerator(LoadedGenerator):
         super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None), sampler)
 
     def generate(
-        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None
+        self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None,
+        on_plan: OnPlan | None = None,
     ) -> list[GeneratedImage]:
         """See `Generator`. There is neither a plan nor a picture in view before the last code is drawn."""
-        for name, value in (("plan", plan), ("on_step", on_step)):
+        for name, value in (("plan", plan), ("on_step", on_step), ("on_plan", on_plan)):
             if value is not None:
                 raise RequestError(f"{name}: expected none, found one; Janus-Pro draws a picture's codes one after the "
                                    "other, without a plan and without a whole picture on the way.")

@@ -8,6 +8,7 @@ from flax import nnx
 from PIL import Image
 
 from srum_jax.errors import Failure
+from srum_jax.families.bagel import conversation
 from srum_jax.families.bagel.generator import BagelGenerator
 from srum_jax.families.bagel.programs import DECODE_IMAGES, finite_pixels
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
@@ -244,14 +245,30 @@ def test_weights_that_do_not_fit_are_named(pipeline, parameters, named):
 
 
 @pytest.mark.slow
+def test_a_plan_that_is_shown_while_it_is_written_is_the_plan_and_leads_to_the_same_image(
+    pipeline, together, monkeypatch
+):
+    monkeypatch.setattr(conversation, "_TOKENS_AT_ONCE", 2)
+    seen = []
+    images = pipeline.generator.with_sampler(BOTH).generate(MIXED, plan=TextSampler(6), on_plan=seen.append)
+    assert levels(images, together) <= 1
+    assert 2 <= len(seen) <= 3 and all(set(texts) == {0, 1, 2, 3} for texts in seen)
+    for number, image in enumerate(images):
+        assert image.plan == together[number].plan == seen[-1][number]
+        assert all(image.plan.startswith(texts[number]) for texts in seen)
+
+
+@pytest.mark.slow
 def test_each_step_shows_the_image_in_view_and_the_last_one_is_the_result(pipeline):
     seen = []
     requests = [MIXED[0], MIXED[2]]
     generator = pipeline.generator.with_sampler(FlowSampler(num_timesteps=4))
-    images = generator.generate(requests, on_step=lambda step, time, view: seen.append((step, time, view())))
-    assert [(step, *view) for step, _, view in seen] == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]
+    images = generator.generate(
+        requests, on_step=lambda step, total, time, view: seen.append((step, time, view(), total)))
+    assert [total for *_, total in seen] == [3] * 6
+    assert [(step, *view) for step, _, view, _ in seen] == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]
     assert seen[0][1] == seen[3][1] == 1.0 and 1 > seen[1][1] > seen[2][1] > 0
-    for number, (_, _, view) in ((0, seen[2]), (1, seen[5])):  # the last step ends at t = 0
+    for number, (_, _, view, _) in ((0, seen[2]), (1, seen[5])):  # the last step ends at t = 0
         assert np.abs(view[number].astype(int) - images[number].pixels).max() <= 1
     assert np.abs(seen[0][2][0].astype(int) - images[0].pixels).mean() > 2
     assert levels(images, generator.generate(requests)) <= 1

@@ -61,11 +61,11 @@ def test_a_mesh_draws_the_same(drawn):
 @pytest.mark.slow
 def test_the_last_step_has_the_picture_in_view_and_times_fall_from_noise(drawn):
     seen = []
-    made = pixels(generator().generate(REQUESTS, on_step=lambda *step: seen.append((*step[:2], step[2]()))))
-    assert furthest(made, drawn) == 0
-    assert [(step, time) for step, time, _ in seen] == [(0, 1.0), (1, 0.5)]
-    assert furthest([seen[-1][2][number] for number in range(3)], drawn) <= 1
-    assert furthest([seen[0][2][number] for number in range(3)], drawn) > 8
+    made = pixels(generator().generate(REQUESTS, on_step=lambda *step: seen.append((*step[:3], step[3]()))))
+    assert furthest(made, drawn) <= 1
+    assert [step[:3] for step in seen] == [(0, 2, 1.0), (1, 2, 0.5)]
+    assert furthest([seen[-1][3][number] for number in range(3)], drawn) <= 1
+    assert furthest([seen[0][3][number] for number in range(3)], drawn) > 8
 
 
 @pytest.mark.slow
@@ -73,8 +73,8 @@ def test_features_of_the_blank_text_are_drawn_once_for_all_pictures_by_a_seed_of
     fresh = generator().with_sampler(QUICK)
     asked = []
     features = Blip3oGenerator._features
-    monkeypatch.setattr(Blip3oGenerator, "_features", lambda self, program, prompts, seeds: (
-        asked.append((len(prompts), seeds)), features(self, program, prompts, seeds))[1])
+    monkeypatch.setattr(Blip3oGenerator, "_features", lambda self, prompts, seeds: (
+        asked.append((len(prompts), seeds)), features(self, prompts, seeds))[1])
     assert furthest(pixels(fresh.generate(REQUESTS)), drawn) == 0
     assert furthest(pixels(fresh.generate(REQUESTS)), drawn) == 0
     assert asked == [(3, [1, 2, 3]), (1, [0]), (3, [1, 2, 3])]
