@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -31,7 +32,7 @@ def address():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "srum_jax.demo", "--port", str(port), "--num-candidates", "2", "--max-upload-mb",
-               "0.1", "--provider", "components", "--set", "sampler.num_timesteps=6", "--set", "plan.max_tokens=8"]
+               "0.1", "--provider", "components", "--set", "sampler.num_timesteps=6", "--set", "plan.max_tokens=16"]
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True)
@@ -103,6 +104,21 @@ def test_a_stranger_draws_judges_and_weighs_a_picture(address, tmp_path, size):
             assert pictures(page, f"#map-{variant}") == pictures(page, f"#weight-{variant}") == 1
         assert page.value("document.documentElement.scrollWidth <= innerWidth && innerWidth") == size[0]
         assert page.complaints == []
+
+
+def test_steps_are_told_and_plans_are_seen_while_they_come_about(address, tmp_path):
+    with visitor(tmp_path / "profile", address) as page:
+        page.value("""(() => { window.seen = []; new MutationObserver(() => window.seen.push(
+            ['#draw-status', '#plans'].map(e => document.querySelector(e).innerText))
+            ).observe(document.body, {subtree: true, childList: true, characterData: true}); })()""")
+        page.value("[...document.querySelectorAll('label')].find(e => e.innerText.includes('Write a plan first'))"
+                   ".querySelector('input').click()")
+        press(page, "#draw")
+        until(page, "#draw-status", "2 drawn in")
+        told, plans = zip(*page.value("window.seen"), strict=True)
+        assert any(re.match("step [1-5] of 5", text) for text in told)
+        assert any(text.rstrip().endswith("…") and "Plan of picture 2" in text for text in plans)
+        assert "Plan of picture 2" in text(page, "#plans") and not text(page, "#plans").rstrip().endswith("…")
 
 
 def test_what_is_wrong_is_told_in_a_sentence_and_the_page_goes_on(address, tmp_path):
