@@ -5,7 +5,7 @@
         --template srum_jax/worlds/shapes/janus_weights --out runs/suder_tiny_model
 
 Starts from the trained base, which says sentences of the prompts' grammar about pictures. Prompts and pictures are
-drawn into the work directory.
+drawn into the work directory. Forty rounds take some minutes; what they teach is in docs/suder.md.
 """
 
 import os
@@ -44,7 +44,7 @@ def experiment() -> Experiment:
             # Without guidance: pictures that were drawn with it teach it.
             sampler=CodeSampler(guidance=1.0), caption=TextSampler(max_tokens=32, temperature=1.0),
         ),
-        optimizer=OptimizerConfig(learning_rate=2e-5, warmup_steps=2, eps=1e-8),
+        optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=2, eps=1e-8),
         compute=ComputeConfig(dtype="float32", attention="dense", remat="none"),
         mesh=MeshConfig(),
         training=TrainingConfig(steps=40, save_every=10, log_every=1),
