@@ -83,6 +83,8 @@ setup(
         "orbax-checkpoint>=0.12.8",
         "pillow>=11",
         "protobuf>=5",
+        # Integer weights (--quantize). Small, of what is here anyway, and young: 0.2 may have another interface.
+        "qwix>=0.1.8,<0.2",
         "safetensors>=0.5",
         "scipy>=1.14",
         "tensorflow-datasets>=4.9.10",  # reads record directories; TensorFlow itself is not needed

@@ -13,7 +13,7 @@ from srum_jax.command_line import user_path
 from srum_jax.errors import ANTICIPATED, BadInput, tell
 from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.families.registry import NAMES
-from srum_jax.models.compute import MESH_AXES
+from srum_jax.models.compute import MESH_AXES, QUANTIZED_DTYPES
 from srum_jax.overrides import apply_overrides
 from srum_jax.storage.atomic_file import write_text
 
@@ -21,7 +21,8 @@ _POSITIVE = command_line.in_range(int, 1)
 DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 
 # What only one of the two kinds of program takes.
-_GENERATION_ONLY = ("family", "height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "programs")
+_GENERATION_ONLY = ("family", "height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "quantize",
+                    "programs")
 _TRAINING_ONLY = ("set", "slices", "compiler_option", "hlo", "round")
 
 _EPILOG = """
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-timesteps", type=_POSITIVE, default=50, help="of sampling; one step less (default: 50)")
     parser.add_argument("--editing", action="store_true", help="sample with the settings of editing: three branches")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="default: bfloat16")
+    parser.add_argument("--quantize", choices=QUANTIZED_DTYPES, help="integers that matrices of all layers are kept in")
     parser.add_argument("--checkpoint", type=user_path, metavar="DIR",
                         help="whose JSON files say the sizes (default: that of the experiment, if it names one; else "
                              "BAGEL-7B-MoT)")

@@ -33,7 +33,7 @@ from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.judge_arguments import NamedJudge, add_judge_arguments, named_judge
 from srum_jax.judges.endpoint import EndpointConfig
-from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline
+from srum_jax.model_arguments import add_model_arguments, checker_of, device_failures, load_pipeline, precision_of
 from srum_jax.overrides import add_set_argument, apply_overrides, field_names, together
 from srum_jax.stages import noted
 from srum_jax.stages.folder import create_once
@@ -227,9 +227,9 @@ def _measure(args: argparse.Namespace, measured: ActivationRun) -> None:
     sampler = apply_overrides(_groups(_sampler(args)), args.set).sampler
     drawn = dataclasses.asdict(sampler) if measured.config.experts == activation_run.ALL_EXPERTS else None
     pictures = measured.check(checker_of(args, templates), images)
-    measured.begin(model, args.dtype, pictures, drawn=drawn, only_compare=True)  # before minutes of loading
+    measured.begin(model, precision_of(args), pictures, drawn=drawn, only_compare=True)  # before minutes of loading
     pipeline = load_pipeline(args, templates, understanding=True)
-    measured.begin(model, args.dtype, pictures, drawn=drawn)
+    measured.begin(model, precision_of(args), pictures, drawn=drawn)
     neurons = pipeline.neurons if drawn is None else pipeline.neurons.of_all_experts(sampler)
     measured.measure(model, neurons, pipeline.answerer, images, args.batch_size or 8)
     print(f"generate: {model.id} was measured")
@@ -266,7 +266,7 @@ def _settings(args: argparse.Namespace, benchmark: Benchmark) -> GenerationSetti
             num_candidates=drawing.images_per_prompt, base_seed=args.base_seed, height=height, width=width,
             batch_size=args.batch_size or drawing.batch_size, sampler=chosen.sampler,
             plan=(chosen.plan or TextSampler()) if think else None, output=OutputSettings(GENERATE_SHARDS),
-            dtype=args.dtype, attention=args.attention, control_tokens=args.control_tokens)
+            dtype=args.dtype, attention=args.attention, control_tokens=args.control_tokens, quantize=args.quantize)
     except ValueError as error:
         raise BadInput(error) from error
 

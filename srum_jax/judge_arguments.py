@@ -15,7 +15,7 @@ from srum_jax.families.registry import family_of
 from srum_jax.inference.templates import Templates
 from srum_jax.judges.endpoint import EndpointConfig, EndpointJudge
 from srum_jax.judges.protocol import Judge
-from srum_jax.model_arguments import load_pipeline
+from srum_jax.model_arguments import load_pipeline, precision_of
 from srum_jax.storage.reading import why_absent
 from srum_jax.weights.fingerprint import checkpoint_fingerprint, directory_fingerprint
 
@@ -151,4 +151,4 @@ def _model(source: str | None, arguments: argparse.Namespace) -> NamedJudge:
         pipeline = load_pipeline(asked, Templates.read(arguments.templates), understanding=True)
         return ModelJudge(pipeline, arguments.judge_batch_size)
 
-    return NamedJudge({"id": epath.Path(source).name, "revision": revision, "dtype": arguments.dtype}, True, opened)
+    return NamedJudge({"id": epath.Path(source).name, "revision": revision, **precision_of(arguments)}, True, opened)

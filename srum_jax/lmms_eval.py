@@ -26,6 +26,7 @@ from srum_jax.inference.requests import Answer, Picture, Question
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.templates import Templates
 from srum_jax.mesh_config import MeshConfig
+from srum_jax.models.compute import QUANTIZED_DTYPES
 
 _PLACEHOLDER = "<image>"  # some tasks leave it in the text; pictures precede the text of a question
 _ONLY_VALUES = {"num_beams": (None, 1), "repetition_penalty": (None, 1), "top_p": (None, 0, 1), "top_k": (None, 0)}
@@ -82,6 +83,7 @@ class SrumJax(lmms):
         self, checkpoint: str, family: str | None = None, dtype: str = "bfloat16", attention: str = "auto",
         templates: str | None = None, think: bool = False, control_tokens: bool = False, data: int = 1, fsdp: int = -1,
         tensor: int = 1, batch_size: int | str = 1, device: str | None = None, max_batch_size: int | None = None,
+        quantize: str | None = None,
     ):
         """Loads the model.
 
@@ -99,6 +101,7 @@ class SrumJax(lmms):
           batch_size: questions answered together.
           device: has to be None: devices are those of JAX.
           max_batch_size: without effect, as there is no automatic batch size.
+          quantize: "int8" or "int4", of the matrices of all layers; None for floats.
 
         Raises:
           BadInput: one of them cannot be used.
@@ -108,6 +111,8 @@ class SrumJax(lmms):
         found = recognise(checkpoint)
         check(f"--model_args family: checkpoint {checkpoint}", family in (None, found), f"{family}", found)
         check("--batch_size", str(batch_size).isdecimal() and int(batch_size) > 0, "a positive number", batch_size)
+        check("--model_args quantize", quantize in (None, *QUANTIZED_DTYPES),
+              f"one of {', '.join(QUANTIZED_DTYPES)}, or nothing", quantize)
         check("--device", device is None, "none, as JAX has devices of its own (JAX_PLATFORMS)", device)
         check("WORLD_SIZE", os.environ.get("WORLD_SIZE", "1") == "1",
               "one process, which uses all devices (--model_args fsdp=4,tensor=2)", os.environ.get("WORLD_SIZE"))
@@ -116,7 +121,7 @@ class SrumJax(lmms):
         self.batch_size, self.think, self._checkpoint = int(batch_size), bool(think), checkpoint
         self.pipeline = load(checkpoint, mesh=MeshConfig(data=int(data), fsdp=int(fsdp), tensor=int(tensor)),
                              dtype=dtype, attention=attention, templates=Templates.read(templates),
-                             control_tokens=bool(control_tokens))
+                             control_tokens=bool(control_tokens), quantize=quantize)
 
     def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
         """The answer to each request, whose `args` are question, generation_kwargs and where its pictures are.

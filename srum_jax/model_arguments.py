@@ -13,7 +13,7 @@ from srum_jax import command_line
 from srum_jax.command_line import user_path
 from srum_jax.errors import Failure
 from srum_jax.inference.templates import Templates
-from srum_jax.models.compute import ATTENTION_NAMES
+from srum_jax.models.compute import ATTENTION_NAMES, QUANTIZED_DTYPES
 
 if TYPE_CHECKING:
     from srum_jax.inference.protocols import Checker
@@ -32,6 +32,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
                        help="a published checkpoint, or converted weights")
     group.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16",
                        help="of weights and activations (default: %(default)s)")
+    group.add_argument("--quantize", choices=QUANTIZED_DTYPES,
+                       help="keep the matrices of all layers as integers of this type, in half or a quarter of the "
+                            "memory that bfloat16 takes (default: as --dtype says)")
     group.add_argument("--attention", choices=ATTENTION_NAMES, default="auto",
                        help="auto: splash on TPUs, cudnn on NVIDIA GPUs where it runs, chunked elsewhere "
                             "(default: %(default)s)")
@@ -58,7 +61,12 @@ def load_pipeline(
 
     return load(args.checkpoint, sampler=sampler, mesh=args.mesh, dtype=args.dtype, attention=args.attention,
                 templates=templates, understanding=understanding, control_tokens=args.control_tokens,
-                least_text=least_text)
+                least_text=least_text, quantize=args.quantize)
+
+
+def precision_of(args: argparse.Namespace) -> dict[str, str]:
+    """How exactly the model that the arguments name computes, for the settings that a stage notes."""
+    return {"dtype": args.dtype} | ({"quantize": args.quantize} if args.quantize else {})
 
 
 def checker_of(args: argparse.Namespace, templates: Templates) -> "Checker":

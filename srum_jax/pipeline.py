@@ -90,6 +90,7 @@ def load(
     max_prompt_tokens: int = DEFAULT_MAX_PROMPT_TOKENS,
     control_tokens: bool = False,
     least_text: int = 0,
+    quantize: str | None = None,
 ) -> Pipeline:
     """Loads a checkpoint.
 
@@ -105,6 +106,7 @@ def load(
       max_prompt_tokens: longer prompts are refused.
       control_tokens: whether names of control tokens inside a prompt act as such; else they are plain text.
       least_text: see `Programs`.
+      quantize: "int8" or "int4", of the matrices of all layers; None keeps them in `dtype`.
 
     Raises:
       WeightsError, ConfigError, BadInput: the checkpoint is unusable.
@@ -126,6 +128,7 @@ def load(
     graphdef, state = load_weights(
         open_checkpoint(checkpoint, family.architecture, parts), mesh=arranged,
         dtype=lambda parameter: "float32" if parameter.startswith(family.float32) else dtype,
+        quantize=quantize,
     )
     programs = Programs(graphdef, state, arranged, ComputeConfig(dtype=dtype, attention=route.name, remat="none"),
                         least_text=least_text)

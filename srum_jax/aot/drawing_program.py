@@ -39,6 +39,7 @@ class DrawingRequest:
     layers: int | None = None  # instead of the checkpoint's
     dtype: str = "bfloat16"
     attention: str = "splash"
+    quantize: str | None = None  # integers that matrices of layers are kept in
     hlo_file: str | None = None  # where the compiled program's text goes
 
 
@@ -51,7 +52,8 @@ def compile_program(request: DrawingRequest, cache: CompileCache) -> DrawingResu
     costs = family(request.family).costs
     mesh = build_mesh(request.mesh, described_devices(request.topology))
     program = costs.lower(costs.config(request.checkpoint, request.layers), mesh, request.drawing, request.program,
-                          dtype=request.dtype, attention=request.attention, understanding=True)
+                          dtype=request.dtype, attention=request.attention, understanding=True,
+                          quantize=request.quantize)
     memory, text = compile_lowered(program.lowered, (program.state, program.arguments), cache, request.topology, {})
     memory = dataclasses.replace(memory, state_bytes=bytes_per_device(program.state))
     if request.hlo_file:

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     costs.check(config, drawing)
     if drawing.rows % step:
         raise BadInput(f"--batch: expected a multiple of {step} (data x fsdp of the mesh), found {drawing.rows}.")
-    asked = DrawingRequest(topology.name, mesh, name, "", drawing, args.checkpoint or "", args.layers, args.dtype)
+    asked = DrawingRequest(topology.name, mesh, name, "", drawing, args.checkpoint or "", args.layers, args.dtype,
+                           quantize=args.quantize)
     compiling = Compiling(compile_program, topology, args.cache, args.nice)
 
     def of(program: str, rows: int) -> tuple[DrawingRequest, str]:

@@ -57,6 +57,7 @@ def whole_entry(request: DrawingRequest, topology: Topology, axes: dict[str, int
         "plan_tokens": drawing.max_tokens,
         "layers": costs.num_layers(costs.config(request.checkpoint, request.layers)),
         "dtype": request.dtype,
+        "quantize": request.quantize,
         "fits": all(entry["fits"] for entry in entries),
         "programs": list(entries),
         "estimate": {
@@ -75,7 +76,8 @@ def as_text(report: dict[str, Any]) -> str:
     lines = [
         f"{report['topology']}, mesh {mesh}: {report['rows']} images of {report['height']} x {report['width']} pixels "
         f"in one batch, prompts of up to {report['prompt_slots']} tokens, {report['steps']} steps, plans of up to "
-        f"{report['plan_tokens']} tokens; {report['layers']} layers, {report['dtype']}",
+        f"{report['plan_tokens']} tokens; {report['layers']} layers, {report['dtype']}"
+        + (f" with matrices in {report['quantize']}" if report["quantize"] else ""),
         "",
         "| program | arguments | + outputs | temporaries | peak | not read | needed GiB per chip | of | fits | "
         "model TFLOP per image | GB per image | estimate s per batch | bound by |",

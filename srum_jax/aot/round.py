@@ -110,7 +110,7 @@ def _request(asked: TrainPlan, topology: Topology, program: str, rows: int) -> D
     return DrawingRequest(
         topology.name, experiment.mesh, asked.family.architecture.name, program, _drawing(asked, rows),
         asked.request.checkpoint or experiment.model.checkpoint, asked.request.layers, experiment.compute.dtype,
-        experiment.compute.attention,
+        experiment.compute.attention, experiment.model.quantize,
     )
 
 

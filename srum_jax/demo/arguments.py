@@ -31,7 +31,7 @@ SHIPPED = "tiny_srum"  # the experiment of the model that ships with the package
 _SHIPPED_WORDS = ("--set", "plan.max_tokens=64")  # it has not learned to plan, and would write on and on
 # Of the arguments of its stages, those that the page takes; settings are taken by their group.
 _TAKEN = {
-    "generate": ("dtype", "attention", "templates", "control_tokens", "think"),
+    "generate": ("dtype", "quantize", "attention", "templates", "control_tokens", "think"),
     "segment": ("provider", "sam_model", "max_candidates", "min_area", "max_share"),
     "judge": ("preset", "judge_templates", "batch_size"),
 }

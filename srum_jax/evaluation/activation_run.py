@@ -122,7 +122,8 @@ class ActivationRun:
         about = EvaluationFolder(root).begun_with()
         if about.get("benchmark") != NAME:
             raise BadInput(f"--out {root}: expected a folder of {NAME}, found one of {about.get('benchmark')!r}.")
-        settings = {name: value for name, value in about["settings"].items() if name not in ("dtype", "drawn")}
+        others = ("dtype", "quantize", "drawn")
+        settings = {name: value for name, value in about["settings"].items() if name not in others}
         return cls(root, None, ActivationConfig(**settings, clusters=clusters))
 
     def check(self, checker: Checker, images: epath.Path) -> str:
@@ -149,14 +150,14 @@ class ActivationRun:
         return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()).hexdigest()
 
     def begin(
-        self, model: ComparedModel, dtype: str, pictures_sha256: str, *, drawn: Mapping[str, Any] | None = None,
-        only_compare: bool = False,
+        self, model: ComparedModel, precision: Mapping[str, str], pictures_sha256: str, *,
+        drawn: Mapping[str, Any] | None = None, only_compare: bool = False,
     ) -> None:
         """Notes samples, settings and the base model, or compares them with what was noted.
 
         Args:
           model: that is to be measured.
-          dtype: that it computes in.
+          precision: that it computes with, as of `model_arguments.precision_of`.
           pictures_sha256: as `check` returns it.
           drawn: with which settings, where pictures of its own are looked at.
           only_compare: whether to write nothing.
@@ -170,7 +171,7 @@ class ActivationRun:
         note(self.folder.about, {
             "benchmark": NAME, "protocol": PROTOCOL, "drawn_as": "", "part": dataclasses.asdict(Part()), "base": base,
             "prompt_files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(self.files.items())},
-            "pictures_sha256": pictures_sha256, "settings": {**measured, "dtype": dtype, "drawn": drawn}})
+            "pictures_sha256": pictures_sha256, "settings": {**measured, **precision, "drawn": drawn}})
         note(self._folder_of(model.id) / "model.json", dataclasses.asdict(model))
         if not only_compare:
             for name, data in self.files.items():

@@ -13,11 +13,12 @@ from srum_jax.inference.programs import Programs
 from srum_jax.models.architecture import Architecture, Use
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS, dotted, named_shardings
+from srum_jax.models.layers.quantized import quantizable, quantized_struct
 
 
 def programs_without_values(
     architecture: Architecture, config: Any, mesh: Mesh, compute: ComputeConfig, uses: Collection[Use],
-    float32: tuple[str, ...] = (),
+    float32: tuple[str, ...] = (), quantize: str | None = None,
 ) -> tuple[Programs, nnx.State]:
     """What `srum_jax.pipeline.load` makes of a checkpoint, and its state, without the values.
 
@@ -27,6 +28,7 @@ def programs_without_values(
       compute: its dtype is that of the weights.
       uses: which optional parts there are.
       float32: how the names of parameters begin that are kept in float32.
+      quantize: integers that matrices of layers are kept in, see `models.layers.quantized`; None: the dtype.
 
     Raises:
       BadInput: if the mesh does not divide the weights.
@@ -35,9 +37,13 @@ def programs_without_values(
     layout = named_shardings(abstract, mesh, architecture.rules)
     shardings = {path: variable.get_value() for path, variable in nnx.to_flat_state(layout)}
 
+    integers = quantizable(abstract) if quantize else set()
+
     def kept(path: tuple, variable: nnx.Variable) -> nnx.Variable:
-        dtype = jnp.float32 if dotted(path).startswith(float32) and float32 else jnp.dtype(compute.dtype)
-        return variable.replace(jax.ShapeDtypeStruct(variable.get_value().shape, dtype, sharding=shardings[path]))
+        name = dotted(path)
+        dtype = jnp.float32 if name.startswith(float32) and float32 else jnp.dtype(compute.dtype)
+        values = jax.ShapeDtypeStruct(variable.get_value().shape, dtype, sharding=shardings[path])
+        return variable.replace(quantized_struct(values, quantize) if name in integers else values)
 
     state = nnx.from_flat_state([(path, kept(path, variable)) for path, variable in nnx.to_flat_state(abstract)])
     return Programs(graphdef, state, mesh, compute), state

@@ -135,7 +135,7 @@ class Costs(Protocol):
         """The cost of every program, for prompts of the full length and plans of the full limit."""
 
     def lower(self, config: Any, mesh: Mesh, drawing: Drawing, program: str, *, dtype: str, attention: str,
-              understanding: bool) -> DrawingProgram:
+              understanding: bool, quantize: str | None = None) -> DrawingProgram:
         """One program, ready to be compiled.
 
         Raises:

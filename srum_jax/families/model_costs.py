@@ -51,10 +51,10 @@ class ModelCosts(abc.ABC):
         return config.llm.num_layers
 
     def lower(self, config: Any, mesh: Mesh, drawing: Drawing, program: str, *, dtype: str, attention: str,
-              understanding: bool) -> DrawingProgram:
+              understanding: bool, quantize: str | None = None) -> DrawingProgram:
         """See `Costs.lower`."""
         programs, state = self.without_values(config, mesh, dtype=dtype, attention=attention,
-                                              understanding=understanding)
+                                              understanding=understanding, quantize=quantize)
         if drawing.rows % programs.rows_multiple:
             raise BadInput(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
                            f"found {drawing.rows}.")
@@ -62,11 +62,11 @@ class ModelCosts(abc.ABC):
         return DrawingProgram(programs.lower(self.drawn_by[program], *arguments), state, arguments)
 
     def without_values(self, config: Any, mesh: Mesh, *, dtype: str = "bfloat16", attention: str = "splash",
-                       understanding: bool = True) -> tuple[Programs, nnx.State]:
+                       understanding: bool = True, quantize: str | None = None) -> tuple[Programs, nnx.State]:
         """See `programs_without_values`."""
         compute = ComputeConfig(dtype=dtype, attention=attention, remat="none")
         uses = {"draw", "read"} if understanding else {"draw"}
-        return programs_without_values(self.architecture, config, mesh, compute, uses, self.float32)
+        return programs_without_values(self.architecture, config, mesh, compute, uses, self.float32, quantize)
 
 
 @dataclasses.dataclass(frozen=True)

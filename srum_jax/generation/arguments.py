@@ -89,6 +89,7 @@ def settings_of(args: argparse.Namespace, sampler: Any) -> GenerationSettings:
         num_candidates=args.num_candidates, base_seed=args.base_seed, height=height, width=width,
         batch_size=args.batch_size, sampler=chosen.sampler, plan=(chosen.plan or TextSampler()) if args.think else None,
         output=chosen.output, dtype=args.dtype, attention=args.attention, control_tokens=args.control_tokens,
+        quantize=args.quantize,
     )
 
 

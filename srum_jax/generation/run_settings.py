@@ -45,6 +45,7 @@ class GenerationSettings:
     dtype: str = "bfloat16"
     attention: str = "auto"
     control_tokens: bool = False  # whether those inside a prompt act as such
+    quantize: str | None = None  # integers that matrices of layers are kept in
 
     def __post_init__(self):
         for name, most in (("num_candidates", _MAX_CANDIDATES), ("batch_size", 2**20)):

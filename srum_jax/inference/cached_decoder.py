@@ -11,6 +11,7 @@ from srum_jax.inference.context import Context, KeyValues
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.decoder import Decoder, DecoderLayer
+from srum_jax.models.layers.quantized import cast_floats
 from srum_jax.models.layers.rope import RotaryAngles
 from srum_jax.models.layers.token_stream import TokenStream, concatenate
 
@@ -35,7 +36,7 @@ def read(
     route = compute.attention if x.shape[1] >= compute.attention_block else "dense"
     attention = make_attention(tokens, concatenate([context.keys(), tokens]), route, compute.attention_block)
     graphdef, stacked = nnx.split(llm.layers)
-    stacked = jax.tree.map(lambda leaf: leaf.astype(compute.compute_dtype), stacked)
+    stacked = cast_floats(stacked, compute.compute_dtype)
 
     def one_layer(x: jax.Array, inputs: tuple[nnx.State, KeyValues]) -> tuple[jax.Array, KeyValues]:
         parameters, cached = inputs

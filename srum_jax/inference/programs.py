@@ -105,7 +105,7 @@ class Programs:
                 raise ValueError(f"parameter {name}: expected shape {known.get(name)}, found {value.shape}.")
         state = nnx.from_flat_state([
             (path, variable if dotted(path) not in given else variable.replace(
-                _like(given[dotted(path)], variable.get_value())))
+                jax.tree.map(_like, given[dotted(path)], variable.get_value())))
             for path, variable in old
         ])
         other = copy.copy(self)

@@ -12,6 +12,7 @@ from srum_jax.errors import check
 MESH_AXES = ("data", "fsdp", "seq", "tensor")  # that layouts may name
 ATTENTION_NAMES = ("auto", "dense", "chunked", "splash", "cudnn")
 REMAT_NAMES = ("none", "full", "dots", "attention")  # see `layer_stack.REMAT_POLICIES`
+QUANTIZED_DTYPES = ("int8", "int4")  # that matrices of layers may be kept in; see `layers.quantized`
 
 
 @dataclasses.dataclass(frozen=True)

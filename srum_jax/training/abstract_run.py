@@ -14,11 +14,19 @@ from srum_jax.data.example import Batch
 from srum_jax.errors import BadInput
 from srum_jax.families.family import Family, Forward
 from srum_jax.mesh import on_mesh
-from srum_jax.models.layers.logical_axes import TOKENS, Rules, named_shardings
+from srum_jax.models.layers.logical_axes import TOKENS, Rules, dotted, named_shardings
+from srum_jax.models.layers.quantized import quantizable, quantized_struct
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.lora import attach_factors
 from srum_jax.training.optimizer import make_optimizer
-from srum_jax.training.state import TrainState, abstract_train_state, family_of_source, parts_of, split_trainable
+from srum_jax.training.state import (
+    TrainState,
+    abstract_train_state,
+    check_quantized,
+    family_of_source,
+    parts_of,
+    split_trainable,
+)
 from srum_jax.training.step import Step, make_step
 
 
@@ -48,11 +56,11 @@ def abstract_run(experiment: Experiment, config: Any, mesh: Mesh) -> AbstractRun
     laid_out = _laid_out(abstract, mesh, architecture.rules)
     if source.lora is None:
         trained, frozen = split_trainable(laid_out, source.trainable, architecture)
+        check_quantized(source, trained)
     else:
         graphdef, factors = attach_factors(graphdef, abstract, source.lora, architecture)
         trained, frozen = _laid_out(factors, mesh, architecture.rules), laid_out
-    dtype = jnp.dtype(experiment.compute.dtype)
-    frozen = jax.tree.map(lambda leaf: _struct(leaf, dtype, leaf.sharding), frozen)
+    frozen = _as_loaded(frozen, jnp.dtype(experiment.compute.dtype), source.quantize)
     forward = family.forward(config, experiment.compute)
     return AbstractRun(
         step=make_step(
@@ -94,6 +102,16 @@ def check_tokens(rows: Rows, mesh: Mapping[str, int]) -> None:
         if getattr(rows, name) % mesh[TOKENS]:
             raise BadInput(f"rows.{name}: expected a multiple of seq = {mesh[TOKENS]} of the mesh, found "
                            f"{getattr(rows, name)}.")
+
+
+def _as_loaded(frozen: nnx.State, dtype: jnp.dtype, quantize: str | None) -> nnx.State:
+    integers = quantizable(frozen) if quantize else set()
+
+    def struct(name: str, leaf: jax.ShapeDtypeStruct) -> Any:
+        return quantized_struct(leaf, quantize) if name in integers else _struct(leaf, dtype, leaf.sharding)
+
+    return nnx.from_flat_state([(path, variable.replace(struct(dotted(path), variable.get_value())))
+                                for path, variable in nnx.to_flat_state(frozen)])
 
 
 def _laid_out(abstract: nnx.State, mesh: Mesh, rules: Rules) -> nnx.State:

@@ -5,6 +5,7 @@ import math
 import os
 
 from srum_jax.errors import check
+from srum_jax.models.compute import QUANTIZED_DTYPES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +37,15 @@ class ModelSource:
     trainable: tuple[str, ...] = ("default",)  # presets of the family, and patterns over parameter names as in a shell
     timestep_shift: float | None = None  # of the training times; None: what the model's config.json says
     lora: LoraConfig | None = None  # train low-rank factors alone, whatever `trainable` says
+    # Keep the matrices of all layers as "int8" or "int4"; none of them can then be trained itself. None: floats.
+    quantize: str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "checkpoint", os.path.expanduser(self.checkpoint))
         shift = self.timestep_shift
         check("model.timestep_shift", shift is None or 0 < shift < math.inf, "a positive number", shift)
+        check("model.quantize", self.quantize in (None, *QUANTIZED_DTYPES),
+              f"one of {', '.join(QUANTIZED_DTYPES)}, or null", self.quantize)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +80,14 @@ class OptimizerConfig:
     eps: float = 1e-15
     weight_decay: float = 0.0
     clip_norm: float = 1.0  # of the gradient of all parameters together
+    first_moment_dtype: str = "float32"  # or "bfloat16", in which the mean of gradients takes half of the memory
 
     def __post_init__(self):
         check("optimizer.schedule", self.schedule in ("constant", "cosine"), "constant or cosine", self.schedule)
         check("optimizer.total_steps", self.schedule == "constant" or self.total_steps > self.warmup_steps,
               f"more than warmup_steps {self.warmup_steps} with schedule cosine", self.total_steps)
+        check("optimizer.first_moment_dtype", self.first_moment_dtype in ("float32", "bfloat16"),
+              "float32 or bfloat16", self.first_moment_dtype)
         for name in ("learning_rate", "eps", "clip_norm"):
             value = getattr(self, name)
             check(f"optimizer.{name}", 0 < value < math.inf, "a positive number", value)

@@ -17,6 +17,7 @@ from srum_jax.families import registry
 from srum_jax.families.family import Family
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.layers.logical_axes import dotted, shapes_by_name
+from srum_jax.models.layers.quantized import quantizable
 from srum_jax.training.config import ModelSource
 from srum_jax.training.lora import attach_factors, initial_factors
 from srum_jax.weights.checkpoint import Checkpoint, encoder_sha256, open_checkpoint
@@ -106,12 +107,23 @@ def load_model(
         graphdef = _with_config(graphdef, checkpoint.abstract, config)
     if source.lora is not None:
         graphdef, factors = attach_factors(graphdef, checkpoint.abstract, source.lora, architecture)
-        _, frozen = load(checkpoint, mesh=mesh, dtype=compute_dtype)
+        _, frozen = load(checkpoint, mesh=mesh, dtype=compute_dtype, quantize=source.quantize)
         factors = initial_factors(factors, seed, mesh, architecture)
         return LoadedModel(family, checkpoint, config, graphdef, factors, frozen)
-    trained = shapes_by_name(split_trainable(checkpoint.abstract, source.trainable, architecture)[0])
-    _, state = load(checkpoint, mesh=mesh, dtype=lambda name: "float32" if name in trained else compute_dtype)
+    trained = split_trainable(checkpoint.abstract, source.trainable, architecture)[0]
+    check_quantized(source, trained)
+    names = shapes_by_name(trained)
+    _, state = load(checkpoint, mesh=mesh, dtype=lambda name: "float32" if name in names else compute_dtype,
+                    quantize=source.quantize)
     return LoadedModel(family, checkpoint, config, graphdef, *split_trainable(state, source.trainable, architecture))
+
+
+def check_quantized(source: ModelSource, trained: nnx.State) -> None:
+    """Raises BadInput where what a source trains would be kept as integers, which have no gradients."""
+    if source.quantize and (names := sorted(quantizable(trained))):
+        raise BadInput(f"model.quantize: {source.quantize} matrices cannot be trained: model.trainable selects "
+                       f"{names[0]}" + (f" and {len(names) - 1} more" if names[1:] else "")
+                       + "; set model.lora, which trains factors beside them, or leave model.quantize out.")
 
 
 def with_training_times(config: Any, source: ModelSource) -> Any:

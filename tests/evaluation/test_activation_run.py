@@ -90,7 +90,7 @@ class Answers:
 def measured(root, images, name, neurons, batch_size=3, checksum=None, config=CONFIG):
     run = ActivationRun(root, files(), config)
     model = ComparedModel(name, checksum or name)
-    run.begin(model, "float32", run.check(types.SimpleNamespace(check=lambda request: None), images))
+    run.begin(model, {"dtype": "float32"}, run.check(types.SimpleNamespace(check=lambda request: None), images))
     run.measure(model, neurons, Answers(), images, batch_size)
     return run
 
@@ -210,7 +210,8 @@ def test_experts_plans_and_how_pictures_are_drawn_belong_to_the_folder(tmp_path,
     assert again.config == config and again.score()["settings"]["experts"] == "all"
     checker = types.SimpleNamespace(check=lambda request: None)
     with pytest.raises(BadInput, match=r"settings\.drawn"):
-        run.begin(ComparedModel("base", "base"), "float32", run.check(checker, images), drawn={"num_timesteps": 25})
+        run.begin(ComparedModel("base", "base"), {"dtype": "float32"}, run.check(checker, images),
+                  drawn={"num_timesteps": 25})
     with pytest.raises(BadInput, match=r"settings\.experts"):
         measured(tmp_path / "out", images, "base", Planted())
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import qwix
 from flax import nnx
 
 from srum_jax.models.bagel.architecture import BAGEL
@@ -15,6 +16,7 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.linear import Linear
 from srum_jax.models.layers.logical_axes import dotted, shapes_by_name
 from srum_jax.models.layers.low_rank import LowRankLinear
+from srum_jax.models.layers.quantized import quantizable, quantize
 from srum_jax.training.config import LoraConfig, ModelSource
 from srum_jax.training.lora import attach_factors, initial_factors, mapped
 from srum_jax.training.state import load_model
@@ -169,6 +171,30 @@ def test_training_factors_on_many_devices_equals_training_them_on_one(alone, sha
     assert jax.tree.map(lambda leaf: leaf.sharding, run.state) == before
     a = run.state.parameters.llm.layers.gen.gate.lora_a[...]
     assert not a.sharding.is_fully_replicated
+
+
+def test_factors_learn_beside_integers_as_beside_the_floats_that_these_stand_for(base):
+    graphdef, factors = factored(base)
+    factors, names = filled(factors), quantizable(base[1])
+    batch, compute = random_batch(CONFIG, rows=2), ComputeConfig(dtype="float32", remat="full")
+    noisy = jax.random.normal(jax.random.key(5), (2, 16, CONFIG.latent_values))
+
+    def gradient(of_matrix):
+        frozen = nnx.from_flat_state([
+            (path, variable.replace(of_matrix(quantize(variable.get_value(), "int8")))
+             if dotted(path) in names else variable) for path, variable in nnx.to_flat_state(base[1])])
+
+        def loss(factors, frozen):
+            model = nnx.merge(graphdef, factors, frozen)
+            return (model(batch, noisy, jnp.full((2, 16), 0.4), compute).velocity ** 2).mean()
+
+        return jax.jit(jax.grad(loss))(factors, frozen)
+
+    beside_integers, beside_floats = gradient(lambda matrix: matrix), gradient(qwix.dequantize)
+    for (path, found), (_, expected) in zip(*map(nnx.to_flat_state, (beside_integers, beside_floats)), strict=True):
+        scale = float(jnp.abs(expected[...]).max())
+        assert scale > 0, dotted(path)
+        np.testing.assert_allclose(found[...], expected[...], rtol=0, atol=1e-4 * scale, err_msg=dotted(path))
 
 
 def test_loaded_weights_stay_in_the_compute_dtype_and_factors_are_float32(tiny_base):

@@ -102,10 +102,10 @@ def test_the_abstract_state_is_that_of_the_real_one():
         assert (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding)
 
 
-@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2)])
-def test_a_run_without_values_has_the_state_of_a_real_one(tiny_base, lora):
+@pytest.mark.parametrize(("lora", "quantize"), [(None, None), (LoraConfig(rank=2), None), (LoraConfig(rank=2), "int8")])
+def test_a_run_without_values_has_the_state_of_a_real_one(tiny_base, lora, quantize):
     mesh, optimizer = mesh_of(2, 2, 1, 1), make_optimizer(OptimizerConfig())
-    source = ModelSource(str(tiny_base), trainable=("llm.layers.gen.*",), lora=lora)
+    source = ModelSource(str(tiny_base), trainable=("llm.layers.gen.*",), lora=lora, quantize=quantize)
     model = load_model(source, mesh, "bfloat16")
     real = new_train_state(model.trained, optimizer, mesh, with_ema=True)
     experiment = dataclasses.replace(load_recipe("tiny").experiment, model=source, ema=EmaConfig(),
@@ -115,6 +115,24 @@ def test_a_run_without_values_has_the_state_of_a_real_one(tiny_base, lora):
         assert jax.tree.structure(mine) == jax.tree.structure(its)
         for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(its), strict=True):
             assert (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding)
+
+
+def test_matrices_that_are_trained_cannot_be_integers(tiny_base):
+    source = ModelSource(str(tiny_base), trainable=("llm.layers.gen.*",), quantize="int8")
+    with pytest.raises(BadInput, match=r"model\.quantize: int8 .*llm\.layers\.gen\.down\.kernel and 6 more.*lora"):
+        load_model(source, mesh_of(1, 1, 1, 1), "float32")
+    experiment = dataclasses.replace(load_recipe("tiny").experiment, model=source)
+    with pytest.raises(BadInput, match=r"model\.quantize"):
+        abstract_run(experiment, open_checkpoint(tiny_base, BAGEL).config, mesh_of(1, 1, 1, 1))
+    with pytest.raises(ValueError, match=r"model\.quantize: expected one of int8, int4, or null, found 'int3'"):
+        ModelSource(quantize="int3")
+
+
+def test_matrices_that_are_not_trained_may_be_integers(tiny_base):
+    source = ModelSource(str(tiny_base), trainable=("vae2llm.*",), quantize="int8")
+    model = load_model(source, mesh_of(1, 1, 1, 1), "bfloat16")
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(model.trained)} == {"float32"}
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(model.frozen)} == {"bfloat16", "int8", "float32"}
 
 
 def test_trained_weights_are_float32_and_fixed_ones_may_be_bfloat16(tiny_base):

@@ -8,14 +8,17 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+import qwix
 from flax import nnx
 from safetensors.numpy import load_file
 
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.layers.logical_axes import dotted
+from srum_jax.models.layers.quantized import quantize
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.storage.ranges import RangeReader
 from srum_jax.weights import safetensors_read
+from srum_jax.weights.arrays import PublishedArrays
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.errors import WeightsError
 from tests.golden import model_cases
@@ -76,6 +79,41 @@ def test_loading_onto_eight_devices_equals_loading_onto_one(published, converted
     for path, array in alone.items():
         assert len(spread[path].sharding.device_set) == 8
         np.testing.assert_array_equal(array, spread[path], err_msg=path)
+
+
+@pytest.mark.parametrize("integers", ["int8", "int4"])
+@pytest.mark.parametrize("origin", ["published", "converted"])
+def test_quantized_weights_are_the_same_on_eight_devices_as_on_one(published, converted, alone, origin, integers):
+    source = {"published": published, "converted": converted}[origin]
+    mesh = jax.make_mesh((1, 2, 2, 2), ("data", "fsdp", "seq", "tensor"))
+    one, eight = (flat(load_bagel(source, mesh=mesh, quantize=integers)[2]) for mesh in (None, mesh))
+    assert one.keys() == eight.keys() == alone.keys()
+    for path, array in alone.items():
+        for a, b in zip(jax.tree.leaves(one[path]), jax.tree.leaves(eight[path]), strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=path)
+        if not isinstance(one[path], qwix.QArray):
+            np.testing.assert_array_equal(one[path], array, err_msg=path)
+    gate, floats = eight["llm.layers.gen.gate.kernel"], alone["llm.layers.gen.gate.kernel"]
+    assert gate.qvalue.dtype == integers and not gate.qvalue.sharding.is_fully_replicated
+    for found, expected in zip(jax.tree.leaves(gate), jax.tree.leaves(quantize(floats, integers)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_of_a_matrix_that_is_quantized_one_layer_is_in_memory_in_floats(published, monkeypatch):
+    read, sizes = PublishedArrays.read, {}
+
+    def watched(self, parameter, region=None, dtype=None):
+        values = read(self, parameter, region, dtype)
+        sizes.setdefault(parameter, []).append(values.size)
+        return values
+
+    monkeypatch.setattr(PublishedArrays, "read", watched)
+    _, _, state = load_bagel(published, quantize="int8", dtype="bfloat16")
+    for path, values in flat(state).items():
+        if isinstance(values, qwix.QArray):
+            layers = values.shape[0]
+            assert sizes[path] == [values.qvalue.size // layers] * layers, path
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(state)} == {"bfloat16", "int8", "float32"}
 
 
 def test_converted_and_published_weights_load_equal(published, converted):

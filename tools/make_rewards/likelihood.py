@@ -19,7 +19,7 @@ from srum_jax.families.registry import family_of
 from srum_jax.inference.protocols import Scorer
 from srum_jax.inference.requests import Question, RequestError
 from srum_jax.inference.templates import Templates
-from srum_jax.model_arguments import add_model_arguments, checker_of, load_pipeline
+from srum_jax.model_arguments import add_model_arguments, checker_of, load_pipeline, precision_of
 from srum_jax.rewards.dual_config import DEFAULT_REQUEST
 from srum_jax.rewards.groups import relative_scores
 from srum_jax.stages import LIKELIHOOD, STAGE_VERSION
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     architecture = family_of(arguments.checkpoint).architecture
     begun_with = {
         "stage_version": STAGE_VERSION, "checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint, architecture),
-        "dtype": arguments.dtype, "request": arguments.request, "count_end": arguments.count_end,
+        **precision_of(arguments), "request": arguments.request, "count_end": arguments.count_end,
         "batch_size": arguments.batch_size,
     }
 

@@ -12,7 +12,7 @@ from srum_jax.errors import BadInput, Failure
 from srum_jax.families.registry import family_of
 from srum_jax.inference.requests import Question, RequestError
 from srum_jax.inference.templates import Templates
-from srum_jax.model_arguments import checker_of, load_pipeline
+from srum_jax.model_arguments import checker_of, load_pipeline, precision_of
 from srum_jax.weights.fingerprint import checkpoint_fingerprint
 from tools.make_rewards.run_folder import StageUnit
 
@@ -38,7 +38,7 @@ def identity(arguments: argparse.Namespace, advice: str) -> dict[str, Any]:
     try:
         architecture = family_of(arguments.checkpoint).architecture
         return {"checkpoint_sha256": checkpoint_fingerprint(arguments.checkpoint, architecture),
-                "dtype": arguments.dtype}
+                **precision_of(arguments)}
     except (BadInput, OSError) as error:
         raise BadInput(f"--checkpoint {arguments.checkpoint}: {error}") from error
 

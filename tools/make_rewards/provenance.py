@@ -46,7 +46,8 @@ def shared_provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
         "stage_version": STAGE_VERSION,
         "package_version": srum_jax.__version__,
         "generator": None if _imported(settings) else
-        {"checkpoint_sha256": generate.get("checkpoint_sha256"), "dtype": sampling.get("dtype")},
+        {"checkpoint_sha256": generate.get("checkpoint_sha256"), "dtype": sampling.get("dtype"),
+         **({"quantize": sampling["quantize"]} if sampling.get("quantize") else {})},
         "judge": judge.get("judge"),
         "base_seed": sampling.get("base_seed"),
         "templates": {**generate.get("templates", {}), **judge.get("templates", {})},

@@ -14,6 +14,7 @@ from srum_jax.inference.context import Context, KeyValues
 from srum_jax.models.bagel.decoder import Decoder, Hidden, MixtureLayer, Rotary
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
+from srum_jax.models.layers.quantized import cast_floats
 from srum_jax.models.layers.token_stream import TokenStream, concatenate
 
 # The inputs of new tokens -> their last hidden states after the final norms, their keys and values [L, B, T, K, H], and
@@ -73,7 +74,7 @@ def make_reader(
     route = compute.attention if query.sample.shape[1] >= compute.attention_block else "dense"
     attention = make_attention(query, concatenate([context.keys(), query]), route, compute.attention_block)
     graphdef, stacked = nnx.split(llm.layers)
-    stacked = jax.tree.map(lambda leaf: leaf.astype(compute.compute_dtype), stacked)
+    stacked = cast_floats(stacked, compute.compute_dtype)
 
     def one_layer(x: Hidden, inputs: tuple[nnx.State, KeyValues]) -> tuple[Hidden, tuple[KeyValues, Any]]:
         parameters, cached = inputs

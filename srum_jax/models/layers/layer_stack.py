@@ -8,6 +8,7 @@ from flax import nnx
 
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.cudnn_attention import FORWARD_PRIMITIVE
+from srum_jax.models.layers.quantized import cast_floats
 from srum_jax.models.layers.splash_attention import CHECKPOINT_NAME
 
 # What the backward pass may keep of a layer's forward pass. "attention" keeps the attended values, the one part
@@ -49,7 +50,7 @@ def run_layers(
                          f"'none'; found {compute.scan_layers} and {compute.remat!r}.")
     graphdef, stacked = nnx.split(layers)
     # Cast once, before the scan: the shards are then gathered in the compute dtype.
-    stacked = jax.tree.map(lambda leaf: leaf.astype(compute.compute_dtype), stacked)
+    stacked = cast_floats(stacked, compute.compute_dtype)
 
     def layer(x: Stream, parameters: nnx.State) -> Stream:
         return call(nnx.merge(graphdef, parameters), x)

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.models.layers.parameter import Initializer, along_last, normal, parameter, zeros
+from srum_jax.models.layers.quantized import product
 
 
 class Linear(nnx.Module):
-    """`x @ kernel + bias`, kernel stored as (in, out)."""
+    """`x @ kernel + bias`, kernel stored as (in, out), in floats or quantized."""
 
     def __init__(
         self,
@@ -26,7 +27,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., in] to [..., out]."""
-        y = jnp.einsum("...i,io->...o", x, self.kernel[...].astype(x.dtype))
+        y = product(x, self.kernel.get_value())
         return y if self.bias is None else y + along_last(self.bias[...], y)
 
 
