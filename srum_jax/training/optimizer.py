@@ -32,7 +32,10 @@ def learning_rate_schedule(config: OptimizerConfig) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimizerConfig, *, balanced: bool = False) -> optax.GradientTransformationExtraArgs:
-    """Clipping, then AdamW. With float32 parameters both moments are float32.
+    """Clipping, then AdamW. With float32 parameters the second moment is float32, and all arithmetic.
+
+    The second moment has no smaller form: with beta2 = 0.95 a squared gradient that differs by less than 8 %
+    from it would move it by less than bfloat16 can tell, so that rounding would decide.
 
     Parameters whose gradient is exactly zero stay where they are, unless decayed. `balanced`: first both directions
     are scaled to one norm, see `balance_directions`, and `update` takes `of_generation`.
@@ -41,7 +44,7 @@ def make_optimizer(config: OptimizerConfig, *, balanced: bool = False) -> optax.
         *([balance_directions()] if balanced else []),
         _clip_by_global_norm(config.clip_norm),
         optax.adamw(learning_rate_schedule(config), b1=config.beta1, b2=config.beta2, eps=config.eps,
-                    weight_decay=config.weight_decay),
+                    weight_decay=config.weight_decay, mu_dtype=config.first_moment_dtype),
     )
 
 

@@ -71,6 +71,22 @@ def test_twenty_updates_equal_those_of_torch(decay):
     assert np.abs(np.asarray(ours) - start).max() > 1e-3
 
 
+def test_a_first_moment_in_bfloat16_follows_that_in_float32():
+    start, gradients = jnp.ones((17, 5)), jax.random.normal(jax.random.key(0), (20, 17, 5)) + 0.5
+    ends = {}
+    for dtype in ("float32", "bfloat16"):
+        optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-3, warmup_steps=0, first_moment_dtype=dtype))
+        state, parameters = optimizer.init(start), start
+        for gradient in gradients:
+            updates, state = optimizer.update(gradient, state, parameters)
+            parameters = optax.apply_updates(parameters, updates)
+        first, second = (optax.tree_utils.tree_get(state, name) for name in ("mu", "nu"))
+        assert (first.dtype, second.dtype, parameters.dtype) == (dtype, jnp.float32, jnp.float32)
+        ends[dtype] = parameters - start
+    change = jnp.linalg.norm(ends["bfloat16"] - ends["float32"]) / jnp.linalg.norm(ends["float32"])
+    assert 0 < change < 0.01
+
+
 def test_a_parameter_without_gradient_stays_and_the_first_update_changes_nothing():
     config = OptimizerConfig(warmup_steps=2)
     optimizer = make_optimizer(config)
