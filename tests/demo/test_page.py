@@ -60,15 +60,27 @@ def visitor(folder, address, size=DESKTOP):
         yield page
 
 
+# The page puts its parts in place one after the other: each is waited for before it is used.
+
+
 def press(page, selector):
-    page.value(f"document.querySelector({json.dumps(selector)}).click()")
+    found = f"document.querySelector({json.dumps(selector)})"
+    page.wait(f"!!{found}")
+    page.value(f"{found}.click()")
+
+
+def press_labelled(page, kind, words):
+    found = f"[...document.querySelectorAll('{kind}')].find(e => e.innerText.includes({json.dumps(words)}))"
+    page.wait(f"!!{found}")
+    page.value(f"{found}.click()")
 
 
 def open_tab(page, name):
-    page.value(f"[...document.querySelectorAll('[role=tab]')].find(e => e.innerText === '{name}').click()")
+    press_labelled(page, "[role=tab]", name)
 
 
 def fill(page, selector, text):
+    page.wait(f"!!document.querySelector('{selector} textarea, {selector} input')")
     page.value(f"(() => {{ const e = document.querySelector('{selector} textarea, {selector} input'); "
                f"e.value = {json.dumps(text)}; e.dispatchEvent(new Event('input', {{bubbles: true}})); }})()")
     time.sleep(0.3)  # the page takes over what was typed when it gets to it
@@ -79,11 +91,12 @@ def text(page, selector):
 
 
 def until(page, selector, words):
-    page.wait(f"document.querySelector('{selector}').innerText.includes({json.dumps(words)})", SECONDS)
+    page.wait(f"!!document.querySelector('{selector}')?.innerText.includes({json.dumps(words)})", SECONDS)
 
 
 def pictures(page, selector):
     """How many pictures an element shows; waits until one is there. They are loaded when they come into view."""
+    page.wait(f"!!document.querySelector('{selector}')")
     page.value(f"document.querySelector('{selector}').scrollIntoView()")
     shown = f"[...document.querySelectorAll('{selector} img')].filter(e => e.naturalWidth > 0).length"
     page.wait(f"{shown} > 0", SECONDS)
@@ -109,10 +122,9 @@ def test_a_stranger_draws_judges_and_weighs_a_picture(address, tmp_path, size):
 def test_steps_are_told_and_plans_are_seen_while_they_come_about(address, tmp_path):
     with visitor(tmp_path / "profile", address) as page:
         page.value("""(() => { window.seen = []; new MutationObserver(() => window.seen.push(
-            ['#draw-status', '#plans'].map(e => document.querySelector(e).innerText))
+            ['#draw-status', '#plans'].map(e => document.querySelector(e)?.innerText ?? ''))
             ).observe(document.body, {subtree: true, childList: true, characterData: true}); })()""")
-        page.value("[...document.querySelectorAll('label')].find(e => e.innerText.includes('Write a plan first'))"
-                   ".querySelector('input').click()")
+        press_labelled(page, "label", "Write a plan first")
         press(page, "#draw")
         until(page, "#draw-status", "2 drawn in")
         told, plans = zip(*page.value("window.seen"), strict=True)
