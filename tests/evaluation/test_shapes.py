@@ -14,6 +14,7 @@ from srum_jax.overrides import field_names
 from srum_jax.worlds.shapes.base import trained_janus
 from tests import commands
 from tests.evaluation.drawn import BENCHMARK, ITEMS, call, results
+from tests.generation.fakes import contents
 from tests.imports import ROOT
 
 
@@ -108,6 +109,16 @@ def test_processes_share_the_judging_and_the_last_one_has_the_result(drawn, tmp_
     assert call(out, *shared, "--process-index", 0) == 0
     assert results(out) == results(tmp_path / "alone")
     assert (out / "replies.jsonl").read_bytes() == (tmp_path / "alone" / "replies.jsonl").read_bytes()
+
+
+def test_two_commands_at_once_in_one_folder_spoil_nothing(drawn, tmp_path):
+    assert call(tmp_path / "alone", "--images", drawn) == 0
+    out = tmp_path / "out"
+    both = [commands.start("srum_jax.evaluate", "--benchmark", "shapes", "--images", drawn, "--out", out)
+            for _ in range(2)]
+    codes = [process.finish().code for process in both]
+    assert 0 in codes and set(codes) <= {0, 1}, codes
+    assert call(out, "--images", drawn) == 0 and contents(out) == contents(tmp_path / "alone")
 
 
 def test_a_slice_of_each_category_is_incomplete(drawn, tmp_path):
