@@ -17,7 +17,13 @@ from experiments._tiny_bagel.settings import (
     JointSettings,
     SampleSettings,
 )
-from experiments._tiny_janus.settings import JANUS_STAGES, CodesSettings, JanusJointSettings, PixelsSettings
+from experiments._tiny_janus.settings import (
+    JANUS_STAGES,
+    CodesSettings,
+    JanusJointSettings,
+    JanusJudgeSettings,
+    PixelsSettings,
+)
 from srum_jax.command_line import user_path
 from srum_jax.stages.interruption import run_command
 
@@ -30,7 +36,7 @@ examples:
   python -m experiments.tiny_pretrain --out runs/tiny_base --stage generator
 
   python -m experiments.tiny_pretrain --base janus --out runs/tiny_janus
-  python -m experiments.tiny_pretrain --base janus --out runs/tiny_janus --stage codes     # then pixels, joint, export
+  python -m experiments.tiny_pretrain --base janus --out runs/tiny_janus --stage codes   # pixels, joint, judge, export
 
 The checkpoint appears as OUT/base. An interrupted run goes on where it stopped when it is started again.
 
@@ -45,7 +51,9 @@ exit codes:
 # What each base takes for the numbers below, in the order encoder, decoder, joint.
 _STEPS = {"bagel": (ENCODER_STAGE.steps, DECODER_STAGE.steps, JointSettings.steps),
           "janus": (CodesSettings.steps, PixelsSettings.steps, JanusJointSettings.steps)}
-PICTURES = {"bagel": 16000, "janus": 6000}  # that the first two learn from
+# What has one base alone, and how many pictures the first two stages of each learn from.
+_OWN_STEPS = {"generator_steps": ("bagel", GeneratorSettings.steps), "judge_steps": ("janus", JanusJudgeSettings.steps)}
+PICTURES = {"bagel": 16000, "janus": 6000}
 _STAGES = {"bagel": PRETRAINING_STAGES, "janus": JANUS_STAGES}
 
 
@@ -65,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{field.replace('_', '-')}", type=count, help=f"{what} (default: {defaults})")
     parser.add_argument("--generator-steps", type=count,
                         help=f"of BAGEL's generation expert alone (default: {GeneratorSettings.steps})")
+    parser.add_argument("--judge-steps", type=count,
+                        help=f"of Janus-Pro's further questions (default: {JanusJudgeSettings.steps})")
     parser.add_argument("--wrong-captions", type=float, default=SampleSettings.wrong_captions,
                         help="share of captions that are wrong (default: %(default)s)")
     parser.add_argument("--pictures", type=count, help="that the first two learn from (default: "
@@ -83,15 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.stage not in (None, *_STAGES[arguments.base]):
         parser.error(f"--stage: expected one of {', '.join(_STAGES[arguments.base])} for {arguments.base}, found "
                      f"{arguments.stage}.")
-    if arguments.generator_steps is not None and arguments.base != "bagel":
-        parser.error("--generator-steps: expected it with --base bagel alone.")
-    for field, steps in zip(("encoder_steps", "decoder_steps", "steps"), _STEPS[arguments.base], strict=True):
+    defaults = dict(zip(("encoder_steps", "decoder_steps", "steps"), _STEPS[arguments.base], strict=True))
+    defaults["pictures"] = PICTURES[arguments.base]
+    for field, (base, steps) in _OWN_STEPS.items():
+        if getattr(arguments, field) is not None and arguments.base != base:
+            parser.error(f"--{field.replace('_', '-')}: expected it with --base {base} alone.")
+        defaults[field] = steps
+    for field, default in defaults.items():
         if getattr(arguments, field) is None:
-            setattr(arguments, field, steps)
-    if arguments.pictures is None:
-        arguments.pictures = PICTURES[arguments.base]
-    if arguments.generator_steps is None:
-        arguments.generator_steps = GeneratorSettings.steps
+            setattr(arguments, field, default)
     # Imports JAX, which takes seconds.
     if arguments.base == "bagel":
         from experiments._tiny_bagel.pretraining import run_stages

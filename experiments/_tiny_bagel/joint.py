@@ -109,9 +109,10 @@ def optimizer_of(steps: int, learning_rate: float, weight_decay: float) -> optax
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=weight_decay))
 
 
-def schedule_of(steps: int, learning_rate: float) -> optax.Schedule:
-    """The rate rises for 200 steps and falls over the last fifth."""
-    warmup, decay = min(200, steps // 10 + 1), steps // 5
+def schedule_of(steps: int, learning_rate: float, warmup: int | None = None) -> optax.Schedule:
+    """The rate rises for so many steps (without: a tenth of all, at most 200) and falls over the last fifth."""
+    warmup = min(200, steps // 10 + 1) if warmup is None else min(warmup, steps // 4 + 1)
+    decay = steps // 5
     return optax.join_schedules(
         [optax.linear_schedule(0.0, learning_rate, warmup), optax.constant_schedule(learning_rate),
          optax.linear_schedule(learning_rate, 0.0, max(decay, 1))],

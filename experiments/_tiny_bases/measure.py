@@ -5,6 +5,7 @@ Everything runs through `srum_jax.pipeline`, as a user's own pictures do.
 
 import dataclasses
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,7 +86,7 @@ def measure_base(checkpoint: epath.PathLike, images: int, seed: int = 77) -> dic
             pictures = draw(pipeline, prompts, base.sampler(scale), seed)
             metrics = dataclasses.asdict(picture_metrics(prompts, pictures))
             measured.setdefault(name, {})[f"guidance {scale}"] = metrics
-            print(name, scale, metrics, flush=True)
+            print(name, scale, metrics, file=sys.stderr, flush=True)
             if held_out and scale == base.guidance:
                 measured["judge_own_pictures"] = dataclasses.asdict(judge_metrics(pipeline, prompts, pictures))
     examples = [sample_example(seed, number, 0.5, held_out=True) for number in range(images)]

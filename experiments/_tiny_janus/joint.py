@@ -12,7 +12,7 @@ from flax import nnx
 
 from experiments._tiny_bagel.autoencoder import StageState
 from experiments._tiny_bagel.joint import COMPUTE, flat_linears, schedule_of
-from experiments._tiny_janus.settings import JanusJointSettings
+from experiments._tiny_janus.samples import Settings
 from srum_jax.families.janus_pro.batch import JanusBatch
 from srum_jax.families.janus_pro.forward import JanusForward
 from srum_jax.models.janus_pro.config import JanusConfig
@@ -22,11 +22,20 @@ from srum_jax.objectives.weighted_sum import WeightedSum
 JointStep = Callable[[StageState, JanusBatch], tuple[StageState, dict[str, jax.Array]]]
 
 
-def make_joint_step(config: JanusConfig, settings: JanusJointSettings, seed: int) -> tuple[StageState, JointStep]:
-    """The start of the stage and its compiled step (state, batch) -> (state, losses)."""
+def make_joint_step(
+    config: JanusConfig, settings: Settings, seed: int, parameters: nnx.State | None = None
+) -> tuple[StageState, JointStep]:
+    """The start of a stage and its compiled step (state, batch) -> (state, losses).
+
+    Args:
+      config: of the model.
+      settings: of the stage.
+      seed: of the initial values.
+      parameters: what another stage has learned, to begin with.
+    """
     model = flat_linears(JanusPro(config, rngs=nnx.Rngs(seed), parts=("vision",)))
-    graphdef, parameters = nnx.split(model)
-    parameters = scaled_start(parameters, config)
+    graphdef, initial = nnx.split(model)
+    parameters = scaled_start(initial, config) if parameters is None else parameters
     optimizer, forward = optimizer_of(settings), JanusForward(config, COMPUTE)
 
     def loss_of(parameters: nnx.State, batch: JanusBatch):
@@ -43,9 +52,9 @@ def make_joint_step(config: JanusConfig, settings: JanusJointSettings, seed: int
     return StageState.begin(parameters, optimizer), step
 
 
-def optimizer_of(settings: JanusJointSettings) -> optax.GradientTransformation:
+def optimizer_of(settings: Settings) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024) for the matrices of layers, AdamW for the rest, at one rate."""
-    schedule = schedule_of(settings.steps, settings.learning_rate)
+    schedule = schedule_of(settings.steps, settings.learning_rate, settings.warmup)
 
     def matrices(parameters: nnx.State):
         def numbers(path: tuple, value: jax.Array):

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,8 +18,15 @@ from experiments._tiny_bases.stage_loop import run_stage
 from experiments._tiny_janus import picture_tokenizer as pt
 from experiments._tiny_janus.base_files import trained_janus_config, trained_janus_files
 from experiments._tiny_janus.joint import make_joint_step
-from experiments._tiny_janus.samples import Samples, all_samples, batch_of
-from experiments._tiny_janus.settings import JANUS_STAGES, CodesSettings, JanusJointSettings, PixelsSettings
+from experiments._tiny_janus.judge_lessons import judge_lessons
+from experiments._tiny_janus.samples import Samples, Settings, all_samples, batch_of, joint_lessons
+from experiments._tiny_janus.settings import (
+    JANUS_STAGES,
+    CodesSettings,
+    JanusJointSettings,
+    JanusJudgeSettings,
+    PixelsSettings,
+)
 from srum_jax.devices import start_devices
 from srum_jax.families.janus_pro.batch import JanusBatch
 from srum_jax.models.janus_pro.architecture import JANUS_PRO
@@ -45,6 +53,8 @@ class Run:
         self.codes_settings = dataclasses.replace(CodesSettings(), steps=arguments.encoder_steps)
         self.pixels_settings = dataclasses.replace(PixelsSettings(), steps=arguments.decoder_steps)
         self.joint_settings = dataclasses.replace(JanusJointSettings(), steps=arguments.steps,
+                                                  wrong_captions=arguments.wrong_captions)
+        self.judge_settings = dataclasses.replace(JanusJudgeSettings(), steps=arguments.judge_steps,
                                                   wrong_captions=arguments.wrong_captions)
 
     @functools.cached_property
@@ -76,8 +86,22 @@ class Run:
 
     def joint(self) -> nnx.State:
         """Everything but the picture tokenizer; finishes the stage if need be."""
-        settings, stage = self.joint_settings, self.codes()
+        settings = self.joint_settings
         start, step = make_joint_step(self.config, settings, self.seed)
+        return self._run("joint", start, self._batches(settings, joint_lessons), step, settings).average
+
+    def judge(self) -> nnx.State:
+        """The same after more questions; finishes the stage if need be."""
+        settings = self.judge_settings
+        start, step = make_joint_step(self.config, settings, self.seed, self.joint())
+        batches = self._batches(settings, judge_lessons, first=self.joint_settings.drawings,
+                                score_weight=settings.score_weight)
+        return self._run("judge", start, batches, step, settings).average
+
+    def _batches(
+        self, settings: Settings, lessons: Callable[[int, Any], list], **more: Any
+    ) -> Callable[[int], JanusBatch]:
+        stage = self.codes()
         codebook = stage.encoder.codebook.embedding[...]
 
         @jax.jit
@@ -87,17 +111,15 @@ class Run:
 
         @functools.cache  # a stage that is finished needs none
         def samples() -> Samples:
-            return all_samples(self.seed, settings, self.config, Tokenizer(janus_tokenizer()).encode, codes_of)
+            return all_samples(self.seed, settings, lessons(self.seed, settings), self.config,
+                               Tokenizer(janus_tokenizer()).encode, codes_of, **more)
 
-        def inputs(number: int) -> JanusBatch:
-            return batch_of(self.seed, number, samples(), settings, self.config.special_tokens.pad)
-
-        return self._run("joint", start, inputs, step, settings).average
+        return lambda number: batch_of(self.seed, number, samples(), settings, self.config.special_tokens.pad)
 
     def export(self) -> None:
         """Puts the parts together, writes the checkpoint, and measures it."""
         model = JanusPro(self.config, rngs=nnx.Rngs(self.seed), parts=("vision", "vq"))
-        nnx.update(model, self.joint())
+        nnx.update(model, self.judge())
         pt.complete(self.codes(), self.pixels(), model.vq)
         files = {name: as_text(values) for name, values in trained_janus_files().items()} | janus_tokenizer_files()
         recipe = recipe_of(self.out, JANUS_STAGES[:-1])

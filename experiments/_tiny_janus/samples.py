@@ -12,13 +12,15 @@ import numpy as np
 
 from experiments._tiny_bagel.samples import QuestionAndAnswer, picture_of, question_and_answer
 from experiments._tiny_bagel.settings import SampleSettings
-from experiments._tiny_janus.settings import JanusJointSettings
+from experiments._tiny_janus.settings import JanusJointSettings, JanusJudgeSettings
 from srum_jax.families.janus_pro.batch import JanusBatch, Readings
 from srum_jax.models.janus_pro.config import JanusConfig
 from srum_jax.models.janus_pro.prompts import Encode, answer_ids, generation_prompt, left_padded, understanding_prompt
 from srum_jax.worlds.shapes.prompts import prompt_text
-from srum_jax.worlds.shapes.questions import CAPTION_QUESTION
+from srum_jax.worlds.shapes.questions import CAPTION_QUESTION, SCORE_LEVELS
 from srum_jax.worlds.shapes.records import sample_example
+
+Settings = JanusJointSettings | JanusJudgeSettings
 
 # Streams of randomness, kept apart by the upper half of the seed.
 _DRAW, _READ, _CHOOSE = (stream << 32 for stream in (11, 12, 13))
@@ -37,28 +39,36 @@ class Samples:
 
 
 def all_samples(
-    seed: int, settings: JanusJointSettings, config: JanusConfig, encode: Encode,
-    codes_of: Callable[[np.ndarray], jax.Array],
+    seed: int, settings: Settings, lessons: Sequence[QuestionAndAnswer], config: JanusConfig, encode: Encode,
+    codes_of: Callable[[np.ndarray], jax.Array], first: int = 0, score_weight: float = 1.0,
 ) -> Samples:
     """Draws everything.
 
     Args:
       seed: of the run.
-      settings: shares and numbers.
+      settings: of the stage.
+      lessons: its questions.
       config: of the model.
       encode: its tokenizer.
       codes_of: pictures uint8 [B, S, S, 3] to codes int32 [B, C].
+      first: number of the first picture to draw; another stage has drawn those before.
+      score_weight: of the token that states a score, times that of the others of its answer.
     """
-    # No more than the steps can choose.
-    drawings = min(settings.drawings, settings.steps * settings.pictures)
-    readings = min(settings.readings, settings.steps * settings.questions)
-    drawn = [sample_example(seed + _DRAW, number, settings.wrong_captions, tidy=True) for number in range(drawings)]
+    drawings = min(settings.drawings, settings.steps * settings.pictures)  # no more than the steps can choose
+    drawn = [sample_example(seed + _DRAW, number, settings.wrong_captions, tidy=True)
+             for number in range(first, first + drawings)]
     tokens = config.special_tokens
     prompts = [generation_prompt(prompt_text(example.prompt), encode, tokens) for example in drawn]
     ids, real = left_padded(prompts, PROMPT_TOKENS, tokens.pad)
     codes = [np.asarray(codes_of(np.stack([picture_of(example) for example in part]))) for part in _parts(drawn)]
-    lessons = [lesson_of(seed, number, settings) for number in range(readings)]
-    return Samples(ids, real.sum(axis=1).astype(np.int32), np.concatenate(codes), _readings(lessons, config, encode))
+    return Samples(ids, real.sum(axis=1).astype(np.int32), np.concatenate(codes),
+                   _readings(lessons, config, encode, score_weight))
+
+
+def joint_lessons(seed: int, settings: JanusJointSettings) -> list[QuestionAndAnswer]:
+    """What the joint stage asks."""
+    readings = min(settings.readings, settings.steps * settings.questions)
+    return [lesson_of(seed, number, settings) for number in range(readings)]
 
 
 def lesson_of(seed: int, number: int, settings: JanusJointSettings) -> QuestionAndAnswer:
@@ -72,7 +82,10 @@ def lesson_of(seed: int, number: int, settings: JanusJointSettings) -> QuestionA
     return question_and_answer(seed + _READ, number, shares, rng, kind=kind, tidy=tidy)
 
 
-def _readings(lessons: Sequence[QuestionAndAnswer], config: JanusConfig, encode: Encode) -> Readings:
+def _readings(
+    lessons: Sequence[QuestionAndAnswer], config: JanusConfig, encode: Encode, score_weight: float
+) -> Readings:
+    stated = [encode(str(level))[0] for level in SCORE_LEVELS]
     tokens, places = config.special_tokens, config.vision.num_tokens
     asked = [understanding_prompt(lesson.question, 1, places, encode, tokens) for lesson in lessons]
     said = [answer_ids(lesson.answer, encode, tokens) for lesson in lessons]
@@ -87,11 +100,12 @@ def _readings(lessons: Sequence[QuestionAndAnswer], config: JanusConfig, encode:
         length, count = len(question) + len(answer), len(answer)
         found.ids[row, :length], found.length[row] = [*question, *answer], length
         found.answer_index[row, :count] = np.arange(len(question) - 1, length - 1)
-        found.answer_ids[row, :count], found.answer_weights[row, :count] = answer, count**-0.5
+        found.answer_ids[row, :count] = answer
+        found.answer_weights[row, :count] = count**-0.5 * np.where(np.isin(answer, stated), score_weight, 1.0)
     return found
 
 
-def batch_of(seed: int, step: int, samples: Samples, settings: JanusJointSettings, pad: int) -> JanusBatch:
+def batch_of(seed: int, step: int, samples: Samples, settings: Settings, pad: int) -> JanusBatch:
     """One row with the slots of a step; some of its captions are left out."""
     rng = np.random.Generator(np.random.Philox(key=[seed + _CHOOSE, step]))
     drawn = rng.integers(0, len(samples.ids), settings.pictures)

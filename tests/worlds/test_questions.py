@@ -5,9 +5,11 @@ import numpy as np
 from experiments._tiny_bagel.base_files import trained_base_config
 from experiments._tiny_bagel.samples import batches_of, capacities, question_and_answer
 from experiments._tiny_bagel.settings import SampleSettings
+from experiments._tiny_janus.judge_lessons import lessons_about
+from experiments._tiny_janus.settings import JanusJudgeSettings
 from srum_jax.rewards.boxes import Box
 from srum_jax.worlds.shapes import questions
-from srum_jax.worlds.shapes.oracle import judge_scene
+from srum_jax.worlds.shapes.oracle import judge_image, judge_scene
 from srum_jax.worlds.shapes.records import sample_example
 from srum_jax.worlds.shapes.tokenizer import build_tokenizer, vocabulary
 
@@ -35,6 +37,26 @@ def test_every_question_and_answer_is_made_of_known_words():
         if lesson.kind == "region":
             assert questions.read_object(decoded) == questions.read_object(lesson.answer) is not None
     assert kinds == {"seen", "whole", "region"}
+
+
+def test_questions_about_one_picture_have_the_answers_of_the_oracle_and_half_of_their_objects_are_wrong():
+    settings, right = JanusJudgeSettings(), []
+    for number in range(60):
+        lessons = lessons_about(3, number, settings)
+        assert [lesson.kind for lesson in lessons[1:]] == ["whole"] * settings.wholes + ["region"] * settings.regions
+        assert lessons[0].kind in ("caption", "seen")
+        for lesson in lessons:
+            assert np.array_equal(lesson.picture, lessons[0].picture)
+            if lesson.kind in ("whole", "region"):
+                judgement = judge_image(lesson.question.split(": ")[-1], lesson.picture)
+                right_answers = ([questions.whole_answer(judgement)] if lesson.kind == "whole" else
+                                 [questions.region_answer(region) for region in judgement.regions])
+                assert lesson.answer in right_answers
+            if lesson.kind == "region":
+                right.append(questions.read_score(lesson.answer) == 1.0)
+    assert 0.4 <= np.mean(right) <= 0.6
+    for first, again in zip(lessons, lessons_about(3, 59, settings), strict=True):
+        assert (first.question, first.answer) == (again.question, again.answer)
 
 
 def test_only_faithful_pictures_get_the_best_answer():

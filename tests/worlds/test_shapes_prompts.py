@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from srum_jax.errors import BadInput
-from srum_jax.worlds.shapes.prompts import is_held_out, parse_prompt, prompt_text, sample_prompt
+from srum_jax.worlds.shapes.prompts import is_held_out, neighbour_of, parse_prompt, prompt_text, sample_prompt
 from srum_jax.worlds.shapes.scene import CATEGORIES, Phrase, Prompt, Relation
 
 
@@ -42,6 +42,22 @@ def test_every_category_has_held_out_prompts():
         assert (
             len({prompt_text(sample_prompt(_rng(seed), category, held_out=True)) for seed in range(60)}) >= 10
         )
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_neighbour_says_one_thing_differently_and_is_of_the_training_set(category):
+    changed = set()
+    for seed in range(100):
+        prompt = sample_prompt(_rng(seed), category)
+        other = neighbour_of(prompt, _rng(seed))
+        assert parse_prompt(prompt_text(other), category) == other and not is_held_out(prompt_text(other))
+        pairs = [(prompt.relation, other.relation, "relation")]
+        for ours, theirs in zip(prompt.phrases, other.phrases, strict=True):
+            pairs += [(getattr(ours, name), getattr(theirs, name), name) for name in vars(ours)]
+        [name] = [name for ours, theirs, name in pairs if ours != theirs]
+        changed.add(name)
+    stated = {name for phrase in prompt.phrases for name, _ in phrase.stated()}
+    assert changed == stated | {"count"} | ({"relation"} if prompt.relation is not None else set())
 
 
 def test_equal_seeds_give_equal_prompts():

@@ -16,7 +16,7 @@ from experiments._tiny_bases.measure import (
     validation_prompts,
 )
 from experiments._tiny_janus.base_files import trained_janus_config
-from experiments._tiny_janus.settings import CodesSettings, JanusJointSettings, PixelsSettings
+from experiments._tiny_janus.settings import CodesSettings, JanusJointSettings, JanusJudgeSettings, PixelsSettings
 from experiments.tiny_pretrain import PICTURES
 from srum_jax.families.registry import recognise
 from srum_jax.models.janus_pro.config import JanusConfig
@@ -52,7 +52,8 @@ def test_the_shipped_janus_is_whole_small_and_of_the_sizes_that_it_is_made_with(
 def test_its_recipe_is_what_the_command_does_without_further_arguments():
     recipe = json.loads((trained_janus() / RECIPE).read_text())
     first = {"seed": 0, "pictures": PICTURES["janus"]}  # the joint stage has another meaning of the second
-    for name, settings in (("codes", CodesSettings()), ("pixels", PixelsSettings()), ("joint", JanusJointSettings())):
+    for name, settings in (("codes", CodesSettings()), ("pixels", PixelsSettings()), ("joint", JanusJointSettings()),
+                           ("judge", JanusJudgeSettings())):
         assert recipe[name] == json.loads(json.dumps(first | dataclasses.asdict(settings)))
         assert recipe["steps_done"][name] == settings.steps
 
@@ -62,7 +63,8 @@ def test_its_figures_leave_something_to_gain(measured):
     held_out = measured["held_out_prompts"][f"guidance {BASE.guidance}"]
     assert 0.5 <= held_out["fit"] <= 0.75 and held_out["well_formed"] >= 0.8
     assert 0.7 <= measured["captions_of_tidy_pictures"]["right"] <= 0.85
-    assert measured["judge_own_pictures"]["auc"] >= 0.6 and measured["judge_drawn_pictures"]["auc"] >= 0.6
+    for judged in (measured["judge_own_pictures"], measured["judge_drawn_pictures"]):
+        assert judged["auc"] >= 0.7 and judged["region_auc"] >= 0.6 and judged["object_named"] >= 0.8
 
 
 def test_the_oracle_reads_pictures_out_of_codes_as_often_as_the_recipe_says(pipeline, measured):
@@ -86,5 +88,7 @@ def test_it_draws_judges_and_captions_as_the_recipe_says(pipeline, measured):
     assert abs(found.fit - measured["held_out_prompts"][f"guidance {BASE.guidance}"]["fit"]) <= _SMALL_SAMPLE
     examples = [sample_example(79, number, 0.5, held_out=True) for number in range(64)]
     pictures = [render(example.scene, 48).image for example in examples]
-    judged = judge_metrics(pipeline, [example.prompt for example in examples], pictures, with_regions=False)
-    assert judged.readable >= 0.95 and judged.auc >= measured["judge_drawn_pictures"]["auc"] - _SMALL_SAMPLE
+    judged = judge_metrics(pipeline, [example.prompt for example in examples], pictures)
+    of_recipe = measured["judge_drawn_pictures"]
+    assert judged.readable >= 0.95 and judged.auc >= of_recipe["auc"] - _SMALL_SAMPLE
+    assert judged.region_auc >= of_recipe["region_auc"] - _SMALL_SAMPLE

@@ -6,6 +6,7 @@
 "a striped red circle left of a blue square and two green crosses" is one of the category `complex`.
 """
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -29,6 +30,7 @@ from srum_jax.worlds.shapes.scene import (
 
 NUMBER_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 MAX_OBJECTS = 6  # of a prompt
+_VALUES = {"shape": SHAPES, "color": COLORS, "texture": TEXTURES}
 HELD_OUT_SHARE = 0.125
 _WORD_OF_NUMBER = {number: word for word, number in NUMBER_WORDS.items()}
 _PLURALS = {shape: shape + ("es" if shape.endswith("s") else "s") for shape in SHAPES}
@@ -122,6 +124,24 @@ def sample_prompt(rng: np.random.Generator, category: str | None = None, held_ou
         prompt = Prompt(phrases, relation, category)
         if _told_apart(phrases) and is_held_out(prompt_text(prompt)) == held_out:
             return prompt
+
+
+def neighbour_of(prompt: Prompt, rng: np.random.Generator) -> Prompt:
+    """A prompt of the training set that says one thing differently: an attribute, a number or the relation."""
+    changes = [(number, name) for number, phrase in enumerate(prompt.phrases) for name, _ in phrase.stated()]
+    changes += [(number, "count") for number in range(len(prompt.phrases))] + [(0, "relation")] * 2
+    while True:
+        number, name = changes[rng.integers(len(changes))]
+        phrases, relation = list(prompt.phrases), prompt.relation
+        if name != "relation":
+            values = tuple(range(1, MAX_OBJECTS)) if name == "count" else _VALUES[name]
+            phrases[number] = dataclasses.replace(phrases[number], **{name: values[rng.integers(len(values))]})
+        elif relation is not None:
+            relation = dataclasses.replace(relation, kind=_choose(rng, relation.family))
+        found = Prompt(tuple(phrases), relation, prompt.category)
+        if (found != prompt and found.num_objects <= MAX_OBJECTS and _told_apart(found.phrases)
+                and not is_held_out(prompt_text(found))):
+            return found
 
 
 def _told_apart(phrases: tuple[Phrase, ...]) -> bool:
