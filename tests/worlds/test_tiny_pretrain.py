@@ -31,8 +31,10 @@ def test_a_share_outside_its_range_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--base", "janus", "--stage", "encoder"], "--stage: expected one of codes, pixels, joint, export for janus"),
+    (["--base", "janus", "--stage", "encoder"], "--stage: expected one of codes, pixels, joint, judge, export"
+                                               " for janus"),
     (["--base", "janus", "--generator-steps", "2"], "--generator-steps: expected it with --base bagel alone"),
+    (["--judge-steps", "2"], "--judge-steps: expected it with --base janus alone"),
     (["--stage", "codes"], "--stage: expected one of encoder, decoder"),
 ])
 def test_what_another_base_has_is_refused(tmp_path, capsys, arguments, message):
@@ -72,7 +74,8 @@ def test_another_number_of_steps_is_another_run(tmp_path):
 
 @pytest.mark.slow
 def test_a_janus_is_made_and_measured_by_the_same_command(tmp_path):
-    sizes = ("--encoder-steps", "2", "--decoder-steps", "2", "--steps", "2", "--pictures", "32", "--images", "8")
+    sizes = ("--encoder-steps", "2", "--decoder-steps", "2", "--steps", "2", "--judge-steps", "2", "--pictures", "32",
+             "--images", "8")
     code, _, err = _start("--base", "janus", "--out", tmp_path, *sizes, start=commands.start_afresh).finish()
     assert code == 0, err
     base = epath.Path(tmp_path / "base")
