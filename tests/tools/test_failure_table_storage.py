@@ -161,7 +161,11 @@ def test_interrupted_inside_a_finalizer_that_swallows_exceptions_a_command_still
         Finalized()
         threading.Event().wait(30)
 
-    assert run_command(work) == 130
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # workers of pytest-xdist ignore it
+    try:
+        assert run_command(work) == 130
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert "what was finished is kept" in capsys.readouterr().err
 
 
