@@ -175,6 +175,7 @@ def alike(direction, problem=None):
                  codes=(code, code) if direction == "generation" else None)
 
 
+@pytest.mark.slow
 def test_rewards_that_do_not_differ_end_the_run_after_some_rounds(inputs, tmp_path, monkeypatch):
     rounds(monkeypatch, alike("generation"), alike("understanding"))
     with pytest.raises(Failure, match=r"round 2: the rewards of 3 rounds did not differ.*rollouts\.group_size"):
