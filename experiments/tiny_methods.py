@@ -2,8 +2,8 @@
 
 One base draws several candidates for each sentence and judges them; every arm trains on these records in its own way,
 through the commands that a model of 7 B parameters goes through. An oracle then marks pictures for held-out sentences,
-without guidance and with the guidance that suits each model best. The protocol: docs/tiny_methods.md.
-Everything is kept in --out; the same command goes on where it was.
+without guidance and with the guidance that suits each model best; --confirm repeats the latter with more power. The
+protocol: docs/tiny_methods.md. Everything is kept in --out; the same command goes on where it was.
 """
 
 import argparse
@@ -31,6 +31,7 @@ _EPILOG = """
 examples:
   python -m experiments.tiny_methods --quick --out runs/quick     # base, SFT and the best method, some minutes
   python -m experiments.tiny_methods --out runs/methods           # all arms, three seeds
+  python -m experiments.tiny_methods --out runs/methods --arms sft,best --confirm  # a second examination of these
   python -m experiments.tiny_methods --out runs/mine --arms sft,best --seeds 1
 """ + EXIT_CODES
 
@@ -53,7 +54,7 @@ def _run(args: argparse.Namespace) -> None:
     start_devices()
     study = Study.begin(args.out, settings, trained_base())
     with at_work(study, args.jobs) as work:
-        run_methods(work, trained_base(), names)
+        run_methods(work, trained_base(), names, confirm=args.confirm)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", metavar="A,B",
                         help=f"of {', '.join(ARMS)} (default: all; quick: {','.join(QUICK_ARMS)})")
+    parser.add_argument("--confirm", action="store_true",
+                        help="mark the arms' models a second time, on more sentences and with several pictures of each")
     add_study_arguments(parser, WHOLE, QUICK)
     return parser
 

@@ -1,16 +1,17 @@
 """The tables that the study of methods has and the tiny study has not."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
 
 from experiments._tiny_bases.measure import area_under_curve
 from experiments._tiny_methods.scores import read_scores
+from experiments._tiny_study.confirmation import Confirmation
 from experiments._tiny_study.own_judgement import read_records
 from experiments._tiny_study.statistics import difference
-from experiments._tiny_study.table import BASE, MarksOfModels, markdown, points, stacked
+from experiments._tiny_study.table import BASE, SFT, MarksOfModels, markdown, percent, points, stacked
 from srum_jax.worlds.shapes.scene import CATEGORIES
 
 WORDS = "judge's word"
@@ -61,6 +62,27 @@ def runs_table(models: MarksOfModels, other: str = BASE) -> str:
             rows.append([name, *(points(difference(fit[[run]], base[[run]])) for run in range(count)),
                          points(difference(fit, base))])
     return markdown(rows)
+
+
+def confirmation_tables(confirmation: Confirmation, names: Sequence[str]) -> dict[str, str]:
+    """Of the second examination, by title; `names`: of models, the base among them."""
+    fits = {name: confirmation.fits(name) for name in names}
+    found = {name: confirmation.interval(fits[name]) for name in names}
+    tables = {}
+    for title, among in (("", slice(None)), (", sentences that are new to all examinations", confirmation.fresh)):
+        for other in (BASE, SFT):
+            if other in names:
+                differences = {name: fits[name] - fits[other] for name in names if name != other}
+                tables[f"Second examination, against {other}{title}"] = markdown([
+                    [f"against {other}", *(f"run {run}" for run in range(len(fits[other]))), "all runs"],
+                    *([name, *(points(confirmation.interval(values[[run]], among)) for run in range(len(values))),
+                       points(confirmation.interval(values, among))] for name, values in differences.items())])
+    categories = [category for category in CATEGORIES if category in confirmation.categories]
+    return {"Second examination, guidance chosen in the first": markdown([
+        ["model", "guidance", "fits, %", *categories],
+        *([name, f"{confirmation.guidance(name):g}", percent(found[name]), *(
+            f"{100 * confirmation.interval(fits[name], confirmation.categories == category).mean:.1f}"
+            for category in categories)] for name in names)])} | tables
 
 
 def guidance_table(scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -8,14 +8,15 @@ from etils import epath
 
 from experiments._tiny_methods.arms import ARMS, BEST, ORACLE, SCORES
 from experiments._tiny_methods.scores import score_file
-from experiments._tiny_methods.tables import choice_table, guidance_table, runs_table
+from experiments._tiny_methods.tables import choice_table, confirmation_tables, guidance_table, runs_table
+from experiments._tiny_study.confirmation import Confirmation
 from experiments._tiny_study.exam import GUIDED, PLAIN, Exam
 from experiments._tiny_study.picture_grid import write_grid
 from experiments._tiny_study.plot import write_plot
 from experiments._tiny_study.sentences import tiny_study_texts
 from experiments._tiny_study.steps import Study, must_succeed
 from experiments._tiny_study.table import BASE, SFT, category_table, overall_table
-from experiments._tiny_study.tasks import Examination, Training
+from experiments._tiny_study.tasks import Examination, SecondExamination, Training
 from experiments._tiny_study.understanding import understanding_table
 from experiments._tiny_study.work import Work
 from srum_jax.storage.atomic_file import write_text
@@ -23,13 +24,14 @@ from srum_jax.worlds.shapes.prompts import prompt_text
 from tools.make_rewards.__main__ import main as make_rewards
 
 
-def run_methods(work: Work, base: epath.Path, names: Sequence[str]) -> None:
+def run_methods(work: Work, base: epath.Path, names: Sequence[str], *, confirm: bool) -> None:
     """All steps; prints the tables and writes them to `OUT/table.md`, with plot and pictures beside them.
 
     Args:
       work: of the study.
       base: checkpoint that all arms start from, and that judges.
       names: of arms. One of a second round comes after the arm that it goes on from.
+      confirm: whether they are examined a second time.
     """
     study, started = work.study, time.monotonic()
     seeds = range(study.settings.seeds)
@@ -46,6 +48,10 @@ def run_methods(work: Work, base: epath.Path, names: Sequence[str]) -> None:
     work.do([Examination(name, tuple(map(os.fspath, checkpoints))) for name, checkpoints in models.items()])
     exam = Exam(study)
     tables = _tables(exam, list(models))
+    if confirm:
+        work.do([SecondExamination(name, seed, os.fspath(checkpoint))
+                 for name, checkpoints in models.items() for seed, checkpoint in enumerate(checkpoints)])
+        tables = confirmation_tables(Confirmation(study), list(models)) | tables
     for number, folder in rounds.items():
         kinds = [kind for kind in SCORES if (folder / "scores" / f"{kind}.jsonl").exists() and kind != ORACLE]
         files = {kind: score_file(folder, kind, base) for kind in kinds}

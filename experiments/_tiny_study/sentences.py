@@ -19,6 +19,17 @@ def held_out_prompts(settings: StudySettings) -> list[Prompt]:
                             last=tiny_study_texts())
 
 
+def confirmation_prompts(settings: StudySettings) -> list[Prompt]:
+    """Twice as many, for a second examination: those that the tiny study or the first examination had come last."""
+    return balanced_prompts(2 * settings.evaluation_prompts_per_category, _HELD_OUT_SEED + 2 * _NEW, held_out=True,
+                            last=examined_texts(settings))
+
+
+def examined_texts(settings: StudySettings) -> set[str]:
+    """Held-out sentences whose results were known when the second examination was planned."""
+    return tiny_study_texts() | _texts(held_out_prompts(settings))
+
+
 def tiny_study_texts() -> set[str]:
     """Held-out sentences of the tiny study, whose results were known when later studies were made."""
     return _texts(balanced_prompts(_TINY_STUDY_PER_CATEGORY, _HELD_OUT_SEED, held_out=True))
@@ -44,6 +55,11 @@ def training_prompts(settings: StudySettings, number: int) -> list[Prompt]:
 def first_noise(settings: StudySettings) -> int:
     """Seed of the first run's noise on held-out sentences."""
     return 10 * settings.new_sentences
+
+
+def confirmation_noise(settings: StudySettings) -> int:
+    """The same of the second examination."""
+    return 100 + first_noise(settings)
 
 
 def _texts(prompts: list[Prompt]) -> set[str]:

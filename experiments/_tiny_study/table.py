@@ -28,13 +28,13 @@ def overall_table(models: MarksOfModels, guidance: Mapping[str, float]) -> str:
              "runs, fits %", "runs, against SFT"]]
     for name, runs in models.items():
         fit, score = stacked(runs, "fit"), stacked(runs, "score")
-        row = [name, f"{guidance[name]:g}", _percent(mean_interval(fit))]
+        row = [name, f"{guidance[name]:g}", percent(mean_interval(fit))]
         for other in (BASE, SFT):
             row.append("" if name == other or other not in models else
                        points(difference(fit, stacked(models[other], "fit"))))
         row.append(_plain(mean_interval(score)))
         row.append("" if name == BASE else _plain(difference(score, stacked(models[BASE], "score")), signed=True))
-        row.append(_percent(mean_interval(stacked(runs, "well_formed"))))
+        row.append(percent(mean_interval(stacked(runs, "well_formed"))))
         row.append(" ".join(f"{100 * value:.1f}" for value in fit.mean(axis=1)))
         row.append("" if name == SFT or SFT not in models else " ".join(
             f"{100 * value:+.1f}" for value in (fit - stacked(models[SFT], "fit")).mean(axis=1)))
@@ -46,7 +46,7 @@ def category_table(models: MarksOfModels, prompts: Sequence[Prompt], mark: str =
     """A row per model, a column per category: the mean of one mark with its interval."""
     rows = [["model", *CATEGORIES]]
     columns = {category: [p.category == category for p in prompts] for category in CATEGORIES}
-    show = _percent if mark == "fit" else _plain
+    show = percent if mark == "fit" else _plain
     for name, runs in models.items():
         marks = stacked(runs, mark)
         rows.append([name, *(show(mean_interval(marks[:, chosen])) for chosen in columns.values())])
@@ -60,7 +60,8 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _percent(value: Interval) -> str:
+def percent(value: Interval) -> str:
+    """A share with its interval, in %."""
     return f"{100 * value.mean:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 

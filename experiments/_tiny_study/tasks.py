@@ -34,15 +34,30 @@ class Examination:
         return f"mark {self.name}"
 
 
-_KINDS = {"train": Training, "mark": Examination}
+@dataclasses.dataclass(frozen=True)
+class SecondExamination:
+    """One run's model to be marked again; see `Confirmation.take`."""
+
+    name: str
+    seed: int
+    checkpoint: str
+
+    @property
+    def label(self) -> str:
+        """For a reader of the output."""
+        return f"mark {self.name} again, seed {self.seed}"
 
 
-def to_json(tasks: Sequence[Training | Examination]) -> str:
+Task = Training | Examination | SecondExamination
+_KINDS = {"train": Training, "mark": Examination, "mark again": SecondExamination}
+
+
+def to_json(tasks: Sequence[Task]) -> str:
     """For a command line."""
     names = {kind: name for name, kind in _KINDS.items()}
     return json.dumps([[names[type(task)], dataclasses.asdict(task)] for task in tasks])
 
 
-def from_json(text: str) -> list[Training | Examination]:
+def from_json(text: str) -> list[Task]:
     """The inverse of `to_json`."""
     return [_KINDS[kind](**arguments) for kind, arguments in json.loads(text)]

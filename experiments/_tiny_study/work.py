@@ -15,7 +15,7 @@ from etils import epath
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.side_by_side import available_cores, run_side_by_side
 from experiments._tiny_study.steps import Study
-from experiments._tiny_study.tasks import Examination, Training, to_json
+from experiments._tiny_study.tasks import Task, Training, to_json
 from srum_jax.storage.atomic_file import write_text
 
 _MOST_JOBS = 8  # each holds a copy of the models and of their programs
@@ -31,7 +31,7 @@ class Work:
     jobs: int  # processes at the same time
     lock: int  # descriptor that they inherit
 
-    def do(self, tasks: Sequence[Training | Examination]) -> None:
+    def do(self, tasks: Sequence[Task]) -> None:
         """Deals tasks, which take about the same time, to processes.
 
         Raises:

@@ -12,10 +12,11 @@ from typing import TextIO
 
 from etils import epath
 
+from experiments._tiny_study.confirmation import Confirmation
 from experiments._tiny_study.errors import SettingsError, StudyError
 from experiments._tiny_study.exam import Exam
 from experiments._tiny_study.steps import Study
-from experiments._tiny_study.tasks import Examination, Training, from_json
+from experiments._tiny_study.tasks import Examination, SecondExamination, Task, Training, from_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,12 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(study: Study, task: Training | Examination) -> None:
+def _run(study: Study, task: Task) -> None:
     match task:
         case Training():
             study.model(task.variant, task.seed, epath.Path(task.records), task.start, task.name)
         case Examination():
             Exam(study).take(task.name, task.checkpoints)
+        case SecondExamination():
+            Confirmation(study).take(task.name, task.seed, task.checkpoint)
 
 
 @contextlib.contextmanager

@@ -9,11 +9,15 @@ import pytest
 
 from experiments._tiny_methods.arms import ARMS, BEST, LIKELIHOOD, ORACLE, PROBABILITY, RANDOM
 from experiments._tiny_methods.scores import read_scores, score_file
-from experiments._tiny_methods.tables import choice_table, guidance_table, runs_table
+from experiments._tiny_methods.tables import choice_table, confirmation_tables, guidance_table, runs_table
 from experiments._tiny_recipe import VARIANTS
-from experiments._tiny_study.marks import Marks
+from experiments._tiny_study.confirmation import PICTURES, Confirmation
+from experiments._tiny_study.marks import Marks, save_marks
 from experiments._tiny_study.own_judgement import read_records
 from experiments._tiny_study.sentences import (
+    confirmation_noise,
+    confirmation_prompts,
+    examined_texts,
     first_noise,
     held_out_prompts,
     tiny_study_texts,
@@ -21,6 +25,8 @@ from experiments._tiny_study.sentences import (
     validation_prompts,
 )
 from experiments._tiny_study.settings import StudySettings
+from experiments._tiny_study.statistics import clustered_interval
+from experiments._tiny_study.steps import Study
 from experiments.tiny_methods import QUICK, WHOLE, main
 from srum_jax.data.writer import write_records
 from srum_jax.worlds.shapes.base import trained_base
@@ -53,8 +59,19 @@ def test_new_held_out_sentences_are_those_that_the_tiny_study_had_not_where_ther
 
 
 def test_new_sentences_have_noise_of_their_own():
-    seeds = {first_noise(settings) + run for settings in (StudySettings(), WHOLE) for run in range(3)}
-    assert len(seeds) == 6
+    seeds = {noise(settings) + run for settings in (StudySettings(), WHOLE) for run in range(3)
+             for noise in (first_noise, confirmation_noise)}
+    assert len(seeds) == 12
+
+
+def test_the_second_examination_has_sentences_that_no_earlier_one_had_where_there_are_such():
+    found, known = confirmation_prompts(WHOLE), examined_texts(WHOLE)
+    assert known == texts(held_out_prompts(WHOLE)) | tiny_study_texts()
+    new = {category: texts(p for p in found if p.category == category) - known for category in CATEGORIES}
+    assert all(is_held_out(text) for text in texts(found)) and len(found) == 960 and len(texts(found)) == 791
+    assert {category: len(new[category]) for category in CATEGORIES} == {
+        "color": 120, "shape": 0, "texture": 0, "spatial": 120, "3d-spatial": 85, "non-spatial": 120, "numeracy": 120,
+        "complex": 120}
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +134,40 @@ def test_only_some_prompts_can_be_looked_at():
     assert len(found.fit) == len(found.well_formed) == 30 and found.fit.mean() == 0.5
 
 
+def test_pictures_of_one_sentence_are_no_new_evidence():
+    rng = np.random.default_rng(0)
+    per_sentence = rng.integers(0, 2, 40).astype(float)
+    once = clustered_interval(per_sentence[None], [str(number) for number in range(40)], ["a"] * 40)
+    often = clustered_interval(np.repeat(per_sentence, 9)[None], [str(number // 9) for number in range(360)],
+                               ["a"] * 360)
+    assert once == often and once.low < once.mean == per_sentence.mean() < once.high
+
+
+def test_what_differs_between_categories_alone_leaves_no_doubt():
+    found = clustered_interval(np.array([[1.0] * 5 + [0.0] * 10]), [str(number) for number in range(15)],
+                               ["a"] * 5 + ["b"] * 10)
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)  # each category counts the same
+
+
+def test_the_second_examination_is_of_its_own_marks(tmp_path):
+    settings = dataclasses.replace(WHOLE, evaluation_prompts_per_category=1, seeds=2, guidance=(4.0,))
+    study = Study.begin(tmp_path, settings, trained_base())
+    confirmation = Confirmation(study)
+    prompts = [p for p in confirmation_prompts(settings) for _ in range(PICTURES)]
+    for name, right in (("base", 2), ("best", 3)):
+        fit = np.tile((np.arange(PICTURES) < right).astype(float), len(prompts) // PICTURES)
+        for seed in range(2):
+            save_marks(tmp_path / "confirmation" / f"{name}-{seed}.json", prompts, Marks(fit, fit, fit), guidance=4.0)
+    tables = confirmation_tables(confirmation, ["base", "best"])
+    assert list(tables) == ["Second examination, guidance chosen in the first", "Second examination, against base",
+                            "Second examination, against base, sentences that are new to all examinations"]
+    overall, against, _ = tables.values()
+    assert "| base | 4 | 50.0 [50.0, 50.0] | 50.0 |" in overall and "| best | 4 | 75.0 [75.0, 75.0] | 75.0 |" in overall
+    assert against.splitlines()[2] == "| best" + 3 * " | +25.0 [+25.0, +25.0]*" + " |"
+    with pytest.raises(FileNotFoundError, match=r"sft-0\.json"):
+        confirmation.fits("sft")
+
+
 def test_the_best_guidance_is_bold():
     table = guidance_table({"base": {"4": 0.5, "10": 0.6}, "best": {"4": 0.7, "10": 0.6}}).splitlines()
     assert table[0].endswith("guidance 4 | guidance 10 |")
@@ -148,8 +199,10 @@ def test_a_study_that_was_stopped_goes_on_to_its_tables_and_takes_more_arms(tmp_
     first = commands.start_afresh("experiments.tiny_methods", "--out", out, *SMALLEST, "--arms", BEST)
     stopped = first.signal_when(lambda: "[train best, seed 0] memory per device" in first.out, signal.SIGTERM)
     assert stopped.code == 130 and not (out / "marks").exists(), stopped.err
-    code, printed, err = commands.run("experiments.tiny_methods", "--out", out, *SMALLEST, "--arms", "sft,best")
+    code, printed, err = commands.run("experiments.tiny_methods", "--out", out, *SMALLEST, "--arms", "sft,best",
+                                      "--confirm")
     assert code == 0, err
+    assert {path.name for path in (out / "confirmation").iterdir()} == {"base-0.json", "sft-0.json", "best-0.json"}
     table = (out / "table.md").read_text()
     assert table in printed and all(f"| {name} |" in table for name in ("base", "sft", "best"))
     assert (out / "plot.png").exists() and (out / "pictures.png").exists()
