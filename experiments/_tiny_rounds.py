@@ -1,13 +1,40 @@
-"""What rounds in the shapes world are drawn for: prompts of all categories, and pictures that they need not fit."""
+"""Rounds in the shapes world: their variants, and what they are drawn for.
+
+That is prompts of all categories, and pictures that they need not fit.
+"""
 
 import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from etils import epath
 
+from experiments._bagel_recipe import changed
+from srum_jax.experiment import ExperimentError
+from srum_jax.rollouts.config import GENERATION, UNDERSTANDING
 from srum_jax.training.experiment import Experiment
 
 _PROMPTS_PER_CATEGORY, _PICTURES, _SEED = 32, 240, 7
+
+# What variants of both experiments change.
+SHUFFLED = "shuffled"
+VARIANTS_OF_BOTH: Mapping[str, Mapping[str, Any]] = {
+    "pictures": {"rollouts": {"directions": GENERATION}},
+    "captions": {"rollouts": {"directions": UNDERSTANDING}},
+    SHUFFLED: {"rollouts": {"shuffle_rewards": True}},
+}
+
+
+def with_variant(recipe: Experiment, name: str, variants: Mapping[str, Mapping[str, Any]]) -> Experiment:
+    """The recipe as one of its variants has it.
+
+    Raises:
+      ExperimentError: there is no such variant.
+    """
+    if name not in variants:
+        raise ExperimentError(f"{recipe.name}: expected one of {', '.join(variants)} behind the colon, found {name!r}.")
+    return changed(recipe, **variants[name])
 
 
 def with_inputs(experiment: Experiment, workdir: epath.PathLike) -> Experiment:

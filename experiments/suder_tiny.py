@@ -4,22 +4,25 @@
     python -m tools.convert_weights export --checkpoint runs/suder_tiny \\
         --template srum_jax/worlds/shapes/janus_weights --out runs/suder_tiny_model
 
+A variant follows a colon: `suder_tiny:grpo`; `experiments.tiny_suder` compares them.
+
 Starts from the trained base, which says sentences of the prompts' grammar about pictures. Prompts and pictures are
 drawn into the work directory. Forty rounds take some minutes; what they teach is in docs/suder.md.
 """
 
 import os
+from typing import Any
 
 from etils import epath
 
-from experiments._tiny_rounds import with_inputs
+from experiments._tiny_rounds import VARIANTS_OF_BOTH, with_inputs, with_variant
 from srum_jax.data.config import DataConfig
 from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.families.janus_pro.sampler import CodeSampler
 from srum_jax.inference.settings import TextSampler
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
-from srum_jax.objectives.config import Joint
+from srum_jax.objectives.config import Joint, PolicyGradient
 from srum_jax.rewards.dual_config import DualRewards
 from srum_jax.rollouts.config import RolloutConfig
 from srum_jax.training.config import ModelSource, OptimizerConfig, TrainingConfig
@@ -27,10 +30,18 @@ from srum_jax.training.experiment import Experiment
 from srum_jax.worlds.shapes.base import trained_janus
 from srum_jax.worlds.shapes.questions import CAPTION_QUESTION
 
+# What each variant changes.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "simpo": {},
+    "grpo": {"objective": {"generation": PolicyGradient(), "understanding": PolicyGradient()},
+             "rows": {"samples_per_row": 8, "readings_per_row": 4}},  # all members of a group and not two
+    **VARIANTS_OF_BOTH,
+}
 
-def experiment() -> Experiment:
-    """Eight prompts and four pictures a round, the best and the worst of four outputs each, by SimPO."""
-    return Experiment(
+
+def experiment(variant: str = "simpo") -> Experiment:
+    """Eight prompts and four pictures a round, the best and the worst of four outputs each, by SimPO; or a variant."""
+    recipe = Experiment(
         name="suder_tiny",
         model=ModelSource(checkpoint=os.fspath(trained_janus()), parts=("vision",)),
         data=DataConfig(rows_per_batch=4, text_dropout=0.0),
@@ -49,6 +60,7 @@ def experiment() -> Experiment:
         mesh=MeshConfig(),
         training=TrainingConfig(steps=40, save_every=10, log_every=1),
     )
+    return with_variant(recipe, variant, VARIANTS)
 
 
 def prepare(experiment: Experiment, workdir: epath.PathLike) -> Experiment:

@@ -2,6 +2,8 @@
 
     python -m srum_jax.train --experiment=suder_tiny_bagel --workdir runs/suder_tiny_bagel
 
+A variant follows a colon: `suder_tiny_bagel:shuffled`; `experiments.tiny_suder --base bagel` compares them.
+
 Starts from the trained base. R_G, the likelihood of the prompt given the picture, is exact; R_U is a surrogate from
 velocity errors. Prompts and pictures are drawn into the work directory. Two CPU cores are enough.
 
@@ -10,10 +12,11 @@ docs/suder.md. Time and score: not measured yet.
 """
 
 import os
+from typing import Any
 
 from etils import epath
 
-from experiments._tiny_rounds import with_inputs
+from experiments._tiny_rounds import VARIANTS_OF_BOTH, with_inputs, with_variant
 from srum_jax.data.config import DataConfig
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
@@ -28,11 +31,13 @@ from srum_jax.training.experiment import Experiment
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE, SEEN_QUESTION
 
+VARIANTS: dict[str, dict[str, Any]] = {"weighted": {}, **VARIANTS_OF_BOTH}  # what each changes
 
-def experiment() -> Experiment:
-    """Eight prompts and four pictures a round, four outputs each: weighted flow matching and SimPO."""
+
+def experiment(variant: str = "weighted") -> Experiment:
+    """Eight prompts and four pictures a round, four outputs each: weighted flow matching and SimPO; or a variant."""
     drawings, readings = 8, 2  # slots of a row
-    return Experiment(
+    recipe = Experiment(
         name="suder_tiny_bagel",
         model=ModelSource(checkpoint=os.fspath(trained_base()), parts=("vit",)),
         data=DataConfig(rows_per_batch=4, text_dropout=0.0),
@@ -57,6 +62,7 @@ def experiment() -> Experiment:
         mesh=MeshConfig(),
         training=TrainingConfig(steps=40, save_every=10, log_every=1),
     )
+    return with_variant(recipe, variant, VARIANTS)
 
 
 def prepare(experiment: Experiment, workdir: epath.PathLike) -> Experiment:

@@ -183,12 +183,17 @@ def judge_metrics(
 def caption_metrics(pipeline: Pipeline, prompts: Sequence[Prompt], pictures: Sequence[np.ndarray]) -> CaptionMetrics:
     """Asks for a sentence about each picture; `prompts` are those that the pictures were drawn for."""
     said = ask(pipeline, [CAPTION_QUESTION] * len(pictures), pictures)
-    right = [_shows(picture, text) for text, picture in zip(said, pictures, strict=True)]
+    right = captions_right(said, pictures)
     return CaptionMetrics(
         count=len(said), readable=float(np.mean([found is not None for found in right])),
         right=float(np.mean([bool(found) for found in right])),
         same=float(np.mean([text.strip() == prompt_text(prompt) for text, prompt in zip(said, prompts, strict=True)])),
     )
+
+
+def captions_right(captions: Sequence[str], pictures: Sequence[np.ndarray]) -> list[bool | None]:
+    """Whether each picture shows all that its caption says, and nothing else; None for no sentence of the grammar."""
+    return [_shows(picture, text) for text, picture in zip(captions, pictures, strict=True)]
 
 
 def _shows(picture: np.ndarray, text: str) -> bool | None:
@@ -212,11 +217,14 @@ def _regions(pipeline, texts: list[str], pictures: Sequence[np.ndarray], truth: 
     return [-1.0 if score is None else score for score in scores], [region.score for region in expected], named
 
 
-def ask(pipeline: Pipeline, texts: Sequence[str], pictures: Sequence[np.ndarray]) -> list[str]:
-    """The model's answer to each question about its picture, greedily decoded."""
-    asked = [Question(text, (picture,)) for text, picture in zip(texts, pictures, strict=True)]
+def ask(
+    pipeline: Pipeline, texts: Sequence[str], pictures: Sequence[np.ndarray], sampler: TextSampler = _ANSWER
+) -> list[str]:
+    """The model's answer to each question about its picture, greedily decoded unless the sampler says otherwise."""
+    asked = [Question(text, (picture,), seed)
+             for seed, (text, picture) in enumerate(zip(texts, pictures, strict=True))]
     batches = (asked[first : first + 2 * _BATCH] for first in range(0, len(asked), 2 * _BATCH))
-    return [answer.text for batch in batches for answer in pipeline.answer(batch, sampler=_ANSWER)]
+    return [answer.text for batch in batches for answer in pipeline.answer(batch, sampler=sampler)]
 
 
 def _mean(values: Sequence[bool]) -> float:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -121,31 +121,50 @@ class Study:
           SettingsError: it is there, but was made in another way: the variant has changed.
           StudyError: training or the export failed, or was stopped.
         """
-        exported = self.checkpoint(name or variant, seed)
+        return self.trained(
+            f"{self.base.srum}:{variant}", name or variant, seed, start, to_json(tiny_recipe(variant, self.base.name)),
+            {"data.records": os.fspath(records), "model.checkpoint": os.fspath(start),
+             "data.rows_per_batch": self.settings.rows_per_batch}, {"records": os.fspath(records)})
+
+    def trained(
+        self, experiment: str, name: str, seed: int, start: epath.PathLike, variant: dict[str, Any],
+        values: Mapping[str, Any], paths: Mapping[str, str],
+    ) -> epath.Path:
+        """A model that an experiment trains, exported in the layout of its start.
+
+        Args:
+          experiment: its name, with its variant.
+          name: of the model in the study.
+          seed: of the run.
+          start: checkpoint that training starts from.
+          variant: the experiment's own settings, for the recipe.
+          values: of settings, by name; those of the study's size and the seed are added.
+          paths: of what was trained on, for the recipe.
+
+        Returns, Raises:
+          As `model`.
+        """
+        exported = self.checkpoint(name, seed)
         if not exported.exists():
-            self._train(variant, seed, records, start, exported)
+            self._train(experiment, values | {"seed": seed}, start, exported)
         found = _read_recipe(exported)
-        recipe = {"made_by": _MADE_BY, "start_sha256": directory_fingerprint(start), "seed": seed,
-                  "variant": to_json(tiny_recipe(variant, self.base.name))}
+        recipe = {"made_by": _MADE_BY, "start_sha256": directory_fingerprint(start), "seed": seed, "variant": variant}
         if found == _read_recipe(epath.Path(start)):  # the export has copied that of the start, if there is one
-            paths = {"start": os.fspath(start), "records": os.fspath(records)}  # as it was then: a study may be moved
-            write_json(exported / _RECIPE_FILE, recipe | paths)
+            # Paths as they were then: a study may be moved.
+            write_json(exported / _RECIPE_FILE, recipe | {"start": os.fspath(start)} | paths)
         elif changed := ", ".join(key for key in recipe if found.get(key) != recipe[key]):
             raise SettingsError(f"{exported}: was made in another way ({changed}; see its {_RECIPE_FILE}). Use another "
                                 "--out, or remove it together with its marks and its folder in `training`.")
         return exported
 
     def _train(
-        self, variant: str, seed: int, records: epath.Path, start: epath.PathLike, exported: epath.Path
+        self, experiment: str, values: Mapping[str, Any], start: epath.PathLike, exported: epath.Path
     ) -> None:
         settings, workdir = self.settings, self.out / "training" / exported.name
-        must_succeed(train.main, [
-            f"--experiment={self.base.srum}:{variant}", "--workdir", os.fspath(workdir),
-            "--set", f"data.records={os.fspath(records)}", "--set", f"model.checkpoint={os.fspath(start)}",
-            "--set", f"training.steps={settings.steps}", "--set", f"training.save_every={settings.steps}",
-            "--set", f"optimizer.learning_rate={settings.learning_rate}", "--set", f"seed={seed}",
-            "--set", f"data.rows_per_batch={settings.rows_per_batch}",
-        ])
+        values = {"training.steps": settings.steps, "training.save_every": settings.steps,
+                  "optimizer.learning_rate": settings.learning_rate} | values
+        must_succeed(train.main, [f"--experiment={experiment}", "--workdir", os.fspath(workdir),
+                                  *(f"--set={name}={value}" for name, value in values.items())])
         if not (workdir / "checkpoints" / str(settings.steps)).exists():  # SIGTERM saves, and ends with 0
             raise StudyError(f"{os.fspath(workdir)}: training was stopped before step {settings.steps}; give the same "
                              "command again to go on.")

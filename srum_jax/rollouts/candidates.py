@@ -75,7 +75,10 @@ def draw_round(number: int, models: Models, inputs: Inputs, config: RolloutConfi
                                    if direction == GENERATION else
                                    (len(inputs.pictures), config.pictures_per_round, "pictures"))
         chosen = numbers_of_round(count, per_round, number, stable_seed(seed, order))
-        groups += groups_of(direction, chosen, number, models, inputs, config, seed, seconds)
+        drawn = groups_of(direction, chosen, number, models, inputs, config, seed, seconds)
+        if config.shuffle_rewards:
+            drawn = [shuffled(group, stable_seed(seed, number, "shuffle", direction, group.name)) for group in drawn]
+        groups += drawn
     return Round(tuple(groups), seconds)
 
 
@@ -185,6 +188,14 @@ def rewarded(group: Group, rewards: Sequence[float]) -> Group:
                      for problem, reward in zip(group.problems, rewards, strict=True))
     counts = np.array([problem is None for problem in problems])
     return dataclasses.replace(group, rewards=np.where(counts, rewards, np.nan), problems=problems)
+
+
+def shuffled(group: Group, seed: int) -> Group:
+    """The group with the rewards of its valid members in another order: a control. Any order is as likely."""
+    rewards = group.rewards.copy()
+    order = np.random.Generator(np.random.Philox(key=[seed, 0]))
+    rewards[group.valid] = order.permutation(rewards[group.valid])
+    return dataclasses.replace(group, rewards=rewards)
 
 
 def in_batches(function: Callable[[list[Item]], Sequence[Any]], items: Sequence[Item], size: int) -> list[Any]:

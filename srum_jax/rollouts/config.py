@@ -29,6 +29,7 @@ class RolloutConfig:
     directions: str = "both"  # which are trained: both; alternate, in turns; generation; understanding
     scorer: str = "current"  # whose likelihood is the reward: current, initial or ema; ours
     rewards: DualRewards = dataclasses.field(default_factory=DualRewards)
+    shuffle_rewards: bool = False  # a control: rewards change places within each group, so that they tell nothing
     min_gap: float = 1e-5  # best and worst of a group that lie no further apart make no pair; ours
     advantage_scale: str = "group"  # whose spread divides an advantage: group, batch or none
     alpha_of: str = "positive"  # weight of a picture by its advantage: positive, signed, srum or exponential; ours

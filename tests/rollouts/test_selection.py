@@ -13,8 +13,10 @@ from srum_jax.objectives.config import Joint, PolicyGradient, Preference, Reward
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.groups import advantages
 from srum_jax.rewards.token_grid import Grid
-from srum_jax.rollouts.candidates import Group, Round, in_batches, rewarded
+from srum_jax.rollouts import candidates
+from srum_jax.rollouts.candidates import Group, Round, in_batches, rewarded, shuffled
 from srum_jax.rollouts.config import RolloutConfig
+from srum_jax.rollouts.inputs import Inputs
 from srum_jax.rollouts.selection import pack_units, units_of
 from srum_jax.rollouts.statistics import flat, statistics
 
@@ -193,3 +195,29 @@ def test_a_round_in_which_nobody_counts_can_be_told():
     found = statistics(Round((nobody,), {}), CONFIG)
     assert "rollouts/understanding_reward" not in found
     assert found["rollouts/understanding_share_empty"] == (2.0, 2.0)
+
+
+def test_shuffled_rewards_are_those_of_the_group_in_an_order_that_tells_nothing_of_its_members():
+    group = captions(-4.0, -3.0, -2.0, -1.0, -9.0, problems=[None, None, None, None, "empty"])
+    orders = [shuffled(group, seed).rewards for seed in range(400)]
+    for found in orders:
+        assert sorted(found[:4]) == [-4.0, -3.0, -2.0, -1.0] and np.isnan(found[4])
+    best = np.bincount([int(np.argmax(found[:4])) for found in orders], minlength=4)
+    assert best.min() > 70  # 100 expected, 8.7 its deviation
+    np.testing.assert_array_equal(orders[7], shuffled(group, 7).rewards)
+    assert shuffled(group, 1).problems == group.problems and group.rewards[0] == -4.0
+
+
+def test_only_rounds_of_a_control_shuffle_and_each_in_its_own_way(monkeypatch):
+    given = [pictures(*range(8)), captions(*range(8))]
+    monkeypatch.setattr(candidates, "groups_of", lambda direction, *_: [g for g in given if g.direction == direction])
+    inputs = Inputs(("a red circle",), (None,))
+
+    def rewards(number, **settings):
+        config = dataclasses.replace(CONFIG, prompts_per_round=1, pictures_per_round=1, **settings)
+        return [group.rewards.tolist() for group in candidates.draw_round(number, None, inputs, config, 3).groups]
+
+    assert rewards(0) == rewards(1) == [list(range(8))] * 2
+    found = rewards(0, shuffle_rewards=True), rewards(1, shuffle_rewards=True)
+    assert len({tuple(values) for both in found for values in both}) == 4
+    assert found[0] == rewards(0, shuffle_rewards=True)

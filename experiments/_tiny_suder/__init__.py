@@ -1,0 +1,1 @@
+"""The parts of `experiments.tiny_suder`: captions that are marked, tables, and the whole of it."""
