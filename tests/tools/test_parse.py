@@ -8,7 +8,7 @@ from tools.make_rewards.__main__ import main
 
 GOOD = {"kind": "local", "num_regions": 2, "id": "mine",
         "text": "<think>hm</think>REGION 1\nOBJECT: 猫\nSCORE: 0.5\nSEVERITY: 0\n"
-                "REGION 2\nSCORE: 1 (out of 10)\nSEVERITY: 0"}
+                "REGION 2\nSCORE: 1 (very poor)\nSEVERITY: 0"}
 LAYOUT = {"kind": "global", "text": '{"score": -0.5, "reason": "swapped"}'}
 
 
@@ -22,7 +22,7 @@ def test_values_and_problems_of_every_reply_and_totals_are_shown(tmp_path, capsy
     assert main(["parse", saved(tmp_path, GOOD, "", LAYOUT)]) == 0
     shown = capsys.readouterr().out
     assert 'mine (local): partial\n  region 1: score 0.5, severity 0.0, object "猫"\n' in shown
-    assert "\n  problems: out_of_range 1\n" in shown
+    assert "\n  problems: unclear_number 1\n" in shown
     assert 'line 3 (global): ok\n  image: score -0.5, reason "swapped"\n' in shown
     assert "replies: 2\nasked_again: 0\nscores: 2\n" in shown
 

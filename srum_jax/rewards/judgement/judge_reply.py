@@ -83,7 +83,7 @@ def parse_region_reply(reply: str, num_regions: int, *, wanted: str = "score", s
         return RegionReply(ReplyStatus.TRUNCATED, {}, {})
     structured, rest = _structured(content)
     blocks = structured + region_blocks(rest)
-    foreign = names_foreign_scale(f"{content}\n{rest}")
+    foreign = names_foreign_scale(f"{content}\n{rest}") or _leaves_range(blocks)
     problems: collections.Counter[str] = collections.Counter()
     regions: dict[int, ParsedFields] = {}
     seen: set[int] = set()
@@ -139,6 +139,12 @@ def _structured(content: str) -> tuple[list[Block], str]:
     blocks, rest = json_blocks(content)
     rows, rest = table_blocks(rest)
     return blocks + rows, rest
+
+
+def _leaves_range(blocks: Sequence[Block]) -> bool:
+    """Whether some score is of another scale: then a 1 beside it may be the worst there is."""
+    return any(name == "score" and parse_score(value).problem == "out_of_range"
+               for block in blocks for name, value in block.values)
 
 
 def _numbered_otherwise(numbers: set[int], num_regions: int) -> bool:

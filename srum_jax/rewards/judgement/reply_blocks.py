@@ -14,8 +14,8 @@ _OWN_RANGE = re.compile(
     r"\s*[(\[](?:from\s+)?[-\u2212\u2013]1(?:\.0)?\s*(?:to|,|\.\.)\s*\+?1(?:\.0)?[)\]]$", re.IGNORECASE
 )
 _REGION = re.compile(r"region(?:[ _]?(?:id|no\.?|number))?", re.IGNORECASE)
-_NUMBERS = frozenset(("#", "id", "no", "no.", "number"))
-_NUMBER = re.compile(r"\s*(?:region\s*)?(?:id\s*:?\s*)?#?\s*(\d{1,9})\s*", re.IGNORECASE)
+_NUMBERS = frozenset(("#", "id", "no", "no.", "number", "rectangle"))  # the questions speak of rectangles
+_NUMBER = re.compile(r"\s*(?:(?:region|rectangle)[\s_]*)?(?:id\s*:?\s*)?#?\s*(\d{1,9})\s*", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,13 +13,14 @@ class _Object(tuple):
     """The pairs of a JSON object in their order, names that come twice included."""
 
 
-_BEGIN = re.compile(r"[ \t]*(?=[\[{])")
+# Alone on its line, or behind a fence's mark or words and a colon: "Here is my answer: {".
+_BEGIN = re.compile(r"[ \t]*(?:`{3,}\w*[ \t]*|[^\[\]{}\n]{0,200}[:\uff1a][ \t]*)?(?=[\[{])")
 # Numbers stay text, so that the same rules hold for 0.5 and "0.5", and none is too long.
 _DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_float=str, parse_int=str, parse_constant=str)
 
 
 def json_blocks(content: str) -> tuple[list[Block], str]:
-    """The blocks of all complete JSON values that begin a line, and the text without these values."""
+    """The blocks of all complete JSON values, one a line at most, and the text without these values."""
     blocks: list[Block] = []
     rest, place = [], 0
     while place < len(content):

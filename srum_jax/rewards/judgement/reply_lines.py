@@ -13,13 +13,19 @@ _RULE = re.compile(r"^[\s\-=~\u2014\u2013]*$")
 _LABEL = re.compile(
     r"^[\s*_`]*((?:[^\W\d_][\w'-]*[ \t]+){0,2}[a-z]+)[\s*_`]*[:=\uff1a\uff1d][*_`]*\s*(.*)$", re.IGNORECASE
 )
-_HEAD = re.compile(r"^[\s\[(]*region(?![a-z])\s*(?:id|no\.?|number)?\s*[:=\uff1a]?\s*[#\uff03]?\s*(.*)$", re.IGNORECASE)
+_HEAD = re.compile(
+    r"^[\s\[(]*(?:region(?![a-z])|rectangle(?=\s*[#\d]))\s*(?:id|no\.?|number)?\s*[:=\uff1a]?\s*[#\uff03]?\s*(.*)$",
+    re.IGNORECASE)
 _NUMBERED = re.compile(r"(\d{1,9})(?!\d)[\s\])]*(.*)$")
 _MORE_NUMBERS = re.compile(r"[\s:.,;/&+~\-\u2013\u2014]*(?:and|to|or|through)?[\s#]*\d", re.IGNORECASE)
+_ZERO = re.compile(r"zero\b[\s:.\])]*", re.IGNORECASE)
 _NO_NUMBER = re.compile(r"(?:[-\u2212\u2013]?\d.*|[^\W\d_]+[\s:.\])]*)$")  # "-1", "1.5", "two"
 _CONTINUED = re.compile(  # a number, on the line below
-    r"\s*(?:[(/%\u2044\u2215\uff0f\uff05\[]|(?:out\s+of|per\s?cent|points?|stars?)\b|on\s+(?:a|the)\s+scale|"
-    r"(?:of|in|to|or)\s+(?:\d|five\b|ten\b|a?\s*hundred\b))", re.IGNORECASE
+    r"\s*(?:[(/%\u2044\u2215\uff0f\uff05\[]|"
+    r"(?:out(?:\s+of|\s*$)|per|per\s?cent|points?|stars?|max(?:imum)?(?!\w*\s*:))\b|"
+    r"on\s+(?:a|the)\s+scale|[\u5206\u70b9\u9ede\u661f\uc810]|"
+    r"(?:[^\w\s]+|of|from|in|to|or|over)\s*(?:\d|five\b|ten\b|a?\s*hundred\b)|[\d.,]+\s*$|(?:five|ten|hundred)\s*$)",
+    re.IGNORECASE
 )
 _REASON_BEHIND = re.compile(r"[\s.,;|*_`]+(?:reason)[\s*_`]*[:=\uff1a]\s*", re.IGNORECASE)
 
@@ -52,6 +58,8 @@ def _head(line: str) -> tuple[int | None, str] | None:
     head = _HEAD.match(_BULLET.sub("", _MARKS.sub("", line)).strip())
     if head is None:
         return None
+    if _ZERO.fullmatch(head[1]):
+        return 0, ""
     numbered = _NUMBERED.match(head[1])
     if numbered is None:
         return (None, "") if _NO_NUMBER.match(head[1]) else None

@@ -36,6 +36,8 @@ _CHANGES_MEANING = re.compile(r"""\b(?:
     (?:four|fif|six|seven|eigh|nin|ten|hundred|thousand|million)ths?|out|per|per\s?cent\w*|pct|percentiles?|points?|pts?|stars?|
     marks?|grades?|scaled?|scales|scoring|max|maximum|min|minimum|rat(?:ed|ing|ings)|rank\w*|range|times|minus|
     negative|plus|divided|or|at\s+least|at\s+most|worst|lowest|instead|rather|actually|wait|sorry|correction|corrected|
+    (?:higher|larger|greater|lower|smaller)(?:\s+(?:is|means)|$)|invert\w*|normali[sz]ed|converted|before|penalt(?:y|ies)|
+    average|mean|median|sum|total|weighted|confidence|probability|likelihood|similarity|distance|loss|errors?|badness|
     (?<!['\u2019])[b-hj-z]
     )\b""", re.IGNORECASE | re.VERBOSE)
 _COMMON = frozenset("a an the and as to of with in is it very exactly completely entirely fully prompt request".split())

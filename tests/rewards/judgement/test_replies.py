@@ -44,7 +44,8 @@ def test_replies_of_which_the_authors_lose_regions_are_read_whole():
     ("REGION 1\nSCORE:\n- 0.5", {}),  # a bullet or a sign: nobody can tell
     ("REGION 1\nSCORE:\nREASON: none", {}),
     ("REGION 1\nSCORE:\n\n---\n`0.75`", {1: 0.75}),
-    ("REGION 1\nSCORE: 8/10\nREGION 2\nSCORE: 1", {2: 1.0}),
+    ("REGION 1\nSCORE: high\nREGION 2\nSCORE: 1", {2: 1.0}),
+    ("REGION 1\nSCORE: 8/10\nREGION 2\nSCORE: 1", {}),  # of the same 10
     ("REGION 1\nSCORE: 0.5\nREGION 1\nSCORE: 0.1", {1: 0.1}),
     ("REGION 1\nSCORE: 0.5\nREGION 1\nSCORE: high", {1: 0.5}),
     ("REGION 0\nSCORE: 0.5\nREGION 10\nSCORE: 0.5\nREGION 99999999999999999999\nSCORE: 1", {}),
@@ -60,10 +61,10 @@ def test_regions_in_any_dress(reply, expected):
 def test_statuses_and_problems_of_region_replies():
     assert parse_region_reply("<think> REGION 1\nSCORE: 1", 1).status == "truncated"
     assert parse_region_reply("nothing", 2).status == "no_region"
-    partial = parse_region_reply("REGION 1\nSCORE: 0.5\nREGION 2\nSCORE: 85%\nREGION 7\nREGION 1\nSCORE: 0.6", 2,
+    partial = parse_region_reply("REGION 1\nSCORE: 0.5\nREGION 2\nSCORE: good\nREGION 7\nREGION 1\nSCORE: 0.6", 2,
                                  severity=True)
     assert partial.status == "partial"
-    assert partial.problems == {"bad_severity": 3, "out_of_range": 1, "unknown_region": 1, "repeated_region": 1}
+    assert partial.problems == {"bad_severity": 3, "no_number": 1, "unknown_region": 1, "repeated_region": 1}
     done = parse_region_reply("REGION 1\nSCORE: 0.5\nSEVERITY: 0.75\nREASON: soft\nmore", 1, severity=True)
     assert done.status == "ok" and done.problems == {}
     assert done.regions[1].severity.value == 0.75 and done.regions[1].reason == "soft"

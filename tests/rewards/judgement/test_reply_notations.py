@@ -49,7 +49,8 @@ def test_lines_json_and_tables_say_the_same(entries, fenced, indent):
 
 
 def test_a_judgement_of_the_image_may_be_json_or_a_table_too():
-    for reply in ('{"score": 0.4, "reason": "fine"}', '```\n{"Layout Score": "0.4", "Reason": "fine"}\n```',
+    for reply in ('{"score": 0.4, "reason": "fine"}', 'My answer: {"score": 0.4, "reason": "fine"}',
+                  '```json {"score": 0.4, "reason": "fine"} ```', '```\n{"Layout Score": "0.4", "Reason": "fine"}\n```',
                   '{"answer": {"layout_score": 0.4, "reason": "fine"}}',
                   "| Score | Reason |\n|---|---|\n| 0.4 | fine |"):
         fields = parse_image_reply(reply).fields
@@ -65,6 +66,13 @@ def test_a_judgement_of_the_image_may_be_json_or_a_table_too():
     ('[{"region": 1, "score": 1, "max_score": 10}]', {}, {"foreign_scale": 1}),
     ('{"scale": "1-10", "regions": [{"region": 1, "score": 1}]}', {}, {"foreign_scale": 1}),
     ('{"out_of": 10, "regions": [{"region": 1, "score": 1}]}', {}, {"foreign_scale": 1}),
+    ('[{"region": 1, "score": 1, "best": 10}]', {}, {"foreign_scale": 1}),
+    ('[{"region": 1, "score": 1, "unit": "percent"}]', {}, {"foreign_scale": 1}),
+    ('[{"region": 1, "score": 1}, {"region": 2, "score": 7}, {"region": 3, "score": 0.5}]', {},
+     {"foreign_scale": 2, "out_of_range": 1}),
+    ("| Region | Score |\n|---|---|\n| Scale | 1-10 |\n| 1 | 1 |", {}, {"foreign_scale": 1, "unknown_region": 1}),
+    ('{"region_1": {"score": 0.5}, "rectangle_2": {"score": 0.6}}', {1: 0.5, 2: 0.6}, {}),
+    ('[{"rectangle": 1, "score": 0.5}, {"region": 2, "rectangle": [1, 2, 3, 4], "score": 0.6}]', {1: 0.5, 2: 0.6}, {}),
     ('[{"score": 0.5}, {"score": 0.6}]', {}, {"unknown_region": 2}),
     ('[{"region": "1 and 2", "score": 0.5}]', {}, {"unknown_region": 1}),
     ('[{"region": 1, "score": 0.5}, {"region": 2, "sco', {}, {}),
@@ -84,6 +92,8 @@ def test_json_and_tables_are_read_by_the_same_strict_rules(reply, expected, foun
     "REGION 0\nSCORE: 1\nREGION 1\nSCORE: 0\nREGION 2\nSCORE: -1",
     "REGION 0\nSCORE: 1\nREGION 1\nSCORE: 0\nREGION 2\nSCORE: -1\nREGION 3\nSCORE: 1",
     "REGION 2\nSCORE: 1\nREGION 3\nSCORE: 0\nREGION 4\nSCORE: -1",
+    "Region zero:\nSCORE: 1\nREGION 1\nSCORE: 0\nREGION 2\nSCORE: -1",
+    "RECTANGLE 0\nSCORE: 1\nRECTANGLE 1\nSCORE: 0\nRECTANGLE 2\nSCORE: -1",
     '[{"region": 0, "score": 1}, {"region": 1, "score": 0}, {"region": 2, "score": -1}]',
     '{"0": {"score": 1}, "1": {"score": 0}, "2": {"score": -1}}',
     "| Region | Score |\n|---|---|\n| 0 | 1 |\n| 1 | 0 |\n| 2 | -1 |",
@@ -103,6 +113,8 @@ def test_regions_that_are_not_counted_from_1_are_refused(reply):
     ("Region 1a\nSCORE: 1\nRegion 1b\nSCORE: 0", {}, {"unknown_region": 2}),
     ("REGION 1\nSCORE: 0.2\nRegion two\nSCORE: 0.5", {1: 0.2}, {"unknown_region": 1}),
     ("REGION 2\nREASON: torn\nRegion 1 hides the horse.\nSCORE: 0.9", {2: 0.9}, {}),
+    ("REGION 1\nRectangle: 10, 20, 30, 40\nSCORE: 0.9", {1: 0.9}, {}),
+    ("Rectangle 1: a horse\nSCORE: 0.5", {1: 0.5}, {}),
     ("Region 1: a horse\nSCORE: 0.5\nRegion 2 (the floor)\nSCORE: 0.25", {1: 0.5, 2: 0.25}, {}),
 ])
 def test_a_head_names_one_region_or_none(reply, expected, found):
@@ -135,6 +147,24 @@ def test_a_head_names_one_region_or_none(reply, expected, found):
     ("REGION 1\nSCORE: 1\nREASON: 1 on a scale of ten", "foreign_scale"),
     ("REGION 1\nSCORE: 1\nREASON: 1/10, nothing fits", "foreign_scale"),
     ("REGION 1\nSCORE: 1 (A)", "unclear_number"),
+    ("REGION 1\nSCORE: 1\n10", "unclear_number"),
+    ("REGION 1\nSCORE: 1\n- 10", "unclear_number"),
+    ("REGION 1\nSCORE: 1\nfrom 10", "unclear_number"),
+    ("REGION 1\nSCORE: 1\nout\nof 10", "unclear_number"),
+    ("REGION 1\nSCORE: 1\nmax. 10", "unclear_number"),
+    ("REGION 1\nSCORE: 1\nREASON: one star of five", "foreign_scale"),
+    ("REGION 1\nSCORE: 1\nREASON: 10 would be perfect", "foreign_scale"),
+    ("10 is best.\nREGION 1\nSCORE: 1", "foreign_scale"),
+    ("REGION 1\nSCORE: 1\nREASON: a perfect picture would get a ten", "foreign_scale"),
+    ("I score pictures between one and ten.\nREGION 1\nSCORE: 1", "foreign_scale"),
+    ("Skala von 1 bis 10\nREGION 1\nSCORE: 1", "foreign_scale"),
+    ("Escala de 1 a 10\nREGION 1\nSCORE: 1", "foreign_scale"),
+    ("REGION 1\nSCORE: 1\nNote sur 10", "foreign_scale"),
+    ("\u041f\u043e \u0448\u043a\u0430\u043b\u0435 \u043e\u0442 1 \u0434\u043e 10\nREGION 1\nSCORE: 1", "foreign_scale"),
+    ("REGION 1\nSCORE: 1\n10\u70b9\u6e80\u70b9", "foreign_scale"),
+    ("REGION 1\nSCORE: 0.9 (lower is better)", "unclear_number"),
+    ("REGION 1\nSCORE: 0.9 (confidence)", "unclear_number"),
+    ("REGION 1\nSCORE: 0.9, before the penalty", "unclear_number"),
 ])
 def test_numbers_that_are_not_plainly_the_asked_score_are_none(reply, problem):
     assert scores(reply, 1) == {} and problems(reply, 1) == {problem: 1}
@@ -149,6 +179,7 @@ def test_numbers_that_are_not_plainly_the_asked_score_are_none(reply, problem):
     "| Region | Score | Comment |\n|---|---|---|\n| 1 | 0.5 | two of ten apples are torn |",
     "REGION 1\nOBJECT: apples\nSCORE: 0.5\nREASON: Region 2 is perfect, 100% of it; 3 to 5 apples, scores of them.",
     "(-1 = worst, 1 = best)\nREGION 1\nSCORE: 0.5",
+    "REGION 1\nSCORE: 0.5, the lower part is torn\nREASON: it would get 0.9 with both cats, there should be two",
     "REGION 1\nSCORE: 0.5\n\nIn short, on the whole, it fits.",
     "REGION 1\nSCORE: 0.5\n(The apples are sharp.)",
     "REGION 1\nSCORE: 0.5/1\nREASON: two out of ten apples are torn",
