@@ -1,6 +1,7 @@
 """Any vision-language model that transformers can load judges instead, in PyTorch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -42,6 +43,11 @@ class HuggingFaceJudge:
         if not getattr(self._processor, "chat_template", None):
             raise WeightsError(f"{directory}: expected a chat template (chat_template.jinja, or in the processor's "
                                "settings), found none; it says how image and question are put together.")
+        try:
+            self._inputs(Image.new("RGB", (64, 64)), (("what is it", "fine"),), "and now")
+        except Exception as error:  # the template is a program of the checkpoint
+            raise WeightsError(f"{directory}: the chat template cannot be used for a picture and questions "
+                               f"({' '.join(str(error).split()) or type(error).__name__}).") from error
         model = load_model(AutoModelForImageTextToText, directory, dtype="auto")
         self._torch, self._think_system = torch, think_system
         self._model = model.to(device)  # from_pretrained has put it into inference mode
@@ -53,10 +59,7 @@ class HuggingFaceJudge:
     def _answer(self, pixels: np.ndarray, call: Call) -> Reply:
         torch = self._torch
         text = f"{self._think_system}\n\n{call.text}" if call.think else call.text
-        inputs = self._processor.apply_chat_template(
-            _messages(Image.fromarray(pixels), call.history, text), add_generation_prompt=True, tokenize=True,
-            return_dict=True, return_tensors="pt",
-        ).to(self._model.device)
+        inputs = self._inputs(Image.fromarray(pixels), call.history, text).to(self._model.device)
         sampling = {} if call.temperature is None else {"temperature": call.temperature, "top_k": 0, "top_p": 1.0}
         if call.temperature is not None:
             torch.manual_seed(call.seed)
@@ -68,6 +71,10 @@ class HuggingFaceJudge:
         ends = set(ends) if isinstance(ends, list) else {ends}
         finished = len(new) < call.max_new_tokens or int(new[-1]) in ends
         return Reply(self._processor.decode(new, skip_special_tokens=True), len(new), finished)
+
+    def _inputs(self, image: Image.Image, history: Sequence[tuple[str, str]], text: str) -> Any:
+        return self._processor.apply_chat_template(_messages(image, history, text), add_generation_prompt=True,
+                                                   tokenize=True, return_dict=True, return_tensors="pt")
 
 
 def _messages(image: Image.Image, history: Sequence[tuple[str, str]], text: str) -> list[dict]:

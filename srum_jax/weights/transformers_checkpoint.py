@@ -18,6 +18,10 @@ from etils import epath
 from srum_jax.storage.reading import why_absent
 from srum_jax.weights.errors import WeightsError
 
+# What transformers reads beside tensors, and partly passes over in silence where it cannot.
+_SMALL_FILES = ("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
+                "video_preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                "added_tokens.json", "chat_template.json", "model.safetensors.index.json")
 # Where the settings of image processors are stored: alone, and within those of the whole processor.
 _ALONE, _WITHIN, _GROUP = "preprocessor_config.json", "processor_config.json", "image_processor"
 # What is stored beside settings.
@@ -26,6 +30,7 @@ _NO_SETTINGS = frozenset({
     "transformers_version", "data_format", "input_data_format", "return_tensors", "device", "disable_grouping",
 })
 _SHOWN = 5  # names in a message
+_NUMBERED = re.compile(r"\.\d+(?=\.)")
 
 
 def load_config(directory: epath.PathLike) -> Any:
@@ -50,7 +55,7 @@ def load_model(kind: Any, directory: epath.PathLike, **options: Any) -> Any:
       **options: of `from_pretrained`.
 
     Raises:
-      WeightsError: it cannot be loaded, or lacks tensors of the model, or has some of other shapes.
+      WeightsError: it cannot be loaded, or lacks tensors of the model, has some of other shapes, or more layers.
     """
     _check_config(epath.Path(directory))
     with _told(directory, "the model"):
@@ -61,6 +66,9 @@ def load_model(kind: Any, directory: epath.PathLike, **options: Any) -> Any:
     _refuse(directory, "holds {} tensors of other shapes than the model's",
             [f"{name} {list(stored)} instead of {list(of_model)}"
              for name, stored, of_model in sorted(loaded["mismatched_keys"])])
+    blocks = {_NUMBERED.sub(".N", name) for name in model.state_dict()}
+    _refuse(directory, "holds {} tensors of blocks that config.json says the model has not",
+            [name for name in sorted(loaded["unexpected_keys"]) if _NUMBERED.sub(".N", name) in blocks])
     return model
 
 
@@ -113,7 +121,8 @@ def load_picture_processor(directory: epath.PathLike) -> Any:
 
 
 def _check_config(directory: epath.Path) -> dict[str, Any]:
-    settings = _read_object(directory / "config.json")
+    """The configuration, if all small files can be read."""
+    settings, *_ = [_read_object(directory / name) for name in _SMALL_FILES]
     if settings is None:
         raise WeightsError(f"{directory}: expected a checkpoint of transformers, found no such directory."
                            if not directory.exists() else
@@ -144,7 +153,7 @@ def _read_object(path: epath.Path) -> dict[str, Any] | None:
             raise WeightsError(f"{path}: {why_absent(path)}; copy the whole checkpoint.")
         return None
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise WeightsError(f"{path}: not valid JSON ({error}); copy it again.") from error
     if not isinstance(found, dict):

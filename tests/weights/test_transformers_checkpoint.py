@@ -46,6 +46,12 @@ def reshape_one(directory):
     change_tensors(directory, change)
 
 
+def change_config(directory, **text):
+    config = json.loads((directory / "config.json").read_text())
+    config["text_config"].update(text)
+    (directory / "config.json").write_text(json.dumps(config))
+
+
 def change_settings(directory, change):
     settings = json.loads((directory / SETTINGS).read_text())
     change(settings)
@@ -80,6 +86,15 @@ def test_a_conversation_reaches_the_checkpoint_with_the_picture_before_its_first
     (lambda d: (d / WEIGHTS).rename(d / "pytorch_model.bin"), ["the model cannot be loaded"]),
     (lambda d: (d / "config.json").write_text("{"), ["config.json", "not valid JSON"]),
     (lambda d: (d / "config.json").unlink(), ["config.json: no such file"]),
+    (lambda d: (d / "config.json").write_bytes("{}".encode("utf-16")), ["config.json", "not valid JSON"]),
+    (lambda d: change_config(d, num_hidden_layers=1),
+     ["9 tensors of blocks that config.json says the model has not", "language_model.layers.1.input_layernorm"]),
+    (lambda d: (d / "tokenizer.json").write_text(""), ["tokenizer.json", "not valid JSON"]),
+    (lambda d: (d / "tokenizer_config.json").write_text("{"), ["tokenizer_config.json", "not valid JSON"]),
+    (lambda d: (d / "generation_config.json").write_text("{"), ["generation_config.json", "not valid JSON"]),
+    (lambda d: (d / "chat_template.jinja").write_text("{% for %}"), ["the chat template cannot be used", "Expected"]),
+    (lambda d: (d / "chat_template.jinja").write_text("{{ messages[0].content[1].text }}"),
+     ["the chat template cannot be used", "0 <image> tokens and 1 images"]),
     (lambda d: (d / "config.json").write_text('{"model_type": "bert"}'), ["the model cannot be loaded"]),
     (lambda d: (d / SETTINGS).write_text("{"), [SETTINGS, "not valid JSON"]),
     (lambda d: (d / SETTINGS).write_text("[]"), [SETTINGS, "expected a JSON object, found list"]),
