@@ -44,9 +44,9 @@ MISTAKES = {
 }
 
 SUBCOMMANDS = {
-    "tools.make_rewards": ["run", "generate", "segment", "judge", "parse", "export", "import-generated", "import-jsonl",
-                           "verify", "report"],
-    "tools.convert_weights": ["import", "export"],
+    "tools.make_rewards": ["run", "generate", "segment", "likelihood", "judge", "parse", "export", "select",
+                           "import-generated", "import-jsonl", "verify", "report"],
+    "tools.convert_weights": ["import", "export", "unpickle"],
 }
 
 _SAY = """

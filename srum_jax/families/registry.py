@@ -98,7 +98,10 @@ def recognise(checkpoint: epath.PathLike) -> str:
         raise WeightsError(f"{path}: no such directory; expected a published checkpoint, or converted weights.")
     directory = path if path.is_dir() else path.parent
     fields = _fields(directory / "config.json")
-    sign = next((sign for sign in _SIGNS if sign.shown(directory, fields)), None)
+    sign = next((sign for sign in _SIGNS if sign.shown(directory, fields or {})), None)
+    if sign is None and fields is None:
+        raise WeightsError(f"{directory / 'config.json'}: not a JSON object; copy it again from the published "
+                           "checkpoint, it says which family of models this is.")
     if sign is None:
         known = "; ".join(f"{sign.words} ({sign.title})" for sign in _SIGNS if sign.family is not None)
         found = _model_type(fields["model_type"]) if "model_type" in fields else "none of these"
@@ -120,10 +123,12 @@ def _advice(directory: epath.Path) -> str:
             f"that training started from ({copies}).")
 
 
-def _fields(path: epath.Path) -> Mapping[str, Any]:
-    """The fields of a JSON object; none where the file is absent or is no such object."""
+def _fields(path: epath.Path) -> Mapping[str, Any] | None:
+    """The fields of a JSON object; none where the file is absent, None where it is no such object."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+    except OSError:
         return {}
-    return content if isinstance(content, dict) else {}
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -105,19 +105,24 @@ def read_json(path: epath.Path) -> Any:
 
 
 def read_optional(path: epath.Path) -> Any | None:
-    """Parses one JSON file; None where there is none."""
-    return read_json(path) if path.exists() else None
+    """Parses one JSON file, which may be absent: None. One that holds nothing but `null` is not."""
+    if not path.exists():
+        return None
+    values = read_json(path)
+    if values is None:
+        raise ConfigError(f"{path}: expected a JSON object, found null; copy it again from the published checkpoint.")
+    return values
 
 
-def read_leniently(path: epath.Path) -> Any:
-    """Parses one JSON file that may hold comments, and commas behind the last item; an absent one is empty.
+def read_leniently(path: epath.Path) -> dict[str, Any]:
+    """Parses a JSON object that may hold comments, and commas behind the last item; an absent file is empty.
 
-    Where it is still no JSON, it counts as empty too, with a warning.
+    Where it is still none, it counts as empty too, with a warning.
     """
     if not path.exists():
         return {}
     try:
-        return read_json(path)
+        values = read_json(path)
     except ConfigError as error:
         try:
             values = json.loads(_COMMA.sub(_kept, _COMMENT.sub(_kept, read_text(path))))
@@ -125,7 +130,11 @@ def read_leniently(path: epath.Path) -> Any:
             _LOGGER.warning("%s Its defaults are used instead.", error)
             return {}
         _LOGGER.warning("%s: not strict JSON; read without its comments and surplus commas.", path)
-        return values
+    if not isinstance(values, dict):
+        _LOGGER.warning("%s: expected a JSON object, found %s. Its defaults are used instead.", path,
+                        type(values).__name__)
+        return {}
+    return values
 
 
 def _kept(match: re.Match[str]) -> str:

@@ -23,7 +23,7 @@ def test_a_bagel_is_recognised_by_its_language_config_whatever_config_json_says(
     ({"model_type": "blip3o_qwen"}, "BLIP3o-NEXT"),
     ({"model_type": "qwen2"}, '"qwen2"'),
     ({}, "llm_config.json"),
-    ([], "llm_config.json"),
+    ([], "config.json: not a JSON object; copy it again"),
 ])
 def test_what_no_family_can_read_is_refused_with_the_directory_and_what_was_found(tmp_path, fields, found):
     (tmp_path / "config.json").write_text(json.dumps(fields))

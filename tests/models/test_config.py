@@ -45,6 +45,8 @@ def test_what_the_release_leaves_out_takes_the_released_values(tmp_path):
     ('{"max_latent_size": 32 /* tokens */ // a side\n}', 32),
     ('{"a": "//,}", "max_latent_size": 32,}', 32),
     ("{max_latent_size", 64),
+    ("[]", 64),
+    ("null", 64),
 ])
 def test_a_config_json_that_is_not_strictly_valid_is_read_with_a_warning(text, found, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
@@ -75,6 +77,7 @@ def test_a_model_without_vision_tower_has_none(tmp_path):
         ({"llm_config": LLM | {"vocab_size": 1000}}, "'special_token_ids': token 'bos': .* vocab_size 1000"),
         ({"llm_config": LLM, "vit_config": VIT | {"num_hidden_layers": 1}}, "no layer is left"),
         ({"llm_config": LLM, "vae_config": {"ch": 32, "ch_mult": []}}, "'ch_mult': expected a list of positive"),
+        ({"llm_config": LLM, "vae_config": "null"}, r"vae_config\.json: expected a JSON object, found null"),
         ({"llm_config": LLM, "config": {"special_token_ids": {"bos_token_id": 1}}}, "field 'special_token_ids'"),
     ],
 )

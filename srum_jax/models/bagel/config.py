@@ -116,7 +116,7 @@ class BagelConfig:
         source: str = "configuration",
     ) -> "BagelConfig":
         """Builds the configuration from the parsed JSON files; None stands for an absent file."""
-        model = model or {}
+        model = {} if model is None else model
         llm_reader = Fields(llm, f"{source}/llm_config.json")
         model_reader = Fields(model, f"{source}/config.json")
         language = LanguageConfig.read(llm_reader, 32768)
