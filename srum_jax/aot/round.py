@@ -1,5 +1,6 @@
-"""A round of SUDER for a slice that is only described: what draws and writes, beside the state of training."""
+"""A round of SUDER for a slice that is only described: what draws, writes and scores, beside the state of training."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -36,7 +37,7 @@ def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_se
       topology: of the slice.
       step: what was found of it.
       step_seconds: estimate for an update; None where the step does not fit.
-      compiling: of programs that draw.
+      compiling: of programs that draw and score.
       largest: whether to find out how many outputs at once fit, in place of the experiment's number.
       most: try no more at once; None: as many as a round has.
     """
@@ -51,26 +52,28 @@ def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_se
 
     def needed(program: str, rows: int) -> float:
         request = _request(asked, topology, program, rows)
-        return compiling.needed_bytes(request, f"{topology.name} {program:8} {rows:5} outputs") + step.resident_bytes
+        return compiling.needed_bytes(request, f"{topology.name} {program:14} {rows:5} outputs") + step.resident_bytes
 
     rows, limited_by = rounded(config.batch_size), None
     if largest:
         found, limited_by = largest_batch(
-            costs.search_order, needed, limit, multiple, rounded(most or max(counts.values())), rows)
+            (*costs.search_order, *costs.reward_programs), needed, limit, multiple,
+            rounded(most or max(counts.values())), rows)
         rows = found or multiple  # if nothing fits, the report says by how much
     drawing = _drawing(asked, rows)
     work = costs.drawing_costs(asked.config, drawing)
-    rewards = costs.reward_costs(asked.config, drawing, config.rewards.draws)
+    writing = costs.drawing_costs(asked.config, _drawing(asked, rows, costs.text_program))[costs.text_program]
+    rewards = costs.reward_costs(asked.config, drawing)
 
     def seconds(cost, outputs: int) -> float:
         time = roofline(cost, topology.chip, rows, data=axes["data"], fsdp=axes["fsdp"], tensor=axes["tensor"])
         return time["seconds"] * math.ceil(outputs / rows)
 
     programs = [{"program": program, "needed_gib": needed(program, rows) / GIB,
-                 "fits": needed(program, rows) <= limit} for program in costs.programs]
+                 "fits": needed(program, rows) <= limit} for program in (*costs.programs, *costs.reward_programs)]
     parts = {
         "pictures": sum(seconds(work[program], counts[GENERATION]) for program in costs.image_programs),
-        "captions": seconds(work[costs.text_program], counts[UNDERSTANDING]),
+        "captions": seconds(writing, counts[UNDERSTANDING]),
         "rewards of pictures": seconds(rewards["pictures"], counts[GENERATION]),
         "rewards of captions": seconds(rewards["captions"], counts[UNDERSTANDING]),
     }
@@ -108,16 +111,20 @@ def _gib(size: float) -> str:
 def _request(asked: TrainPlan, topology: Topology, program: str, rows: int) -> DrawingRequest:
     experiment = asked.experiment
     return DrawingRequest(
-        topology.name, experiment.mesh, asked.family.architecture.name, program, _drawing(asked, rows),
+        topology.name, experiment.mesh, asked.family.architecture.name, program, _drawing(asked, rows, program),
         asked.request.checkpoint or experiment.model.checkpoint, asked.request.layers, experiment.compute.dtype,
         experiment.compute.attention, experiment.model.quantize,
     )
 
 
-def _drawing(asked: TrainPlan, rows: int) -> Drawing:
+def _drawing(asked: TrainPlan, rows: int, program: str = "") -> Drawing:
+    """What a program works on: captions follow a question about a picture, all else has to do with prompts."""
     config, costs = asked.experiment.rollouts, asked.family.costs
     side = costs.side(asked.config)
     drawing = Drawing(rows, prompt_tokens=asked.request.prompt_tokens, height=config.height or side,
-                      width=config.width or side, max_tokens=config.caption.max_tokens, sampler=config.sampler)
+                      width=config.width or side, max_tokens=config.caption.max_tokens, sampler=config.sampler,
+                      draws=config.rewards.draws)
     costs.check(asked.config, drawing)
-    return drawing
+    if program != costs.text_program:
+        return drawing
+    return dataclasses.replace(drawing, prompt_tokens=costs.question_tokens(asked.config, drawing))

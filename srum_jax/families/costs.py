@@ -43,11 +43,12 @@ class Drawing:
     max_tokens: int = 1000  # of a plan
     editing: bool = False  # with the settings of editing
     sampler: Any = None  # of the family's kind; None: the published one with `num_timesteps`
+    draws: int = 8  # times at which the error of a flow is looked at, to reward a caption
 
 
 @dataclasses.dataclass(frozen=True)
 class DrawingProgram:
-    """One program of generation over arrays that exist by shape and layout alone."""
+    """One program of generation, or of rewards, over arrays that exist by shape and layout alone."""
 
     lowered: jax.stages.Lowered
     state: Any  # the model's variables, all of them, read by this program or not
@@ -72,12 +73,14 @@ class RowWork(Protocol):
 
 class Costs(Protocol):
     """Attributes: `programs` of generation, in the order in which they run; `search_order`, the same with those that
-    need most memory first; `image_programs`, those that make an image; `text_program`, which writes a plan."""
+    need most memory first; `image_programs`, those that make an image; `text_program`, which writes a plan;
+    `reward_programs`, those that score in a round of SUDER."""
 
     programs: tuple[str, ...]
     search_order: tuple[str, ...]
     image_programs: tuple[str, ...]
     text_program: str
+    reward_programs: tuple[str, ...]
 
     def config(self, checkpoint: epath.PathLike, layers: int | None = None) -> Any:
         """The configuration of a checkpoint, of the published model for ""; perhaps with another number of layers.
@@ -121,15 +124,13 @@ class Costs(Protocol):
     def prompt_slots(self, drawing: Drawing) -> int:
         """Slots that a prompt takes, padding included."""
 
-    def reward_costs(self, config: Any, drawing: Drawing, draws: int) -> dict[str, Cost]:
-        """What SUDER's rewards cost: "pictures", the likelihood of the prompt given one, and "captions", that of the
-        picture given one.
+    def question_tokens(self, config: Any, drawing: Drawing) -> int:
+        """Tokens of a short question about a picture of this size, which an answer follows: `prompt_tokens` of the
+        drawing that writes it; 0 where the family cannot be asked."""
 
-        Args:
-          config: of the model.
-          drawing: prompts and captions of the full length.
-          draws: of a surrogate; exact likelihoods take none.
-        """
+    def reward_costs(self, config: Any, drawing: Drawing) -> dict[str, Cost]:
+        """What SUDER's rewards cost: "pictures", the likelihood of the prompt given one, and "captions", that of the
+        picture given one; for prompts and captions of the full length. Empty where the family cannot be asked."""
 
     def drawing_costs(self, config: Any, drawing: Drawing) -> dict[str, Cost]:
         """The cost of every program, for prompts of the full length and plans of the full limit."""

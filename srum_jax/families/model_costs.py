@@ -24,11 +24,17 @@ class ModelCosts(abc.ABC):
     float32: ClassVar[tuple[str, ...]] = ()  # see `Family`
     released: ClassVar[Mapping[str, Any]]  # configurations by name; "": of the model that is meant where none is named
     drawn_by: ClassVar[Mapping[str, Program]]  # in the order in which they run
+    rewarded_by: ClassVar[Mapping[str, Program]] = {}
 
     @property
     def programs(self) -> tuple[str, ...]:
         """See `Costs`."""
         return tuple(self.drawn_by)
+
+    @property
+    def reward_programs(self) -> tuple[str, ...]:
+        """See `Costs`."""
+        return tuple(self.rewarded_by)
 
     @staticmethod
     @abc.abstractmethod
@@ -42,8 +48,12 @@ class ModelCosts(abc.ABC):
             config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=layers))
         return config
 
-    def reward_costs(self, config: Any, drawing: Drawing, draws: int) -> dict[str, Cost]:
-        """See `Costs.reward_costs`; none of a family that cannot be asked how likely a text is."""
+    def question_tokens(self, config: Any, drawing: Drawing) -> int:
+        """See `Costs.question_tokens`."""
+        return 0
+
+    def reward_costs(self, config: Any, drawing: Drawing) -> dict[str, Cost]:
+        """See `Costs.reward_costs`."""
         return {}
 
     def num_layers(self, config: Any) -> int:
@@ -59,7 +69,8 @@ class ModelCosts(abc.ABC):
             raise BadInput(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
                            f"found {drawing.rows}.")
         arguments = self.arguments(programs, program, drawing)
-        return DrawingProgram(programs.lower(self.drawn_by[program], *arguments), state, arguments)
+        lowered = programs.lower({**self.drawn_by, **self.rewarded_by}[program], *arguments)
+        return DrawingProgram(lowered, state, arguments)
 
     def without_values(self, config: Any, mesh: Mesh, *, dtype: str = "bfloat16", attention: str = "splash",
                        understanding: bool = True, quantize: str | None = None) -> tuple[Programs, nnx.State]:

@@ -39,12 +39,15 @@ def test_what_draws_is_compiled_for_the_outputs_of_the_experiment_and_has_to_fit
 ):
     assert main([*SUDER, "--json", str(tmp_path / "report.json")]) == 0
     found = json.loads((tmp_path / "report.json").read_text())["round"]
-    assert {program["program"] for program in found["programs"]} == set(family("janus_pro").costs.programs)
+    costs = family("janus_pro").costs
+    assert [program["program"] for program in found["programs"]] == [*costs.programs, *costs.reward_programs]
     assert {program["needed_gib"] for program in found["programs"]} == {8 + 4}  # 64 at once
     assert found["outputs"] == {"generation": 64 * 8, "understanding": 32 * 8} and found["resident_gib"] == 4
     drawn = [request for request in compiler if isinstance(request, DrawingRequest)]
     assert {(request.drawing.height, request.drawing.max_tokens, request.attention) for request in drawn} == {
         (384, RolloutConfig().caption.max_tokens, "dense")}
+    slots = {request.program: costs.prompt_slots(request.drawing) for request in drawn}
+    assert slots.pop("decode") > 576 > max(slots.values()), "captions follow a picture, prompts nothing"
     assert "needed 12.00 GiB of 15.75, fits" in capsys.readouterr().out
     assert main([*SUDER, "--set", "rollouts.batch_size=96"]) == 1, "12 and 4 GiB are more than a v5e has"
     assert "16.00 GiB of 15.75, does not fit" in capsys.readouterr().out

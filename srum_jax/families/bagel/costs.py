@@ -6,7 +6,14 @@ from typing import ClassVar
 
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.generation_costs import generation_costs, reward_costs
-from srum_jax.families.bagel.generation_programs import PROGRAMS, GenerationShape, program_arguments
+from srum_jax.families.bagel.generation_programs import (
+    PROGRAMS,
+    REWARD_PROGRAMS,
+    GenerationShape,
+    program_arguments,
+    question_tokens,
+    reward_arguments,
+)
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.step_costs import RowStatistics, full_row, row_statistics
 from srum_jax.families.bagel.step_flops import count_pack, step_flops
@@ -30,6 +37,7 @@ class BagelCosts(ModelCosts):
     float32 = ("vae.",)
     released: ClassVar = {"": RELEASED}
     drawn_by = PROGRAMS
+    rewarded_by = REWARD_PROGRAMS
 
     def step_flops(self, config: BagelConfig, batch: PackedBatch,
                    trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
@@ -60,11 +68,17 @@ class BagelCosts(ModelCosts):
     @staticmethod
     def arguments(programs: Programs, program: str, drawing: Drawing) -> tuple:
         """See `ModelCosts`."""
+        if program in REWARD_PROGRAMS:
+            return reward_arguments(programs, program, _shape(drawing), drawing.draws)
         return program_arguments(programs, program, _shape(drawing))
 
-    def reward_costs(self, config: BagelConfig, drawing: Drawing, draws: int) -> dict[str, Cost]:
+    def question_tokens(self, config: BagelConfig, drawing: Drawing) -> int:
+        """See `generation_programs.question_tokens`."""
+        return question_tokens(config, _shape(drawing))
+
+    def reward_costs(self, config: BagelConfig, drawing: Drawing) -> dict[str, Cost]:
         """See `generation_costs.reward_costs`."""
-        return reward_costs(config, _shape(drawing), draws)
+        return reward_costs(config, _shape(drawing), drawing.draws)
 
 
 def _shape(drawing: Drawing) -> GenerationShape:

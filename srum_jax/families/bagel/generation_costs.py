@@ -119,7 +119,7 @@ def reward_costs(config: BagelConfig, shape: GenerationShape, draws: int) -> dic
       draws: times at which the velocity's error is looked at.
     """
     prompt, vit = shape.prompt_tokens + 2, config.vit
-    patches = -(-shape.height // vit.patch_size) * -(-shape.width // vit.patch_size)
+    patches = shape.num_patches(config)
     matrices = vit.num_layers * (4 * vit.hidden_size**2 + 2 * vit.hidden_size * vit.intermediate_size)
     tower = Cost(flops=2.0 * patches * matrices + 4.0 * patches**2 * vit.hidden_size * vit.num_layers,
                  weight_bytes=_VALUE_BYTES * matrices)

@@ -2,6 +2,9 @@
 
 Four programs make an image and its plan: "prefill" reads the prompt, "decode" writes the plan, "denoise" samples the
 latents and "pixels" decodes them. Between them the model's weights and the context stay on the devices.
+
+Three more serve a round of SUDER: "read" takes a picture into a context, "score_texts" says how likely a prompt is
+behind it, and "score_pictures" how well the flow leads to a picture behind its caption.
 """
 
 import dataclasses
@@ -12,7 +15,16 @@ import jax.numpy as jnp
 from srum_jax.errors import BadInput
 from srum_jax.families.abstract_programs import abstract_context, struct
 from srum_jax.families.bagel.flow_sampling import LatentLayout
-from srum_jax.families.bagel.programs import DECODE_IMAGES, PREFILL_TEXT, SAMPLE_LATENTS, WRITE_TEXT
+from srum_jax.families.bagel.prefill import NUM_MARKERS
+from srum_jax.families.bagel.programs import (
+    DECODE_IMAGES,
+    FLOW_ERRORS,
+    PREFILL_PATCHES,
+    PREFILL_TEXT,
+    SAMPLE_LATENTS,
+    SCORE_TEXT,
+    WRITE_TEXT,
+)
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.programs import Programs
@@ -22,6 +34,8 @@ from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.logical_axes import ROWS
 
 PROGRAMS = {"prefill": PREFILL_TEXT, "decode": WRITE_TEXT, "denoise": SAMPLE_LATENTS, "pixels": DECODE_IMAGES}
+REWARD_PROGRAMS = {"read": PREFILL_PATCHES, "score_texts": SCORE_TEXT, "score_pictures": FLOW_ERRORS}
+_ASKED_SLOTS = 16  # of a request of up to 14 tokens, as "Describe the image in detail."
 _PLAN, _SAMPLER = TextSampler(), FlowSampler()
 
 
@@ -40,6 +54,11 @@ class GenerationShape:
     def prompt_slots(self) -> int:
         """Slots of the context."""
         return bucket(self.prompt_tokens + 2)
+
+    def num_patches(self, config: BagelConfig) -> int:
+        """Patches of an image of this size, as the vision tower reads it."""
+        patch = config.vit.patch_size
+        return -(-self.height // patch) * -(-self.width // patch)
 
     def check(self, config: BagelConfig) -> None:
         """Raises BadInput, naming the field, where the model cannot make that."""
@@ -78,3 +97,36 @@ def program_arguments(programs: Programs, name: str, shape: GenerationShape) -> 
         return context, keys, array(dtype=bool), shape.text
     layout = LatentLayout(array(shape.latent_tokens(config)), array())
     return [context] * shape.sampler.guidance.branches, keys, layout, shape.sampler
+
+
+def question_tokens(config: BagelConfig, shape: GenerationShape) -> int:
+    """Tokens of an image of this size and of a request behind it; the two markers of the request come on top."""
+    return NUM_MARKERS + bucket(shape.num_patches(config)) + _ASKED_SLOTS - 2
+
+
+def reward_arguments(programs: Programs, name: str, shape: GenerationShape, draws: int) -> tuple:
+    """The arguments of one of `REWARD_PROGRAMS` besides the model's state.
+
+    Args:
+      programs: of the model.
+      name: of the program.
+      shape: prompts of its length are scored behind images of its size, and such images behind captions that may be as
+        long as its texts.
+      draws: times at which the flow's error is looked at.
+    """
+    config, rows = programs.config, shape.rows
+
+    def array(*sizes: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
+        return struct(programs.mesh, (rows, *sizes), dtype, ROWS)
+
+    asked = abstract_context(programs, rows, bucket(question_tokens(config, shape) + 2))
+    if name == "read":
+        width = bucket(shape.num_patches(config))
+        return asked, array(width, config.vit.patch_values, dtype=jnp.float32), array(width), array()
+    if name == "score_texts":
+        return asked, array(shape.prompt_slots), array()
+    captions = abstract_context(programs, rows, bucket(max(shape.text.max_tokens, shape.prompt_tokens) + 2))
+    keys = array(dtype=jax.eval_shape(lambda: random_keys([0], Use.NOISE)).dtype)
+    tokens = shape.latent_tokens(config)
+    latent, times = (array(*sizes, dtype=jnp.float32) for sizes in ((tokens, config.latent_values), (draws,)))
+    return captions, latent, keys, times, LatentLayout(array(tokens), array())

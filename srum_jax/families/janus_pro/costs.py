@@ -33,6 +33,7 @@ class JanusCosts(ModelCosts):
     float32 = generation_costs.FLOAT32
     released: ClassVar = {"": RELEASED["7B"], **RELEASED}
     drawn_by = generation_costs.PROGRAMS
+    rewarded_by = generation_costs.REWARD_PROGRAMS
     arguments = staticmethod(generation_costs.program_arguments)
     prompt_slots = staticmethod(generation_costs.prompt_slots)
     drawing_costs = staticmethod(generation_costs.generation_costs)
@@ -68,6 +69,10 @@ class JanusCosts(ModelCosts):
         """The only one."""
         return config.vq.image_size
 
-    def reward_costs(self, config: JanusConfig, drawing: Drawing, draws: int) -> dict[str, Cost]:
+    def question_tokens(self, config: JanusConfig, drawing: Drawing) -> int:
+        """See `Costs.question_tokens`; the template of a question is longer than that of a prompt."""
+        return generation_costs.question_slots(config) - generation_costs.TEMPLATE_TOKENS
+
+    def reward_costs(self, config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
         """See `generation_costs.reward_costs`; both likelihoods are exact."""
         return generation_costs.reward_costs(config, drawing)

@@ -1,7 +1,10 @@
 """The programs of generation over arrays that exist by shape and layout alone, and what they cost.
 
-"codes" reads prompts and draws all codes, "pixels" decodes them; "decode" writes an answer. Counted are matrix products
-and convolutions as often as the loops around them turn; weights are read once in every pass.
+"codes" reads prompts and draws all codes, "pixels" decodes them; "decode" writes an answer. In a round of SUDER
+"score_texts" says how likely a prompt is behind its picture, and "score_pictures" a picture behind its caption.
+
+Counted are matrix products and convolutions as often as the loops around them turn; weights are read once in every
+pass.
 """
 
 import math
@@ -15,7 +18,7 @@ from srum_jax.families.costs import Cost, Drawing
 from srum_jax.families.counted_costs import WEIGHT_BYTES, decode_cost, products
 from srum_jax.families.janus_pro.code_sampling import Prompts, gumbel_noise, sample_codes
 from srum_jax.families.janus_pro.likelihood import answer_log_probs, code_log_probs
-from srum_jax.families.janus_pro.programs import DECODE_CODES, DRAW_CODES, WRITE_TEXT
+from srum_jax.families.janus_pro.programs import DECODE_CODES, DRAW_CODES, SCORE_CODES, SCORE_TEXT, WRITE_TEXT
 from srum_jax.families.janus_pro.sampler import CodeSampler
 from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.programs import Programs
@@ -29,6 +32,8 @@ from srum_jax.models.layers.logical_axes import ROWS, shapes_by_name
 TEMPLATE_TOKENS = 8  # around a caption: the first token, roles and what separates them, the token before the picture
 FLOAT32 = ("vq.",)
 PROGRAMS = {"codes": DRAW_CODES, "pixels": DECODE_CODES, "decode": WRITE_TEXT}
+REWARD_PROGRAMS = {"score_texts": SCORE_TEXT, "score_pictures": SCORE_CODES}
+_ASKED_TOKENS = 64  # around a picture: the system's text, roles, and a request as "Describe the image in detail."
 _COMPUTE = ComputeConfig(dtype="bfloat16", attention="dense", remat="none")
 _TOKEN = 0  # any: what a decoded text follows on
 _READ_EACH_STEP = ("llm.layers.", "gen_head.", "gen_aligner.")
@@ -37,6 +42,11 @@ _READ_EACH_STEP = ("llm.layers.", "gen_head.", "gen_aligner.")
 def prompt_slots(drawing: Drawing) -> int:
     """Slots of a prompt with its template, padding included."""
     return bucket(drawing.prompt_tokens + TEMPLATE_TOKENS)
+
+
+def question_slots(config: JanusConfig) -> int:
+    """Slots of a short question about a picture."""
+    return bucket(config.vision.num_tokens + _ASKED_TOKENS)
 
 
 def generation_costs(config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
@@ -105,8 +115,8 @@ class _Traced:
 
 
 def program_arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
-    """The arguments of one of `PROGRAMS` besides the model's state."""
-    mesh, rows, slots = programs.mesh, drawing.rows, prompt_slots(drawing)
+    """The arguments of one of `PROGRAMS` or `REWARD_PROGRAMS` besides the model's state."""
+    config, mesh, rows, slots = programs.config, programs.mesh, drawing.rows, prompt_slots(drawing)
 
     def array(*sizes: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
         return struct(mesh, (rows, *sizes), dtype, ROWS)
@@ -115,6 +125,13 @@ def program_arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
     if name == "codes":
         return Prompts(array(slots), array(slots, dtype=bool)), keys, drawing.sampler or CodeSampler()
     if name == "pixels":
-        return (array(programs.config.vq.num_codes),)
+        return (array(config.vq.num_codes),)
+    if name == "score_texts":
+        said, side = bucket(drawing.prompt_tokens + 1), config.vision.image_size
+        read, views = question_slots(config) + said, array(1, side, side, 3, dtype=jnp.uint8)
+        return array(read), array(read, dtype=bool), views, array(said), array(said)
+    if name == "score_pictures":
+        told, side = bucket(max(drawing.max_tokens, drawing.prompt_tokens) + TEMPLATE_TOKENS), config.vq.image_size
+        return Prompts(array(told), array(told, dtype=bool)), array(side, side, 3, dtype=jnp.uint8)
     return (abstract_context(programs, rows, slots), _TOKEN, keys, array(dtype=bool),
             TextSampler(drawing.max_tokens))

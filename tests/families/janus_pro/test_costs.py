@@ -88,9 +88,9 @@ def test_generation_names_a_cost_for_each_program_and_refuses_what_it_cannot_dra
 
 
 def test_a_reward_is_one_pass_over_what_is_scored():
-    costs = COSTS.reward_costs(MODEL, DRAWING, draws=8)
+    costs = COSTS.reward_costs(MODEL, dataclasses.replace(DRAWING, draws=8))
     layers, codes = size("llm.layers."), MODEL.vq.num_codes
     for name, tokens in (("pictures", MODEL.vision.num_tokens + DRAWING.prompt_tokens),
                          ("captions", COSTS.prompt_slots(DRAWING) + codes - 1)):
         assert costs[name].flops > 2 * tokens * layers and costs[name].passes == 1
-    assert costs == COSTS.reward_costs(MODEL, DRAWING, draws=1)  # exact: nothing is drawn
+    assert costs == COSTS.reward_costs(MODEL, dataclasses.replace(DRAWING, draws=1))  # exact: nothing is drawn
