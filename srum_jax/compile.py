@@ -21,8 +21,7 @@ _POSITIVE = command_line.in_range(int, 1)
 DEFAULT_CACHE = "~/.cache/srum_jax/compile"
 
 # What only one of the two kinds of program takes.
-_GENERATION_ONLY = ("family", "height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "quantize",
-                    "programs")
+_GENERATION_ONLY = ("family", "height", "width", "num_timesteps", "max_tokens", "editing", "dtype", "quantize")
 _TRAINING_ONLY = ("set", "slices", "compiler_option", "hlo", "round")
 
 _EPILOG = """
@@ -113,8 +112,8 @@ def _parser() -> argparse.ArgumentParser:
                              f"that of --checkpoint; else {NAMES[0]})")
     parser.add_argument("--layers", type=_POSITIVE, help="another number of decoder layers")
     parser.add_argument("--programs", metavar="NAME,...",
-                        help="some of those that generation has, for BAGEL prefill, decode, denoise and pixels "
-                             "(default: all)")
+                        help="some of those that generation has, for BAGEL prefill, decode, denoise and pixels; a "
+                             "round has read, score_texts and score_pictures too (default: all)")
     parser.add_argument("--cache", type=user_path, default=DEFAULT_CACHE, metavar="DIR",
                         help=f"results of earlier compilations; 'none' keeps none (default: {DEFAULT_CACHE})")
     parser.add_argument("--nice", type=int, default=0, help="by how much compilation gives way to other processes")
@@ -143,6 +142,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--{name} {path}: expected a file in a folder that exists.")
     if not args.largest and (args.most is not None or args.start != parser.get_default("start")):
         parser.error("--most, --start: only with --largest.")
+    if args.programs and not (args.generation or args.round):
+        parser.error("--programs: only with --generation or --round.")
     foreign = _TRAINING_ONLY if args.generation else _GENERATION_ONLY
     for name in foreign:
         if getattr(args, name) != parser.get_default(name):

@@ -10,6 +10,7 @@ from srum_jax.aot.compiled import bytes_per_device, compile_lowered, described_d
 from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.hlo_collectives import MeshOfChips, collectives
 from srum_jax.aot.hlo_program import Program, host_calls
+from srum_jax.errors import BadInput
 from srum_jax.families.costs import Drawing
 from srum_jax.families.registry import family
 from srum_jax.mesh import build_mesh
@@ -41,6 +42,20 @@ class DrawingRequest:
     attention: str = "splash"
     quantize: str | None = None  # integers that matrices of layers are kept in
     hlo_file: str | None = None  # where the compiled program's text goes
+
+
+def chosen(names: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The programs that `--programs` names, separated by commas; all of them for None.
+
+    Raises:
+      BadInput: one is not known, or named twice.
+    """
+    if names is None:
+        return known
+    found = tuple(names.split(","))
+    if len(set(found)) != len(found) or not set(found) <= set(known):
+        raise BadInput(f"--programs: expected some of {', '.join(known)}, found {names!r}.")
+    return found
 
 
 def compile_program(request: DrawingRequest, cache: CompileCache) -> DrawingResult:

@@ -5,13 +5,13 @@ import dataclasses
 from typing import Any
 
 from srum_jax.aot.compiling import Compiling, costs_of
-from srum_jax.aot.drawing_program import DrawingRequest, compile_program
+from srum_jax.aot.drawing_program import DrawingRequest, chosen, compile_program
 from srum_jax.aot.generation_report import as_text, program_entry, whole_entry
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.roofline import DRAWING_ASSUMPTIONS
 from srum_jax.aot.topology import parse_topology
 from srum_jax.errors import BadInput
-from srum_jax.families.costs import Costs, Drawing
+from srum_jax.families.costs import Drawing
 from srum_jax.families.registry import NAMES, family, recognise
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import MESH_AXES
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     name = args.family or (recognise(args.checkpoint) if args.checkpoint else NAMES[0])
     costs = costs_of(family(name))
-    programs = _programs(args.programs, costs)
+    programs = chosen(args.programs, costs.programs)
     topology, mesh = parse_topology(args.topology), args.mesh or MeshConfig(data=1, fsdp=-1)
     if mesh.seq != 1:
         raise BadInput(f"--mesh: generation does not split the tokens of a row: expected seq=1, found {mesh.seq}.")
@@ -72,12 +72,3 @@ def text_of(report: dict[str, Any]) -> str:
     limit = report.get("largest_limited_by")
     largest = [f"The largest batch; {limit} sets the limit."] if limit else []
     return "\n".join([as_text(report), *largest, DRAWING_ASSUMPTIONS])
-
-
-def _programs(text: str | None, costs: Costs) -> tuple[str, ...]:
-    if text is None:
-        return costs.programs
-    names = tuple(text.split(","))
-    if len(set(names)) != len(names) or not set(names) <= set(costs.programs):
-        raise BadInput(f"--programs: expected some of {', '.join(costs.programs)}, found {text!r}.")
-    return names

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from srum_jax.aot.compiling import Compiling
-from srum_jax.aot.drawing_program import DrawingRequest
+from srum_jax.aot.drawing_program import DrawingRequest, chosen
 from srum_jax.aot.largest_batch import largest_batch
 from srum_jax.aot.roofline import DRAWING_ASSUMPTIONS, roofline
 from srum_jax.aot.topology import GIB, Topology
@@ -15,8 +15,12 @@ from srum_jax.families.costs import Drawing
 from srum_jax.rollouts.config import GENERATION, UNDERSTANDING
 
 
-def check_round(asked: TrainPlan) -> None:
-    """Raises BadInput unless an experiment has rounds, and one slice for them."""
+def check_round(asked: TrainPlan, programs: str | None) -> tuple[str, ...]:
+    """The programs that are meant, see `chosen`.
+
+    Raises:
+      BadInput: the experiment has no rounds, or not one slice for them; or there is no such program.
+    """
     name = asked.experiment.name
     if asked.experiment.rollouts is None:
         raise BadInput(f"--round: expected an experiment with rollouts, as suder_janus; found {name}.")
@@ -26,10 +30,12 @@ def check_round(asked: TrainPlan) -> None:
     if asked.request.num_slices != 1 or asked.mesh["seq"] != 1:
         raise BadInput(f"--round: expected one slice and seq=1, as rollouts do not split the tokens of a row; found "
                        f"{asked.request.num_slices} and seq={asked.mesh['seq']}.")
+    return chosen(programs, (*asked.family.costs.programs, *asked.family.costs.reward_programs))
 
 
 def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_seconds: float | None,
-                compiling: Compiling, *, largest: bool = False, most: int | None = None) -> dict[str, Any]:
+                compiling: Compiling, programs: tuple[str, ...], *, largest: bool = False, most: int | None = None
+                ) -> dict[str, Any]:
     """All figures of a round.
 
     Args:
@@ -38,6 +44,7 @@ def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_se
       step: what was found of it.
       step_seconds: estimate for an update; None where the step does not fit.
       compiling: of programs that draw and score.
+      programs: those that are compiled.
       largest: whether to find out how many outputs at once fit, in place of the experiment's number.
       most: try no more at once; None: as many as a round has.
     """
@@ -57,8 +64,8 @@ def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_se
     rows, limited_by = rounded(config.batch_size), None
     if largest:
         found, limited_by = largest_batch(
-            (*costs.search_order, *costs.reward_programs), needed, limit, multiple,
-            rounded(most or max(counts.values())), rows)
+            [name for name in (*costs.search_order, *costs.reward_programs) if name in programs], needed, limit,
+            multiple, rounded(most or max(counts.values())), rows)
         rows = found or multiple  # if nothing fits, the report says by how much
     drawing = _drawing(asked, rows)
     work = costs.drawing_costs(asked.config, drawing)
@@ -69,8 +76,8 @@ def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_se
         time = roofline(cost, topology.chip, rows, data=axes["data"], fsdp=axes["fsdp"], tensor=axes["tensor"])
         return time["seconds"] * math.ceil(outputs / rows)
 
-    programs = [{"program": program, "needed_gib": needed(program, rows) / GIB,
-                 "fits": needed(program, rows) <= limit} for program in (*costs.programs, *costs.reward_programs)]
+    entries = [{"program": program, "needed_gib": needed(program, rows) / GIB,
+                "fits": needed(program, rows) <= limit} for program in programs]
     parts = {
         "pictures": sum(seconds(work[program], counts[GENERATION]) for program in costs.image_programs),
         "captions": seconds(writing, counts[UNDERSTANDING]),
@@ -81,8 +88,8 @@ def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_se
         parts["updates"] = step_seconds * config.steps_per_round
     return {
         "outputs": counts, "at_once": rows, "largest_limited_by": limited_by, "largest": largest,
-        "resident_gib": step.resident_bytes / GIB, "limit_gib": limit / GIB, "programs": programs,
-        "fits": all(program["fits"] for program in programs),
+        "resident_gib": step.resident_bytes / GIB, "limit_gib": limit / GIB, "programs": entries,
+        "fits": all(entry["fits"] for entry in entries),
         "estimate": {"seconds": parts, "seconds_per_round": sum(parts.values()), "assumptions": DRAWING_ASSUMPTIONS},
     }
 

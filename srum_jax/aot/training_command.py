@@ -30,12 +30,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     topology, asked = parse_topology(args.topology), plan(_request(args))
     compiling = Compiling(compile_step, topology, args.cache, args.nice)
     if args.round:
-        check_round(asked)
+        programs = check_round(asked, args.programs)
         step = compiling(asked.request, _title(asked))
         entry = training_entry(asked, topology, step)
         drawing = Compiling(compile_program, topology, args.cache, args.nice)
         seconds = entry["estimate"]["exposed_seconds"] if "estimate" in entry else None
-        found = round_entry(asked, topology, step, seconds, drawing, largest=args.largest, most=args.most)
+        found = round_entry(asked, topology, step, seconds, drawing, programs, largest=args.largest,
+                            most=args.most)
         return entry | {"round": found, "fits": entry["fits"] and found["fits"]}
     if not args.largest:
         return training_entry(asked, topology, compiling(asked.request, _title(asked)))

@@ -72,7 +72,13 @@ def test_the_most_outputs_at_once_are_found(compiler, capsys):
     assert "88 are the most that fit at once" in capsys.readouterr().out  # 11 and 4 GiB of 15.75
 
 
+def test_some_programs_of_a_round_may_be_compiled_alone(compiler):
+    assert main([*SUDER, "--programs", "score_texts,codes"]) == 0
+    assert [request.program for request in compiler[1:]] == ["score_texts", "codes"]
+
+
 @pytest.mark.parametrize("arguments, named", [
+    ([*SUDER, "--programs", "denoise"], "--programs: expected some of codes, pixels"),
     (["--experiment=bagel_cot", "--topology", "v5p:4x4x4", "--round"], "--round: expected an experiment with rollouts"),
     (["--experiment=suder_janus", "--topology", "v5e:2x4", "--mesh", "fsdp=4,seq=2", "--round"], "seq=2"),
     (["--experiment=suder_janus", "--topology", "v5e:2x4", "--slices", "2", "--mesh", "data=2,fsdp=8", "--round"],
