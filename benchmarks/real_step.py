@@ -37,7 +37,6 @@ from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.observability.peak_flops import peak_flops
 from srum_jax.training.abstract_run import abstract_run
 from srum_jax.training.experiment import Experiment
-from srum_jax.training.optimizer import make_optimizer
 from srum_jax.training.state import TrainState, new_train_state
 from srum_jax.training.step import compile_step
 
@@ -66,7 +65,7 @@ def measure_real(args: argparse.Namespace) -> dict[str, Any]:
     host = _batch(experiment, config, without_autoencoder=args.without_autoencoder)
     layout = FAMILY.forward(config, experiment.compute).layout(host)
     batch = jax.device_put(host, on_mesh(mesh, layout))
-    state = new_train_state(_random(shapes.state.parameters), make_optimizer(experiment.optimizer), mesh)
+    state = new_train_state(_random(shapes.state.parameters), shapes.optimizer, mesh, experiment.ema)
     frozen = _random(shapes.frozen)
     seconds, loss = _time(step, state, frozen, batch, args)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
@@ -34,6 +35,7 @@ from srum_jax.training.step import Step, make_step
 class AbstractRun:
     """The step, and its arguments as `jax.ShapeDtypeStruct` with shardings."""
 
+    optimizer: optax.GradientTransformation  # of the step
     step: Step
     state: TrainState
     frozen: nnx.State
@@ -63,12 +65,13 @@ def abstract_run(experiment: Experiment, config: Any, mesh: Mesh) -> AbstractRun
     frozen = _as_loaded(frozen, jnp.dtype(experiment.compute.dtype), source.quantize)
     forward = family.forward(config, experiment.compute)
     return AbstractRun(
+        optimizer=optimizer,
         step=make_step(
             graphdef, forward, experiment.objective, optimizer, seed=experiment.seed, ema=experiment.ema,
             accumulation_steps=experiment.training.accumulation_steps, sides_every=experiment.sides_every,
             balanced=experiment.balanced,
         ),
-        state=abstract_train_state(trained, optimizer, mesh, with_ema=experiment.ema is not None),
+        state=abstract_train_state(trained, optimizer, mesh, experiment.ema),
         frozen=frozen,
         batch=abstract_batch(experiment, family, config, forward, mesh),
     )

@@ -7,6 +7,9 @@ import os
 from srum_jax.errors import check
 from srum_jax.models.compute import QUANTIZED_DTYPES
 
+# With more, a mean of squares that is rounded to bfloat16 moves by less than the rounding; see `make_optimizer`.
+_LARGEST_ROUNDED_BETA2 = 0.95
+
 
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
@@ -81,13 +84,19 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0  # of the gradient of all parameters together
     first_moment_dtype: str = "float32"  # or "bfloat16", in which the mean of gradients takes half of the memory
+    second_moment_dtype: str = "float32"  # or "bfloat16", the same for that of their squares; beta2 at most 0.95
 
     def __post_init__(self):
         check("optimizer.schedule", self.schedule in ("constant", "cosine"), "constant or cosine", self.schedule)
         check("optimizer.total_steps", self.schedule == "constant" or self.total_steps > self.warmup_steps,
               f"more than warmup_steps {self.warmup_steps} with schedule cosine", self.total_steps)
-        check("optimizer.first_moment_dtype", self.first_moment_dtype in ("float32", "bfloat16"),
-              "float32 or bfloat16", self.first_moment_dtype)
+        for name in ("first_moment_dtype", "second_moment_dtype"):
+            check(f"optimizer.{name}", getattr(self, name) in ("float32", "bfloat16"), "float32 or bfloat16",
+                  getattr(self, name))
+        check("optimizer.second_moment_dtype",
+              self.second_moment_dtype == "float32" or self.beta2 <= _LARGEST_ROUNDED_BETA2,
+              f"float32 with beta2 above {_LARGEST_ROUNDED_BETA2}, where rounding would decide",
+              f"bfloat16 with beta2 {self.beta2}")
         for name in ("learning_rate", "eps", "clip_norm"):
             value = getattr(self, name)
             check(f"optimizer.{name}", 0 < value < math.inf, "a positive number", value)
@@ -104,7 +113,9 @@ class EmaConfig:
     decay: float = 0.999  # looks back over about 1 / (1 - decay) updates
     warmup: bool = False  # the n-th averaged update has decay (1 + n) / (10 + n) at most: the start is soon forgotten
     start_step: int = 0  # updates before the first that is averaged; until then the average is the parameters
+    memory: str = "device"  # where it lies between updates; "host" leaves the device 4 bytes a trained value
 
     def __post_init__(self):
+        check("ema.memory", self.memory in ("device", "host"), "device or host", self.memory)
         check("ema.decay", 0 < self.decay < 1, "a number between 0 and 1", self.decay)
         check("ema.start_step", self.start_step >= 0, "at least 0", self.start_step)

@@ -32,10 +32,11 @@ def learning_rate_schedule(config: OptimizerConfig) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimizerConfig, *, balanced: bool = False) -> optax.GradientTransformationExtraArgs:
-    """Clipping, then AdamW. With float32 parameters the second moment is float32, and all arithmetic.
+    """Clipping, then AdamW. With float32 parameters all arithmetic is float32, and moments that are not kept so.
 
-    The second moment has no smaller form: with beta2 = 0.95 a squared gradient that differs by less than 8 %
-    from it would move it by less than bfloat16 can tell, so that rounding would decide.
+    A second moment in bfloat16 is rounded to 8 bits after every update. With beta2 = 0.95 that changes its root by less
+    than 1 % (root of the mean square; for normal, nearly constant, rare, and a thousandfold falling gradients), with
+    0.99 by up to 15 %, and with 0.999 it no longer falls. So `OptimizerConfig` refuses it above 0.95.
 
     Parameters whose gradient is exactly zero stay where they are, unless decayed. `balanced`: first both directions
     are scaled to one norm, see `balance_directions`, and `update` takes `of_generation`.
@@ -43,9 +44,24 @@ def make_optimizer(config: OptimizerConfig, *, balanced: bool = False) -> optax.
     return optax.chain(
         *([balance_directions()] if balanced else []),
         _clip_by_global_norm(config.clip_norm),
-        optax.adamw(learning_rate_schedule(config), b1=config.beta1, b2=config.beta2, eps=config.eps,
-                    weight_decay=config.weight_decay, mu_dtype=config.first_moment_dtype),
+        _keep_second_moment(optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.eps,
+                                                mu_dtype=config.first_moment_dtype), config.second_moment_dtype),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.scale_by_learning_rate(learning_rate_schedule(config)),
     )
+
+
+def _keep_second_moment(adam: optax.GradientTransformation, dtype: str) -> optax.GradientTransformation:
+    """Adam whose second moment is rounded between updates; optax can do so to the first."""
+
+    def cast(state: optax.ScaleByAdamState, dtype: str) -> optax.ScaleByAdamState:
+        return state._replace(nu=jax.tree.map(lambda moment: moment.astype(dtype), state.nu))
+
+    def update(updates, state, params=None):
+        updates, state = adam.update(updates, cast(state, "float32"), params)
+        return updates, cast(state, dtype)
+
+    return optax.GradientTransformation(lambda params: cast(adam.init(params), dtype), update)
 
 
 def _clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:

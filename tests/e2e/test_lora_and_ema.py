@@ -13,7 +13,8 @@ from tests.e2e.training import lines, parameters, run
 
 # llm2vae of the tiny base is zero: without factors of its own nothing before it would have a gradient.
 SETTINGS = ("model.lora.rank=2", "model.lora.targets=*", "ema.decay=0.9", "ema.warmup=true", "training.log_every=1",
-            "training.save_every=2", "data.rows_per_batch=2", "optimizer.warmup_steps=1")
+            "training.save_every=2", "data.rows_per_batch=2", "optimizer.warmup_steps=1", "ema.memory=host",
+            "optimizer.first_moment_dtype=bfloat16", "optimizer.second_moment_dtype=bfloat16")
 
 
 def averages(workdir, step):
