@@ -12,7 +12,6 @@ from srum_jax.evaluation.geneval import COLORS
 from srum_jax.judges.detector import DetectorJudge
 from srum_jax.rewards.judgement.calls import Call
 from srum_jax.weights.errors import WeightsError
-from tests.evaluation import tiny_detectors
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
 
@@ -24,6 +23,8 @@ def asked(*wanted):
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
+    from tests.evaluation import tiny_detectors  # transformers' models: only those who run them wait for them
+
     folder = tmp_path_factory.mktemp("detectors")
     return {name: getattr(tiny_detectors, f"write_{name}")(folder / name)
             for name in ("open_vocabulary", "coco", "clip")}

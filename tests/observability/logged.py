@@ -2,9 +2,6 @@
 
 import json
 
-from tensorboardX.proto import event_pb2
-from tensorboardX.record_writer import masked_crc32c
-
 from srum_jax.observability.report import METRICS_FILE
 
 
@@ -14,6 +11,9 @@ def lines(directory):
 
 def events_of(path):
     """The events of a file, read as TFRecords."""
+    from tensorboardX.proto import event_pb2  # takes a second: only those who read events wait for it
+    from tensorboardX.record_writer import masked_crc32c
+
     data, place = path.read_bytes(), 0
     while place < len(data):
         length = int.from_bytes(data[place : place + 8], "little")

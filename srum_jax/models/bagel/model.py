@@ -18,7 +18,7 @@ from srum_jax.models.bagel.vision import Connector, VisionTower
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.linear import Linear
-from srum_jax.models.layers.parameter import FixedTable
+from srum_jax.models.layers.parameter import FixedTable, abstract_model
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.models.layers.timestep_embedding import timestep_features
 from srum_jax.models.layers.token_stream import TokenStream, concatenate
@@ -175,10 +175,5 @@ class Bagel(nnx.Module):
 def abstract_bagel(
     config: BagelConfig, *, with_vit: bool = True, with_vae: bool = True
 ) -> tuple[nnx.GraphDef, nnx.State]:
-    """The structure of a model and the shapes of its variables; nothing is allocated.
-
-    Returns:
-      The graph definition, and a state whose values are `jax.ShapeDtypeStruct`.
-    """
-    model = nnx.eval_shape(lambda: Bagel(config, rngs=nnx.Rngs(0), with_vit=with_vit, with_vae=with_vae))
-    return nnx.split(model)
+    """As `abstract_model`."""
+    return abstract_model(Bagel, config, with_vit=with_vit, with_vae=with_vae)

@@ -2,7 +2,7 @@
 
 from srum_jax.models.architecture import Architecture, Part, WeightFile
 from srum_jax.models.blip3o.config import Blip3oConfig
-from srum_jax.models.blip3o.model import abstract_blip3o
+from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.pixel_weights import UNET_PREFIX, VAE_PREFIX
 from srum_jax.models.blip3o.weights import (
     DECODER_SOURCES,
@@ -11,6 +11,7 @@ from srum_jax.models.blip3o.weights import (
     TABLE,
     VISION_SOURCES,
 )
+from srum_jax.models.layers.parameter import abstract_model
 from srum_jax.models.layers.sharding import RULES
 
 # What LoRA may name, of a layer of the diffusion transformer: self-attention's maps have no word before them.
@@ -35,7 +36,7 @@ BLIP3O = Architecture(
         "decoder": Part("pixel decoder", DECODER_SOURCES, frozenset({"draw"})),
     },
     read_config=Blip3oConfig.from_directory,
-    abstract=abstract_blip3o,
+    abstract=lambda config, parts: abstract_model(Blip3o, config, parts=parts),
     # The released vocabulary of 151,668 divides by no more than 4: the table, which is not trained, is replicated.
     rules={**RULES, "vocab_in": ()},
     trainable={

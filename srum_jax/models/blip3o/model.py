@@ -115,12 +115,3 @@ def place_pictures(x: jax.Array, at: jax.Array, tokens: jax.Array, num_tokens: j
     picture = jnp.clip(jnp.searchsorted(ends, number, side="right"), 0, len(tokens) - 1)
     within = jnp.clip(number - (ends - num_tokens)[picture], 0, tokens.shape[1] - 1)
     return jnp.where(at[..., None], tokens[picture, within].astype(x.dtype), x)
-
-
-def abstract_blip3o(config: Blip3oConfig, parts: Iterable[str]) -> tuple[nnx.GraphDef, nnx.State]:
-    """The structure of a model and the shapes of its variables; nothing is allocated.
-
-    Returns:
-      The graph definition, and a state whose values are `jax.ShapeDtypeStruct`.
-    """
-    return nnx.split(nnx.eval_shape(lambda: Blip3o(config, rngs=nnx.Rngs(0), parts=parts)))

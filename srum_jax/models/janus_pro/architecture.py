@@ -2,8 +2,9 @@
 
 from srum_jax.models.architecture import Architecture, Part, WeightFile
 from srum_jax.models.janus_pro.config import JanusConfig
-from srum_jax.models.janus_pro.model import abstract_janus
+from srum_jax.models.janus_pro.model import JanusPro
 from srum_jax.models.janus_pro.weights import COMMUNITY_TABLE, TABLE, VISION_SOURCES, VQ_SOURCES
+from srum_jax.models.layers.parameter import abstract_model
 from srum_jax.models.layers.sharding import RULES
 
 _DECODER_MAPS = ("query", "key", "value", "out", "gate", "up", "down")  # of every layer
@@ -23,7 +24,7 @@ JANUS_PRO = Architecture(
         "vq": Part("picture tokenizer", VQ_SOURCES, frozenset({"train", "draw"})),
     },
     read_config=JanusConfig.from_directory,
-    abstract=abstract_janus,
+    abstract=lambda config, parts: abstract_model(JanusPro, config, parts=parts),
     rules=RULES,
     trainable={
         # Whatever the likelihoods of texts and of codes depend on, but the tower.

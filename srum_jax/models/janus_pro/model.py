@@ -112,12 +112,3 @@ class JanusPro(nnx.Module):
     def angles(self, position: jax.Array):
         """Rotary angles of positions int32 [B, S]; `Decoder` takes them."""
         return rotary_angles(position, self.config.llm.head_dim, self.config.llm.rope_theta)
-
-
-def abstract_janus(config: JanusConfig, parts: Iterable[str]) -> tuple[nnx.GraphDef, nnx.State]:
-    """The structure of a model and the shapes of its variables; nothing is allocated.
-
-    Returns:
-      The graph definition, and a state whose values are `jax.ShapeDtypeStruct`.
-    """
-    return nnx.split(nnx.eval_shape(lambda: JanusPro(config, rngs=nnx.Rngs(0), parts=parts)))

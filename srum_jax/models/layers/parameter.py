@@ -35,6 +35,25 @@ def parameter(
     return nnx.Param(values, axes=("layers",) * len(stack) + axes)
 
 
+class _OneKey:
+    """Stands for `nnx.Rngs` where no values are wanted: its traced counters would take most of the time of tracing."""
+
+    def __init__(self):
+        self._key = jax.random.key(0)
+
+    def params(self) -> jax.Array:
+        return self._key
+
+
+def abstract_model(make: Callable[..., nnx.Module], *args, **options) -> tuple[nnx.GraphDef, nnx.State]:
+    """The structure of `make(*args, rngs=..., **options)` and the shapes of its variables; nothing is allocated.
+
+    Returns:
+      The graph definition, and a state whose values are `jax.ShapeDtypeStruct`.
+    """
+    return nnx.split(nnx.eval_shape(lambda: make(*args, rngs=_OneKey(), **options)))
+
+
 def along_last(vector: jax.Array, like: jax.Array) -> jax.Array:
     """A vector [C], cast and reshaped to broadcast against the last axis of `like` [..., C]."""
     return jnp.expand_dims(vector.astype(like.dtype), tuple(range(like.ndim - 1)))
