@@ -146,7 +146,7 @@ def _checked_prompts(
     if file is None:
         prompts = prompts_of_texts(args.prompt, set_name, settings.num_candidates)
     else:
-        form = find_format(args.prompt_format, args.fields, file.name)
+        form = find_format(args.prompt_format, args.fields)
         prompts = read_prompt_file(file, form, set_name, settings.num_candidates)
     folder = epath.Path(".") if file is None else file.parent
     if args.keywords is not None:  # may name rows that --limit leaves out

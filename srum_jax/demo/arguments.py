@@ -168,7 +168,7 @@ def _examples(generate: Mapping[str, Any]) -> tuple[str, ...]:
     if "prompts" not in generate:
         return ()
     path = epath.Path(generate["prompts"])
-    form = find_format(generate.get("prompt_format", AUTO), None, path.name)
+    form = find_format(generate.get("prompt_format", AUTO), None)
     rows = read_prompt_file(path, form, "page").rows
     return tuple(_first_of_each((row.category, row.prompt) for row in rows))[:_NUM_EXAMPLES]
 

@@ -23,7 +23,7 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
                         help="JSON lines, a JSON array, a table (.csv, .tsv) or plain text")
     source.add_argument("--prompt", action="append", metavar="TEXT", help="a prompt itself; repeatable")
     group.add_argument("--prompt-format", choices=(AUTO, *PROMPT_FORMATS), default=AUTO,
-                       help="auto: plain for .txt, else what the rows look like (default)")
+                       help="auto: plain for .txt without JSON, else what the rows look like (default)")
     group.add_argument("--fields", metavar="prompt=A,id=B,category=C", help="names of the fields in the custom format")
     group.add_argument("--set-name", metavar="NAME", help="first part of every record's id (default: the file's name)")
     group.add_argument("--limit", type=in_range(int, 1), metavar="N", help="only the first N rows")

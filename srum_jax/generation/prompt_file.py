@@ -13,13 +13,15 @@ from typing import Any
 from etils import epath
 
 from srum_jax.errors import BadInput
-from srum_jax.generation.prompt_formats import CUSTOM, FORMATS, PromptFormat, recognise
+from srum_jax.generation.prompt_formats import CUSTOM, FORMATS, PLAIN, PromptFormat, recognise
 from srum_jax.generation.prompts import IdError, Prompt
 from srum_jax.storage.reading import read_text
 
 DUPLICATE_PROMPT = "duplicate_prompt"  # left out because it was asked for, not because it cannot be used
 _LOGGER = logging.getLogger(__name__)
 _TABLES = {".csv": ",;", ".tsv": "\t"}  # what may lie between cells
+_JSON = re.compile(r"\s*(?:\[\s*)?(?:\{\s*[\"}]|\[\s*\")")  # how rows or a list of them begin
+_PROMPTS = {form.prompt for form in FORMATS.values() if not form.plain_text}
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -83,7 +85,7 @@ def read_prompt_file(
     Args:
       path: UTF-8; a JSON array, JSON lines, a table (`.csv`, `.tsv`) with names in its first line, or plain text, as
         the format says. Empty lines of JSON lines and tables are passed over.
-      prompt_format: names the fields; None to recognise them.
+      prompt_format: names the fields; None to recognise them: plain text in `.txt` and `.text`, unless it is JSON.
       set_name: of the list, the first part of every record's id.
       num_candidates: images per prompt; the longest id must fit.
 
@@ -93,6 +95,9 @@ def read_prompt_file(
     """
     path = epath.Path(path)
     text = read_text(path)
+    if prompt_format is None and path.suffix.lower() in (".txt", ".text") and not _JSON.match(text):
+        _check_no_table(text, path)
+        prompt_format = FORMATS[PLAIN]
     if prompt_format is not None and prompt_format.plain_text:
         entries = _plain_entries(text)
     elif path.suffix.lower() in _TABLES:
@@ -116,6 +121,14 @@ def prompts_of_texts(texts: list[str], set_name: str, num_candidates: int = 1) -
     """As `read_prompt_file`, of texts that were given directly; "line" is the number of the text, from 1."""
     reader = _RowReader(PromptFormat("--prompt", None, plain_text=True), set_name, None, num_candidates)
     return _collect(enumerate(texts, start=1), reader, "--prompt")
+
+
+def _check_no_table(text: str, path: epath.Path) -> None:
+    head = text.lstrip("\n").partition("\n")[0]
+    names = [name.strip('" ') for name in re.split(r"[,;\t]", head)]
+    if len(names) > 1 and _PROMPTS & set(names):
+        raise BadInput(f"{path}: its first line, {head!r}, is the head of a table; name the file .csv or .tsv, or take "
+                       "every line for a prompt by --prompt-format plain.")
 
 
 class _RowError(ValueError):
@@ -165,9 +178,9 @@ def _check_kind(entries: Sequence[tuple[int, Any]], form: PromptFormat, path: ep
                               "line.")
     rows = [entry for _, entry in entries if isinstance(entry, dict)]
     if rows and not any(form.prompt in row for row in rows):
-        raise BadInput(f"{path}: expected prompts in the field {form.prompt!r}, found rows with "
-                              f"{', '.join(map(repr, list(rows[0])[:8]))}; see --prompt-format, or name it: --fields "
-                              "prompt=NAME.")
+        found = ", ".join(map(repr, list(rows[0])[:8])) or "no field"
+        raise BadInput(f"{path}: expected prompts in the field {form.prompt!r}, found rows with {found}; see "
+                       "--prompt-format, or name it: --fields prompt=NAME.")
 
 
 def _line_entries(text: str) -> Entries:

@@ -1,7 +1,6 @@
 """The forms that prompt files come in: which field is what."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,24 +40,23 @@ _SIGNS = {"t2i_compbench": {"Question", "Question_id"}, "wise": {"Prompt", "prom
           "geneval": {"prompt", "tag", "include"}}
 
 
-def find_format(name: str, fields: str | None, file: str) -> PromptFormat | None:
+def find_format(name: str, fields: str | None) -> PromptFormat | None:
     """The format of a file.
 
     Args:
-      name: one of `FORMATS`, or "auto": plain text for `.txt` and `.text`; else custom if there are `fields`.
+      name: one of `FORMATS`, or "auto": custom if there are `fields`.
       fields: "prompt=...,id=...,category=..." for the custom format, or None.
-      file: name of the file.
 
     Returns:
-      None where its rows have to say, see `recognise`.
+      None where the file itself has to say.
 
     Raises:
       BadInput: naming what was expected and found.
     """
     if name == AUTO:
-        if fields is None and pathlib.PurePath(file).suffix.lower() not in (".txt", ".text"):
+        if fields is None:
             return None
-        name = PLAIN if fields is None else CUSTOM
+        name = CUSTOM
     if name not in FORMATS:
         raise BadInput(f"--prompt-format: expected one of {AUTO}, {', '.join(FORMATS)}; found {name!r}.")
     if fields is None:

@@ -38,7 +38,7 @@ class Inputs:
                 raise BadInput("rollouts.prompts: expected a file of prompts, found nothing; set it, or "
                                "rollouts.directions=understanding.")
             try:
-                found = read_prompt_file(config.prompts, find_format(AUTO, None, config.prompts), "rollouts")
+                found = read_prompt_file(config.prompts, find_format(AUTO, None), "rollouts")
             except BadInput as error:
                 raise BadInput(f"rollouts.prompts: {error}") from error
             if found.bad:

@@ -35,7 +35,13 @@ def read_text(path: epath.PathLike) -> str:
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
         raise TextFileError(f"{path}:{line}: expected UTF-8, found byte 0x{data[error.start]:02x} at column {column}; "
                             "convert the file.") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    before, zero, _ = text.partition("\0")
+    if zero:
+        line = before.count("\n") + 1
+        raise TextFileError(f"{path}:{line}: expected UTF-8 text, found a zero byte, as in UTF-16 or in a file that "
+                            "is no text; convert the file.")
+    return text
 
 
 def numbered_lines(path: epath.PathLike) -> Iterator[tuple[int, bytes]]:

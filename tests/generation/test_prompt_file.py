@@ -14,11 +14,15 @@ from srum_jax.generation.prompt_formats import FORMATS, find_format
 from srum_jax.generation.prompts import IdError, Prompt, read_jsonl, record_id, to_jsonl
 from srum_jax.storage.reading import TextFileError
 
+WISE = {"Prompt": "a fruit", "prompt_id": 3, "Category": "Culture", "Subcategory": "Food"}
+COMPBENCH = {"Question": "a sofa", "Category": "3d_spatial", "Question_id": 7}
+GENEVAL = {"tag": "two", "include": [], "prompt": "a cat"}
+
 
 def read(tmp_path, text, name="custom", file="list.jsonl", fields=None, **options):
     path = tmp_path / file
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_prompt_file(path, find_format(name, fields, file), "set", **options)
+    return read_prompt_file(path, find_format(name, fields), "set", **options)
 
 
 def prompts(found):
@@ -142,26 +146,33 @@ def test_prompts_given_directly_are_numbered():
     assert found.rows[0] == Prompt(0, "prompt", "0", "a cat") and found.bad[0].line == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "fields", "file", "expected"),
-    [("auto", None, "a.txt", "plain"), ("auto", None, "a.TXT", "plain"), ("custom", None, "a.txt", "custom"),
-     ("wise", None, "a.txt", "wise")],
-)
-def test_the_format_follows_from_the_name_of_the_file_unless_given(name, fields, file, expected):
-    assert find_format(name, fields, file) == FORMATS[expected]
+@pytest.mark.parametrize(("text", "file", "found"), [
+    ("a cat", "a.txt", ["a cat"]), ("[a] {cat}\n", "a.TXT", ["[a] {cat}"]), ('{"prompt": "a cat"}', "a.txt", ["a cat"]),
+    (json.dumps([WISE], indent=1), "a.text", ["a fruit"]), (json.dumps(GENEVAL), "a.txt", ["a cat"]),
+])
+def test_a_text_file_has_a_prompt_a_line_unless_it_is_json(tmp_path, text, file, found):
+    assert [prompt.prompt for prompt in prompts(read(tmp_path, text, "auto", file))] == found
+    assert len(prompts(read(tmp_path, text, "plain", file))) == len(text.splitlines())
+
+
+@pytest.mark.parametrize("head", ["id,prompt", '"prompt";"id"', "Question\tCategory"])
+def test_a_table_under_the_name_of_a_text_is_told(tmp_path, head):
+    with pytest.raises(BadInput, match=r"a\.txt: its first line, .* is the head of a table; name the file \.csv"):
+        read(tmp_path, f"{head}\n1,a cat\n", "auto", "a.txt")
+    assert len(prompts(read(tmp_path, "a prompt, and more\na cat\n", "auto", "a.txt"))) == 2
 
 
 @pytest.mark.parametrize("fields", ["prompt", "text=x", "prompt=", "prompt=a,prompt=b", ""])
 def test_field_maps_that_make_no_sense_are_errors(fields):
     with pytest.raises(BadInput, match="--fields: expected prompt=NAME"):
-        find_format("auto", fields, "a.jsonl")
+        find_format("auto", fields)
 
 
 def test_only_the_custom_format_takes_a_field_map():
     with pytest.raises(BadInput, match="only the custom format"):
-        find_format("wise", "prompt=a", "a.json")
+        find_format("wise", "prompt=a")
     with pytest.raises(BadInput, match="expected one of auto, t2i_compbench"):
-        find_format("what", None, "a.json")
+        find_format("what", None)
 
 
 @given(st.binary(max_size=200), st.sampled_from(sorted(FORMATS)))
@@ -236,11 +247,6 @@ def test_the_frozen_file_says_what_a_prompt_names_and_an_older_one_leaves_that_t
     (tmp_path / "prompts.jsonl").write_text(json.dumps(older))
     (read,) = read_jsonl(tmp_path / "prompts.jsonl")
     assert read.keywords == ("sofa", "plate") and read.has_directive
-
-
-WISE = {"Prompt": "a fruit", "prompt_id": 3, "Category": "Culture", "Subcategory": "Food"}
-COMPBENCH = {"Question": "a sofa", "Category": "3d_spatial", "Question_id": 7}
-GENEVAL = {"tag": "two", "include": [], "prompt": "a cat"}
 
 
 @pytest.mark.parametrize(("row", "name"), [(WISE, "wise"), (COMPBENCH, "t2i_compbench"), (GENEVAL, "geneval"),

@@ -19,6 +19,13 @@ def test_bytes_that_are_no_utf8_are_named_by_line_and_column(tmp_path, end):
         read_text(tmp_path / "a.txt")
 
 
+def test_text_with_zero_bytes_is_none(tmp_path):
+    for data in ("one\ntwo".encode("utf-16-le"), b"one\ntw\0"):
+        (tmp_path / "a.txt").write_bytes(data)
+        with pytest.raises(TextFileError, match=r"a\.txt:[12]: expected UTF-8 text, found a zero byte"):
+            read_text(tmp_path / "a.txt")
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_lines_keep_their_numbers_whatever_they_end_in_and_blank_ones_are_left_out(tmp_path, end):
     (tmp_path / "a.jsonl").write_bytes(end.join([b"one", b"", b" two ", b"\xff", b""]))
