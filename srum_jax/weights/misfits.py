@@ -19,7 +19,7 @@ def common_cause(
       targets: path and shape of every array of the model.
     """
     expected = published_tensors(architecture.table_of(sources), targets)
-    return _quantised(sources, expected) or _prefixed(sources, expected)
+    return _adapter(sources) or _quantised(sources, expected) or _prefixed(sources, expected)
 
 
 def absent_parts(
@@ -54,6 +54,15 @@ def _by_part(
         if (part := architecture.part_of(name)) is not None:
             parts.setdefault(part, []).append(name)
     return parts
+
+
+def _adapter(sources: Mapping[str, SourceTensor]) -> str | None:
+    """Whether factors of an adapter are among the tensors, by the names that PEFT gives them."""
+    factors = [name for name in sources if ".lora_" in name]
+    if not factors:
+        return None
+    return (f"{len(factors)} of {len(sources)} tensors are factors of a LoRA adapter, for instance '{factors[0]}'; "
+            "merge it into the model that it was trained on (PEFT: merge_and_unload), and give the result")
 
 
 def _quantised(sources: Mapping[str, SourceTensor], expected: Mapping[str, tuple[int, ...]]) -> str | None:

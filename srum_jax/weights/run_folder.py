@@ -37,7 +37,7 @@ def hint(directory: epath.Path) -> str | None:
                 f"{directory} --template HF_DIR --out DIR), and give the result.")
     if (directory / ADAPTER_FILE).exists():
         return "It is a LoRA adapter without its model: export the run without --adapter, and give the result."
-    snapshots = directory / "snapshots"
+    snapshots = directory if directory.name == "snapshots" else directory / "snapshots"
     if snapshots.is_dir() and (found := sorted(path.name for path in snapshots.iterdir())):
         return f"It is the root of a download cache: give {snapshots / found[-1]}."
     return None

@@ -323,6 +323,13 @@ def test_one_cause_is_one_line(folder):
         with pytest.raises(WeightsError, match="quantised") as caught:
             open_checkpoint(folder, BAGEL)
         assert "F8_E4M3" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+    factors = {f"base_model.model.{name.replace('.weight', '.lora_A.weight')}": values
+               for name, values in content.items()}
+    for stored in (factors, content | factors):
+        save_file(stored, folder / "ema.safetensors")
+        with pytest.raises(WeightsError, match="LoRA adapter, for instance 'base_model") as caught:
+            open_checkpoint(folder, BAGEL)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_layers_that_are_absent_or_too_many_are_told_together(folder):
@@ -335,11 +342,12 @@ def test_layers_that_are_absent_or_too_many_are_told_together(folder):
     assert found and all("and 1 more" in line for line in found)
 
 
-def test_the_root_of_a_download_cache_is_told_from_a_checkpoint(folder, tmp_path):
+def test_the_root_of_a_download_cache_is_told_from_a_checkpoint(folder, tmp_path, capsys):
     root = tmp_path / "models--ByteDance-Seed--BAGEL-7B-MoT"
     shutil.copytree(folder, root / "snapshots" / "0123abcd")
-    code = convert(["import", "--source", str(root), "--out", str(tmp_path / "out")])
-    assert code == 2
+    for given in (root, root / "snapshots"):
+        assert convert(["import", "--source", str(given), "--out", str(tmp_path / "out")]) == 2
+        assert f"give {root / 'snapshots' / '0123abcd'}." in capsys.readouterr().err
     assert checksum_of_loaded(root / "snapshots" / "0123abcd") == checksum(BASE)
 
 
