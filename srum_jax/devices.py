@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 
 import jax
+from jaxlib.xla_client import CompileOptions
 
 from srum_jax.errors import BadInput
 
@@ -38,6 +39,7 @@ def _without_the_search_for_tpus() -> Iterator[None]:
     if running_in_cloud_tpu_vm or importlib.util.find_spec("libtpu") is None:
         yield
         return
+    CompileOptions()  # reads XLA_FLAGS: one that XLA does not know ends the process, with a line that is to be seen
     sys.stderr.flush()
     kept = os.dup(2)
     try:
