@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -57,6 +58,8 @@ def test_later_stages_work_on_images_of_the_authors_and_records_say_where_they_c
     found = record.provenance
     assert found["imported"] is True and found["seed"] is found["sampler"] is found["generator"] is None
     assert json.loads((out / "export" / "manifest.json").read_text())["provenance"]["imported"] is True
+    assert main(["report", str(out), "--out", str(tmp_path / "report")]) == 0
+    assert re.search(r'"generator":\s*"imported"', (tmp_path / "report" / "index.html").read_text())
 
 
 def test_lines_that_cannot_be_used_are_counted_with_their_reason(authors, tmp_path):

@@ -153,7 +153,8 @@ def _about(folder: CommittedRun) -> dict[str, Any]:
         "name": folder.root.absolute().name if hasattr(folder.root, "absolute") else folder.root.name,
         "set": folder.settings["prompts"]["set"], "prompts": len(folder.prompts),
         "expected": len(folder.prompts) * folder.num_candidates,
-        "generator": str(generate["checkpoint_sha256"])[:12],
+        # Nobody knows whose weights have drawn what was taken over.
+        "generator": "imported" if folder.settings.get("imported") else str(generate["checkpoint_sha256"])[:12],
         "segmenter": (folder.settings_of(SEGMENT) or {}).get("provider"), "judge": identity(folder),
         "done": folder.done, "exported": folder.exported,
         "left_out": dict(sorted(folder.prompts_left_out().items())), "mode": _setting(folder, "mode"), "export": EXPORT,
