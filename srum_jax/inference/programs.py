@@ -82,6 +82,17 @@ class Programs:
         host = np.asarray(array)
         return jax.make_array_from_callback(host.shape, rows, lambda index: host[index])
 
+    def own_rows(self, count: int) -> np.ndarray:
+        """Bool [count]: which rows of a batch this process is to fill. What the others hold, others bring.
+
+        Args:
+          count: rows of the batch, a multiple of `rows_multiple`.
+        """
+        rows, own = NamedSharding(self.mesh, PartitionSpec(ROWS)), np.zeros(count, bool)
+        for place, in rows.addressable_devices_indices_map((count,)).values():
+            own[place] = True
+        return own
+
     def fetch(self, arrays: Any) -> Any:
         """NumPy arrays of a tree of results, whole in every process."""
         return jax.tree.map(lambda x: np.asarray(x) if x.is_fully_addressable else

@@ -114,8 +114,10 @@ def test_views_of_the_released_model_follow_its_transforms(size, latent, patches
     assert (views.latent.max_size, views.latent.min_size, views.latent.stride) == (1024, 512, 16)
     assert (views.vit.max_size, views.vit.min_size, views.vit.stride) == (980, 224, 14)
     view = latent_view(Image.new("RGB", size, (9, 200, 30)), views, RELEASED)
-    assert view.pixels.shape == (latent[1], latent[0], 3) and len(view.position_ids) == latent[0] * latent[1] // 256
-    assert patch_view(view.pixels, views, RELEASED).patches.shape == (patches, 588)
+    assert view.resized.size == latent and len(view.position_ids) == latent[0] * latent[1] // 256
+    assert view.resized.pixels.shape == (latent[1], latent[0], 3)
+    seen = patch_view(view.resized, views, RELEASED)
+    assert seen.patches.shape == (patches, 588) and len(seen.position_ids) == patches
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

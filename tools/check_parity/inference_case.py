@@ -118,12 +118,12 @@ class _Run:
                 conversation.add_text([text, text[:1]])
                 continue
             latent = latent_view(Image.fromarray(self.case.tensors["pil_image"].astype(np.uint8)), views, config)
-            size = latent.pixels.shape[:2]
+            size = latent.resized.size[::-1]
             if not self.understands:
                 noise = self.case.shared(self.name, "vae_posterior_noise.0")
                 self.programs.posterior_noise = np.moveaxis(noise, 1, -1)
                 conversation.add_latents([latent, None], random_keys([0, 0], Use.POSTERIOR))
-            conversation.add_patches([patch_view(latent.pixels, views, config), None])
+            conversation.add_patches([patch_view(latent.resized, views, config), None])
         return size
 
     def _write(self, conversation: Conversation) -> list[int]:

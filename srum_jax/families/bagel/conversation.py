@@ -90,12 +90,11 @@ class Conversation:
 
     def add_patches(self, views: Sequence[PatchView | None]) -> None:
         """Adds images to be understood; None for rows without one."""
-        counts = np.array([len(view.patches) if view else 0 for view in views], np.int32)
+        counts = np.array([len(view.position_ids) if view else 0 for view in views], np.int32)
         width = bucket(int(counts.max()))
         patches = np.zeros((self.rows, width, self.programs.config.vit.patch_values), np.float32)
-        for row, view in enumerate(views):
-            if view:
-                patches[row, : len(view.patches)] = view.patches
+        for row in np.flatnonzero(self.programs.own_rows(self.rows) & (counts > 0)):
+            patches[row, : counts[row]] = views[row].patches
         position_ids = _padded([view.position_ids if view else [] for view in views], width, np.int32)
         self._take(NUM_MARKERS + width)
         self.everything = self._prefilled(PREFILL_PATCHES, patches, position_ids, counts)
@@ -162,7 +161,7 @@ def latent_slots(views: Sequence[LatentView | None]) -> int:
 
 def patch_slots(views: Sequence[PatchView | None]) -> int:
     """Slots that a chunk of patches takes."""
-    return NUM_MARKERS + bucket(max(len(view.patches) for view in views if view))
+    return NUM_MARKERS + bucket(max(len(view.position_ids) for view in views if view))
 
 
 def latent_width(counts: Sequence[int]) -> int:
@@ -174,10 +173,13 @@ def encode_views(programs: Programs, views: Sequence[LatentView | None], keys: j
     """Latents of the rows' images, float32 [B, G, P]; images of one size are encoded together."""
     width = latent_width([len(view.position_ids) for view in views if view])
     latent = np.zeros((len(views), width, programs.config.latent_values), np.float32)
-    for rows in same_size([view.pixels.shape if view else None for view in views]):
+    for rows in same_size([view.resized.size if view else None for view in views]):
         # Padding of the batch encodes the first image again.
         filled = fill_rows(rows, programs.rows_multiple)
-        pixels = np.stack([to_unit_range(views[row].pixels) for row in filled])
+        width, height = views[rows[0]].resized.size
+        pixels = np.zeros((len(filled), height, width, 3), np.float32)
+        for place in np.flatnonzero(programs.own_rows(len(filled))):
+            pixels[place] = to_unit_range(views[filled[place]].resized.pixels)
         encoded = programs.fetch(programs.call(ENCODE_IMAGES, pixels, keys[np.array(filled)]))
         for row, tokens in zip(rows, encoded, strict=False):
             latent[row, : len(tokens)] = tokens

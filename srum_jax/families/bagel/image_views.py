@@ -1,6 +1,7 @@
 """The two views of an image that the model is given: pixels for the autoencoder, patches for the vision tower."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from PIL import Image
@@ -35,10 +36,32 @@ class ImageViews:
 
 
 @dataclasses.dataclass(frozen=True)
+class Resized:
+    """An image as a transform leaves it.
+
+    It is resized when its pixels are first asked for: of a batch that several processes share, each asks for those of
+    its own rows.
+    """
+
+    image: Image.Image
+    transform: ImageTransform
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.transform.target_size(*self.image.size)
+
+    @functools.cached_property
+    def pixels(self) -> np.ndarray:
+        """Uint8 [H, W, 3]."""
+        return self.transform.resize(self.image)
+
+
+@dataclasses.dataclass(frozen=True)
 class LatentView:
     """For the autoencoder."""
 
-    pixels: np.ndarray  # uint8 [H, W, 3]
+    resized: Resized
     position_ids: np.ndarray  # int32 [G], rows of the latent position table
 
 
@@ -46,8 +69,16 @@ class LatentView:
 class PatchView:
     """For the vision tower."""
 
-    patches: np.ndarray  # float32 [V, patch values], in [-1, 1]
+    source: Resized  # for the autoencoder
+    transform: ImageTransform
+    patch_size: int  # pixels
     position_ids: np.ndarray  # int32 [V], rows of the vision position tables
+
+    @functools.cached_property
+    def patches(self) -> np.ndarray:
+        """Float32 [V, patch values], in [-1, 1]."""
+        pixels = self.transform.resize(Image.fromarray(self.source.pixels))
+        return patchify(to_unit_range(pixels), self.patch_size)
 
 
 def latent_view(image: Picture, views: ImageViews, config: BagelConfig) -> LatentView:
@@ -58,21 +89,20 @@ def latent_view(image: Picture, views: ImageViews, config: BagelConfig) -> Laten
     """
     image = as_image(image)
     check_aspect(image, _MAX_ASPECT)
-    pixels = views.latent.resize(image)
-    return LatentView(pixels, latent_position_ids(*pixels.shape[:2], config))
+    resized = Resized(image, views.latent)
+    return LatentView(resized, latent_position_ids(*resized.size[::-1], config))
 
 
-def patch_view(resized: np.ndarray, views: ImageViews, config: BagelConfig) -> PatchView:
-    """Patches of an image that went through the latent view, uint8 [H, W, 3].
+def patch_view(resized: Resized, views: ImageViews, config: BagelConfig) -> PatchView:
+    """Patches of an image that goes through the latent view first.
 
     Raises:
       RequestError: if it is too large for the position table.
     """
-    pixels = views.vit.resize(Image.fromarray(resized))
+    width, height = views.vit.target_size(*resized.size)
     patch = config.vit.patch_size
-    rows, columns = pixels.shape[0] // patch, pixels.shape[1] // patch
-    ids = _position_ids(rows, columns, config.vit_max_num_patch_per_side, config, "image")
-    return PatchView(patchify(to_unit_range(pixels), patch), ids)
+    ids = _position_ids(height // patch, width // patch, config.vit_max_num_patch_per_side, config, "image")
+    return PatchView(resized, views.vit, patch, ids)
 
 
 def latent_position_ids(height: int, width: int, config: BagelConfig) -> np.ndarray:

@@ -66,17 +66,17 @@ class RequestReader(ModelReader):
         if request.image is not None:
             self._must_see()
             latent = latent_view(request.image, self._views, self._config)
-            patches = patch_view(latent.pixels, self._views, self._config)
-        size = requested_size(request, self.default_size if latent is None else latent.pixels.shape[:2],
+            patches = patch_view(latent.resized, self._views, self._config)
+        size = requested_size(request, self.default_size if latent is None else latent.resized.size[::-1],
                               self._config.latent_stride)
         return ReadImageRequest(tokens, request.seed, size, latent_position_ids(*size, self._config), latent, patches)
 
     def question(self, question: Question) -> ReadQuestion:
         """See `ModelReader`."""
         tokens = self._asked(question)
-        resized = (latent_view(image, self._views, self._config).pixels for image in question.images)
+        seen = (latent_view(image, self._views, self._config) for image in question.images)
         return ReadQuestion(tokens, question.seed,
-                            [patch_view(pixels, self._views, self._config) for pixels in resized])
+                            [patch_view(view.resized, self._views, self._config) for view in seen])
 
     def answer(self, text: str) -> list[int]:
         """Reads a text that is given for an answer, token ids without markers.

@@ -12,7 +12,7 @@ from srum_jax.data.example import Example, Picture, RandomDraws, Tokenizer
 from srum_jax.data.stored_code import POSTERIOR
 from srum_jax.errors import check
 from srum_jax.families.bagel.config import BagelRows
-from srum_jax.families.bagel.image_views import ImageViews, patch_view
+from srum_jax.families.bagel.image_views import ImageViews, Resized, patch_view
 from srum_jax.families.bagel.packing import RowBuilder, RowCapacity
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, VitItem, pack_sample
@@ -108,7 +108,7 @@ class BagelPacker(ModelPacker):
         if self.model.vit is None:
             raise CapacityError("it is a picture to be read, the model has no vision tower")
         views = ImageViews.of(self.model)
-        patches = patch_view(views.latent.resize(example.picture.image()), views, self.model)
+        patches = patch_view(Resized(example.picture.image(), views.latent), views, self.model)
         return [VitItem(patches.patches, patches.position_ids), TextItem(self._ids(example.prompt)),
                 TextItem(self._ids(example.answer), loss=True)]
 

@@ -10,8 +10,10 @@ from srum_jax.families.janus_pro.request_reader import ReadQuestion, RequestRead
 from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.loaded import LoadedAnswerer
 from srum_jax.inference.opened import Opened
+from srum_jax.inference.programs import Programs
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import DecodedText
+from srum_jax.models.janus_pro.pictures import view_to_read
 from srum_jax.models.janus_pro.prompts import left_padded
 
 
@@ -25,21 +27,24 @@ class JanusAnswerer(LoadedAnswerer):
     def _write(self, read: list[ReadQuestion], keys: jax.Array, active: np.ndarray, sampler: TextSampler, think: bool
                ) -> DecodedText:
         config = self.programs.config
-        prompts = [self.reader.asking(item.prompt, len(item.views), think=think) for item in read]
+        prompts = [self.reader.asking(item.prompt, len(item.pictures), think=think) for item in read]
         # The last token is fed first, and is the same in all rows.
         ids, real = left_padded([prompt[:-1] for prompt in prompts], bucket(max(map(len, prompts)) - 1),
                                 config.special_tokens.pad)
-        context = self.programs.call(PREFILL, ids, real, views_of(read, config.vision.image_size))
+        context = self.programs.call(PREFILL, ids, real, views_of(read, self.programs))
         return self.programs.call(WRITE_TEXT, context, prompts[0][-1], keys, active, sampler)
 
 
-def views_of(read: Sequence[ReadQuestion], side: int) -> np.ndarray | None:
-    """The pictures of all rows, as many for each; those that a row lacks are black and never looked up."""
-    most = max(len(item.views) for item in read)
+def views_of(read: Sequence[ReadQuestion], programs: Programs) -> np.ndarray | None:
+    """The pictures of all rows, as many for each, uint8 [B, P, V, V, 3]; None if there are none.
+
+    Those that a row lacks are black and never looked up, those of another process's rows are black here.
+    """
+    most, side = max(len(item.pictures) for item in read), programs.config.vision.image_size
     if not most:
         return None
     views = np.zeros((len(read), most, side, side, 3), np.uint8)
-    for row, item in enumerate(read):
-        for number, view in enumerate(item.views):
-            views[row, number] = view
+    for row in np.flatnonzero(programs.own_rows(len(read))):
+        for number, picture in enumerate(read[row].pictures):
+            views[row, number] = view_to_read(picture, side)
     return views

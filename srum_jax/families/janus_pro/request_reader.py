@@ -3,12 +3,11 @@
 import dataclasses
 from typing import ClassVar
 
-import numpy as np
+from PIL import Image
 
 from srum_jax.inference.opened import SmallFiles
 from srum_jax.inference.request_checks import ModelReader, check_seed, requested_size
-from srum_jax.inference.requests import ImageRequest, Picture, Question, RequestError
-from srum_jax.models.janus_pro.pictures import view_to_read
+from srum_jax.inference.requests import ImageRequest, Question, RequestError
 from srum_jax.models.janus_pro.prompts import SYSTEM, answer_ids, generation_prompt, understanding_prompt
 
 
@@ -26,7 +25,7 @@ class ReadQuestion:
 
     prompt: str
     seed: int
-    views: tuple[np.ndarray, ...]  # uint8 [V, V, 3] each
+    pictures: tuple[Image.Image, ...]  # RGB, of any size
 
 
 class RequestReader(ModelReader):
@@ -64,9 +63,9 @@ class RequestReader(ModelReader):
     def question(self, question: Question) -> ReadQuestion:
         """See `ModelReader`."""
         self._asked(question, self._tokens.image)
-        views = tuple(map(self._view, question.images))
-        self._require_room(len(self.asking(question.prompt, len(views))), "image", "give fewer pictures")
-        return ReadQuestion(question.prompt, question.seed, views)
+        pictures = tuple(map(self._rgb, question.images))
+        self._require_room(len(self.asking(question.prompt, len(pictures))), "image", "give fewer pictures")
+        return ReadQuestion(question.prompt, question.seed, pictures)
 
     def asking(self, prompt: str, num_pictures: int, *, think: bool = False) -> list[int]:
         """Token ids of a question behind its pictures, up to where the answer begins."""
@@ -84,6 +83,3 @@ class RequestReader(ModelReader):
         if need > self._room:
             raise RequestError(f"{field}: expected at most {self._room} tokens of text and pictures, found {need}; "
                                f"{advice}.")
-
-    def _view(self, picture: Picture) -> np.ndarray:
-        return view_to_read(self._rgb(picture), self._config.vision.image_size)

@@ -35,7 +35,7 @@ class JanusScorer:
         config = self.programs.config
         read, _ = filled(each_read(self.reader.question, questions), self.programs.rows_multiple)
         told, _ = filled(list(answers), self.programs.rows_multiple)
-        asked = [self.reader.asking(item.prompt, len(item.views)) for item in read]
+        asked = [self.reader.asking(item.prompt, len(item.pictures)) for item in read]
         said = [self.reader.answer(text) for text in told]
         width, predicted = bucket(max(len(a) + len(b) for a, b in zip(asked, said, strict=True))), bucket(
             max(map(len, said)))
@@ -49,7 +49,7 @@ class JanusScorer:
             places[row, :count], labels[row, :count] = np.arange(len(question) - 1, length - 1), answer
             counted[row, : count if count_end else count - 1] = 1
         log_probs = self.programs.fetch(self.programs.call(
-            SCORE_TEXT, ids, real, views_of(read, config.vision.image_size), places, labels))
+            SCORE_TEXT, ids, real, views_of(read, self.programs), places, labels))
         sums = np.sum(log_probs * counted, axis=1)
         found = sums if total else sums / np.maximum(np.sum(counted, axis=1), 1)
         return found[: len(questions)].astype(np.float32)
@@ -63,8 +63,11 @@ class JanusScorer:
             return np.zeros((0, 1), np.float32)
         config = self.programs.config
         read, _ = filled(each_read(self.reader.image, requests), self.programs.rows_multiple)
-        shown, _ = filled([view_to_draw(to_rgb(as_image(picture)), config.vq.image_size) for picture in pictures],
-                          self.programs.rows_multiple)
+        images, _ = filled([to_rgb(as_image(picture)) for picture in pictures], self.programs.rows_multiple)
+        side = config.vq.image_size
+        shown = np.zeros((len(images), side, side, 3), np.uint8)
+        for row in np.flatnonzero(self.programs.own_rows(len(images))):
+            shown[row] = view_to_draw(images[row], side)
         log_probs = self.programs.call(
-            SCORE_CODES, prompts_of([item.prompt for item in read], config.special_tokens.pad), np.stack(shown))
+            SCORE_CODES, prompts_of([item.prompt for item in read], config.special_tokens.pad), shown)
         return np.mean(self.programs.fetch(log_probs), axis=1, keepdims=True)[: len(requests)]
