@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 _KEPT = 0.9  # of the running mean, when the norm of a step is added; ours
+_ROUNDING = 1e-5  # share of the other direction's norm; a difference of equal gradients is no larger, and says nothing
 
 
 class BalanceState(NamedTuple):
@@ -24,8 +25,8 @@ class BalanceState(NamedTuple):
 def balance_directions() -> optax.GradientTransformationExtraArgs:
     """From g + u to g + s u, where s is the running mean of |g| over that of |u|; 1 until both are known.
 
-    A step without valid units of a direction has no gradient of it, and leaves its mean as it was. `update` takes the
-    gradient of pictures g as `of_generation`, a tree like the updates.
+    A step without valid units of a direction has no gradient of it, or one of mere rounding, and leaves its mean as it
+    was. `update` takes the gradient of pictures g as `of_generation`, a tree like the updates.
     """
 
     def init(parameters: optax.Params) -> BalanceState:
@@ -39,8 +40,11 @@ def balance_directions() -> optax.GradientTransformationExtraArgs:
     ) -> tuple[optax.Updates, BalanceState]:
         del params
         of_understanding = jax.tree.map(jnp.subtract, updates, of_generation)
-        generation = _mean(state.generation_norm, optax.global_norm(of_generation))
-        understanding = _mean(state.understanding_norm, optax.global_norm(of_understanding))
+        norms = optax.global_norm(of_generation), optax.global_norm(of_understanding)
+        least = _ROUNDING * jnp.maximum(*norms)
+        generation, understanding = (
+            _mean(old, jnp.where(norm > least, norm, 0.0)) for old, norm in
+            zip((state.generation_norm, state.understanding_norm), norms, strict=True))
         known = (generation > 0) & (understanding > 0)
         scale = jnp.where(known, generation / jnp.where(known, understanding, 1.0), 1.0)
         balanced = jax.tree.map(lambda g, u: g + scale.astype(u.dtype) * u, of_generation, of_understanding)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -158,6 +159,32 @@ def test_pictures_of_a_flow_are_preferred_against_the_initial_model_under_one_no
     first = lines(tmp_path)[0]
     assert abs(first["flow_preference/margin"]) < 1e-3  # nothing has changed yet
     np.testing.assert_allclose(first["loss/flow_preference"], np.log(2), rtol=1e-3)
+
+
+@SLOW
+def test_directions_that_are_scaled_to_one_norm_learn_otherwise_and_go_on_where_they_were(
+    inputs, undisturbed, tmp_path
+):
+    chosen = small(inputs)
+    chosen = dataclasses.replace(chosen, objective=dataclasses.replace(chosen.objective, balance="norm"))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(chosen, whole).step == 4
+    shutil.copytree(whole, parts)
+    shutil.rmtree(parts / "checkpoints" / "4")
+    assert train(chosen, parts).step == 4 and lines(parts) == lines(whole)
+
+    found, again, plain = parameters(whole, 4), parameters(parts, 4), parameters(undisturbed, 4)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, again[name], err_msg=name)
+    assert any(np.any(values != plain[name]) for name, values in found.items())
+    norms = np.zeros(2)  # of pictures, of texts
+    for line in lines(whole):
+        new = np.array([line["norm/gradient_generation"], line["norm/gradient_understanding"]])
+        counts = new > 1e-5 * new.max()
+        norms = np.where(counts, np.where(norms > 0, 0.9 * norms + 0.1 * new, new), norms)
+        expected = norms[0] / norms[1] if norms.all() else 1.0
+        np.testing.assert_allclose(line["norm/understanding_scale"], expected, rtol=1e-4)
+    assert abs(line["norm/understanding_scale"] - 1) > 0.1
 
 
 def rounds(monkeypatch, *groups):

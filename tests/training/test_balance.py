@@ -52,6 +52,13 @@ def test_a_step_without_one_direction_leaves_its_mean():
     assert float(state.generation_norm) == 5
 
 
+def test_a_difference_that_is_rounding_has_no_norm_that_counts():
+    rounding = jax.tree.map(lambda x: 1e-7 * (x + 1), G)
+    found, state = updated(balance_directions().init(PARAMETERS), G, rounding)
+    np.testing.assert_allclose(found["a"], G["a"], atol=1e-5)  # and not as much again, in the direction of noise
+    assert (float(state.understanding_norm), float(state.understanding_scale)) == (0, 1)
+
+
 def test_the_optimizer_clips_what_is_balanced():
     config = OptimizerConfig(learning_rate=1.0, warmup_steps=0, clip_norm=1.0)
     optimizer = make_optimizer(config, balanced=True)
