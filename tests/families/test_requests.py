@@ -65,8 +65,8 @@ def test_a_picture_on_its_side_is_read_as_the_upright_one(base):
 
 
 def _arrays(value):
-    if isinstance(value, np.ndarray):
-        yield value
+    if isinstance(value, (np.ndarray, Image.Image)):
+        yield np.asarray(value)
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             yield from _arrays(getattr(value, field.name))
