@@ -50,10 +50,10 @@ def _run(args: argparse.Namespace) -> None:
     from experiments._tiny_suder.whole_study import run_rounds
     from srum_jax.devices import start_devices
 
+    start_devices()
     base = BASES[args.base].checkpoint()
     study = Study.begin(args.out, dataclasses.replace(size, **given), base)
     with at_work(study, 1):
-        start_devices()
         run_rounds(study, base, experiment, arms)
 
 

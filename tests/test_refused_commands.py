@@ -60,6 +60,7 @@ COMPUTING = [
     ("experiments.tiny_think", "--out", "OUT"),
     ("experiments.tiny_study", "--out", "OUT"),
     ("experiments.tiny_methods", "--out", "OUT"),
+    ("experiments.tiny_suder", "--out", "OUT"),
 ]
 
 
