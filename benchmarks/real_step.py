@@ -65,8 +65,8 @@ def measure_real(args: argparse.Namespace) -> dict[str, Any]:
     host = _batch(experiment, config, without_autoencoder=args.without_autoencoder)
     layout = FAMILY.forward(config, experiment.compute).layout(host)
     batch = jax.device_put(host, on_mesh(mesh, layout))
-    state = new_train_state(_random(shapes.state.parameters), shapes.optimizer, mesh, experiment.ema)
-    frozen = _random(shapes.frozen)
+    state = new_train_state(random_weights(shapes.state.parameters), shapes.optimizer, mesh, experiment.ema)
+    frozen = random_weights(shapes.frozen)
     seconds, loss = _time(step, state, frozen, batch, args)
 
     trained, counts = shapes_by_name(shapes.state.parameters), count_pack(host)
@@ -144,7 +144,7 @@ def _sample(capacity: RowCapacity, rows: BagelRows, config: BagelConfig, draws: 
     return pack_sample(plan, config.special_tokens, Dropout(text=0.0), draws)
 
 
-def _random(shapes: nnx.State) -> nnx.State:
+def random_weights(shapes: nnx.State) -> nnx.State:
     """Small random values, ones for the scales of norms; made where they lie."""
     def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         name = jax.tree_util.keystr(path)

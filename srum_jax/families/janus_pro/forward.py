@@ -60,7 +60,7 @@ class JanusForward:
             for reading.
           batch: one batch, or one of the micro-batches of a step.
           draws: empty.
-          tap: called with "codes" int32 [B, S, N]; also see `JanusPro.hidden`.
+          tap: called with "codes" int32 [B, S, N]; also see `code_log_probs`.
         """
         codes = encode(model.vq, batch.pixels) if batch.codes is None else batch.codes
         if tap is not None:

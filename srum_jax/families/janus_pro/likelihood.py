@@ -22,13 +22,16 @@ def code_log_probs(
       real: bool [B, S].
       codes: int32 [B, N]; the last one is no input.
       compute: precision, attention route, remat.
-      tap: see `JanusPro.hidden`.
+      tap: see `JanusPro.hidden`; also called with "code_logits" float32 [B, N, K], over the codebook.
     """
     x = jnp.concatenate([model.llm.embed(ids, compute.compute_dtype),
                          model.embed_codes(codes[:, :-1], compute.compute_dtype)], axis=1)
     taken = jnp.broadcast_to(real[:, -1:], codes[:, :-1].shape)
     hidden = model.hidden(x, causal_tokens(jnp.concatenate([real, taken], axis=1)), compute, tap)
-    return _chosen(model.gen_head(hidden[:, ids.shape[1] - 1 :]), codes)
+    logits = model.gen_head(hidden[:, ids.shape[1] - 1 :])
+    if tap is not None:
+        tap("code_logits", logits)
+    return _chosen(logits, codes)
 
 
 def answer_log_probs(
