@@ -23,7 +23,7 @@ from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.objectives.token_scores import Columns
-from srum_jax.pipeline import checker, load
+from srum_jax.pipeline import checker
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.errors import WeightsError
 from srum_jax.weights.load import load as load_weights
@@ -202,27 +202,6 @@ def test_other_parameters_give_other_images_and_the_old_ones_give_the_old(base):
     before = base.pipeline.generate([request])[0].pixels
     assert not np.array_equal(changed.generate([request])[0].pixels, before)
     assert np.array_equal(changed.with_parameters(state).generate([request])[0].pixels, before)
-
-
-@pytest.mark.slow
-def test_matrices_in_eight_bits_change_scores_and_pictures_a_little(base):
-    batch = stack_rows([base.row(base.drawing(), base.reading())])
-    draws, masks = base.forward.draws(jax.random.key(0), batch), base.forward.masks(batch)
-    _, quantized = load_weights(base.checkpoint, quantize="int8")
-    assert any(leaf.dtype == jnp.int8 for leaf in jax.tree.leaves(quantized))
-    scores, near = base.scores(batch, draws), jax.device_get(base.compiled_scores(quantized, batch, draws))
-    for values, others, mask in ((scores.image_error, near.image_error, np.asarray(masks.image)),
-                                 (scores.text_log_prob, near.text_log_prob, np.asarray(masks.text) > 0)):
-        change = np.linalg.norm(values[mask] - others[mask]) / np.linalg.norm(values[mask])
-        assert 0 < change < 0.03, change
-    pipeline = load(base.path, dtype="float32", attention="dense", mesh=MeshConfig(), devices=jax.devices()[:1],
-                    quantize="int8")
-    requests = [ImageRequest(prompt, seed=seed) for seed, prompt in enumerate(base.tiny.prompts)]
-    pictures, others = (np.stack([image.pixels for image in asked.generate(requests)]).astype(float)
-                        for asked in (base.pipeline, pipeline))
-    # Where codes are drawn one after another, one that turns out otherwise leads to another picture.
-    assert pictures.shape == others.shape
-    assert base.forward.image_error != "flow" or np.sqrt(np.mean((pictures - others) ** 2)) < 16  # of 255
 
 
 @pytest.mark.slow
