@@ -1,6 +1,7 @@
 """What integer weights change in the trained tiny models; see `benchmarks.quantized_drift`."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,15 +79,15 @@ def tiny_drift(base: TinyBase, per_category: int) -> list[dict[str, Any]]:
     rendered = [render(example.scene, PICTURE_SIZE).image for example in examples]
     right = np.array([judge_image(example.prompt, picture).correct
                       for example, picture in zip(examples, rendered, strict=True)])
-    floats = observe(base, prompts, examples, rendered, "float32", None)
+    floats, entries = None, []
     _, state = load_weights(open_checkpoint(base.checkpoint(), family(base.family).architecture))
-    entries = []
     for dtype, integers in (("float32", None), *PRECISIONS):
-        found = floats if (dtype, integers) == ("float32", None) else observe(
-            base, prompts, examples, rendered, dtype, integers)
+        found = observe(base, prompts, examples, rendered, dtype, integers)
+        floats = floats or found
         entries.append({"model": base.name, "activations": dtype, "matrices": integers or dtype,
                         "matrix_error": matrix_error(state, integers) if integers else None,
                         **compared(found, floats, right, codes=base.family == "janus_pro")})
+        print(entries[-1], file=sys.stderr, flush=True)
     return entries
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,7 @@ def _drift(model: _Model) -> list[dict[str, Any]]:
             "variation": variation(found, floats) if codes else None,
             "same_code": same_code(found, floats) if codes else None,
         })
+        print(entries[-1], file=sys.stderr, flush=True)
     return entries
 
 
