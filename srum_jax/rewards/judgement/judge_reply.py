@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from srum_jax.rewards.judgement.foreign_scale import marks_in_words, names_foreign_scale
-from srum_jax.rewards.judgement.reply_blocks import Block
+from srum_jax.rewards.judgement.reply_blocks import NUMERIC, Block
 from srum_jax.rewards.judgement.reply_json import json_blocks
 from srum_jax.rewards.judgement.reply_lines import image_block, region_blocks
 from srum_jax.rewards.judgement.reply_table import table_blocks
@@ -142,8 +142,8 @@ def _structured(content: str) -> tuple[list[Block], str]:
 
 
 def _leaves_range(blocks: Sequence[Block]) -> bool:
-    """Whether some score is of another scale: then a 1 beside it may be the worst there is."""
-    return any(name == "score" and parse_score(value).problem == "out_of_range"
+    """Whether some score or severity is of another scale: then a 1 beside it may be the worst there is."""
+    return any(name in NUMERIC and parse_score(value).problem == "out_of_range"
                for block in blocks for name, value in block.values)
 
 

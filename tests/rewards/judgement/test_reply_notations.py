@@ -147,6 +147,7 @@ def test_a_head_names_one_region_or_none(reply, expected, found):
     ("REGION 1\nSCORE: 1\nREASON: 1 on a scale of ten", "foreign_scale"),
     ("REGION 1\nSCORE: 1\nREASON: 1/10, nothing fits", "foreign_scale"),
     ("REGION 1\nSCORE: 1 (A)", "unclear_number"),
+    ("REGION 1\nSCORE: 1\nSEVERITY: 7", "foreign_scale"),
     ("REGION 1\nSCORE: 1\n10", "unclear_number"),
     ("REGION 1\nSCORE: 1\n- 10", "unclear_number"),
     ("REGION 1\nSCORE: 1\nfrom 10", "unclear_number"),
