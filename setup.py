@@ -144,7 +144,6 @@ setup(
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",
-        "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
     ],
 )
