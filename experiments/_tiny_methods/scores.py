@@ -2,7 +2,6 @@
 
 import collections
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -11,18 +10,18 @@ from etils import epath
 from experiments._tiny_bases.measure import load_tiny
 from experiments._tiny_methods.arms import LIKELIHOOD, ORACLE, PROBABILITY, RANDOM
 from experiments._tiny_study.own_judgement import read_records
-from experiments._tiny_study.steps import must_succeed
 from srum_jax.data.image_transform import decode_image
 from srum_jax.data.schema import RewardRecord
+from srum_jax.inference.requests import Question
 from srum_jax.judges.yes_or_no import YesOrNo
 from srum_jax.rewards.groups import relative_scores
 from srum_jax.rewards.judgement.judge_templates import JudgeTemplates
 from srum_jax.storage.atomic_file import write_text
 from srum_jax.worlds.shapes.oracle import judge_image
 from srum_jax.worlds.shapes.questions import JUDGE_TEMPLATES, SEEN_QUESTION, whole_question
-from tools.make_rewards.__main__ import main as make_rewards
 
-_BATCH = 320  # answers scored together: 64 pictures, five answers each
+_PICTURES = 64  # scored together
+_ANSWERS = 5  # to one question about a picture
 _SEED = 5
 
 
@@ -53,24 +52,28 @@ def _probability(folder: epath.Path, records: Sequence[RewardRecord], judge: epa
     """How likely the model answers that the picture fits, against all other answers, from -1 to 1."""
     template = JudgeTemplates.read(JUDGE_TEMPLATES)["question"]
     asked = [(_pixels(record), whole_question(record.prompt), template) for record in records]
-    return [2 * value - 1 for value in YesOrNo(load_tiny(judge).scorer, _BATCH).probabilities(asked)]
+    return [2 * value - 1 for value in YesOrNo(load_tiny(judge).scorer, _PICTURES * _ANSWERS).probabilities(asked)]
 
 
 def _likelihood(folder: epath.Path, records: Sequence[RewardRecord], judge: epath.PathLike) -> list[float]:
-    """SUDER's R_G by the command that users run, relative to the other candidates of its prompt."""
-    must_succeed(make_rewards, ["likelihood", "--out", os.fspath(folder), "--checkpoint", os.fspath(judge),
-                                "--dtype", "float32", "--attention", "dense", "--batch-size", "64",
-                                "--request", SEEN_QUESTION])
-    found = {line["record_id"]: line["log_prob"] for path in sorted(folder.glob("likelihood/chunks/*/*.jsonl"))
-             for line in map(json.loads, path.read_text().splitlines())}
-    groups: Mapping[int, list[RewardRecord]] = collections.defaultdict(list)
-    for record in records:
-        groups[record.index].append(record)
-    scores = {}
-    for group in groups.values():
-        relative = relative_scores([found[record.record_id] for record in group])
-        scores |= dict(zip((record.record_id for record in group), relative, strict=True))
-    return [scores[record.record_id] for record in records]
+    """SUDER's R_G, relative to the other candidates of its prompt.
+
+    Not by `make_rewards likelihood`: what a stage leaves in the folder becomes part of what its export is held to.
+    """
+    scorer = load_tiny(judge).scorer
+    found: list[float] = []
+    for first in range(0, len(records), _PICTURES):
+        batch = records[first : first + _PICTURES]
+        filled = [*batch, *[batch[0]] * (_PICTURES - len(batch))]  # every number of rows is another program to compile
+        asked = [Question(SEEN_QUESTION, (_pixels(record),)) for record in filled]
+        found += scorer.texts(asked, [record.prompt for record in filled])[: len(batch)].tolist()
+    groups: Mapping[int, list[int]] = collections.defaultdict(list)
+    for place, record in enumerate(records):
+        groups[record.index].append(place)
+    scores = dict[int, float]()
+    for places in groups.values():
+        scores |= zip(places, relative_scores([found[place] for place in places]), strict=True)
+    return [scores[place] for place in range(len(records))]
 
 
 def _oracle(folder: epath.Path, records: Sequence[RewardRecord], judge: epath.PathLike) -> list[float]:

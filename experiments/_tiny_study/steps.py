@@ -152,7 +152,8 @@ class Study:
         if found == _read_recipe(epath.Path(start)):  # the export has copied that of the start, if there is one
             # Paths as they were then: a study may be moved.
             write_json(exported / _RECIPE_FILE, recipe | {"start": os.fspath(start)} | paths)
-        elif changed := ", ".join(key for key in recipe if found.get(key) != recipe[key]):
+        elif changed := ", ".join(key for key, value in recipe.items()
+                                  if _unplaced(found.get(key)) != _unplaced(value)):
             raise SettingsError(f"{exported}: was made in another way ({changed}; see its {_RECIPE_FILE}). Use another "
                                 "--out, or remove it together with its marks and its folder in `training`.")
         return exported
@@ -172,6 +173,11 @@ class Study:
         must_succeed(convert_weights, ["export", "--checkpoint", os.fspath(workdir), "--template", os.fspath(start),
                                         "--out", os.fspath(exported)])
         shutil.rmtree(workdir / "checkpoints")  # the exported model says all that the study needs
+
+
+def _unplaced(value: Any) -> Any:
+    """A variant without where its base lies: this repository may move. `start_sha256` says which it was."""
+    return value | {"model": value["model"] | {"checkpoint": ""}} if isinstance(value, dict) else value
 
 
 def _read_recipe(checkpoint: epath.Path) -> dict[str, Any]:

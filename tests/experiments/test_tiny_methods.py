@@ -107,6 +107,14 @@ def test_the_models_own_probability_tells_right_pictures_from_wrong_ones(judged)
     assert np.mean(right) > np.mean(wrong) + 0.5 and max(*right, *wrong) <= 1 and min(*right, *wrong) >= -1
 
 
+def test_the_likelihood_of_the_sentence_prefers_right_pictures_and_leaves_the_folder_as_it_was(judged):
+    before = {path.name for path in judged.iterdir()}
+    scores = read_scores(score_file(judged, LIKELIHOOD, trained_base()))
+    assert {path.name for path in judged.iterdir()} - before <= {"scores"}
+    groups = np.array([[scores[f"r-{index}-{number}"] for number in range(3)] for index in range(12)])
+    assert np.sum(groups.argmax(1) == np.arange(12) % 3) > 8 and np.allclose(groups.sum(1), 0, atol=1e-6)
+
+
 def test_a_choice_by_the_oracle_is_right_and_one_by_a_judge_that_lies_is_wrong(judged):
     truth = score_file(judged, ORACLE, "unused")
     rows = [[cell.strip() for cell in line.strip("|").split("|")]

@@ -192,6 +192,8 @@ def test_a_model_says_how_it_was_made_and_another_recipe_is_not_taken_for_it(tmp
         recipe = json.loads((path / "recipe.json").read_text())
         assert recipe["made_by"].endswith("tiny_study") and recipe["start"] == str(base)
         assert recipe["variant"]["objective"]["reference_coefficient"] == 0.5
+        recipe["variant"]["model"]["checkpoint"] = "before/this/repository/moved"
+        (path / "recipe.json").write_text(json.dumps(recipe))
     second = shutil.copytree(path, study.checkpoint("paper-round2", 0))  # the export copies the recipe of the start
     assert study.model("paper", 0, epath.Path("more"), path, "paper-round2") == second
     assert json.loads((second / "recipe.json").read_text())["records"] == "more"
