@@ -67,22 +67,30 @@ def runs_table(models: MarksOfModels, other: str = BASE) -> str:
 def confirmation_tables(confirmation: Confirmation, names: Sequence[str]) -> dict[str, str]:
     """Of the second examination, by title; `names`: of models, the base among them."""
     fits = {name: confirmation.fits(name) for name in names}
-    found = {name: confirmation.interval(fits[name]) for name in names}
-    tables = {}
-    for title, among in (("", slice(None)), (", sentences that are new to all examinations", confirmation.fresh)):
+    categories = {name: confirmation.categories == name for name in CATEGORIES if name in confirmation.categories}
+    rows = [["model", "guidance", "fits, %", *categories]]
+    for name, found in fits.items():
+        means = (confirmation.interval(found, among).mean for among in categories.values())
+        rows.append([name, f"{confirmation.guidance(name):g}", percent(confirmation.interval(found)),
+                     *(f"{100 * mean:.1f}" for mean in means)])
+    tables = {"Second examination, guidance chosen in the first": markdown(rows)}
+    for ending, among in (("", slice(None)), (", sentences that are new to all examinations", confirmation.fresh)):
         for other in (BASE, SFT):
             if other in names:
-                differences = {name: fits[name] - fits[other] for name in names if name != other}
-                tables[f"Second examination, against {other}{title}"] = markdown([
-                    [f"against {other}", *(f"run {run}" for run in range(len(fits[other]))), "all runs"],
-                    *([name, *(points(confirmation.interval(values[[run]], among)) for run in range(len(values))),
-                       points(confirmation.interval(values, among))] for name, values in differences.items())])
-    categories = [category for category in CATEGORIES if category in confirmation.categories]
-    return {"Second examination, guidance chosen in the first": markdown([
-        ["model", "guidance", "fits, %", *categories],
-        *([name, f"{confirmation.guidance(name):g}", percent(found[name]), *(
-            f"{100 * confirmation.interval(fits[name], confirmation.categories == category).mean:.1f}"
-            for category in categories)] for name in names)])} | tables
+                rows = [[f"against {other}", *(f"run {run}" for run in range(len(fits[other]))), "all runs"]]
+                for name in names:
+                    if name != other:
+                        gain = fits[name] - fits[other]
+                        rows.append([name, *(points(confirmation.interval(run, among)) for run in gain[:, None]),
+                                     points(confirmation.interval(gain, among))])
+                tables[f"Second examination, against {other}{ending}"] = markdown(rows)
+    rows = [[f"against {BASE}", *categories]]
+    for name in names:
+        if name != BASE:
+            gain = fits[name] - fits[BASE]
+            rows.append([name, *(points(confirmation.interval(gain, among)) for among in categories.values())])
+    tables[f"Second examination, against {BASE} by category"] = markdown(rows)
+    return tables
 
 
 def guidance_table(scores: Mapping[str, Mapping[str, float]]) -> str:

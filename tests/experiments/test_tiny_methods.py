@@ -168,8 +168,10 @@ def test_the_second_examination_is_of_its_own_marks(tmp_path):
             save_marks(tmp_path / "confirmation" / f"{name}-{seed}.json", prompts, Marks(fit, fit, fit), guidance=4.0)
     tables = confirmation_tables(confirmation, ["base", "best"])
     assert list(tables) == ["Second examination, guidance chosen in the first", "Second examination, against base",
-                            "Second examination, against base, sentences that are new to all examinations"]
-    overall, against, _ = tables.values()
+                            "Second examination, against base, sentences that are new to all examinations",
+                            "Second examination, against base by category"]
+    overall, against, _, by_category = tables.values()
+    assert by_category.splitlines()[2] == "| best" + 8 * " | +25.0 [+25.0, +25.0]*" + " |"
     assert "| base | 4 | 50.0 [50.0, 50.0] | 50.0 |" in overall and "| best | 4 | 75.0 [75.0, 75.0] | 75.0 |" in overall
     assert against.splitlines()[2] == "| best" + 3 * " | +25.0 [+25.0, +25.0]*" + " |"
     with pytest.raises(FileNotFoundError, match=r"sft-0\.json"):
