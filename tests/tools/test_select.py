@@ -86,3 +86,11 @@ def test_scores_that_cannot_be_used_are_named(records, tmp_path, capsys, line, m
     assert main(["select", "--records", str(records), "--out", str(tmp_path / "o"), "--scores",
                  str(tmp_path / "scores.jsonl")]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+def test_records_that_are_absent_or_unfinished_are_bad_input_and_leave_no_trace(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for name in ("absent", "empty"):
+        assert main(["select", "--records", str(tmp_path / name), "--out", str(tmp_path / "out"), "--best"]) == 2
+        assert f"--records: {tmp_path / name}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ from typing import Any
 from etils import epath
 
 from srum_jax.command_line import user_path
+from srum_jax.data.errors import DataError
 from srum_jax.data.example_proto import decode_record
 from srum_jax.data.manifest import MANIFEST
 from srum_jax.data.records_source import RecordsSource, find_records, read_manifest
@@ -62,8 +63,12 @@ def run(arguments: argparse.Namespace) -> None:
     """The subcommand."""
     if not -1 <= arguments.least <= 1:
         raise BadInput(f"--least: expected a score in [-1, 1], found {arguments.least:g}.")
-    records = find_records(arguments.records)
-    manifest, out = read_manifest(records), epath.Path(arguments.out)
+    try:
+        records = find_records(arguments.records)
+        manifest, source = read_manifest(records), RecordsSource(records)
+    except DataError as error:
+        raise BadInput(f"--records: {error}") from error
+    out = epath.Path(arguments.out)
     settings = {
         "records_sha256": manifest.shards_sha256, "best": arguments.best, "least": arguments.least,
         "relative": arguments.relative,
@@ -74,7 +79,6 @@ def run(arguments: argparse.Namespace) -> None:
         noted.raise_differences(out / MANIFEST, before, settings, "Choose another --out.")
         print(f"{out}: selected before")
         return
-    source = RecordsSource(records)
     candidates = _candidates(source, None if arguments.scores is None else _read_scores(arguments.scores))
     kept = _kept(candidates, arguments)
     try:
