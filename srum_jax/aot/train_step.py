@@ -41,7 +41,10 @@ def compile_step(request: TrainRequest, cache: CompileCache) -> TrainResult:
     lowered = lower_step(run.step, run.state, run.frozen, run.batch, mesh)
     options = dict(option.split("=", 1) for option in request.compiler_options)
     name = request.topology if request.num_slices == 1 else f"{request.num_slices} x {request.topology}"
-    memory, text = compile_lowered(lowered, (run.state, run.frozen, run.batch), cache, name, options)
+    initial = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, experiment.compute.compute_dtype, sharding=leaf.sharding),
+        run.state.parameters) if experiment.keeps_initial else ()
+    memory, text = compile_lowered(lowered, (run.state, run.frozen, run.batch, initial), cache, name, options)
     if request.hlo_file:
         with open(request.hlo_file, "w") as file:
             file.write(text)
@@ -51,9 +54,7 @@ def compile_step(request: TrainRequest, cache: CompileCache) -> TrainResult:
         parameters=sum(leaf.size for leaf in jax.tree.leaves(run.state.parameters)),
         padding=row.padding,
         real_tokens=planned.rows * row.tokens,
-        resident_bytes=bytes_per_device(run.state) + (bytes_per_device(jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, experiment.compute.compute_dtype, sharding=leaf.sharding),
-            run.state.parameters)) if experiment.keeps_initial else 0),
+        resident_bytes=bytes_per_device((run.state, initial)),
     )
     return result if memory.refusal else _with_program(result, Program(text), row,
                                                        MeshOfChips(dict(mesh.shape), request.num_slices))

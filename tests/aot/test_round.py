@@ -2,11 +2,16 @@
 
 import json
 
+import jax
 import pytest
 
+from srum_jax.aot import train_step
+from srum_jax.aot.cache import CompileCache
+from srum_jax.aot.compiled import bytes_per_device
 from srum_jax.aot.compiling import CompileResult
 from srum_jax.aot.drawing_program import DrawingRequest, DrawingResult
 from srum_jax.aot.topology import GIB
+from srum_jax.aot.training import TrainRequest
 from srum_jax.compile import main
 from srum_jax.families.registry import family
 from srum_jax.rollouts.config import RolloutConfig
@@ -51,6 +56,24 @@ def test_what_draws_is_compiled_for_the_outputs_of_the_experiment_and_has_to_fit
     assert "needed 12.00 GiB of 15.75, fits" in capsys.readouterr().out
     assert main([*SUDER, "--set", "rollouts.batch_size=96"]) == 1, "12 and 4 GiB are more than a v5e has"
     assert "16.00 GiB of 15.75, does not fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("audit_every", [0, 8])
+def test_initial_weights_that_rounds_need_lie_beside_the_step_too(monkeypatch, audit_every):
+    """The compiler does not know of them."""
+    asked = {}
+
+    def compile_lowered(lowered, arguments, cache, topology, options):
+        asked["bytes"] = [bytes_per_device(argument) for argument in arguments]
+        return CompileResult(state_bytes=1, compile_seconds=1, refusal="RESOURCE_EXHAUSTED"), ""
+
+    monkeypatch.setattr(train_step, "described_devices", lambda *_: jax.devices()[:1])
+    monkeypatch.setattr(train_step, "compile_lowered", compile_lowered)
+    settings = ("compute.attention=dense", "compute.dtype=bfloat16", f"rollouts.audit_every={audit_every}")
+    found = train_step.compile_step(TrainRequest("v5e:1x1", "suder_tiny", settings), CompileCache(None))
+    state, _, _, initial = asked["bytes"]
+    assert found.resident_bytes == state + initial
+    assert initial == (2 * found.parameters if audit_every else 0)
 
 
 def test_the_seconds_of_a_round_are_those_of_its_parts(compiler, tmp_path):
