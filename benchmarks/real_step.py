@@ -65,7 +65,8 @@ def measure_real(args: argparse.Namespace) -> dict[str, Any]:
     host = _batch(experiment, config, without_autoencoder=args.without_autoencoder)
     layout = FAMILY.forward(config, experiment.compute).layout(host)
     batch = jax.device_put(host, on_mesh(mesh, layout))
-    state = new_train_state(random_weights(shapes.state.parameters), shapes.optimizer, mesh, experiment.ema)
+    state = new_train_state(random_weights(shapes.state.parameters), shapes.optimizer, mesh,
+                            with_ema=experiment.ema is not None)
     frozen = random_weights(shapes.frozen)
     seconds, loss = _time(step, state, frozen, batch, args)
 

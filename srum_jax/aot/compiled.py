@@ -11,7 +11,6 @@ from jax.experimental import topologies
 from srum_jax.aot.cache import CompileCache
 from srum_jax.aot.compiling import CompileResult
 from srum_jax.errors import BadInput
-from srum_jax.training.ema import HOST_MEMORY
 
 # What a chip's memory runs out with. The same code stands for its small on-chip memory, which no smaller batch helps.
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED.*\bhbm\b", re.DOTALL)
@@ -90,9 +89,8 @@ def compile_lowered(
 
 
 def bytes_per_device(tree) -> int:
-    """Of descriptions of arrays, each with a sharding; those that lie in a host's memory take none."""
-    return sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(tree)
-               if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding.memory_kind != HOST_MEMORY)
+    """Of arrays or their descriptions, each with a sharding."""
+    return sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.ShapeDtypeStruct))
 
 
 def _shard_bytes(leaf: jax.ShapeDtypeStruct) -> int:

@@ -252,9 +252,6 @@ def check_rollouts(experiment: Experiment, family: Family, mesh: Mesh) -> None:
         raise BadInput(f"mesh.seq: rollouts cannot split the tokens of a row: expected 1, found {mesh.shape['seq']}.")
     if config.scorer == EMA and experiment.ema is None:
         raise BadInput("rollouts.scorer: expected an average of the parameters for ema, found none; set ema.decay.")
-    if config.scorer == EMA and experiment.ema.memory != "device":
-        raise BadInput("rollouts.scorer: an average that scores has to lie on the devices: expected ema.memory device, "
-                       f"found {experiment.ema.memory}.")
     for field in ("save_every", "steps"):
         if getattr(training, field) % config.steps_per_round:
             raise BadInput(f"training.{field}: expected a multiple of rollouts.steps_per_round "

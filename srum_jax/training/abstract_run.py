@@ -71,7 +71,7 @@ def abstract_run(experiment: Experiment, config: Any, mesh: Mesh) -> AbstractRun
             accumulation_steps=experiment.training.accumulation_steps, sides_every=experiment.sides_every,
             balanced=experiment.balanced,
         ),
-        state=abstract_train_state(trained, optimizer, mesh, experiment.ema),
+        state=abstract_train_state(trained, optimizer, mesh, with_ema=experiment.ema is not None),
         frozen=frozen,
         batch=abstract_batch(experiment, family, config, forward, mesh),
     )

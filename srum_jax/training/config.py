@@ -113,9 +113,7 @@ class EmaConfig:
     decay: float = 0.999  # looks back over about 1 / (1 - decay) updates
     warmup: bool = False  # the n-th averaged update has decay (1 + n) / (10 + n) at most: the start is soon forgotten
     start_step: int = 0  # updates before the first that is averaged; until then the average is the parameters
-    memory: str = "device"  # where it lies between updates; "host" leaves the device 4 bytes a trained value
 
     def __post_init__(self):
-        check("ema.memory", self.memory in ("device", "host"), "device or host", self.memory)
         check("ema.decay", 0 < self.decay < 1, "a number between 0 and 1", self.decay)
         check("ema.start_step", self.start_step >= 0, "at least 0", self.start_step)

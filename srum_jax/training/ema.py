@@ -2,23 +2,14 @@
 
     ema <- decay * ema + (1 - decay) * parameters        after every update
 
-It is kept in float32, laid out as the parameters: in bfloat16 it would never move. Between updates it may lie in the
-memory of the hosts.
+It is kept in float32, laid out as the parameters: in bfloat16 it would never move.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import NamedSharding
 
 from srum_jax.training.config import EmaConfig
-
-HOST_MEMORY = "pinned_host"  # JAX's name of what a device can copy from and to by itself
-
-
-def where(parameter: NamedSharding, config: EmaConfig) -> NamedSharding:
-    """Where the average of a parameter lies between updates."""
-    return parameter.with_memory_kind(HOST_MEMORY) if config.memory == "host" else parameter
 
 
 def averaged(ema: nnx.State, parameters: nnx.State, updates: jax.Array, config: EmaConfig) -> nnx.State:
@@ -28,10 +19,8 @@ def averaged(ema: nnx.State, parameters: nnx.State, updates: jax.Array, config: 
       ema: before it.
       parameters: after it.
       updates: int32 [], updates done, this one included.
-      config: decay, warm-up, start, memory.
+      config: decay, warm-up, start.
     """
-    if config.memory == "host":
-        ema = jax.device_put(ema, jax.memory.Space.Device)
     count = updates - config.start_step
     rate = 1 - config.decay
     if config.warmup:

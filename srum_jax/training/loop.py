@@ -107,9 +107,9 @@ def train(
         window, done = MetricsWindow(), 0
         opening = f"{_opening(experiment, mesh, model)}, {route}"
         if checkpoints.latest is None:
-            state = new_train_state(model.trained, optimizer, mesh, experiment.ema)
+            state = new_train_state(model.trained, optimizer, mesh, with_ema=experiment.ema is not None)
         else:
-            like = abstract_train_state(model.trained, optimizer, mesh, experiment.ema)
+            like = abstract_train_state(model.trained, optimizer, mesh, with_ema=experiment.ema is not None)
             for array in jax.tree.leaves(model.trained):
                 array.delete()  # the checkpoint's parameters take their place
             with goodput.phase(RESTORE):

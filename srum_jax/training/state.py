@@ -18,8 +18,7 @@ from srum_jax.families.family import Family
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.layers.logical_axes import dotted, shapes_by_name
 from srum_jax.models.layers.quantized import quantizable
-from srum_jax.training.config import EmaConfig, ModelSource
-from srum_jax.training.ema import where
+from srum_jax.training.config import ModelSource
 from srum_jax.training.lora import attach_factors, initial_factors
 from srum_jax.weights.checkpoint import Checkpoint, encoder_sha256, open_checkpoint
 from srum_jax.weights.load import load
@@ -33,7 +32,7 @@ class TrainState:
     step: jax.Array  # int32 [], updates done
     parameters: nnx.State  # the trained ones, float32
     optimizer: optax.OptState  # float32 moments, laid out like their parameters
-    ema: nnx.State | None = None  # average of the parameters, float32, laid out like them, perhaps in hosts' memory
+    ema: nnx.State | None = None  # average of the parameters, float32, laid out like them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,20 +169,20 @@ def split_trainable(
 
 
 def new_train_state(
-    trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh, ema: EmaConfig | None = None
+    trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh, *, with_ema: bool = False
 ) -> TrainState:
     """The state before the first step; moments and averages are made where their parameters lie."""
-    layout = state_shardings(abstract_train_state(trained, optimizer, mesh, ema))
+    layout = state_shardings(abstract_train_state(trained, optimizer, mesh))
     return TrainState(
         step=jax.jit(lambda: jnp.zeros((), jnp.int32), out_shardings=layout.step)(),
         parameters=trained,
         optimizer=jax.jit(optimizer.init, out_shardings=layout.optimizer)(trained),
-        ema=None if ema is None else _copy(trained, layout.ema),
+        ema=_copy(trained) if with_ema else None,
     )
 
 
 def abstract_train_state(
-    trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh, ema: EmaConfig | None = None
+    trained: nnx.State, optimizer: optax.GradientTransformation, mesh: Mesh, *, with_ema: bool = False
 ) -> TrainState:
     """Shapes and layouts of `new_train_state`, as `jax.ShapeDtypeStruct`; nothing is allocated.
 
@@ -191,7 +190,7 @@ def abstract_train_state(
       trained: arrays, or their shapes with shardings.
       optimizer: see `make_optimizer`.
       mesh: where counters are replicated.
-      ema: how the parameters are averaged; None: they are not.
+      with_ema: whether there is an average of the parameters.
     """
     def struct(leaf, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -207,7 +206,7 @@ def abstract_train_state(
             jax.eval_shape(optimizer.init, trained), trained,
             transform_non_params=lambda leaf: struct(leaf, everywhere),
         ),
-        ema=None if ema is None else jax.tree.map(lambda leaf: struct(leaf, where(leaf.sharding, ema)), parameters),
+        ema=parameters if with_ema else None,
     )
 
 
@@ -216,8 +215,9 @@ def state_shardings(state: TrainState) -> TrainState:
     return jax.tree.map(lambda leaf: leaf.sharding, state)
 
 
-def _copy(parameters: nnx.State, shardings: nnx.State) -> nnx.State:
+def _copy(parameters: nnx.State) -> nnx.State:
     """The same values in arrays of their own: the step is given both, and may overwrite either."""
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, parameters)
     return jax.jit(lambda state: jax.tree.map(jnp.copy, state), out_shardings=shardings)(parameters)
 
 

@@ -70,7 +70,7 @@ def small_run(*shape: int, accumulation_steps: int = 1, seed: int = 3, lora: Lor
         graphdef, factors = attach_factors(graphdef, placed, lora, BAGEL)
         trained, frozen = initial_factors(factors, seed, mesh, BAGEL), placed
     optimizer = make_optimizer(OPTIMIZER)
-    state = new_train_state(trained, optimizer, mesh, ema)
+    state = new_train_state(trained, optimizer, mesh, with_ema=ema is not None)
     forward = BagelForward(config, ComputeConfig(remat="none"))
     step = make_step(graphdef, forward, RewardWeighted(), optimizer, accumulation_steps=accumulation_steps, seed=seed,
                      ema=ema)

@@ -7,7 +7,6 @@ import pytest
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from srum_jax.aot.compiled import bytes_per_device
 from srum_jax.training.config import EmaConfig, OptimizerConfig
 from srum_jax.training.ema import averaged
 from srum_jax.training.optimizer import make_optimizer
@@ -46,9 +45,8 @@ def test_the_average_is_that_of_a_loop_written_by_hand(decay, warmup, start_step
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("memory", "kind"), [("device", "device"), ("host", "pinned_host")])
-def test_a_run_averages_its_parameters_where_they_lie_or_beside_them_in_the_hosts_memory(memory, kind):
-    run = small_run(1, 2, 2, 2, ema=EmaConfig(0.9, memory=memory))
+def test_a_run_averages_its_parameters_where_they_lie():
+    run = small_run(1, 2, 2, 2, ema=EmaConfig(0.9))
     history = [jax.device_get(run.state.parameters)]
     for batch in batches(4):
         run.train(batch)
@@ -57,7 +55,7 @@ def test_a_run_averages_its_parameters_where_they_lie_or_beside_them_in_the_host
     moved = 0
     for i, (ema, parameter) in enumerate(zip(*map(jax.tree.leaves, (run.state.ema, run.state.parameters)),
                                              strict=True)):
-        assert ema.sharding == parameter.sharding.with_memory_kind(kind) and ema.dtype == jnp.float32
+        assert ema.sharding == parameter.sharding and ema.dtype == jnp.float32
         np.testing.assert_allclose(ema, by_hand([parameters[i] for parameters in history], 0.9), rtol=0, atol=1e-6)
         moved += not np.array_equal(ema, parameter)
     assert moved > 20
@@ -68,27 +66,22 @@ def test_without_it_there_is_no_state_and_with_it_a_copy_of_the_start():
     sharding = NamedSharding(mesh, PartitionSpec("fsdp"))
     trained = nnx.State({"w": nnx.Param(jax.device_put(jnp.arange(8.0), sharding))})
     optimizer = make_optimizer(OptimizerConfig())
-    without, with_ema, on_host = (new_train_state(trained, optimizer, mesh, ema)
-                                  for ema in (None, EmaConfig(), EmaConfig(memory="host")))
+    without, with_ema = (new_train_state(trained, optimizer, mesh, with_ema=wanted) for wanted in (False, True))
     assert without.ema is None and len(jax.tree.leaves(with_ema)) == len(jax.tree.leaves(without)) + 1
     ema = with_ema.ema["w"][...]
     np.testing.assert_array_equal(ema, np.arange(8.0))
     assert ema.sharding == sharding
     for mine, its in zip(ema.addressable_shards, trained["w"][...].addressable_shards, strict=True):
         assert mine.data.unsafe_buffer_pointer() != its.data.unsafe_buffer_pointer(), "the step overwrites both"
-    for state, ema in ((with_ema, EmaConfig()), (on_host, EmaConfig(memory="host"))):
-        like = abstract_train_state(trained, optimizer, mesh, ema)
-        assert jax.tree.structure(like) == jax.tree.structure(state)
-        assert jax.tree.map(lambda leaf: leaf.sharding, like) == state_shardings(state)
-    np.testing.assert_array_equal(on_host.ema["w"][...], np.arange(8.0))
-    assert bytes_per_device(like) == bytes_per_device(abstract_train_state(trained, optimizer, mesh)), "device memory"
+    like = abstract_train_state(trained, optimizer, mesh, with_ema=True)
+    assert jax.tree.structure(like) == jax.tree.structure(with_ema)
+    assert jax.tree.map(lambda leaf: leaf.sharding, like) == state_shardings(with_ema)
 
 
 @pytest.mark.parametrize(("fields", "message"), [
     ({"decay": 1.0}, r"ema\.decay: expected a number between 0 and 1, found 1\.0"),
     ({"decay": 0.0}, r"ema\.decay"), ({"decay": float("nan")}, r"ema\.decay"),
     ({"start_step": -1}, r"ema\.start_step: expected at least 0, found -1"),
-    ({"memory": "disk"}, r"ema\.memory: expected device or host, found 'disk'"),
 ])
 def test_settings_that_average_nothing_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):

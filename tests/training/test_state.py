@@ -107,7 +107,7 @@ def test_a_run_without_values_has_the_state_of_a_real_one(tiny_base, lora, quant
     mesh, optimizer = mesh_of(2, 2, 1, 1), make_optimizer(OptimizerConfig())
     source = ModelSource(str(tiny_base), trainable=("llm.layers.gen.*",), lora=lora, quantize=quantize)
     model = load_model(source, mesh, "bfloat16")
-    real = new_train_state(model.trained, optimizer, mesh, EmaConfig())
+    real = new_train_state(model.trained, optimizer, mesh, with_ema=True)
     experiment = dataclasses.replace(load_recipe("tiny").experiment, model=source, ema=EmaConfig(),
                                      compute=ComputeConfig(dtype="bfloat16"))
     like = abstract_run(experiment, model.config, mesh)
