@@ -8,6 +8,8 @@ import json
 import sys
 from collections.abc import Sequence
 
+from etils import epath
+
 from experiments._argument_types import local_folder, positive
 from experiments._tiny_bases.bases import BASES
 from srum_jax.stages.interruption import run_command
@@ -31,15 +33,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m experiments.tiny_measure", description=__doc__, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--base", required=True, metavar="NAME",
+    parser.add_argument("--base", type=_base, required=True, metavar="NAME",
                         help=f"a checkpoint, or one of {', '.join(BASES)}: the one that is shipped")
     parser.add_argument("--images", type=positive, default=200, help="for each measurement (default: %(default)s)")
     arguments = parser.parse_args(argv)
     return run_command(lambda: _measure(arguments.base, arguments.images))
 
 
-def _measure(name: str, images: int) -> None:
-    checkpoint = BASES[name].checkpoint() if name in BASES else local_folder(name)
+def _base(text: str) -> str | epath.Path:
+    """A name of ours, or a folder."""
+    return text if text in BASES else local_folder(text)
+
+
+def _measure(base: str | epath.Path, images: int) -> None:
+    checkpoint = BASES[base].checkpoint() if base in BASES else base
     # These import JAX, which takes seconds.
     from experiments._tiny_bases.measure import measure_base
     from srum_jax.devices import start_devices

@@ -149,8 +149,8 @@ def read_files(paths: Sequence[epath.PathLike]) -> dict[str, bytes]:
             raise BadInput(f"--prompts {path}: {why_absent(path)}.")
         members = [path]
         if path.is_dir():
-            members = sorted(member for member in path.rglob("*") if not is_hidden(member.name)
-                             and member.suffix in (".json", ".jsonl", ".csv", ".txt"))
+            members = sorted(root / name for root, _, names in path.walk() for name in names if not is_hidden(name)
+                             and name.endswith((".json", ".jsonl", ".csv", ".txt")))
         for member in members:
             name = str(member.relative_to(path)).replace("/", "__") if path.is_dir() else member.name
             if name in files:
