@@ -305,7 +305,7 @@ def _abilities(family: Family, pipeline: Pipeline) -> Abilities:
         draw=refusal(ImageRequest("a", 0)),
         plan=None if family.plans else f"{name} draws without a plan.",
         steps=None if family.steps else f"{name} has no whole picture in view while it draws.",
-        edit=refusal(ImageRequest("a", 0, image=grey)),
+        edit=None if refusal(ImageRequest("a", 0, image=grey)) is None else f"{name} makes no edits.",
         ask=refusal(Question("a", (grey,))),
     )
 

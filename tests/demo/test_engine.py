@@ -72,7 +72,7 @@ def test_a_question_is_asked_with_the_picture_or_without():
 def test_what_a_model_cannot_do_is_said_with_the_reason():
     can = engine().abilities
     assert (can.draw, can.plan, can.steps, can.ask, can.judge) == (None,) * 5
-    assert can.edit == "image: expected none."
+    assert can.edit == "bagel makes no edits."  # nobody has asked for one: not in the words of a request's mistake
 
 
 def test_each_region_is_judged_and_the_whole(judged):
