@@ -11,7 +11,7 @@ The tiny BAGEL and the tiny Janus-Pro of the world of shapes, which are trained,
 
 Activations are float32 beside integers, so that what is seen is what integers do; bfloat16, of everything, is there to
 compare with. At the released widths (BAGEL, Janus-Pro 7B) weights are random and normal, in few layers: matrices that
-were trained have outliers, and may lose more. Takes some minutes on two cores, and 12 GB of memory for the widths.
+were trained have outliers, and may lose more. Takes some minutes on two cores, and several GB for the widths.
 """
 
 import argparse
