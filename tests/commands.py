@@ -6,6 +6,7 @@
 import atexit
 import contextlib
 import faulthandler
+import gc
 import importlib
 import importlib.util
 import multiprocessing
@@ -179,6 +180,7 @@ def _command(module, argv, devices, env, descriptors):
     sys.stdin = open(0, closefd=False)
     sys.stdout, sys.stderr = (open(number, "w", closefd=False, errors="replace") for number in (1, 2))
     faulthandler.enable()
+    gc.set_threshold(100_000, 10, 10)  # see conftest.py
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(ROOT)
     changed = _environment(devices) | env
