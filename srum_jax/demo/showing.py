@@ -89,7 +89,8 @@ def verdicts(judgement: Judgement) -> str:
     else:
         whole = _row("all", layout["score"], "the whole picture", "", layout["reason"], layout["flags"])
     count = len(record["dropped"])
-    dropped = f"<p class='facts'>{count} more region{'s were' if count > 1 else ' was'} left out.</p>" if count else ""
+    more = f"{count} more region{'s were' if count > 1 else ' was'} left out."
+    dropped = f"<p class='facts'>{more}</p>" if count and record["regions"] else ""
     return whole + "".join(rows) + dropped
 
 

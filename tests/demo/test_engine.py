@@ -10,6 +10,7 @@ from PIL import Image
 from srum_jax.data.record_reader import example_of
 from srum_jax.data.schema import GlobalStatus, Region
 from srum_jax.data.writer import record_of_image
+from srum_jax.demo import showing
 from srum_jax.demo.engine import NUM_FRAMES, Engine, objective_of
 from srum_jax.errors import BadInput
 from srum_jax.families.blip3o.config import Blip3oRows
@@ -116,6 +117,7 @@ def test_the_weights_are_those_of_the_row_that_training_makes_of_the_record(judg
 def test_replies_that_cannot_be_read_leave_no_region_and_no_weights_as_the_paper_reads_them():
     judged = engine(lambda question: "nonsense").judge([squares()], PROMPT, "components", silent)[0]
     assert judged.regions == [] and judged.global_score is None
+    assert "2 were proposed" in showing.verdicts(judged) and "more" not in showing.verdicts(judged)
     assert "global score" in judged.weighed["paper"]
     assert judged.weighed["official"].alpha == 0.5
 
