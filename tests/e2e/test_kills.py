@@ -16,7 +16,7 @@ _DEADLINE_SECONDS = 120  # of one start
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [12, pytest.param(30, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.nightly)])
 def test_kills_at_random_instants_change_neither_a_loss_nor_a_parameter(tmp_path, kills):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     # A cache of its own, in which a kill may leave half an entry.
