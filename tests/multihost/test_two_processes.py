@@ -1,5 +1,6 @@
 """The training command as two processes that share every step, as on two hosts."""
 
+import shutil
 import signal
 import time
 
@@ -13,6 +14,16 @@ from tests.multihost.pair import run_as_two, two_processes
 
 SETTINGS = (*QUICK, "data.rows_per_batch=4", "training.log_every=1", "training.save_every=2")
 SPLIT = ("mesh.data=1", "mesh.fsdp=2")  # rows and parameters: one step, compiled once, for most tests
+LONG = (*SETTINGS, "training.steps=20", "training.keep=20", *SPLIT)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of both that nothing stopped, of 20 steps; not to be changed."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    for code, _, err in run_as_two(workdir, *LONG):
+        assert code == 0, err
+    return workdir
 
 
 def _ends(processes, within):
@@ -51,12 +62,10 @@ def test_two_processes_train_like_one_and_their_checkpoint_is_resumed_by_one(tmp
 
 
 @pytest.mark.slow
-def test_the_tokens_of_a_row_may_run_across_two_processes(tmp_path):
-    for code, _, err in run_as_two(tmp_path / "seq", *SETTINGS, "training.steps=2", "mesh.data=1", "mesh.seq=2"):
+def test_the_tokens_of_a_row_may_run_across_two_processes(whole, tmp_path):
+    for code, _, err in run_as_two(tmp_path, *SETTINGS, "training.steps=2", "mesh.data=1", "mesh.seq=2"):
         assert code == 0, err
-    for code, _, err in run_as_two(tmp_path / "rows", *SETTINGS, "training.steps=2", *SPLIT):
-        assert code == 0, err
-    for a, b in zip(lines(tmp_path / "seq"), lines(tmp_path / "rows"), strict=True):
+    for a, b in zip(lines(tmp_path), lines(whole)[:2], strict=True):
         np.testing.assert_allclose(a["loss/total"], b["loss/total"], rtol=1e-5)
         assert a["tokens/latent"] == b["tokens/latent"]
 
@@ -89,14 +98,11 @@ def test_settings_that_one_process_alone_cannot_use_end_both_with_2(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_nothing_had_happened(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = (*SETTINGS, "training.steps=20", "training.keep=20", *SPLIT)
-    for code, _, err in run_as_two(whole, *settings):
-        assert code == 0, err
+def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_nothing_had_happened(whole, tmp_path):
+    broken = tmp_path / "broken"
     for victim in (1, 0):
         before = steps(broken)
-        with two_processes(broken, *settings) as processes:
+        with two_processes(broken, *LONG) as processes:
             code, *_ = processes[victim].signal_when(lambda before=before: steps(broken) != before, signal.SIGKILL)
             assert code == -signal.SIGKILL
             seconds, [(code, _, err)] = _ends(processes[1 - victim :][:1], within=60)
@@ -107,7 +113,7 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_no
             assert code != 0 and "leader" in err, err
         assert steps(broken)[-1] < 20
 
-    for code, _, err in run_as_two(broken, *settings):
+    for code, _, err in run_as_two(broken, *LONG):
         assert code == 0, err
     assert lines(broken) == lines(whole)
     wanted = parameters(whole, 20)
@@ -116,16 +122,14 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_no
 
 
 @pytest.mark.slow
-def test_damage_that_one_process_alone_meets_sends_both_to_the_step_before(tmp_path):
-    settings = (*SETTINGS, *SPLIT)
-    for code, _, err in run_as_two(tmp_path, *settings, "training.steps=4"):
-        assert code == 0, err
-    for path in (tmp_path / "checkpoints" / "4" / "params" / "ocdbt.process_1" / "d").iterdir():
+def test_damage_that_one_process_alone_meets_sends_both_to_the_step_before(whole, tmp_path):
+    workdir = shutil.copytree(whole, tmp_path / "run")
+    for path in (workdir / "checkpoints" / "20" / "params" / "ocdbt.process_1" / "d").iterdir():
         path.unlink()
-    (code, out, err), (other, _, _) = run_as_two(tmp_path, *settings, "training.steps=6")
+    (code, out, err), (other, _, _) = run_as_two(workdir, *LONG, "training.steps=22")
     assert code == 0 and other == 0, err
-    assert "restored from step 2" in out and "step 4 is DAMAGED and lies in 4.damaged now" in err
-    assert steps(tmp_path) == [2, 4, 6]
+    assert "restored from step 18" in out and "step 20 is DAMAGED and lies in 20.damaged now" in err
+    assert steps(workdir)[-3:] == [18, 20, 22]
 
 
 @pytest.mark.slow
