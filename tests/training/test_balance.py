@@ -63,5 +63,5 @@ def test_the_optimizer_clips_what_is_balanced():
     config = OptimizerConfig(learning_rate=1.0, warmup_steps=0, clip_norm=1.0)
     optimizer = make_optimizer(config, balanced=True)
     _, state = optimizer.update(both(G, U), optimizer.init(PARAMETERS), PARAMETERS, of_generation=G)
-    first_moment = np.asarray(state[2][0].mu["b"]) / (1 - config.beta1)
+    first_moment = np.asarray(state[2].mu["b"]) / (1 - config.beta1)
     np.testing.assert_allclose(first_moment, np.array([4, 5]) / np.sqrt(9 + 16 + 25), rtol=1e-5)
