@@ -120,6 +120,7 @@ def measure(threads: int, steps: int) -> dict[str, float]:
     from srum_jax.models.bagel.model import Bagel
     from srum_jax.models.compute import ComputeConfig
     from srum_jax.objectives.config import RewardWeighted
+    from srum_jax.objectives.loss import objective_loss, objective_totals
     from srum_jax.training.config import OptimizerConfig
     from srum_jax.training.optimizer import make_optimizer
     from srum_jax.training.step import columns_of
@@ -135,7 +136,7 @@ def measure(threads: int, steps: int) -> dict[str, float]:
         def loss(trained):
             model, masks, columns = nnx.merge(graphdef, trained, frozen), forward.masks(batch), columns_of(batch)
             scores = forward.scores_of_latents(model, batch, noise, latent, reference)
-            return objective(scores, masks, columns, objective.totals(masks, columns))[0]
+            return objective_loss(objective, scores, masks, columns, objective_totals(objective, masks, columns))[0]
 
         value, gradient = jax.value_and_grad(loss)(trained)
         updates, moments = optimizer.update(gradient, moments, trained)

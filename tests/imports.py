@@ -15,8 +15,7 @@ class Source:
     """One file: its dotted name and what it imports of ours."""
 
     name: str
-    at_once: frozenset[str]  # by statements that run when the file is imported
-    at_all: frozenset[str]  # inside functions too
+    imports: frozenset[str]  # inside functions and for type checkers too
     identifiers: frozenset[str]  # names of variables, attributes, arguments, functions and classes
 
 
@@ -59,22 +58,11 @@ def _dotted(path: pathlib.Path) -> str:
 
 def _read(name: str, path: pathlib.Path, paths: Mapping[str, pathlib.Path]) -> Source:
     tree = ast.parse(path.read_text(), str(path))
-    at_once = {found for node in _run_on_import(tree) for found in _imported(node, paths)}
-    at_all = {found for node in ast.walk(tree) for found in _imported(node, paths)}
+    imports = {found for node in ast.walk(tree) for found in _imported(node, paths)}
     identifiers = {value for node in ast.walk(tree) for field, value in ast.iter_fields(node)
                    if field in ("id", "attr", "arg", "name", "asname") and isinstance(value, str)
                    and not isinstance(node, ast.alias)}
-    return Source(name, frozenset(at_once - {name}), frozenset(at_all - {name}), frozenset(identifiers))
-
-
-def _run_on_import(node: ast.AST) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-            continue
-        yield child
-        yield from _run_on_import(child)
+    return Source(name, frozenset(imports - {name}), frozenset(identifiers))
 
 
 def _imported(node: ast.AST, paths: Mapping[str, pathlib.Path]) -> Iterator[str]:

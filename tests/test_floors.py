@@ -35,7 +35,7 @@ def floor(name):
 
 
 def upwards():
-    return {(source.name, imported) for source in sources().values() for imported in source.at_all
+    return {(source.name, imported) for source in sources().values() for imported in source.imports
             if floor(imported) > floor(source.name)}
 
 
@@ -48,10 +48,10 @@ def between_families():
             if any(within(source.name, room) for room in own):
                 others = [f"srum_jax.{room}.{other}" for room in ("models", "families")
                           for other in FAMILIES if other != family]
-                found |= {(source.name, imported) for imported in source.at_all
+                found |= {(source.name, imported) for imported in source.imports
                           if any(within(imported, room) for room in others)}
         if within(source.name, "srum_jax.models"):
-            found |= {(source.name, imported) for imported in source.at_all
+            found |= {(source.name, imported) for imported in source.imports
                       if not within(imported, "srum_jax.models") and floor(imported) > 0}
     return found
 
@@ -62,14 +62,14 @@ def naming_a_family():
         for family in FAMILIES:
             allowed = [*MAY_NAME_A_FAMILY, f"srum_jax.models.{family}", f"srum_jax.families.{family}"]
             if not any(within(source.name, room) for room in allowed):
-                words = {*source.at_all, *source.identifiers}
+                words = {*source.imports, *source.identifiers}
                 if any(family in word.lower() for word in words):
                     found.add((source.name, family))
     return found
 
 
 def circular():
-    return {tuple(circle) for circle in circles({name: source.at_once & sources().keys()
+    return {tuple(circle) for circle in circles({name: source.imports & sources().keys()
                                                  for name, source in sources().items()})}
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,12 +11,6 @@ from srum_jax.objectives.columns import ColumnNames, Judged
 from srum_jax.rewards.boxes import Box
 from srum_jax.rewards.reward_map import RewardMapConfig, reward_map
 from srum_jax.rewards.token_grid import Grid
-
-if TYPE_CHECKING:
-    import jax
-
-    from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores
-    from srum_jax.objectives.weighted_sum import WeightedSum
 
 _REDUCTIONS = ("token", "sequence", "constant")
 _BALANCES = ("none", "norm")
@@ -67,20 +61,6 @@ class RewardWeighted:
         )
         return {"alpha": np.full(found.R.shape, found.alpha, np.float32), "reward_map": found.R}
 
-    def totals(self, masks: "TokenMasks", columns: "Columns") -> dict[str, "jax.Array"]:
-        """See `Objective.totals`."""
-        from srum_jax.objectives import reward_weighted  # and with it JAX
-
-        return reward_weighted.totals(self, masks)
-
-    def __call__(
-        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: dict[str, "jax.Array"]
-    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
-        """See `Objective.__call__`."""
-        from srum_jax.objectives import reward_weighted  # and with it JAX
-
-        return reward_weighted.share_of_loss(self, scores, masks, columns, totals)
-
 
 @dataclasses.dataclass(frozen=True)
 class Preference:
@@ -106,20 +86,6 @@ class Preference:
     def check(self, image_error: str) -> None:
         """See `Objective.check`."""
         _require_log_prob(self, image_error)
-
-    def totals(self, masks: "TokenMasks", columns: "Columns") -> dict[str, "jax.Array"]:
-        """See `Objective.totals`."""
-        from srum_jax.objectives import preference  # and with it JAX
-
-        return preference.totals(masks, columns)
-
-    def __call__(
-        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: dict[str, "jax.Array"]
-    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
-        """See `Objective.__call__`."""
-        from srum_jax.objectives import preference  # and with it JAX
-
-        return preference.share_of_loss(self, scores, masks, columns, totals)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,20 +122,6 @@ class PolicyGradient:
         """See `Objective.check`."""
         _require_log_prob(self, image_error)
 
-    def totals(self, masks: "TokenMasks", columns: "Columns") -> dict[str, "jax.Array"]:
-        """See `Objective.totals`."""
-        from srum_jax.objectives import policy_gradient  # and with it JAX
-
-        return policy_gradient.totals(self, masks, columns)
-
-    def __call__(
-        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: dict[str, "jax.Array"]
-    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
-        """See `Objective.__call__`."""
-        from srum_jax.objectives import policy_gradient  # and with it JAX
-
-        return policy_gradient.share_of_loss(self, scores, masks, columns, totals)
-
 
 @dataclasses.dataclass(frozen=True)
 class FlowPolicyGradient:
@@ -197,20 +149,6 @@ class FlowPolicyGradient:
         """See `Objective.check`."""
         _require_flow(self, image_error, "PolicyGradient")
 
-    def totals(self, masks: "TokenMasks", columns: "Columns") -> "jax.Array":
-        """See `Objective.totals`."""
-        from srum_jax.objectives import flow_surrogates  # and with it JAX
-
-        return flow_surrogates.policy_totals(masks, columns)
-
-    def __call__(
-        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: "jax.Array"
-    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
-        """See `Objective.__call__`."""
-        from srum_jax.objectives import flow_surrogates  # and with it JAX
-
-        return flow_surrogates.policy_share_of_loss(self, scores, masks, columns, totals)
-
 
 @dataclasses.dataclass(frozen=True)
 class FlowPreference:
@@ -232,24 +170,10 @@ class FlowPreference:
         """See `Objective.check`."""
         _require_flow(self, image_error, "Preference")
 
-    def totals(self, masks: "TokenMasks", columns: "Columns") -> "jax.Array":
-        """See `Objective.totals`."""
-        from srum_jax.objectives import flow_surrogates  # and with it JAX
-
-        return flow_surrogates.preference_totals(masks, columns)
-
-    def __call__(
-        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: "jax.Array"
-    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
-        """See `Objective.__call__`."""
-        from srum_jax.objectives import flow_surrogates  # and with it JAX
-
-        return flow_surrogates.preference_share_of_loss(self, scores, masks, columns, totals)
-
 
 @dataclasses.dataclass(frozen=True)
 class Joint:
-    """Pictures by one objective and texts by another, each a mean over its own (`joint.py`)."""
+    """Pictures by one objective and texts by another, each a mean over its own (`loss.py`)."""
 
     generation: RewardWeighted | Preference | PolicyGradient | FlowPolicyGradient | FlowPreference = (
         dataclasses.field(default_factory=lambda: Preference(beta=5.0, gamma_beta_ratio=0.1)))
@@ -276,20 +200,6 @@ class Joint:
     def check(self, image_error: str) -> None:
         """See `Objective.check`. Texts have log probabilities in every family."""
         self.generation.check(image_error)
-
-    def totals(self, masks: "TokenMasks", columns: "Columns") -> dict[str, Any]:
-        """See `Objective.totals`."""
-        from srum_jax.objectives import joint  # and with it JAX
-
-        return joint.totals(self, masks, columns)
-
-    def __call__(
-        self, scores: "TokenScores", masks: "TokenMasks", columns: "Columns", totals: dict[str, Any]
-    ) -> tuple["jax.Array", dict[str, "WeightedSum"]]:
-        """See `Objective.__call__`."""
-        from srum_jax.objectives import joint  # and with it JAX
-
-        return joint.share_of_loss(self, scores, masks, columns, totals)
 
 
 def _require_log_prob(objective: Any, image_error: str) -> None:

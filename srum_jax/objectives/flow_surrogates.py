@@ -12,11 +12,10 @@ place of a floor. For e_old = 0.100, e = 0.101, c = 20: rho = 0.98. The second n
 is differs between pictures as much as the reward does, and only the reference takes that out.
 """
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 
+from srum_jax.objectives.config import FlowPolicyGradient, FlowPreference
 from srum_jax.objectives.policy_gradient import MOST_OFF_ONE, clipped_surrogate, details_of, most_off_one
 from srum_jax.objectives.preference import complete, pair_members, preference_loss
 from srum_jax.objectives.token_scores import (
@@ -31,9 +30,6 @@ from srum_jax.objectives.token_scores import (
 )
 from srum_jax.objectives.weighted_sum import WeightedSum
 
-if TYPE_CHECKING:  # it calls these functions
-    from srum_jax.objectives.config import FlowPolicyGradient, FlowPreference
-
 
 def flow_margin(
     winner: jax.Array, loser: jax.Array, reference_winner: jax.Array, reference_loser: jax.Array, beta: float
@@ -42,15 +38,16 @@ def flow_margin(
     return -beta * ((winner - reference_winner) - (loser - reference_loser))
 
 
-def policy_totals(masks: TokenMasks, columns: Columns) -> jax.Array:
+def policy_totals(settings: FlowPolicyGradient, masks: TokenMasks, columns: Columns) -> jax.Array:
     """Pictures, float32 []."""
+    del settings
     return jnp.sum(jnp.any(membership(_pictures(None, masks, columns)), axis=1), dtype=jnp.float32)
 
 
 def policy_share_of_loss(
-    settings: "FlowPolicyGradient", scores: TokenScores, masks: TokenMasks, columns: Columns, totals: jax.Array
+    settings: FlowPolicyGradient, scores: TokenScores, masks: TokenMasks, columns: Columns, totals: jax.Array
 ) -> tuple[jax.Array, dict[str, WeightedSum]]:
-    """See `Objective.__call__`."""
+    """See `objective_loss`."""
     members = membership(_pictures(scores, masks, columns))  # [B, C, samples]
     weight = jnp.any(members, axis=1)
     error, advantage = (sample_means(values, members) for values in (scores.image_error, columns.image["advantage"]))
@@ -65,15 +62,16 @@ def policy_share_of_loss(
     return summed.total / jnp.maximum(totals, 1.0), logged
 
 
-def preference_totals(masks: TokenMasks, columns: Columns) -> jax.Array:
+def preference_totals(settings: FlowPreference, masks: TokenMasks, columns: Columns) -> jax.Array:
     """Pairs, float32 []."""
+    del settings
     return jnp.sum(complete(pair_members(_pictures(None, masks, columns))))
 
 
 def preference_share_of_loss(
-    settings: "FlowPreference", scores: TokenScores, masks: TokenMasks, columns: Columns, totals: jax.Array
+    settings: FlowPreference, scores: TokenScores, masks: TokenMasks, columns: Columns, totals: jax.Array
 ) -> tuple[jax.Array, dict[str, WeightedSum]]:
-    """See `Objective.__call__`."""
+    """See `objective_loss`."""
     members = pair_members(_pictures(scores, masks, columns))  # [B, C, pairs, 2]
     weight = complete(members)
     errors, references = (sample_means(values, members)

@@ -1,13 +1,10 @@
-"""What an objective is: it names columns that lie beside the tokens, and turns scores and columns into a loss."""
+"""What an objective is: settings that name columns to lie beside the tokens. `loss.py` makes a loss of them."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import jax
 import numpy as np
 
 from srum_jax.objectives.columns import ColumnNames, Judged
-from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores
-from srum_jax.objectives.weighted_sum import WeightedSum
 from srum_jax.rewards.token_grid import Grid
 
 
@@ -25,19 +22,6 @@ class Objective(Protocol):
 
         Raises:
           BadInput: this objective cannot use such errors.
-        """
-
-    def totals(self, masks: TokenMasks, columns: Columns) -> Any:
-        """Denominators of the means, of all that `masks` covers; a tree of float32 []."""
-
-    def __call__(
-        self, scores: TokenScores, masks: TokenMasks, columns: Columns, totals: Any
-    ) -> tuple[jax.Array, dict[str, WeightedSum]]:
-        """A (micro-)batch's share of the step's loss, float32 [], and sums with their weights to be logged.
-
-        Args:
-          scores, masks, columns: of this batch.
-          totals: of the *whole step*; shares of micro-batches then simply add up.
         """
 
 

@@ -13,16 +13,13 @@ rho = 1.65, l = -1.28, and no gradient. Tokens are added up in one of three ways
 """
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
+from srum_jax.objectives.config import PolicyGradient
 from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores, membership, streams_of
 from srum_jax.objectives.weighted_sum import WeightedSum
-
-if TYPE_CHECKING:  # it calls these functions
-    from srum_jax.objectives.config import PolicyGradient
 
 MOST_OFF_ONE = "ratio_most_off_one"
 
@@ -53,7 +50,7 @@ def kl_estimates(log_prob: jax.Array, reference_log_prob: jax.Array) -> tuple[ja
     return difference, jnp.square(difference) / 2, jnp.expm1(-difference) + difference
 
 
-def totals(settings: "PolicyGradient", masks: TokenMasks, columns: Columns) -> dict[str, jax.Array]:
+def totals(settings: PolicyGradient, masks: TokenMasks, columns: Columns) -> dict[str, jax.Array]:
     """What the sums over image and over text tokens are divided by, float32 [] each."""
     found = {}
     for name, stream in streams_of(None, masks, columns).items():
@@ -64,9 +61,9 @@ def totals(settings: "PolicyGradient", masks: TokenMasks, columns: Columns) -> d
 
 
 def share_of_loss(
-    settings: "PolicyGradient", scores: TokenScores, masks: TokenMasks, columns: Columns, totals: dict[str, jax.Array]
+    settings: PolicyGradient, scores: TokenScores, masks: TokenMasks, columns: Columns, totals: dict[str, jax.Array]
 ) -> tuple[jax.Array, dict[str, WeightedSum]]:
-    """See `Objective.__call__`."""
+    """See `objective_loss`."""
     loss, logged = jnp.zeros((), jnp.float32), {}
     for name, stream in streams_of(scores, masks, columns).items():
         members = membership(stream)  # [B, L, samples]

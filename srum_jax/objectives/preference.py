@@ -8,16 +8,12 @@ For s_winner = -1.2, s_loser = -1.9, beta = 2.5, ratio 0.5: z = 0.5, L = 0.474. 
 probability at hand: `flow_surrogates.py`.
 """
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 
+from srum_jax.objectives.config import Preference
 from srum_jax.objectives.token_scores import Columns, Stream, TokenMasks, TokenScores, sample_means, streams_of
 from srum_jax.objectives.weighted_sum import WeightedSum
-
-if TYPE_CHECKING:  # it calls these functions
-    from srum_jax.objectives.config import Preference
 
 
 def preference_loss(z: jax.Array, smoothing: float = 0.0) -> jax.Array:
@@ -37,15 +33,16 @@ def simpo_margin(winner: jax.Array, loser: jax.Array, beta: float, gamma_beta_ra
     return beta * (winner - loser) - beta * gamma_beta_ratio
 
 
-def totals(masks: TokenMasks, columns: Columns) -> dict[str, jax.Array]:
+def totals(settings: Preference, masks: TokenMasks, columns: Columns) -> dict[str, jax.Array]:
     """Pairs of pictures and of texts, float32 [] each."""
+    del settings
     return {name: jnp.sum(complete(pair_members(stream))) for name, stream in streams_of(None, masks, columns).items()}
 
 
 def share_of_loss(
-    settings: "Preference", scores: TokenScores, masks: TokenMasks, columns: Columns, totals: dict[str, jax.Array]
+    settings: Preference, scores: TokenScores, masks: TokenMasks, columns: Columns, totals: dict[str, jax.Array]
 ) -> tuple[jax.Array, dict[str, WeightedSum]]:
-    """See `Objective.__call__`."""
+    """See `objective_loss`."""
     loss, logged = jnp.zeros((), jnp.float32), {}
     for name, stream in streams_of(scores, masks, columns).items():
         means = sample_means(stream.log_prob, pair_members(stream))  # [B, pairs, 2]

@@ -17,27 +17,24 @@ Named settings, all of this one objective:
     sparse          SRUM with reward_map.binarize "region": scores become 1 or 0
 """
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 
+from srum_jax.objectives.config import RewardWeighted
 from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores
 from srum_jax.objectives.weighted_sum import WeightedSum
 
-if TYPE_CHECKING:  # it calls these functions
-    from srum_jax.objectives.config import RewardWeighted
 
-
-def totals(settings: "RewardWeighted", masks: TokenMasks) -> dict[str, jax.Array]:
+def totals(settings: RewardWeighted, masks: TokenMasks, columns: Columns) -> dict[str, jax.Array]:
     """Image tokens and predicted texts, the denominators of the means; float32 [] each."""
+    del columns
     return {"image": jnp.sum(masks.image, dtype=jnp.float32), "text": jnp.sum(_text_weights(settings, masks))}
 
 
 def share_of_loss(
-    settings: "RewardWeighted", scores: TokenScores, masks: TokenMasks, columns: Columns, totals: dict[str, jax.Array]
+    settings: RewardWeighted, scores: TokenScores, masks: TokenMasks, columns: Columns, totals: dict[str, jax.Array]
 ) -> tuple[jax.Array, dict[str, WeightedSum]]:
-    """See `Objective.__call__`."""
+    """See `objective_loss`."""
     alpha, reward_map = columns.image["alpha"], columns.image["reward_map"]
     weight = reward_weight(settings, alpha, reward_map)
     towards_reference = scores.image_error if scores.reference_error is None else scores.reference_error
@@ -62,7 +59,7 @@ def share_of_loss(
     return loss, logged | {f"reward/{name}": WeightedSum.of(value, masks.image) for name, value in statistics.items()}
 
 
-def reward_weight(settings: "RewardWeighted", alpha: jax.Array, reward_map: jax.Array) -> jax.Array:
+def reward_weight(settings: RewardWeighted, alpha: jax.Array, reward_map: jax.Array) -> jax.Array:
     """The factor of each token's error in the reward term, float32 [B, C].
 
     `alpha * R`, raised where needed so that the sum of both terms' factors keeps `factor_floor`. A factor below minus
@@ -79,5 +76,5 @@ def reward_weight(settings: "RewardWeighted", alpha: jax.Array, reward_map: jax.
     return weight
 
 
-def _text_weights(settings: "RewardWeighted", masks: TokenMasks) -> jax.Array:
+def _text_weights(settings: RewardWeighted, masks: TokenMasks) -> jax.Array:
     return masks.text if settings.reweight_text else (masks.text > 0).astype(jnp.float32)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srum_jax.data.example import Batch
 from srum_jax.families.family import Forward
+from srum_jax.objectives.loss import objective_loss, objective_totals
 from srum_jax.objectives.objective import Objective
 from srum_jax.objectives.token_scores import Columns, error_by_time, token_counts
 from srum_jax.objectives.weighted_sum import WeightedSum
@@ -68,7 +69,7 @@ def make_step(
 
     def step(state: TrainState, frozen: nnx.State, batch: Batch) -> tuple[TrainState, StepMetrics]:
         draws = draws_of_step(forward, seed, state.step, batch)
-        totals = objective.totals(forward.masks(batch), columns_of(batch))
+        totals = objective_totals(objective, forward.masks(batch), columns_of(batch))
 
         def gradient_of(objective: Objective):
             """((loss, sums), gradient) of the whole batch."""
@@ -172,8 +173,8 @@ def share_of_loss(
     """
     masks, columns = forward.masks(batch), columns_of(batch)
     scores = forward.scores(model, batch, draws, tap=tap)
-    totals = objective.totals(masks, columns) if totals is None else totals
-    loss, sums = objective(scores, masks, columns, totals)
+    totals = objective_totals(objective, masks, columns) if totals is None else totals
+    loss, sums = objective_loss(objective, scores, masks, columns, totals)
     return loss, sums | error_by_time(scores, masks) | token_counts(masks)
 
 

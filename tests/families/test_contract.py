@@ -22,6 +22,7 @@ from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.layers.logical_axes import shapes_by_name
 from srum_jax.objectives.config import RewardWeighted
+from srum_jax.objectives.loss import objective_loss, objective_totals
 from srum_jax.objectives.token_scores import Columns
 from srum_jax.pipeline import checker
 from srum_jax.weights.checkpoint import open_checkpoint
@@ -137,12 +138,12 @@ def test_shares_of_micro_batches_add_up_to_the_loss_of_the_whole(base):
     batch = stack_rows([base.row(base.drawing(), base.reading()), base.row(base.drawing(number=3))])
     objective, draws = RewardWeighted(), base.forward.draws(jax.random.key(0), batch)
     masks, columns = base.forward.masks(batch), Columns(batch.image_columns, batch.text_columns)
-    totals = objective.totals(masks, columns)
-    whole, _ = objective(base.scores(batch, draws), masks, columns, totals)
+    totals = objective_totals(objective, masks, columns)
+    whole, _ = objective_loss(objective, base.scores(batch, draws), masks, columns, totals)
     shares = []
     for number in range(2):
         part, some = jax.tree.map(lambda x: x[number : number + 1], (batch, draws))  # noqa: B023
-        share, _ = objective(base.scores(part, some), base.forward.masks(part),
+        share, _ = objective_loss(objective, base.scores(part, some), base.forward.masks(part),
                              Columns(part.image_columns, part.text_columns), totals)
         shares.append(share)
     assert float(sum(shares)) == pytest.approx(float(whole), rel=1e-5)
@@ -167,7 +168,8 @@ def test_ones_for_a_reward_are_plain_fine_tuning(base):
     losses = []
     for reward, reference in ((1.0, 0.0), (0.0, 1.0)):
         objective = RewardWeighted(reward_coefficient=reward, reference_coefficient=reference)
-        losses.append(float(objective(scores, masks, columns, objective.totals(masks, columns))[0]))
+        totals = objective_totals(objective, masks, columns)
+        losses.append(float(objective_loss(objective, scores, masks, columns, totals)[0]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     assert losses[0] == pytest.approx(float(np.mean(scores.image_error[np.asarray(masks.image)])), rel=1e-5)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from srum_jax.objectives.loss import objective_loss, objective_totals
 from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores
 
 
@@ -22,5 +23,5 @@ def text_batch(log_prob, mask, sample, num_samples, **columns):
 @functools.partial(jax.jit, static_argnums=0)
 def loss_of(objective, scores, masks, columns, totals=None):
     """The loss of a batch, and what is logged."""
-    totals = objective.totals(masks, columns) if totals is None else totals
-    return objective(scores, masks, columns, totals)
+    totals = objective_totals(objective, masks, columns) if totals is None else totals
+    return objective_loss(objective, scores, masks, columns, totals)

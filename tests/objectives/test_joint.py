@@ -3,11 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from srum_jax.objectives.columns import ColumnNames
-from srum_jax.objectives.config import Joint, Preference, RewardWeighted
-from srum_jax.objectives.joint import share_of_loss
+from srum_jax.objectives.config import Joint, PolicyGradient, Preference, RewardWeighted
+from srum_jax.objectives.loss import objective_loss, objective_totals
 from srum_jax.objectives.preference import preference_loss
 from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores
-from srum_jax.objectives.weighted_sum import WeightedSum
 from tests.golden import suder_case
 
 JOINT = Joint(generation=RewardWeighted(reference_coefficient=0.0), understanding=Preference(),
@@ -26,7 +25,7 @@ def batch():
 
 
 def loss(objective, scores, masks, columns):
-    return objective(scores, masks, columns, objective.totals(masks, columns))
+    return objective_loss(objective, scores, masks, columns, objective_totals(objective, masks, columns))
 
 
 def test_each_direction_is_a_mean_over_its_own_units():
@@ -46,30 +45,22 @@ def test_a_direction_without_units_adds_exactly_nothing():
     assert not np.any(slope.image_error) and np.any(slope.text_log_prob)
 
 
-class Given:
-    """An objective whose units have losses that are given."""
-
-    def __init__(self, losses, weights):
-        self.losses, self.weights = jnp.asarray(losses, jnp.float32), jnp.asarray(weights, jnp.float32)
-
-    def totals(self, masks, columns):
-        return jnp.sum(self.weights)
-
-    def __call__(self, scores, masks, columns, totals):
-        summed = WeightedSum.of(self.losses, self.weights)
-        return summed.total / jnp.maximum(totals, 1.0), {}
-
-
 def test_the_worked_example_of_both_directions():
+    """Plain errors of pictures; texts whose loss, at a ratio of 1, is minus their advantage."""
     given, expected = suder_case("joint_loss")
-    scores, masks, columns = batch()
+    joint = Joint(generation=RewardWeighted(reward_coefficient=0.0, reference_coefficient=1.0),
+                  understanding=PolicyGradient(), generation_coefficient=given["generation_coefficient"],
+                  understanding_coefficient=given["understanding_coefficient"])
+    image_losses, text_losses = (
+        jnp.asarray(given[name], jnp.float32)[None] for name in ("image_losses", "text_losses"))
+    scores = TokenScores(image_losses, reference_error=None, time=None, text_log_prob=jnp.zeros((1, 2)))
+    columns = Columns({"alpha": jnp.ones((1, 3)), "reward_map": jnp.ones((1, 3))}, {"advantage": -text_losses})
 
     def both(text_weights):
-        joint = Joint(generation=Given(given["image_losses"], given["image_weights"]),
-                      understanding=Given(given["text_losses"], text_weights),
-                      generation_coefficient=given["generation_coefficient"],
-                      understanding_coefficient=given["understanding_coefficient"])
-        return share_of_loss(joint, scores, masks, columns, joint.totals(masks, columns))[0]
+        masks = TokenMasks(image=given["image_weights"][None] > 0, image_sample=np.array([[0, 0, -1]]),
+                           text=np.asarray(text_weights, np.float32)[None], text_sample=np.array([[1, 2]]), streams={},
+                           num_samples=3)
+        return loss(joint, scores, masks, columns)[0]
 
     np.testing.assert_allclose(both(given["text_weights"]), expected["loss"], rtol=1e-5)
     np.testing.assert_allclose(both(np.zeros(2)), expected["loss_without_texts"], rtol=1e-5)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from srum_jax.objectives.config import PolicyGradient
+from srum_jax.objectives.loss import objective_totals
 from srum_jax.objectives.policy_gradient import clipped_surrogate, kl_estimates
 from tests.golden import suder_case
 from tests.objectives.sequences import loss_of, text_batch
@@ -72,7 +73,7 @@ def test_tokens_are_added_up_in_one_of_three_ways_wherever_they_lie(reduction, r
 def test_shares_of_micro_batches_add_up(reduction):
     given, expected = suder_case("grpo_loss")
     objective, whole = settings(given, reduction=reduction), sequences(given)
-    totals = objective.totals(*whole[1:])
+    totals = objective_totals(objective, *whole[1:])
     parts = [loss_of(objective, *jax.tree.map(lambda x, r=r: x[r], whole), totals)[0]
              for r in (slice(0, 1), slice(1, 4))]
     np.testing.assert_allclose(sum(parts), expected[reduction]["loss"], rtol=1e-4)

@@ -7,6 +7,7 @@ import pytest
 
 from srum_jax.objectives.config import Preference
 from srum_jax.objectives.flow_surrogates import flow_margin
+from srum_jax.objectives.loss import objective_totals
 from srum_jax.objectives.preference import preference_loss, simpo_margin
 from tests.golden import suder_case
 from tests.objectives.sequences import loss_of, text_batch
@@ -93,7 +94,7 @@ def test_padding_may_be_anything_and_rows_may_come_in_any_order():
 
 def test_shares_of_micro_batches_add_up():
     objective, whole = Preference(sft_coefficient=0.3), two_pairs()
-    totals = objective.totals(*whole[1:])
+    totals = objective_totals(objective, *whole[1:])
     parts = [loss_of(objective, *jax.tree.map(lambda x, r=r: x[r : r + 1], whole), totals)[0] for r in range(2)]
     np.testing.assert_allclose(sum(parts), loss_of(objective, *whole)[0], rtol=1e-6)
 
@@ -102,7 +103,7 @@ def test_a_winner_without_loser_is_no_pair():
     scores, masks, columns = two_pairs()
     alone = dataclasses.replace(columns, text=columns.text | {"side": np.maximum(columns.text["side"], 0)})
     assert loss_of(Preference(), scores, masks, alone)[0] == 0
-    assert Preference().totals(masks, alone)["text"] == 0
+    assert objective_totals(Preference(), masks, alone)["text"] == 0
 
 
 def test_errors_of_a_flow_are_compared_with_those_of_a_reference():

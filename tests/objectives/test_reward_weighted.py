@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from srum_jax.data.schema import Region
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.objectives.flow_path import velocity_error
+from srum_jax.objectives.loss import objective_loss, objective_totals
 from srum_jax.objectives.reward_weighted import reward_weight
 from srum_jax.objectives.token_scores import Columns, TokenMasks, TokenScores, error_by_time
 from srum_jax.objectives.weighted_sum import WeightedSum
@@ -31,7 +32,7 @@ def masks_of(mask, text=None):
 
 def loss(objective, scores, masks, alpha, reward_map):
     columns = Columns({"alpha": alpha, "reward_map": reward_map}, {})
-    return objective(scores, masks, columns, objective.totals(masks, columns))[0]
+    return objective_loss(objective, scores, masks, columns, objective_totals(objective, masks, columns))[0]
 
 
 def example(rows=3, tokens=7, seed=0):
@@ -94,8 +95,8 @@ def test_shares_of_parts_add_up_to_the_loss_of_the_whole():
     scores, alpha, reward_map, mask, _ = example(rows=4)
     objective, mask = RewardWeighted(), np.asarray(mask)
     columns = Columns({"alpha": alpha, "reward_map": reward_map}, {})
-    totals = objective.totals(masks_of(mask), columns)
-    shares = [objective(jax.tree.map(lambda x, r=r: x[r], scores), masks_of(mask[r]),
+    totals = objective_totals(objective, masks_of(mask), columns)
+    shares = [objective_loss(objective, jax.tree.map(lambda x, r=r: x[r], scores), masks_of(mask[r]),
                         jax.tree.map(lambda x, r=r: x[r], columns), totals)[0] for r in (slice(0, 1), slice(1, 4))]
     np.testing.assert_allclose(sum(shares), loss(objective, scores, masks_of(mask), alpha, reward_map), rtol=1e-6)
 

@@ -16,6 +16,7 @@ from srum_jax.families.blip3o.batch import Blip3oBatch
 from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.config import RewardWeighted
+from srum_jax.objectives.loss import objective_loss, objective_totals
 from srum_jax.objectives.token_scores import TokenScores
 from srum_jax.rewards.boxes import official_boxes
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, reward_map
@@ -56,7 +57,7 @@ def check_losses(case: Case) -> list[GroupResult | Unchecked]:
             batch = _batch(case, drop, kind)
             masks, columns = forward.masks(batch), columns_of(batch)
             meant = scores if good else dataclasses.replace(scores, reference_error=None)
-            return settings(meant, masks, columns, settings.totals(masks, columns))[0]
+            return objective_loss(settings, meant, masks, columns, objective_totals(settings, masks, columns))[0]
 
         found |= {f"{drop}.loss_ref": loss(_PLAIN), f"{drop}.loss_ref_good": loss(_PLAIN, good=True)}
         for kind in _MAPS:

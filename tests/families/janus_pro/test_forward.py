@@ -13,6 +13,7 @@ from srum_jax.families.janus_pro.forward import JanusForward, encode
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.janus_pro.architecture import JANUS_PRO
 from srum_jax.objectives.config import RewardWeighted
+from srum_jax.objectives.loss import objective_loss, objective_totals
 from srum_jax.objectives.token_scores import Columns
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load
@@ -112,7 +113,8 @@ def test_srum_weighs_each_code_by_its_reward_and_adds_the_plain_error(model):
     alpha, reward = (rng.uniform(low, 1, (1, len(error))).astype(np.float32) for low in (0, -1))
     columns = Columns({"alpha": jnp.asarray(alpha), "reward_map": jnp.asarray(reward)}, {})
     objective = RewardWeighted(reference_coefficient=0.5)
-    loss, _ = objective(scores_of(model, one), masks, columns, objective.totals(masks, columns))
+    loss, _ = objective_loss(
+        objective, scores_of(model, one), masks, columns, objective_totals(objective, masks, columns))
     assert float(loss) == pytest.approx(np.mean((alpha[0] * reward[0] + 0.5) * error), rel=2e-5)
 
 
