@@ -7,11 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from tests.e2e.training import lines, parameters, start, steps
+from tests.e2e.training import QUICK, lines, parameters, start, steps
 
 _STEPS = 60
-_SETTINGS = (f"training.steps={_STEPS}", "training.save_every=2", "training.log_every=1", "training.keep=2",
-             "data.rows_per_batch=2")
+_SETTINGS = (*QUICK, f"training.steps={_STEPS}", "training.save_every=2", "training.log_every=1", "training.keep=2")
 _DEADLINE_SECONDS = 120  # of one start
 
 

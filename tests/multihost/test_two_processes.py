@@ -14,12 +14,12 @@ from tests.multihost.pair import run_as_two, two_processes
 
 SETTINGS = (*QUICK, "data.rows_per_batch=4", "training.log_every=1", "training.save_every=2")
 SPLIT = ("mesh.data=1", "mesh.fsdp=2")  # rows and parameters: one step, compiled once, for most tests
-LONG = (*SETTINGS, "training.steps=20", "training.keep=20", *SPLIT)
+LONG = (*SETTINGS, "training.steps=16", "training.save_every=4", "training.keep=20", *SPLIT)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run of both that nothing stopped, of 20 steps; not to be changed."""
+    """A run of both that nothing stopped, of 16 steps; not to be changed."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
     for code, _, err in run_as_two(workdir, *LONG):
         assert code == 0, err
@@ -111,25 +111,25 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_no
             assert code == 1 and "process 1 of 2 on " in err and " is lost" in err, err
         else:  # JAX itself aborts those that cannot reach process 0
             assert code != 0 and "leader" in err, err
-        assert steps(broken)[-1] < 20
+        assert steps(broken)[-1] < 16
 
     for code, _, err in run_as_two(broken, *LONG):
         assert code == 0, err
     assert lines(broken) == lines(whole)
-    wanted = parameters(whole, 20)
-    for name, values in parameters(broken, 20).items():
+    wanted = parameters(whole, 16)
+    for name, values in parameters(broken, 16).items():
         np.testing.assert_array_equal(values, wanted[name], err_msg=name)
 
 
 @pytest.mark.slow
 def test_damage_that_one_process_alone_meets_sends_both_to_the_step_before(whole, tmp_path):
     workdir = shutil.copytree(whole, tmp_path / "run")
-    for path in (workdir / "checkpoints" / "20" / "params" / "ocdbt.process_1" / "d").iterdir():
+    for path in (workdir / "checkpoints" / "16" / "params" / "ocdbt.process_1" / "d").iterdir():
         path.unlink()
-    (code, out, err), (other, _, _) = run_as_two(workdir, *LONG, "training.steps=22")
+    (code, out, err), (other, _, _) = run_as_two(workdir, *LONG, "training.steps=17")
     assert code == 0 and other == 0, err
-    assert "restored from step 18" in out and "step 20 is DAMAGED and lies in 20.damaged now" in err
-    assert steps(workdir)[-3:] == [18, 20, 22]
+    assert "restored from step 12" in out and "step 16 is DAMAGED and lies in 16.damaged now" in err
+    assert steps(workdir)[-3:] == [12, 16, 17]
 
 
 @pytest.mark.slow

@@ -53,13 +53,20 @@ def equal(a, b):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
-@pytest.fixture
-def saved(run, tmp_path):
-    """A directory with steps 1 and 2."""
-    with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
+@pytest.fixture(scope="module")
+def written(run, tmp_path_factory):
+    """A directory with steps 1 and 2, not to be changed."""
+    directory = tmp_path_factory.mktemp("written") / "checkpoints"
+    with Checkpoints(directory, keep=3) as checkpoints:
         for step in (1, 2):
             checkpoints.save(step, _at(run.state, step), HOST | {"of": step}, {"name": "x", "seed": 1})
-    return tmp_path / "checkpoints"
+    return directory
+
+
+@pytest.fixture
+def saved(written, tmp_path):
+    """A copy of it, for one test."""
+    return shutil.copytree(written, tmp_path / "checkpoints")
 
 
 def _at(state, step):
