@@ -9,25 +9,26 @@ import pytest
 
 from tests.e2e.training import QUICK, lines, parameters, start, steps
 
-_STEPS = 60
-_SETTINGS = (*QUICK, f"training.steps={_STEPS}", "training.save_every=2", "training.log_every=1", "training.keep=2")
+_STEPS_A_KILL = 7  # more than one start makes
+_SETTINGS = (*QUICK, "training.save_every=2", "training.log_every=1", "training.keep=2")
 _DEADLINE_SECONDS = 120  # of one start
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.nightly)])
 def test_kills_at_random_instants_change_neither_a_loss_nor_a_parameter(tmp_path, kills):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole, broken, num_steps = tmp_path / "whole", tmp_path / "broken", _STEPS_A_KILL * kills
+    settings = (*_SETTINGS, f"training.steps={num_steps}")
     # A cache of its own, in which a kill may leave half an entry.
     cached = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    code, _, err = start(whole, *_SETTINGS, env=cached).finish()
+    code, _, err = start(whole, *settings, env=cached).finish()
     assert code == 0, err
 
     draw, killed_in, said = np.random.default_rng(6), collections.Counter(), []
     # A third anywhere from the first instruction on, a third while steps are made and batches prepared, a third while
     # a checkpoint is being written in the background.
     for phase in draw.permutation(["start", "step", "save"] * (kills // 3)):
-        process = start(broken, *_SETTINGS, env=cached)
+        process = start(broken, *settings, env=cached)
         logged, saved, left_behind = _num_lines(broken), steps(broken), _being_saved(broken)
         with _killed(process):
             if phase == "start":
@@ -46,14 +47,14 @@ def test_kills_at_random_instants_change_neither_a_loss_nor_a_parameter(tmp_path
     assert min(killed_in[phase] for phase in ("start", "step", "save")) >= kills // 12, killed_in
 
     before = steps(broken)[-1]
-    assert before < _STEPS
-    code, _, err = start(broken, *_SETTINGS, env=cached).finish()
+    assert before < num_steps
+    code, _, err = start(broken, *settings, env=cached).finish()
     assert code == 0, err
     print(f"killed in {dict(killed_in)}, by then at step {before}")
     assert "DAMAGED" not in "".join([*said, err])
     assert lines(broken) == lines(whole)
-    expected = parameters(whole, _STEPS)
-    for name, values in parameters(broken, _STEPS).items():
+    expected = parameters(whole, num_steps)
+    for name, values in parameters(broken, num_steps).items():
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
 
 
