@@ -10,10 +10,11 @@ from srum_jax.data.pipeline import RowSource
 from srum_jax.observability.goodput import GOODPUT_FILE, Start
 from srum_jax.overrides import apply_overrides
 from srum_jax.training.loop import train
+from tests.e2e.training import SMALL_PICTURES
 from tests.observability.logged import events, lines
 
 _SETTINGS = ("training.steps=8", "training.log_every=2", "training.save_every=4", "training.profile_first_step=3",
-             "training.profile_steps=2", "data.num_threads=1", "data.prefetch=1", "mesh.data=8")
+             "training.profile_steps=2", "data.num_threads=1", "data.prefetch=1", "mesh.data=8", *SMALL_PICTURES)
 
 
 @pytest.mark.slow

@@ -13,9 +13,10 @@ from experiments.tiny import experiment, prepare
 from srum_jax.weights.orbax_params import OrbaxArrays
 from tests import commands
 
-# One compiled step for many tests, of small pictures. A large eps keeps rounding from deciding the sign of an update.
-QUICK = ("data.rows_per_batch=2", "optimizer.warmup_steps=1", "optimizer.eps=1e-4", *(
-    f"rows.{name}=32" for name in ("max_size", "min_size", "image_height", "image_width", "latent_capacity")))
+SMALL_PICTURES = tuple(
+    f"rows.{name}=32" for name in ("max_size", "min_size", "image_height", "image_width", "latent_capacity"))
+# One compiled step for many tests. A large eps keeps rounding from deciding the sign of an update.
+QUICK = ("data.rows_per_batch=2", "optimizer.warmup_steps=1", "optimizer.eps=1e-4", *SMALL_PICTURES)
 
 
 @functools.cache
