@@ -1,9 +1,11 @@
-"""The two published recipes for BAGEL-7B, which the experiments vary."""
+"""The paper's recipe for BAGEL-7B, which the experiments vary."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from srum_jax.data.config import DataConfig
+from srum_jax.experiment import ExperimentError
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.compute import ComputeConfig
@@ -41,32 +43,9 @@ def paper_recipe(name: str) -> Experiment:
     )
 
 
-def official_recipe(name: str) -> Experiment:
-    """What the authors' scripts run: unsigned map, 2e-5 after 100 steps, 309 steps, times not shifted."""
-    paper = paper_recipe(name)
-    return changed(
-        paper,
-        model={"timestep_shift": 1.0},
-        rows={"stride": 256},
-        objective={"reward_map": RewardMapConfig.official(box_space="unscaled")},
-        optimizer={"learning_rate": 2e-5, "warmup_steps": 100},
-        training={"steps": 309, "save_every": 308},
-    )
-
-
 def paper_rewards(*, think: bool) -> dict[str, dict[str, Any]]:
     """Arguments of the stages of `tools.make_rewards run`; checkpoint, prompts and SAM come from its command line."""
     return {"generate": {"think": think, "prompt_format": "t2i_compbench"}}
-
-
-def official_rewards() -> dict[str, dict[str, Any]]:
-    """As the authors' scripts make their records."""
-    return {
-        "generate": {"think": True, "prompt_format": "t2i_compbench", "output.crop_black_border": True},
-        "segment": {"max_candidates": 10},
-        "judge": {"preset": "official"},
-        "export": {"preset": "official"},
-    }
 
 
 def changed(experiment: Experiment, **groups: dict[str, Any]) -> Experiment:
@@ -78,3 +57,16 @@ def changed(experiment: Experiment, **groups: dict[str, Any]) -> Experiment:
 def with_reward_map(experiment: Experiment, **fields: Any) -> Experiment:
     """The same experiment with some settings of its reward map replaced."""
     return changed(experiment, objective={"reward_map": dataclasses.replace(experiment.objective.reward_map, **fields)})
+
+
+def with_reference_weight(recipe: Callable[[str], Experiment], model: str, text: str) -> Experiment:
+    """A recipe under another lambda_c, as `MODEL_lambda_sweep:TEXT` gives it.
+
+    Raises:
+      ExperimentError: the text is no number.
+    """
+    try:
+        weight = float(text)
+    except ValueError:
+        raise ExperimentError(f"{model}_lambda_sweep: expected a number behind the colon, found {text!r}.") from None
+    return changed(recipe(f"{model}_lambda_{weight:g}"), objective={"reference_coefficient": weight})

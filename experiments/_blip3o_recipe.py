@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from etils import epath
+
 from experiments._bagel_recipe import paper_recipe
 from srum_jax.families.blip3o.config import Blip3oRows
 from srum_jax.models.compute import ComputeConfig
@@ -24,6 +26,6 @@ def blip3o_recipe(name: str) -> Experiment:
     )
 
 
-def blip3o_rewards() -> dict[str, dict[str, Any]]:
-    """Arguments of the stages of `tools.make_rewards run`: the model itself proposes the regions."""
+def rewards(folder: epath.Path) -> dict[str, dict[str, Any]]:
+    """Arguments of the stages of `tools.make_rewards run`: regions are those that the model names and finds itself."""
     return {"generate": {"prompt_format": "t2i_compbench"}, "segment": {"provider": "grounding"}}

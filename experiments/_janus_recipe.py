@@ -1,9 +1,8 @@
 """SRUM on Janus-Pro, which the experiments vary. The paper leaves such models out; nobody has published settings."""
 
 import dataclasses
-from typing import Any
 
-from experiments._bagel_recipe import changed, paper_recipe, paper_rewards
+from experiments._bagel_recipe import changed, paper_recipe
 from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.training.config import ModelSource
@@ -25,8 +24,3 @@ def janus_recipe(name: str) -> Experiment:
         compute=ComputeConfig(dtype="bfloat16", attention="dense", remat="full"),
     )
     return changed(recipe, objective={"factor_floor": 0.0})
-
-
-def janus_rewards() -> dict[str, dict[str, Any]]:
-    """Arguments of the stages of `tools.make_rewards run`: candidates without a plan."""
-    return paper_rewards(think=False)

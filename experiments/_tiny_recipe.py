@@ -1,10 +1,12 @@
 """The recipe of the tiny world: a trained base of the shapes world, improved by its own rewards on two CPU cores."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from experiments._bagel_recipe import changed
 from srum_jax.data.config import DataConfig
+from srum_jax.experiment import ExperimentError
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.mesh_config import MeshConfig
@@ -37,6 +39,9 @@ def tiny_recipe(variant: str, base: str = "bagel") -> Experiment:
     Args:
       variant: a name in VARIANTS.
       base: "bagel" or "janus".
+
+    Raises:
+      ExperimentError: there is no such variant.
     """
     name, own = _OWN[base]()
     recipe = Experiment(
@@ -49,7 +54,20 @@ def tiny_recipe(variant: str, base: str = "bagel") -> Experiment:
         training=TrainingConfig(steps=300, save_every=300, log_every=20),
         **own,
     )
-    return changed(recipe, **VARIANTS[variant])
+    return with_variant(recipe, f"{name}_srum", variant, VARIANTS)
+
+
+def with_variant(
+    recipe: Experiment, experiment: str, name: str, variants: Mapping[str, Mapping[str, Any]]
+) -> Experiment:
+    """The recipe of an experiment as one of its variants has it.
+
+    Raises:
+      ExperimentError: there is no such variant.
+    """
+    if name not in variants:
+        raise ExperimentError(f"{experiment}: expected one of {', '.join(variants)} behind the colon, found {name!r}.")
+    return changed(recipe, **variants[name])
 
 
 def _bagel() -> tuple[str, dict[str, Any]]:

@@ -10,8 +10,6 @@ from typing import Any
 
 from etils import epath
 
-from experiments._bagel_recipe import changed
-from srum_jax.experiment import ExperimentError
 from srum_jax.rollouts.config import GENERATION, UNDERSTANDING
 from srum_jax.training.experiment import Experiment
 
@@ -26,18 +24,7 @@ VARIANTS_OF_BOTH: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def with_variant(recipe: Experiment, name: str, variants: Mapping[str, Mapping[str, Any]]) -> Experiment:
-    """The recipe as one of its variants has it.
-
-    Raises:
-      ExperimentError: there is no such variant.
-    """
-    if name not in variants:
-        raise ExperimentError(f"{recipe.name}: expected one of {', '.join(variants)} behind the colon, found {name!r}.")
-    return changed(recipe, **variants[name])
-
-
-def with_inputs(experiment: Experiment, workdir: epath.PathLike) -> Experiment:
+def prepare(experiment: Experiment, workdir: epath.PathLike) -> Experiment:
     """Draws prompts and pictures into `WORKDIR/shapes` unless the run names its own."""
     rollouts, folder = experiment.rollouts, epath.Path(workdir) / "shapes"
     if not rollouts.prompts:

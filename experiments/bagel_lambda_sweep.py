@@ -6,18 +6,10 @@
 Hardware, time and score: not measured yet.
 """
 
-from experiments._bagel_recipe import changed, paper_recipe
-from srum_jax.experiment import ExperimentError
+from experiments._bagel_recipe import paper_recipe, with_reference_weight
 from srum_jax.training.experiment import Experiment
 
 
 def experiment(reference_coefficient: str = "0.5") -> Experiment:
     """The recipe under another lambda_c, for instance `bagel_lambda_sweep:0.25`; without a colon, the paper's 0.5."""
-    try:
-        weight = float(reference_coefficient)
-    except ValueError:
-        raise ExperimentError(
-            f"bagel_lambda_sweep: expected a number behind the colon, found {reference_coefficient!r}."
-        ) from None
-    name = f"bagel_lambda_{weight:g}"
-    return changed(paper_recipe(name), objective={"reference_coefficient": weight})
+    return with_reference_weight(paper_recipe, "bagel", reference_coefficient)

@@ -6,19 +6,12 @@
 Hardware, time and score: not measured yet.
 """
 
-from typing import Any
-
-from etils import epath
-
-from experiments._blip3o_recipe import blip3o_recipe, blip3o_rewards
+from experiments._blip3o_recipe import blip3o_recipe, rewards
 from srum_jax.training.experiment import Experiment
+
+__all__ = ["experiment", "rewards"]
 
 
 def experiment() -> Experiment:
     """As for the larger model."""
     return blip3o_recipe("blip3o_4b")
-
-
-def rewards(folder: epath.Path) -> dict[str, dict[str, Any]]:
-    """Regions are those that the model names and finds itself."""
-    return blip3o_rewards()

@@ -10,7 +10,8 @@ from typing import Any
 
 from etils import epath
 
-from experiments._janus_recipe import janus_recipe, janus_rewards
+from experiments._bagel_recipe import paper_rewards
+from experiments._janus_recipe import janus_recipe
 from srum_jax.training.experiment import Experiment
 
 
@@ -20,5 +21,5 @@ def experiment() -> Experiment:
 
 
 def rewards(folder: epath.Path) -> dict[str, dict[str, Any]]:
-    """Candidates of the model itself."""
-    return janus_rewards()
+    """Candidates of the model itself, without a plan."""
+    return paper_rewards(think=False)

@@ -13,9 +13,8 @@ drawn into the work directory. Forty rounds take some minutes; what they teach i
 import os
 from typing import Any
 
-from etils import epath
-
-from experiments._tiny_rounds import VARIANTS_OF_BOTH, with_inputs, with_variant
+from experiments._tiny_recipe import with_variant
+from experiments._tiny_rounds import VARIANTS_OF_BOTH, prepare
 from srum_jax.data.config import DataConfig
 from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.families.janus_pro.sampler import CodeSampler
@@ -29,6 +28,8 @@ from srum_jax.training.config import ModelSource, OptimizerConfig, TrainingConfi
 from srum_jax.training.experiment import Experiment
 from srum_jax.worlds.shapes.base import trained_janus
 from srum_jax.worlds.shapes.questions import CAPTION_QUESTION
+
+__all__ = ["VARIANTS", "experiment", "prepare"]
 
 # What each variant changes.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -60,9 +61,4 @@ def experiment(variant: str = "simpo") -> Experiment:
         mesh=MeshConfig(),
         training=TrainingConfig(steps=40, save_every=10, log_every=1),
     )
-    return with_variant(recipe, variant, VARIANTS)
-
-
-def prepare(experiment: Experiment, workdir: epath.PathLike) -> Experiment:
-    """Draws prompts and pictures into `WORKDIR/shapes` unless the run names its own."""
-    return with_inputs(experiment, workdir)
+    return with_variant(recipe, recipe.name, variant, VARIANTS)

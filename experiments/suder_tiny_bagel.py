@@ -14,9 +14,8 @@ docs/suder.md. Time and score: not measured yet.
 import os
 from typing import Any
 
-from etils import epath
-
-from experiments._tiny_rounds import VARIANTS_OF_BOTH, with_inputs, with_variant
+from experiments._tiny_recipe import with_variant
+from experiments._tiny_rounds import VARIANTS_OF_BOTH, prepare
 from srum_jax.data.config import DataConfig
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
@@ -30,6 +29,8 @@ from srum_jax.training.config import ModelSource, OptimizerConfig, TrainingConfi
 from srum_jax.training.experiment import Experiment
 from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE, SEEN_QUESTION
+
+__all__ = ["VARIANTS", "experiment", "prepare"]
 
 VARIANTS: dict[str, dict[str, Any]] = {"weighted": {}, **VARIANTS_OF_BOTH}  # what each changes
 
@@ -62,9 +63,4 @@ def experiment(variant: str = "weighted") -> Experiment:
         mesh=MeshConfig(),
         training=TrainingConfig(steps=40, save_every=10, log_every=1),
     )
-    return with_variant(recipe, variant, VARIANTS)
-
-
-def prepare(experiment: Experiment, workdir: epath.PathLike) -> Experiment:
-    """Draws prompts and pictures into `WORKDIR/shapes` unless the run names its own."""
-    return with_inputs(experiment, workdir)
+    return with_variant(recipe, recipe.name, variant, VARIANTS)

@@ -11,17 +11,13 @@ from typing import Any
 
 from etils import epath
 
-from experiments._tiny_recipe import VARIANTS, tiny_recipe
+from experiments._tiny_recipe import tiny_recipe
 from experiments._tiny_rewards import rewards as rewards_of
-from srum_jax.experiment import ExperimentError
 from srum_jax.training.experiment import Experiment
 
 
 def experiment(variant: str = "paper") -> Experiment:
     """The recipe, or a variant of it."""
-    if variant not in VARIANTS:
-        raise ExperimentError(f"tiny_janus_srum: expected one of {', '.join(VARIANTS)} behind the colon, found "
-                              f"{variant!r}.")
     return tiny_recipe(variant, "janus")
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from experiments._argument_types import local_folder, positive
+from experiments._argument_types import local_folder
 from experiments._tiny_bases.bases import BASES
+from srum_jax.command_line import in_range
 from srum_jax.stages.interruption import run_command
 
 _EPILOG = """
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--base", type=_base, required=True, metavar="NAME",
                         help=f"a checkpoint, or one of {', '.join(BASES)}: the one that is shipped")
-    parser.add_argument("--images", type=positive, default=200, help="for each measurement (default: %(default)s)")
+    parser.add_argument("--images", type=in_range(int, 1), default=200,
+                        help="for each measurement (default: %(default)s)")
     arguments = parser.parse_args(argv)
     return run_command(lambda: _measure(arguments.base, arguments.images))
 

@@ -8,7 +8,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from experiments._argument_types import count
 from experiments._tiny_bagel.settings import (
     DECODER_STAGE,
     ENCODER_STAGE,
@@ -24,7 +23,7 @@ from experiments._tiny_janus.settings import (
     JanusJudgeSettings,
     PixelsSettings,
 )
-from srum_jax.command_line import user_path
+from srum_jax.command_line import in_range, user_path
 from srum_jax.stages.interruption import run_command
 
 _EPILOG = """
@@ -47,14 +46,19 @@ exit codes:
   130  interrupted
 """
 
-
-# What each base takes for the numbers below, in the order encoder, decoder, joint.
-_STEPS = {"bagel": (ENCODER_STAGE.steps, DECODER_STAGE.steps, JointSettings.steps),
-          "janus": (CodesSettings.steps, PixelsSettings.steps, JanusJointSettings.steps)}
-# What has one base alone, and how many pictures the first two stages of each learn from.
-_OWN_STEPS = {"generator_steps": ("bagel", GeneratorSettings.steps), "judge_steps": ("janus", JanusJudgeSettings.steps)}
-PICTURES = {"bagel": 16000, "janus": 6000}
 _STAGES = {"bagel": PRETRAINING_STAGES, "janus": JANUS_STAGES}
+PICTURES = {"bagel": 16000, "janus": 6000}
+# What each is, and what it is by default for the bases that have it.
+_NUMBERS = {
+    "encoder_steps": ("of what turns pictures into latents or codes",
+                      {"bagel": ENCODER_STAGE.steps, "janus": CodesSettings.steps}),
+    "decoder_steps": ("of what turns these into pictures",
+                      {"bagel": DECODER_STAGE.steps, "janus": PixelsSettings.steps}),
+    "steps": ("of joint training", {"bagel": JointSettings.steps, "janus": JanusJointSettings.steps}),
+    "generator_steps": ("of the generation expert alone", {"bagel": GeneratorSettings.steps}),
+    "judge_steps": ("of further questions", {"janus": JanusJudgeSettings.steps}),
+    "pictures": ("that the first two learn from", PICTURES),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,50 +69,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=user_path, required=True, help="directory of the run")
     parser.add_argument("--base", choices=tuple(_STAGES), default="bagel", help="which one (default: %(default)s)")
-    parser.add_argument("--seed", type=count, default=0, help="of everything (default: %(default)s)")
-    for place, (field, what) in enumerate((("encoder_steps", "of what turns pictures into latents or codes"),
-                                          ("decoder_steps", "of what turns these into pictures"),
-                                          ("steps", "of joint training"))):
-        defaults = ", ".join(f"{name} {steps[place]}" for name, steps in _STEPS.items())
-        parser.add_argument(f"--{field.replace('_', '-')}", type=count, help=f"{what} (default: {defaults})")
-    parser.add_argument("--generator-steps", type=count,
-                        help=f"of BAGEL's generation expert alone (default: {GeneratorSettings.steps})")
-    parser.add_argument("--judge-steps", type=count,
-                        help=f"of Janus-Pro's further questions (default: {JanusJudgeSettings.steps})")
-    parser.add_argument("--wrong-captions", type=float, default=SampleSettings.wrong_captions,
+    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything (default: %(default)s)")
+    for name, (what, defaults) in _NUMBERS.items():
+        shown = ", ".join(f"{base} {number}" for base, number in defaults.items())
+        parser.add_argument(_option(name), type=in_range(int, 0), help=f"{what} (default: {shown})")
+    parser.add_argument("--wrong-captions", type=in_range(float, 0, 1), default=SampleSettings.wrong_captions,
                         help="share of captions that are wrong (default: %(default)s)")
-    parser.add_argument("--pictures", type=count, help="that the first two learn from (default: "
-                        + ", ".join(f"{name} {number}" for name, number in PICTURES.items()) + ")")
     parser.add_argument("--save-seconds", type=float, default=60.0, help="between two saved states")
     parser.add_argument("--stage", choices=tuple(dict.fromkeys((*PRETRAINING_STAGES, *JANUS_STAGES))),
                         help="run this one only, the stages before it being done")
     parser.add_argument("--unfinished", action="store_true",
                         help="with --stage export: take every stage as far as it has come")
-    parser.add_argument("--images", type=count, default=400, help="to measure the base with; 0 for none")
+    parser.add_argument("--images", type=in_range(int, 0), default=400, help="to measure the base with; 0 for none")
     arguments = parser.parse_args(argv)
-    if not 0 <= arguments.wrong_captions <= 1:
-        parser.error(f"--wrong-captions: expected a share in [0, 1], found {arguments.wrong_captions}.")
     if arguments.unfinished and arguments.stage != "export":
         parser.error("--unfinished: expected --stage export with it.")
     if arguments.stage not in (None, *_STAGES[arguments.base]):
         parser.error(f"--stage: expected one of {', '.join(_STAGES[arguments.base])} for {arguments.base}, found "
                      f"{arguments.stage}.")
-    defaults = dict(zip(("encoder_steps", "decoder_steps", "steps"), _STEPS[arguments.base], strict=True))
-    defaults["pictures"] = PICTURES[arguments.base]
-    for field, (base, steps) in _OWN_STEPS.items():
-        if getattr(arguments, field) is not None and arguments.base != base:
-            parser.error(f"--{field.replace('_', '-')}: expected it with --base {base} alone.")
-        defaults[field] = steps
-    for field, default in defaults.items():
-        if getattr(arguments, field) is None:
-            setattr(arguments, field, default)
+    for name, (_, defaults) in _NUMBERS.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, defaults.get(arguments.base))
+        elif arguments.base not in defaults:
+            parser.error(f"{_option(name)}: expected it with --base {' or '.join(defaults)} alone.")
     # Imports JAX, which takes seconds.
     if arguments.base == "bagel":
-        from experiments._tiny_bagel.pretraining import run_stages
+        from experiments._tiny_bagel.pretraining import Run
     else:
-        from experiments._tiny_janus.pretraining import run_stages
+        from experiments._tiny_janus.pretraining import Run
 
-    return run_command(lambda: run_stages(arguments))
+    return run_command(lambda: Run(arguments).run())
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 if __name__ == "__main__":

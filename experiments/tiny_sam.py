@@ -14,10 +14,9 @@ from typing import Any
 
 from etils import epath
 
-from experiments._argument_types import count, positive
 from experiments._tiny_sam.generator import POINTS_PER_SIDE, SAM_ARGUMENTS, TINY_WORLD
 from experiments._tiny_sam.settings import TrainingSettings
-from srum_jax.command_line import user_path
+from srum_jax.command_line import in_range, user_path
 from srum_jax.errors import BadInput
 from srum_jax.regions.sam import Sam, SamConfig
 from srum_jax.stages.interruption import run_command
@@ -74,11 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--out", type=user_path, metavar="DIR", help="trains; directory of the run")
     what.add_argument("--measure", type=user_path, metavar="DIR", help="measures a SAM checkpoint")
     defaults = TrainingSettings()
-    parser.add_argument("--steps", type=positive, default=defaults.steps, help="of training (default: %(default)s)")
-    parser.add_argument("--seed", type=count, default=defaults.seed, help="of everything (default: %(default)s)")
-    parser.add_argument("--pictures", type=positive, default=defaults.samples.pictures,
+    parser.add_argument("--steps", type=in_range(int, 1), default=defaults.steps,
+                        help="of training (default: %(default)s)")
+    parser.add_argument("--seed", type=in_range(int, 0), default=defaults.seed,
+                        help="of everything (default: %(default)s)")
+    parser.add_argument("--pictures", type=in_range(int, 1), default=defaults.samples.pictures,
                         help="of a step (default: %(default)s)")
-    parser.add_argument("--prompts", type=positive, default=defaults.samples.prompts,
+    parser.add_argument("--prompts", type=in_range(int, 1), default=defaults.samples.prompts,
                         help="of each picture (default: %(default)s)")
     parser.add_argument("--overlapping", type=float, default=defaults.samples.overlapping, metavar="SHARE",
                         help="of the world's own pictures that have one object in front of another "
@@ -87,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="trains this checkpoint further instead of random weights")
     parser.add_argument("--save-seconds", type=float, default=60.0, help="between two saved states")
     group = parser.add_argument_group("measurement")
-    group.add_argument("--scenes", type=count, default=200,
+    group.add_argument("--scenes", type=in_range(int, 0), default=200,
                        help="of held-out prompts; 0 for no measurement after training (default: %(default)s)")
     for name in SAM_ARGUMENTS:
         default = POINTS_PER_SIDE if name == "points_per_side" else getattr(SamConfig(), name)

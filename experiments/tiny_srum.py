@@ -7,9 +7,8 @@
 A variant follows a colon: `tiny_srum:sft`, `tiny_srum:official`; `experiments.tiny_study` compares them.
 """
 
-from experiments._tiny_recipe import VARIANTS, tiny_recipe
+from experiments._tiny_recipe import tiny_recipe
 from experiments._tiny_rewards import rewards
-from srum_jax.experiment import ExperimentError
 from srum_jax.training.experiment import Experiment
 
 __all__ = ["experiment", "rewards"]
@@ -17,6 +16,4 @@ __all__ = ["experiment", "rewards"]
 
 def experiment(variant: str = "paper") -> Experiment:
     """The recipe, or a variant of it."""
-    if variant not in VARIANTS:
-        raise ExperimentError(f"tiny_srum: expected one of {', '.join(VARIANTS)} behind the colon, found {variant!r}.")
     return tiny_recipe(variant)

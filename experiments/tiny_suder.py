@@ -12,9 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from experiments import suder_tiny, suder_tiny_bagel
-from experiments._argument_types import local_folder, positive
+from experiments._argument_types import local_folder
 from experiments._tiny_study.arguments import EXIT_CODES, chosen_names
 from experiments._tiny_study.settings import StudySettings
+from srum_jax.command_line import in_range
 from srum_jax.stages.interruption import run_command
 
 _SIZE = StudySettings(steps=40, learning_rate=2e-4, seeds=2, evaluation_prompts_per_category=40,
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arms", metavar="A,B", help="default: all; " + "; ".join(
         f"{base}: {', '.join(variants)}" for base, (_, variants, _) in _BASES.items()))
     for name in _NUMBERS:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=positive, metavar="N",
+        parser.add_argument(f"--{name.replace('_', '-')}", type=in_range(int, 1), metavar="N",
                             help=f"default: {getattr(_SIZE, name)}")
     return parser
 

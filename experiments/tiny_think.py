@@ -11,9 +11,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from experiments._argument_types import count, local_folder, positive
+from experiments._argument_types import local_folder
 from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
 from experiments._tiny_think.plans import THINK_TEMPLATES
+from srum_jax.command_line import in_range
 from srum_jax.stages.interruption import run_command
 
 _EPILOG = f"""
@@ -49,16 +50,17 @@ def _parser() -> argparse.ArgumentParser:
                         help="new, or begun by the same command")
     parser.add_argument("--base", type=local_folder, metavar="DIR",
                         help="checkpoint to start from (default: the one that is shipped)")
-    parser.add_argument("--seed", type=count, default=0, help="of everything (default: %(default)s)")
+    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything (default: %(default)s)")
     for name, what in (("steps", "of either training"), ("planned", "pictures with a plan, in a step"),
                        ("pictures", "pictures without a plan, in a step"), ("questions", "questions, in a step")):
-        parser.add_argument(f"--{name}", type=positive, metavar="N", default=getattr(ThinkSettings, name),
+        parser.add_argument(f"--{name}", type=in_range(int, 1), metavar="N", default=getattr(ThinkSettings, name),
                             help=f"{what} (default: %(default)s)")
     parser.add_argument("--learning-rate", type=_rate, metavar="R", default=ThinkSettings.learning_rate,
                         help="default: %(default)s")
-    parser.add_argument("--wrong-captions", type=_share, metavar="P", default=SampleSettings.wrong_captions,
+    parser.add_argument("--wrong-captions", type=in_range(float, 0, 1), metavar="P",
+                        default=SampleSettings.wrong_captions,
                         help="share of captions that are wrong, as in pretraining (default: %(default)s)")
-    parser.add_argument("--prompts-per-category", type=positive, metavar="N", default=40,
+    parser.add_argument("--prompts-per-category", type=in_range(int, 1), metavar="N", default=40,
                         help="held-out prompts to draw for (default: %(default)s)")
     parser.add_argument("--guidance", type=_scales, metavar="A,B", default=(1.0, 2.0), help="default: 1,2")
     parser.add_argument("--save-seconds", type=float, metavar="S", default=60.0, help="between two saved states")
@@ -69,13 +71,6 @@ def _rate(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a positive number, found {text}")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share in [0, 1], found {text}")
     return value
 
 

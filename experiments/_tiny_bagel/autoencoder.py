@@ -16,18 +16,17 @@ the 4 x 4 pixels of a latent cell together, exactly (see `gathering`), so traini
 H = W = S pixels · h = w latent cells · z values of a latent cell
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 from experiments._tiny_bagel.settings import StageSettings
 from experiments._tiny_bagel.varied_scenes import varied_scene
+from experiments._tiny_bases.stage_state import StageState, Step, cosine_adam, make_step
 from srum_jax.models.bagel.config import AutoencoderConfig
 from srum_jax.models.bagel.vae import Autoencoder, Encoder, ImageDecoder
 from srum_jax.models.layers.linear import Conv
@@ -43,27 +42,21 @@ _BACKGROUND = BACKGROUND[0] / 127.5 - 1.0  # grey: the same in all three colours
 _CELL = 4  # pixels of a latent cell, along each side
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class StageState:
-    """What a step changes."""
+class DraftDecoder(nnx.Module):
+    """The throw-away decoder, at the resolution of the latents."""
 
-    step: jax.Array  # int32 []
-    parameters: nnx.State
-    average: nnx.State
-    optimizer: optax.OptState
+    def __init__(self, code_width: int, width: int, *, rngs: nnx.Rngs):
+        widths = (code_width, width, width, _CELL**2 * 3)
+        self.layers = nnx.List(
+            Conv(before, after, 3, rngs=rngs, padding=((1, 1), (1, 1)))
+            for before, after in itertools.pairwise(widths)
+        )
 
-    @classmethod
-    def begin(cls, parameters: nnx.State, optimizer: optax.GradientTransformation) -> "StageState":
-        """Before the first step."""
-        return cls(jnp.zeros((), jnp.int32), parameters, parameters, optimizer.init(parameters))
-
-    def after(self, gradient: nnx.State, optimizer: optax.GradientTransformation, keep: float) -> "StageState":
-        """After a step along a gradient; `keep` is the share of the running mean of the weights that a step keeps."""
-        updates, moments = optimizer.update(gradient, self.optimizer, self.parameters)
-        parameters = optax.apply_updates(self.parameters, updates)
-        average = moving_average(self.average, parameters, self.step, keep)
-        return StageState(self.step + 1, parameters, average, moments)
+    def __call__(self, codes: jax.Array) -> jax.Array:
+        """[B, h, w, z] to the pixels of each cell, [B, h, w, 48]."""
+        for number, layer in enumerate(self.layers):
+            codes = layer(jax.nn.silu(codes) if number else codes)
+        return codes
 
 
 class EncoderStage(nnx.Module):
@@ -71,11 +64,7 @@ class EncoderStage(nnx.Module):
 
     def __init__(self, *, rngs: nnx.Rngs):
         self.encoder = Encoder(CONFIG, rngs=rngs)
-        widths = (CONFIG.z_channels, 128, 128, _CELL**2 * 3)
-        self.draft = nnx.List(
-            Conv(before, after, 3, rngs=rngs, padding=((1, 1), (1, 1)))
-            for before, after in itertools.pairwise(widths)
-        )
+        self.decode = DraftDecoder(CONFIG.z_channels, 128, rngs=rngs)
 
     def means(self, pictures: jax.Array) -> jax.Array:
         """Float32 [B, S, S, 3] in [-1, 1] to the posterior's means [B, h, w, z]."""
@@ -84,32 +73,18 @@ class EncoderStage(nnx.Module):
         x = self.encoder.mid(self.encoder.down[2](x))
         return self.encoder.conv_out(jax.nn.silu(self.encoder.norm_out(x)))[..., : CONFIG.z_channels]
 
-    def target(self, pictures: jax.Array) -> jax.Array:
-        """What the throw-away decoder is to give."""
-        return cells_of(pictures)
-
-    def decode(self, latent: jax.Array) -> jax.Array:
-        """[B, h, w, z] to the pixels of each cell."""
-        for number, layer in enumerate(self.draft):
-            latent = layer(jax.nn.silu(latent) if number else latent)
-        return latent
-
 
 class DecoderStage(nnx.Module):
     """The decoder that is stored; means are given. The widest block, first of the last level, is only its shortcut."""
 
     def __init__(self, *, rngs: nnx.Rngs):
-        self.decoder = Autoencoder(CONFIG, rngs=rngs).decoder
-        last = self.decoder.up[0]
+        self.decode = Autoencoder(CONFIG, rngs=rngs).decoder
+        last = self.decode.up[0]
         last.block = nnx.List([last.block[0].nin_shortcut, last.block[1]])
 
     def means(self, means: jax.Array) -> jax.Array:
         """The means themselves."""
         return means
-
-    def decode(self, latent: jax.Array) -> jax.Array:
-        """[B, h, w, z] to [B, S, S, 3]."""
-        return self.decoder(latent)
 
 
 def varied_pictures(
@@ -141,34 +116,25 @@ def cells_of(pictures: jax.Array) -> jax.Array:
 
 def make_stage(
     module: nnx.Module, settings: StageSettings, seed: int
-) -> tuple[StageState, nnx.GraphDef, nnx.State, Callable]:
-    """The start of a stage and its compiled step.
+) -> tuple[StageState, Callable[[StageState], nnx.Module], Step]:
+    """The start of a stage, what makes the trained module of a state, and the compiled step.
 
-    Returns:
-      The first state; the graph definition; variables that are not trained; and a function
-      (state, inputs of `means`, targets of `decode`) -> (state, loss), all float32.
+    The inputs of a step are those of `means`, and what `decode` is to give; all float32.
     """
     graphdef, parameters, rest = nnx.split(module, nnx.Param, ...)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, max(settings.steps // 33, 1), max(settings.steps, 2), 0.0
-    )
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.99))
+    optimizer = cosine_adam(settings.steps, settings.learning_rate)
 
-    def loss_of(parameters: nnx.State, inputs: jax.Array, targets: jax.Array, key: jax.Array) -> jax.Array:
-        model = nnx.merge(graphdef, parameters, rest)
+    def loss_of(parameters: nnx.State, inputs: tuple[jax.Array, jax.Array], key: jax.Array):
+        model, (pictures, targets) = nnx.merge(graphdef, parameters, rest), inputs
         noise_key, strength_key = jax.random.split(key)
-        mean = model.means(inputs)
+        mean = model.means(pictures)
         strength = jax.random.uniform(strength_key, (len(mean), 1, 1, 1), maxval=settings.strongest_noise)
         decoded = model.decode(mean + strength * jax.random.normal(noise_key, mean.shape))
-        return jnp.mean(weighted_errors(decoded, targets)) + settings.penalty * jnp.mean(jnp.square(mean))
+        loss = jnp.mean(weighted_errors(decoded, targets)) + settings.penalty * jnp.mean(jnp.square(mean))
+        return loss, {"loss": loss}
 
-    @jax.jit
-    def step(state: StageState, inputs: jax.Array, targets: jax.Array) -> tuple[StageState, jax.Array]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        loss, gradient = jax.value_and_grad(loss_of)(state.parameters, inputs, targets, key)
-        return state.after(gradient, optimizer, settings.average), loss
-
-    return StageState.begin(parameters, optimizer), graphdef, rest, step
+    step = make_step(loss_of, optimizer, settings.average, seed)
+    return StageState.begin(parameters, optimizer), lambda state: nnx.merge(graphdef, state.average, rest), step
 
 
 def weighted_errors(decoded: jax.Array, targets: jax.Array) -> jax.Array:
@@ -201,12 +167,6 @@ def make_latents_of(
         return tokens.reshape(len(tokens), -1, tokens.shape[-1])
 
     return jax.jit(latents_of)
-
-
-def moving_average(average: nnx.State, new: nnx.State, step: jax.Array, keep: float) -> nnx.State:
-    """Weights averaged over about 1 / (1 - keep) steps; over fewer at the start of a run."""
-    keep = jnp.minimum(keep, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, value: keep * old + (1 - keep) * value, average, new)
 
 
 def unit_range(pictures: jax.Array) -> jax.Array:

@@ -6,26 +6,22 @@ the wrong captions decide how often it is wrong.
 """
 
 import dataclasses
-from collections.abc import Callable
+from typing import Any
 
 import jax
-import optax
 from flax import nnx
 
-from experiments._tiny_bagel.autoencoder import StageState
-from experiments._tiny_bagel.joint import flat_model, flow_matching_loss, optimizer_of
+from experiments._tiny_bagel.joint import flat_model, loss_and_parts, optimizer_of
 from experiments._tiny_bagel.settings import GeneratorSettings
+from experiments._tiny_bases.stage_state import StageState, Step, make_step
 from srum_jax.models.bagel.architecture import BAGEL
-from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.training.state import split_trainable
-
-GeneratorStep = Callable[[StageState, jax.Array, PackedBatch], tuple[StageState, dict[str, jax.Array]]]
 
 
 def make_generator_step(
     config: BagelConfig, settings: GeneratorSettings, seed: int, model: nnx.State
-) -> tuple[StageState, nnx.State, GeneratorStep]:
+) -> tuple[StageState, nnx.State, Step]:
     """The start of the stage and its compiled step.
 
     Args:
@@ -35,24 +31,18 @@ def make_generator_step(
       model: all variables after joint training, without autoencoder.
 
     Returns:
-      The first state; all variables that are not trained; and a function
-      (state, latents of the pictures float32 [B, C, P], batch) -> (state, losses).
+      The first state; all variables that are not trained; and a step, whose inputs are latents of the pictures
+      float32 [B, C, P], and a batch.
     """
     graphdef = nnx.split(flat_model(dataclasses.replace(config, timestep_shift=settings.timestep_shift), seed))[0]
     parameters, rest = split_trainable(model, ("generation_expert",), BAGEL)
     optimizer = optimizer_of(settings.steps, settings.learning_rate, settings.weight_decay)
 
-    def loss_of(parameters: nnx.State, rest: nnx.State, latent: jax.Array, batch: PackedBatch, key: jax.Array):
-        return flow_matching_loss(nnx.merge(graphdef, parameters, rest), batch, latent, key)
+    def loss_of(parameters: nnx.State, inputs: tuple[nnx.State, Any], key: jax.Array):
+        rest, (latent, batch) = inputs
+        loss, _ = loss_and_parts(nnx.merge(graphdef, parameters, rest), batch, latent, key)
+        return loss, {"flow": loss}
 
-    @jax.jit
-    def update(state: StageState, rest: nnx.State, latent: jax.Array, batch: PackedBatch):
-        key = jax.random.fold_in(jax.random.key(seed + 2), state.step)
-        loss, gradient = jax.value_and_grad(loss_of)(state.parameters, rest, latent, batch, key)
-        losses = {"flow": loss, "gradient_norm": optax.global_norm(gradient)}
-        return state.after(gradient, optimizer, settings.average), losses
-
-    def step(state: StageState, latent: jax.Array, batch: PackedBatch):
-        return update(state, rest, latent, batch)
-
-    return StageState.begin(parameters, optimizer), rest, step
+    step = make_step(loss_of, optimizer, settings.average, seed + 2)
+    # Closed over, what is not trained would be constants of the program.
+    return StageState.begin(parameters, optimizer), rest, lambda state, inputs: step(state, (rest, inputs))

@@ -4,16 +4,15 @@
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from experiments._tiny_bagel.autoencoder import StageState
 from experiments._tiny_bagel.samples import TwoBatches
 from experiments._tiny_bagel.settings import JointSettings
+from experiments._tiny_bases.stage_state import StageState, Step, make_step
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
@@ -35,42 +34,31 @@ class FlatLinear(Linear):
         return (flat if self.bias is None else flat + self.bias[...]).reshape(*x.shape[:-1], flat.shape[-1])
 
 
-JointStep = Callable[[StageState, jax.Array, TwoBatches], tuple[StageState, dict[str, jax.Array]]]
-
-
 def make_joint_step(
     config: BagelConfig, settings: JointSettings, seed: int
-) -> tuple[StageState, nnx.GraphDef, nnx.State, JointStep]:
+) -> tuple[StageState, nnx.State, Step]:
     """The start of the run and its compiled step.
 
     Returns:
-      The first state, with values scaled for a small model and both experts equal; the graph definition of a model
-      without autoencoder; variables that are not trained; and a function
-      (state, latents of the pictures float32 [B, C, P], batches) -> (state, losses).
+      The first state, with values scaled for a small model and both experts equal; variables that are not trained; and
+      a step, whose inputs are latents of the pictures float32 [B, C, P], and batches.
     """
     model = flat_model(dataclasses.replace(config, timestep_shift=settings.timestep_shift), seed)
     nnx.update(model.llm.layers.gen, nnx.state(model.llm.layers.und))
     graphdef, parameters, rest = nnx.split(model, nnx.Param, ...)
-    parameters = scaled_start(parameters, config)
+    parameters = scaled_start(parameters, config.llm.num_layers, "vit", _USUAL_DEVIATION)
     optimizer = optimizer_of(settings.steps, settings.learning_rate, settings.weight_decay)
 
-    def loss_of(parameters: nnx.State, latent: jax.Array, batches: TwoBatches, key: jax.Array):
-        model = nnx.merge(graphdef, parameters, rest)
+    def loss_of(parameters: nnx.State, inputs: tuple[jax.Array, TwoBatches], key: jax.Array):
+        model, (latent, batches) = nnx.merge(graphdef, parameters, rest), inputs
         nothing = jnp.zeros((len(batches.understand.text_ids), 0, config.latent_values))
         total, losses = 0.0, {}
         for name, batch, x0 in (("flow", batches.generate, latent), ("answer", batches.understand, nothing)):
-            losses[name] = flow_matching_loss(model, batch, x0, key)
+            losses[name], _ = loss_and_parts(model, batch, x0, key)
             total += losses[name]
         return total, losses
 
-    @jax.jit
-    def step(state: StageState, latent: jax.Array, batches: TwoBatches):
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        (_, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.parameters, latent, batches, key)
-        losses["gradient_norm"] = optax.global_norm(gradient)
-        return state.after(gradient, optimizer, settings.average), losses
-
-    return StageState.begin(parameters, optimizer), graphdef, rest, step
+    return StageState.begin(parameters, optimizer), rest, make_step(loss_of, optimizer, settings.average, seed)
 
 
 def flat_model(config: BagelConfig, seed: int) -> Bagel:
@@ -86,15 +74,10 @@ def flat_linears(model: nnx.Module) -> nnx.Module:
     return model
 
 
-def flow_matching_loss(model: Bagel, batch: PackedBatch, latent: jax.Array, key: jax.Array) -> jax.Array:
-    """Mean of |v - (eps - x0)|^2, and cross entropy where texts are to be predicted; float32 []."""
-    return loss_and_parts(model, batch, latent, key)[0]
-
-
 def loss_and_parts(
     model: Bagel, batch: PackedBatch, latent: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """`flow_matching_loss`, and its two parts by name."""
+    """Mean of |v - (eps - x0)|^2 and cross entropy where texts are to be predicted, float32 []; both by name."""
     forward = BagelForward(model.config, COMPUTE)
     masks = forward.masks(batch)
     scores = forward.scores_of_latents(model, batch, forward.draws(key, batch), latent, latent)
@@ -120,24 +103,32 @@ def schedule_of(steps: int, learning_rate: float, warmup: int | None = None) -> 
     )
 
 
-def scaled_start(parameters: nnx.State, config: BagelConfig) -> nnx.State:
+def scaled_start(
+    parameters: nnx.State, num_layers: int, tower: str, usual_deviation: float | None = None
+) -> nnx.State:
     """Initial values whose scale follows from the widths.
 
     `Bagel` starts with a deviation of 0.02 everywhere, right for a width of thousands. At 128 what an image contributes
     would drown in the position tables, and hardly anything be learned for a long time.
+
+    Args:
+      parameters: of a new model.
+      num_layers: of its decoder `llm`.
+      tower: the part that reads pictures.
+      usual_deviation: that all values have now; None to measure each array's.
     """
-    branches = 2 * config.llm.num_layers  # whose sum keeps about unit scale
+    branches = 2 * num_layers  # whose sum keeps about unit scale
 
     def scale(path: tuple, variable: nnx.Variable) -> nnx.Variable:
         value, names = variable.get_value(), [str(part) for part in path]
-        if names[-1] == "kernel":
+        if names[-1] == "kernel" and value.ndim < 4:
             deviation = value.shape[-2] ** -0.5
             if names[-2] in ("out", "down") and names[0] == "llm":
                 deviation *= branches**-0.5
         elif names[-1] == "embedding":
-            deviation = 0.1 if names[0] == "vit" else 0.7
+            deviation = 0.1 if names[0] == tower else 0.7
         else:
             return variable
-        return variable.replace(value * (deviation / _USUAL_DEVIATION))
+        return variable.replace(value * (deviation / (usual_deviation or jnp.maximum(jnp.std(value), 1e-6))))
 
     return nnx.from_flat_state([(path, scale(path, variable)) for path, variable in nnx.to_flat_state(parameters)])

@@ -2,14 +2,11 @@
 
 import argparse
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from flax import nnx
 
 from experiments._tiny_bagel import autoencoder as ae
@@ -27,28 +24,20 @@ from experiments._tiny_bagel.settings import (
     SampleSettings,
 )
 from experiments._tiny_bases.export import measure_written, recipe_of
-from experiments._tiny_bases.stage_loop import run_stage
-from srum_jax.devices import start_devices
+from experiments._tiny_bases.stage_loop import StagedRun
 from srum_jax.models.bagel.model import Bagel
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 
 _MORE_PICTURES = 5 << 32  # added to the seed: pictures that joint training has not seen
 
 
-def run_stages(arguments: argparse.Namespace) -> None:
-    """The stage that is asked for, or all."""
-    start_devices()
-    run = Run(arguments)
-    for stage in PRETRAINING_STAGES if arguments.stage is None else (arguments.stage,):
-        getattr(run, stage)()
-
-
-class Run:
+class Run(StagedRun):
     """The stages of one run; each needs those before it."""
 
+    stages = PRETRAINING_STAGES
+
     def __init__(self, arguments: argparse.Namespace):
-        self.arguments, self.seed = arguments, arguments.seed
-        self.out = epath.Path(arguments.out)
+        super().__init__(arguments)
         self.encoder_settings = dataclasses.replace(ENCODER_STAGE, steps=arguments.encoder_steps)
         self.decoder_settings = dataclasses.replace(DECODER_STAGE, steps=arguments.decoder_steps)
         self.samples = SampleSettings(wrong_captions=arguments.wrong_captions)
@@ -56,22 +45,20 @@ class Run:
         self.generator_settings = GeneratorSettings(steps=arguments.generator_steps)
         self.config = trained_base_config()
 
-    @functools.cached_property
-    def pictures(self) -> np.ndarray:
-        """Uint8 [N, S, S, 3]: what the autoencoder learns from."""
+    def drawn(self) -> np.ndarray:
+        """What the autoencoder learns from."""
         return ae.varied_pictures(self.seed, self.arguments.pictures, PICTURE_SIZE)
 
     def encoder(self) -> tuple[nnx.Module, float, float]:
         """The encoder, and scale and shift of its latents; finishes the stage if need be."""
         settings = self.encoder_settings
-        start, graphdef, rest, step = ae.make_stage(ae.EncoderStage(rngs=nnx.Rngs(self.seed)), settings, self.seed)
+        start, module, step = ae.make_stage(ae.EncoderStage(rngs=nnx.Rngs(self.seed)), settings, self.seed)
 
         def inputs(number: int) -> tuple[jax.Array, jax.Array]:
-            pixels = ae.unit_range(jnp.asarray(self._some_pictures(number, settings.batch_size)))
+            pixels = self.some_pictures(number, settings.batch_size)
             return pixels, ae.cells_of(pixels)
 
-        state = self._run("encoder", start, inputs, lambda state, now: step(state, *now), settings)
-        stage = nnx.merge(graphdef, state.average, rest)
+        stage = module(self.finished("encoder", start, inputs, step, settings))
         few = ae.varied_pictures(self.seed, 512, PICTURE_SIZE, textured=0.1, overlapping=0.1)
         means = np.asarray(jax.jit(lambda x: stage.means(ae.unit_range(x)))(few))
         return stage, round(float(1 / means.std()), 6), round(float(means.mean()), 6)
@@ -80,27 +67,26 @@ class Run:
         """The decoder; finishes the stage if need be."""
         encoder, _, _ = self.encoder()
         settings = self.decoder_settings
-        start, graphdef, rest, step = ae.make_stage(ae.DecoderStage(rngs=nnx.Rngs(self.seed)), settings, self.seed)
+        start, module, step = ae.make_stage(ae.DecoderStage(rngs=nnx.Rngs(self.seed)), settings, self.seed)
         means_of = jax.jit(lambda x: encoder.means(x))
 
         def inputs(number: int) -> tuple[jax.Array, jax.Array]:
-            pixels = ae.unit_range(jnp.asarray(self._some_pictures(number, settings.batch_size)))
+            pixels = self.some_pictures(number, settings.batch_size)
             return means_of(pixels), pixels
 
-        state = self._run("decoder", start, inputs, lambda state, now: step(state, *now), settings)
-        return nnx.merge(graphdef, state.average, rest)
+        return module(self.finished("decoder", start, inputs, step, settings))
 
     def joint(self) -> nnx.State:
         """Everything but the autoencoder; finishes the stage if need be."""
         settings, latents_of = self.joint_settings, self._latents_of()
-        start, _, rest, step = make_joint_step(self.config, settings, self.seed)
+        start, rest, step = make_joint_step(self.config, settings, self.seed)
 
         def inputs(number: int) -> tuple[jax.Array, Any]:
             batches = batches_of(self.seed, number, (settings.pictures, settings.questions), self.config, self.samples)
             key = jax.random.fold_in(jax.random.key(self.seed + 1), number)
             return latents_of(batches.generate.images[:, 0], key), batches
 
-        state = self._run("joint", start, inputs, lambda state, now: step(state, *now), settings, self.samples)
+        state = self.finished("joint", start, inputs, step, settings, self.samples)
         return nnx.merge_state(state.average, rest)
 
     def generator(self) -> nnx.State:
@@ -114,7 +100,7 @@ class Run:
             key = jax.random.fold_in(jax.random.key(self.seed + 3), number)
             return latents_of(batch.images[:, 0], key), batch
 
-        state = self._run("generator", start, inputs, lambda state, now: step(state, *now), settings, self.samples)
+        state = self.finished("generator", start, inputs, step, settings, self.samples)
         return nnx.merge_state(state.average, rest)
 
     def _latents_of(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -126,20 +112,7 @@ class Run:
         encoder, scale, shift = self.encoder()
         model = Bagel(trained_base_config(scale, shift), rngs=nnx.Rngs(self.seed))
         nnx.update(model, self.generator())
-        ae.complete(encoder.encoder, self.decoder().decoder, model.vae)
+        ae.complete(encoder.encoder, self.decoder().decode, model.vae)
         recipe = recipe_of(self.out, PRETRAINING_STAGES[:-1])
         base = write_trained_base(self.out / "base", nnx.state(model), scale, shift, recipe)
         measure_written(base, self.arguments.images)
-
-    def _some_pictures(self, number: int, count: int) -> np.ndarray:
-        rng = np.random.Generator(np.random.Philox(key=[self.seed + (9 << 32), number]))
-        return self.pictures[rng.integers(0, len(self.pictures), count)]
-
-    def _run(self, name: str, start: Any, inputs: Any, step: Any, settings: Any, *more: Any) -> Any:
-        described = {"seed": self.seed, "pictures": self.arguments.pictures}
-        for group in (settings, *more):
-            described |= dataclasses.asdict(group)
-        return run_stage(
-            self.out / name, start, inputs, step, steps=settings.steps, settings=described,
-            save_seconds=self.arguments.save_seconds, only_load=self.arguments.unfinished,
-        )

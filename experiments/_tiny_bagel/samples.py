@@ -141,7 +141,7 @@ def understanding_sample(lesson: QuestionAndAnswer, config: BagelConfig) -> Pack
 
 def question_and_answer(
     seed: int, number: int, settings: SampleSettings, rng: np.random.Generator, *, kind: str | None = None,
-    held_out: bool = False, tidy: bool = False,
+    tidy: bool = False,
 ) -> QuestionAndAnswer:
     """A question about a drawn picture with its right answer.
 
@@ -151,13 +151,12 @@ def question_and_answer(
       settings: shares.
       rng: for everything else.
       kind: "seen", "whole" or "region"; None: by their shares.
-      held_out: prompts of the held-out set.
       tidy: places and sizes follow from the prompt.
     """
-    example = sample_example(seed + _UNDERSTAND, number, settings.wrong_pictures, held_out, tidy=tidy)
+    example = sample_example(seed + _UNDERSTAND, number, settings.wrong_pictures, tidy=tidy)
     prompt = example.prompt
     if rng.random() < settings.strange_prompts:
-        prompt = sample_prompt(rng, prompt.category, held_out)
+        prompt = sample_prompt(rng, prompt.category)
     judgement, text = judge_scene(prompt, example.scene, PICTURE_SIZE), prompt_text(prompt)
     kind = kind or ("seen", "whole", "region")[rng.choice(3, p=settings.shares)]
     picture = picture_of(example)

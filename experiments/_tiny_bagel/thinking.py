@@ -13,18 +13,16 @@ guidance compares with a context of the instruction alone.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
-from experiments._tiny_bagel.autoencoder import StageState
 from experiments._tiny_bagel.joint import flat_model, loss_and_parts, optimizer_of
 from experiments._tiny_bagel.samples import capacities, picture_of, pictures_of, questions_of, words
 from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
+from experiments._tiny_bases.stage_state import StageState, Step, make_step
 from experiments._tiny_think.plans import MAX_PLAN_TOKENS, THINK_TEMPLATES, plan_text
 from srum_jax.data.example import stack_rows
 from srum_jax.families.bagel.packing import RowCapacity, pack_row
@@ -50,9 +48,6 @@ class ThreeBatches:
     planned: PackedBatch
     pictures: PackedBatch
     questions: PackedBatch
-
-
-ThinkStep = Callable[[StageState, tuple[jax.Array, jax.Array, ThreeBatches]], tuple[StageState, dict[str, jax.Array]]]
 
 
 def three_batches(
@@ -117,7 +112,7 @@ def instruction() -> tuple[int, ...]:
 
 def make_think_step(
     config: BagelConfig, settings: ThinkSettings, seed: int, model: nnx.State
-) -> tuple[StageState, nnx.State, ThinkStep]:
+) -> tuple[StageState, nnx.State, Step]:
     """The start of the training and its compiled step.
 
     Args:
@@ -127,15 +122,15 @@ def make_think_step(
       model: all variables of a trained base, without autoencoder; both experts and the vision tower are trained.
 
     Returns:
-      The first state; all variables that are not trained; and a function
-      (state, (latents of `planned`, latents of `pictures`, batches)) -> (state, losses), latents float32 [B, C, P].
+      The first state; all variables that are not trained; and a step, whose inputs are latents of `planned` and of
+      `pictures`, float32 [B, C, P], and the batches.
     """
     graphdef = nnx.split(flat_model(config, seed))[0]
     parameters, rest = nnx.split_state(model, nnx.Param, ...)
     optimizer = optimizer_of(settings.steps, settings.learning_rate, settings.weight_decay)
 
-    def loss_of(parameters: nnx.State, planned: jax.Array, plain: jax.Array, batches: ThreeBatches, key: jax.Array):
-        model = nnx.merge(graphdef, parameters, rest)
+    def loss_of(parameters: nnx.State, inputs: tuple[jax.Array, jax.Array, ThreeBatches], key: jax.Array):
+        model, (planned, plain, batches) = nnx.merge(graphdef, parameters, rest), inputs
         nothing = jnp.zeros((len(batches.questions.text_ids), 0, config.latent_values))
         keys = jax.random.split(key, 3)
         _, planned_parts = loss_and_parts(model, batches.planned, planned, keys[0])
@@ -147,11 +142,4 @@ def make_think_step(
         parts = {"planned": planned_parts["flow"], "flow": plain_parts["flow"], "plan": planned_parts["text"]}
         return total, parts | {"answer": third}
 
-    @jax.jit
-    def step(state: StageState, inputs: tuple[jax.Array, jax.Array, ThreeBatches]):
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        (_, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.parameters, *inputs, key)
-        losses["gradient_norm"] = optax.global_norm(gradient)
-        return state.after(gradient, optimizer, settings.average), losses
-
-    return StageState.begin(parameters, optimizer), rest, step
+    return StageState.begin(parameters, optimizer), rest, make_step(loss_of, optimizer, settings.average, seed)

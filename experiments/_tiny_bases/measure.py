@@ -6,7 +6,7 @@ Everything runs through `srum_jax.pipeline`, as a user's own pictures do.
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -116,12 +116,21 @@ def validation_prompts(per_category: int, seed: int, *, held_out: bool) -> list[
     return prompts
 
 
-def draw(pipeline: Pipeline, prompts: Sequence[Prompt], sampler: Any, seed: int = 0) -> list[np.ndarray]:
-    """One picture per prompt, uint8 [S, S, 3]; the seed of picture k is `seed + k`."""
+def draw(
+    pipeline: Pipeline, prompts: Sequence[Prompt], sampler: Any, seed: int = 0, plan: TextSampler | None = None
+) -> list[np.ndarray]:
+    """One picture per prompt, uint8 [S, S, 3], planned first if `plan` says how; the seed of picture k is `seed + k`.
+
+    By the path of `srum_jax.generate`, with or without `--think`.
+    """
     generator = pipeline.generator.with_sampler(sampler)
     requests = [ImageRequest(prompt_text(prompt), seed + number) for number, prompt in enumerate(prompts)]
-    batches = (requests[first : first + _BATCH] for first in range(0, len(requests), _BATCH))
-    return [image.pixels for batch in batches for image in generator.generate(batch)]
+    return [image.pixels for batch in in_parts(requests, _BATCH) for image in generator.generate(batch, plan=plan)]
+
+
+def in_parts(items: Sequence, size: int) -> Iterator[Sequence]:
+    """Neighbours together, so many at a time."""
+    return (items[first : first + size] for first in range(0, len(items), size))
 
 
 def picture_metrics(prompts: Sequence[Prompt], pictures: Sequence[np.ndarray]) -> PictureMetrics:
@@ -144,8 +153,7 @@ def reconstruction(pipeline: Pipeline, base: TinyBase, count: int, seed: int = 1
     """Encodes and decodes drawn pictures: share that the oracle judges the same, share well formed, and PSNR in dB."""
     examples = [sample_example(seed, number, 0.4, held_out=True) for number in range(count)]
     pictures = np.stack([render(example.scene, PICTURE_SIZE).image for example in examples])
-    decoded = [base.round_trip(pipeline, pictures[first : first + _BATCH]) for first in range(0, count, _BATCH)]
-    decoded = np.concatenate(decoded)
+    decoded = np.concatenate([base.round_trip(pipeline, batch) for batch in in_parts(pictures, _BATCH)])
     same, crisp = [], []
     for example, picture in zip(examples, decoded, strict=True):
         expected, found = judge_scene(example.prompt, example.scene, PICTURE_SIZE), judge_image(example.prompt, picture)
@@ -223,8 +231,7 @@ def ask(
     """The model's answer to each question about its picture, greedily decoded unless the sampler says otherwise."""
     asked = [Question(text, (picture,), seed)
              for seed, (text, picture) in enumerate(zip(texts, pictures, strict=True))]
-    batches = (asked[first : first + 2 * _BATCH] for first in range(0, len(asked), 2 * _BATCH))
-    return [answer.text for batch in batches for answer in pipeline.answer(batch, sampler=sampler)]
+    return [answer.text for batch in in_parts(asked, 2 * _BATCH) for answer in pipeline.answer(batch, sampler=sampler)]
 
 
 def _mean(values: Sequence[bool]) -> float:

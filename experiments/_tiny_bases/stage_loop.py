@@ -1,50 +1,100 @@
 """Runs a stage to its end, from wherever it was interrupted; a resumed stage gives the same numbers to the bit."""
 
+import argparse
+import dataclasses
+import functools
 import json
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from safetensors import safe_open
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from experiments._tiny_bagel.autoencoder import StageState
+from experiments._tiny_bases.stage_state import Step
+from srum_jax.data.image_transform import to_unit_range
+from srum_jax.devices import start_devices
 from srum_jax.errors import BadInput
 from srum_jax.stages import noted
 from srum_jax.storage.atomic_file import atomic_write, write_json
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
+_LOG_EVERY = 100  # steps
+
+
+class StagedRun:
+    """The stages of a base, each a method; each finishes those before it that it needs.
+
+    Attributes:
+      stages: their names.
+      arguments: of `experiments.tiny_pretrain`.
+    """
+
+    stages: ClassVar[tuple[str, ...]]
+
+    def __init__(self, arguments: argparse.Namespace):
+        self.arguments, self.seed, self.out = arguments, arguments.seed, epath.Path(arguments.out)
+
+    def run(self) -> None:
+        """The stage that is asked for, or all."""
+        start_devices()
+        for stage in self.stages if self.arguments.stage is None else (self.arguments.stage,):
+            getattr(self, stage)()
+
+    def drawn(self) -> np.ndarray:
+        """Uint8 [N, S, S, 3]: what the first stages learn from."""
+        raise NotImplementedError
+
+    def some_pictures(self, number: int, count: int) -> jax.Array:
+        """Of those that were drawn, the ones of a step: float32 [B, S, S, 3] in [-1, 1]."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed + (9 << 32), number]))
+        return jnp.asarray(to_unit_range(self._drawn[rng.integers(0, len(self._drawn), count)]))
+
+    @functools.cached_property
+    def _drawn(self) -> np.ndarray:
+        return self.drawn()
+
+    def finished(
+        self, name: str, start: Any, inputs: Callable[[int], Any], step: Step, settings: Any, *more: Any
+    ) -> Any:
+        """The state at the end of a stage; `settings`, with `steps`, and `more` decide it."""
+        described = {"seed": self.seed, "pictures": self.arguments.pictures}
+        for group in (settings, *more):
+            described |= dataclasses.asdict(group)
+        return run_stage(
+            self.out / name, start, inputs, step, steps=settings.steps, settings=described,
+            save_seconds=self.arguments.save_seconds, only_load=self.arguments.unfinished,
+        )
 
 
 def run_stage(
     directory: epath.PathLike,
-    start: StageState,
+    start: Any,
     inputs: Callable[[int], Any],
-    step: Callable[[StageState, Any], tuple[StageState, Any]],
+    step: Step,
     *,
     steps: int,
     settings: dict[str, Any],
-    save_seconds: float = 60.0,
-    log_every: int = 100,
+    save_seconds: float,
     only_load: bool = False,
-) -> StageState:
+) -> Any:
     """Runs the steps that are left.
 
     Args:
       directory: of the stage; holds its state and how far it came.
-      start: the state before the first step.
+      start: the state before the first step, with `step`.
       inputs: of step number k; runs one step ahead in a thread of its own.
-      step: (state, inputs) -> (state, loss or a dictionary of losses).
+      step: (state, inputs) -> (state, losses).
       steps: in all.
       settings: everything that decides the result; a resumed run must have the same.
       save_seconds: least time between two saved states.
-      log_every: steps between printed losses.
       only_load: take the state as far as it has come.
 
     Raises:
@@ -75,9 +125,10 @@ def run_stage(
             state, losses = step(state, now)
             bar.update()
             last = number + 1 == steps
-            if (number + 1) % log_every == 0 or last:
+            if (number + 1) % _LOG_EVERY == 0 or last:
                 elapsed = seconds + time.monotonic() - began
-                bar.write(f"{directory.name} {number + 1}/{steps} {_text(losses)} ({elapsed:.0f} s)", file=sys.stdout)
+                text = " ".join(f"{name} {float(value):.4f}" for name, value in losses.items())
+                bar.write(f"{directory.name} {number + 1}/{steps} {text} ({elapsed:.0f} s)", file=sys.stdout)
                 sys.stdout.flush()
             if last or time.monotonic() - saved > save_seconds:
                 save_state(directory / STATE, state)
@@ -106,9 +157,3 @@ def load_state(path: epath.PathLike, like: Any) -> Any:
     if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in found]:
         raise BadInput(f"{path}: holds arrays of other shapes than this model's; choose another directory.")
     return jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in found])
-
-
-def _text(losses: Any) -> str:
-    if not isinstance(losses, dict):
-        return f"loss {float(losses):.4f}"
-    return " ".join(f"{name} {float(value):.4f}" for name, value in losses.items())

@@ -3,15 +3,12 @@
     loss = mean of -log p over codes + mean of -log p over answers' tokens
 """
 
-from collections.abc import Callable
-
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from experiments._tiny_bagel.autoencoder import StageState
-from experiments._tiny_bagel.joint import COMPUTE, flat_linears, schedule_of
+from experiments._tiny_bagel.joint import COMPUTE, flat_linears, scaled_start, schedule_of
+from experiments._tiny_bases.stage_state import StageState, Step, make_step
 from experiments._tiny_janus.samples import Settings
 from srum_jax.families.janus_pro.batch import JanusBatch
 from srum_jax.families.janus_pro.forward import JanusForward
@@ -19,13 +16,11 @@ from srum_jax.models.janus_pro.config import JanusConfig
 from srum_jax.models.janus_pro.model import JanusPro
 from srum_jax.objectives.weighted_sum import WeightedSum
 
-JointStep = Callable[[StageState, JanusBatch], tuple[StageState, dict[str, jax.Array]]]
-
 
 def make_joint_step(
     config: JanusConfig, settings: Settings, seed: int, parameters: nnx.State | None = None
-) -> tuple[StageState, JointStep]:
-    """The start of a stage and its compiled step (state, batch) -> (state, losses).
+) -> tuple[StageState, Step]:
+    """The start of a stage and its compiled step, whose inputs are a batch.
 
     Args:
       config: of the model.
@@ -35,21 +30,16 @@ def make_joint_step(
     """
     model = flat_linears(JanusPro(config, rngs=nnx.Rngs(seed), parts=("vision",)))
     graphdef, initial = nnx.split(model)
-    parameters = scaled_start(initial, config) if parameters is None else parameters
+    parameters = scaled_start(initial, config.llm.num_layers, "vision") if parameters is None else parameters
     optimizer, forward = optimizer_of(settings), JanusForward(config, COMPUTE)
 
-    def loss_of(parameters: nnx.State, batch: JanusBatch):
+    def loss_of(parameters: nnx.State, batch: JanusBatch, _: jax.Array):
         scores, masks = forward.scores(nnx.merge(graphdef, parameters), batch, {}), forward.masks(batch)
         losses = {"codes": WeightedSum.of(scores.image_error, masks.image).mean(),
                   "text": WeightedSum.of(-scores.text_log_prob, masks.text).mean()}
         return losses["codes"] + losses["text"], losses
 
-    @jax.jit
-    def step(state: StageState, batch: JanusBatch):
-        (_, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.parameters, batch)
-        return state.after(gradient, optimizer, settings.average), losses
-
-    return StageState.begin(parameters, optimizer), step
+    return StageState.begin(parameters, optimizer), make_step(loss_of, optimizer, settings.average)
 
 
 def optimizer_of(settings: Settings) -> optax.GradientTransformation:
@@ -66,22 +56,3 @@ def optimizer_of(settings: Settings) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.contrib.muon(
         schedule, weight_decay=settings.weight_decay, adam_weight_decay=settings.weight_decay, adam_b2=0.98,
         consistent_rms=0.2, muon_weight_dimension_numbers=matrices))
-
-
-def scaled_start(parameters: nnx.State, config: JanusConfig) -> nnx.State:
-    """Initial values whose scale follows from the widths; see `experiments._tiny_bagel.joint.scaled_start`."""
-    branches = 2 * config.llm.num_layers
-
-    def scale(path: tuple, variable: nnx.Variable) -> nnx.Variable:
-        value, names = variable.get_value(), [str(part) for part in path]
-        if names[-1] == "kernel" and value.ndim < 4:
-            deviation = value.shape[-2] ** -0.5
-            if names[-2] in ("out", "down") and names[0] == "llm":
-                deviation *= branches**-0.5
-        elif names[-1] == "embedding":
-            deviation = 0.1 if names[0] == "vision" else 0.7
-        else:
-            return variable
-        return variable.replace(value * (deviation / jnp.maximum(jnp.std(value), 1e-6)))
-
-    return nnx.from_flat_state([(path, scale(path, variable)) for path, variable in nnx.to_flat_state(parameters)])

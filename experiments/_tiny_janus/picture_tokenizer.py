@@ -13,17 +13,16 @@ z: what the encoder gives, of length 1 · q: the nearest row of the codebook · 
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 from experiments._tiny_bagel import autoencoder as ae
 from experiments._tiny_bagel.varied_scenes import varied_scene
+from experiments._tiny_bases.stage_state import StageState, Step, cosine_adam, make_step
 from experiments._tiny_janus.settings import CodesSettings, PixelsSettings
 from srum_jax.models.janus_pro.config import VQConfig
 from srum_jax.models.janus_pro.vq import VQ, Encoder, ImageDecoder
@@ -67,21 +66,13 @@ class CodesStage(nnx.Module):
         for _, module in nnx.iter_graph(self.encoder):
             if type(module) in _ALONE:
                 module.__class__ = _ALONE[type(module)]
-        widths = (config.code_width, 96, 96, 48)
-        self.draft = nnx.List(Conv(before, after, 3, rngs=rngs, padding=((1, 1), (1, 1)))
-                              for before, after in itertools.pairwise(widths))
+        self.decode = ae.DraftDecoder(config.code_width, 96, rngs=rngs)
 
     def directions(self, cells: jax.Array) -> jax.Array:
         """Pixels of cells [B, g, g, 48] to directions [B, g, g, e] of length 1."""
         encoder = self.encoder
         x = encoder.mid(encoder.down[2](cells @ self.gathered[...]))
         return unit(encoder.quant_conv(encoder.conv_out(jax.nn.silu(encoder.norm_out(x)))))
-
-    def decode(self, rows: jax.Array) -> jax.Array:
-        """[B, g, g, e] to the pixels of each cell."""
-        for number, layer in enumerate(self.draft):
-            rows = layer(jax.nn.silu(rows) if number else rows)
-        return rows
 
 
 _ALONE = {Conv: CellConv, PixelAttention: NoAttention}
@@ -92,7 +83,7 @@ _ALONE = {Conv: CellConv, PixelAttention: NoAttention}
 class CodesState:
     """What a step of the first stage changes."""
 
-    trained: ae.StageState
+    trained: StageState
     sums: jax.Array  # float32 [K, e], running means of the cells that chose each row, times their number
     counts: jax.Array  # float32 [K], running means of the numbers
 
@@ -109,13 +100,13 @@ def unit(x: jax.Array) -> jax.Array:
 
 def make_codes_stage(
     config: VQConfig, settings: CodesSettings, seed: int
-) -> tuple[CodesState, Callable[[CodesState], CodesStage], Callable]:
+) -> tuple[CodesState, Callable[[CodesState], CodesStage], Step]:
     """The start of the first stage, what makes a module of a state, and the compiled step.
 
     A step takes the state and cells [B, g, g, 48] (see `autoencoder.cells_of`) to (state, losses).
     """
     graphdef, parameters = nnx.split(CodesStage(config, rngs=nnx.Rngs(seed)))
-    optimizer = _optimizer(settings)
+    optimizer = cosine_adam(settings.steps, settings.learning_rate)
     rows = unit(jax.random.normal(jax.random.key(seed), (config.codebook_size, config.code_width)))
 
     def loss_of(parameters: nnx.State, cells: jax.Array, codebook: jax.Array):
@@ -153,35 +144,27 @@ def make_codes_stage(
         stage.encoder.codebook.embedding[...] = unit(state.sums)
         return stage
 
-    begin = CodesState(ae.StageState.begin(parameters, optimizer), rows, jnp.full(config.codebook_size, 0.1))
+    begin = CodesState(StageState.begin(parameters, optimizer), rows, jnp.full(config.codebook_size, 0.1))
     return begin, module, step
 
 
 def make_pixels_stage(
     config: VQConfig, settings: PixelsSettings, seed: int
-) -> tuple[ae.StageState, Callable[[ae.StageState], ImageDecoder], Callable]:
+) -> tuple[StageState, Callable[[StageState], ImageDecoder], Step]:
     """The start of the second stage, what makes a decoder of a state, and the compiled step.
 
-    A step takes the state, rows of codes [B, g, g, e] and pictures [B, S, S, 3] in [-1, 1] to (state, losses).
+    The inputs of a step are rows of codes [B, g, g, e], and pictures [B, S, S, 3] in [-1, 1].
     """
     graphdef, parameters = nnx.split(ImageDecoder(config, rngs=nnx.Rngs(seed)))
-    optimizer = _optimizer(settings)
+    optimizer = cosine_adam(settings.steps, settings.learning_rate)
 
-    def loss_of(parameters: nnx.State, rows: jax.Array, pictures: jax.Array) -> jax.Array:
-        return jnp.mean(ae.weighted_errors(nnx.merge(graphdef, parameters)(rows), pictures))
+    def loss_of(parameters: nnx.State, inputs: tuple[jax.Array, jax.Array], _: jax.Array):
+        rows, pictures = inputs
+        loss = jnp.mean(ae.weighted_errors(nnx.merge(graphdef, parameters)(rows), pictures))
+        return loss, {"pixels": loss}
 
-    @jax.jit
-    def step(state: ae.StageState, rows: jax.Array, pictures: jax.Array):
-        loss, gradient = jax.value_and_grad(loss_of)(state.parameters, rows, pictures)
-        return state.after(gradient, optimizer, settings.average), {"pixels": loss}
-
-    return ae.StageState.begin(parameters, optimizer), lambda state: nnx.merge(graphdef, state.average), step
-
-
-def _optimizer(settings: CodesSettings | PixelsSettings) -> optax.GradientTransformation:
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, max(settings.steps // 33, 1), max(settings.steps, 2), 0.0)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.99))
+    step = make_step(loss_of, optimizer, settings.average)
+    return StageState.begin(parameters, optimizer), lambda state: nnx.merge(graphdef, state.average), step
 
 
 def pictures_to_code(seed: int, count: int) -> np.ndarray:

@@ -9,12 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from flax import nnx
 
 from experiments._tiny_bagel import autoencoder as ae
 from experiments._tiny_bases.export import as_text, measure_written, recipe_of, write_base
-from experiments._tiny_bases.stage_loop import run_stage
+from experiments._tiny_bases.stage_loop import StagedRun
 from experiments._tiny_janus import picture_tokenizer as pt
 from experiments._tiny_janus.base_files import trained_janus_config, trained_janus_files
 from experiments._tiny_janus.joint import make_joint_step
@@ -27,7 +26,6 @@ from experiments._tiny_janus.settings import (
     JanusJudgeSettings,
     PixelsSettings,
 )
-from srum_jax.devices import start_devices
 from srum_jax.families.janus_pro.batch import JanusBatch
 from srum_jax.models.janus_pro.architecture import JANUS_PRO
 from srum_jax.models.janus_pro.model import JanusPro
@@ -36,20 +34,14 @@ from srum_jax.weights.tokenizer import Tokenizer
 from srum_jax.worlds.shapes.bases.janus_pro import janus_tokenizer, janus_tokenizer_files
 
 
-def run_stages(arguments: argparse.Namespace) -> None:
-    """The stage that is asked for, or all."""
-    start_devices()
-    run = Run(arguments)
-    for stage in JANUS_STAGES if arguments.stage is None else (arguments.stage,):
-        getattr(run, stage)()
-
-
-class Run:
+class Run(StagedRun):
     """The stages of one run; each needs those before it."""
 
+    stages = JANUS_STAGES
+
     def __init__(self, arguments: argparse.Namespace):
-        self.arguments, self.seed = arguments, arguments.seed
-        self.out, self.config = epath.Path(arguments.out), trained_janus_config()
+        super().__init__(arguments)
+        self.config = trained_janus_config()
         self.codes_settings = dataclasses.replace(CodesSettings(), steps=arguments.encoder_steps)
         self.pixels_settings = dataclasses.replace(PixelsSettings(), steps=arguments.decoder_steps)
         self.joint_settings = dataclasses.replace(JanusJointSettings(), steps=arguments.steps,
@@ -57,9 +49,8 @@ class Run:
         self.judge_settings = dataclasses.replace(JanusJudgeSettings(), steps=arguments.judge_steps,
                                                   wrong_captions=arguments.wrong_captions)
 
-    @functools.cached_property
-    def pictures(self) -> np.ndarray:
-        """Uint8 [N, S, S, 3]: what the picture tokenizer learns from."""
+    def drawn(self) -> np.ndarray:
+        """What the picture tokenizer learns from."""
         return pt.pictures_to_code(self.seed, self.arguments.pictures)
 
     def codes(self) -> pt.CodesStage:
@@ -68,9 +59,9 @@ class Run:
         start, module, step = pt.make_codes_stage(self.config.vq, settings, self.seed)
 
         def inputs(number: int) -> jax.Array:
-            return ae.cells_of(ae.unit_range(jnp.asarray(self._some_pictures(number, settings.batch_size))))
+            return ae.cells_of(self.some_pictures(number, settings.batch_size))
 
-        return module(self._run("codes", start, inputs, step, settings))
+        return module(self.finished("codes", start, inputs, step, settings))
 
     def pixels(self) -> nnx.Module:
         """The decoder; finishes the stage if need be."""
@@ -79,16 +70,16 @@ class Run:
         start, module, step = pt.make_pixels_stage(self.config.vq, settings, self.seed)
 
         def inputs(number: int) -> tuple[jax.Array, jax.Array]:
-            pictures = ae.unit_range(jnp.asarray(self._some_pictures(number, settings.batch_size)))
+            pictures = self.some_pictures(number, settings.batch_size)
             return rows_of(pictures), pictures
 
-        return module(self._run("pixels", start, inputs, lambda state, now: step(state, *now), settings))
+        return module(self.finished("pixels", start, inputs, step, settings))
 
     def joint(self) -> nnx.State:
         """Everything but the picture tokenizer; finishes the stage if need be."""
         settings = self.joint_settings
         start, step = make_joint_step(self.config, settings, self.seed)
-        return self._run("joint", start, self._batches(settings, joint_lessons), step, settings).average
+        return self.finished("joint", start, self._batches(settings, joint_lessons), step, settings).average
 
     def judge(self) -> nnx.State:
         """The same after more questions; finishes the stage if need be."""
@@ -96,7 +87,7 @@ class Run:
         start, step = make_joint_step(self.config, settings, self.seed, self.joint())
         batches = self._batches(settings, judge_lessons, first=self.joint_settings.drawings,
                                 score_weight=settings.score_weight)
-        return self._run("judge", start, batches, step, settings).average
+        return self.finished("judge", start, batches, step, settings).average
 
     def _batches(
         self, settings: Settings, lessons: Callable[[int, Any], list], **more: Any
@@ -131,14 +122,3 @@ class Run:
         vq = VQ(self.config.vq, rngs=nnx.Rngs(self.seed))
         pt.complete(self.codes(), vq.decoder, vq)
         return vq
-
-    def _some_pictures(self, number: int, count: int) -> np.ndarray:
-        rng = np.random.Generator(np.random.Philox(key=[self.seed + (9 << 32), number]))
-        return self.pictures[rng.integers(0, len(self.pictures), count)]
-
-    def _run(self, name: str, start: Any, inputs: Any, step: Any, settings: Any) -> Any:
-        described = {"seed": self.seed, "pictures": self.arguments.pictures} | dataclasses.asdict(settings)
-        return run_stage(
-            self.out / name, start, inputs, step, steps=settings.steps, settings=described,
-            save_seconds=self.arguments.save_seconds, only_load=self.arguments.unfinished,
-        )

@@ -10,16 +10,14 @@ from experiments._tiny_methods.arms import ARMS, BEST, ORACLE, SCORES
 from experiments._tiny_methods.scores import score_file
 from experiments._tiny_methods.tables import choice_table, confirmation_tables, guidance_table, runs_table
 from experiments._tiny_study.confirmation import Confirmation
-from experiments._tiny_study.exam import GUIDED, PLAIN, Exam
-from experiments._tiny_study.picture_grid import write_grid
-from experiments._tiny_study.plot import write_plot
+from experiments._tiny_study.exam import Exam
 from experiments._tiny_study.sentences import tiny_study_texts
 from experiments._tiny_study.steps import Study, must_succeed
 from experiments._tiny_study.table import BASE, SFT, category_table, overall_table
 from experiments._tiny_study.tasks import Examination, SecondExamination, Training
 from experiments._tiny_study.understanding import understanding_table
+from experiments._tiny_study.whole_study import show
 from experiments._tiny_study.work import Work
-from srum_jax.storage.atomic_file import write_text
 from srum_jax.worlds.shapes.prompts import prompt_text
 from tools.make_rewards.__main__ import main as make_rewards
 
@@ -57,17 +55,8 @@ def run_methods(work: Work, base: epath.Path, names: Sequence[str], *, confirm: 
         files = {kind: score_file(folder, kind, base) for kind in kinds}
         truth = score_file(folder, ORACLE, base)
         tables[f"Candidates of round {number}"] = choice_table(folder, files, truth)
-    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
-    write_text(study.out / "table.md", text + "\n")
-    write_plot(study.out / "plot.png", {exam.title(way): {name: exam.marks(name, way) for name in models}
-                                        for way in exam.ways})
-    shown = [BASE, *(name for name in (SFT, BEST) if name in names)]
-    write_grid(study.out / "pictures.png", exam.shown_prompts, {
-        f"{name}{ending}": exam.shown_pictures(name, way) for way, ending in ((PLAIN, ", unguided"), (GUIDED, ""))
-        for name in shown})
-    print(f"\n{text}")
-    print("\nBrackets: 95 % intervals over prompts. An asterisk: zero lies outside.\n"
-          f"{study.out}: table.md, plot.png, pictures.png; {(time.monotonic() - started) / 60:.1f} minutes now")
+    show(exam, tables, models, (name for name in (SFT, BEST) if name in names))
+    print(f"{(time.monotonic() - started) / 60:.1f} minutes now")
 
 
 def _training(

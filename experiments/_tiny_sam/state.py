@@ -16,10 +16,6 @@ _OPTIMIZER = "optimizer"
 _LENGTH_BYTES = 8  # of a safetensors file: the length of its header
 
 
-class StateError(BadInput):
-    """A file that holds no such state."""
-
-
 def save_state(
     path: epath.Path, modules: Mapping[str, torch.nn.Module], optimizer: torch.optim.Optimizer, progress: dict[str, Any]
 ) -> None:
@@ -45,7 +41,7 @@ def load_state(
     """Puts a saved state in place; returns the progress. Arguments as for `save_state`.
 
     Raises:
-      StateError: the file is damaged, or holds the state of another model.
+      BadInput: the file is damaged, or holds the state of another model.
     """
     data = path.read_bytes()
     try:
@@ -62,7 +58,7 @@ def load_state(
             moments.setdefault(int(number), {})[key] = value
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        raise StateError(f"{path}: damaged, or of another model ({error}); remove it to start again.") from error
+        raise BadInput(f"{path}: damaged, or of another model ({error}); remove it to start again.") from error
     return progress
 
 

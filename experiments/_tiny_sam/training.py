@@ -16,8 +16,7 @@ from experiments._tiny_sam.losses import prompt_losses
 from experiments._tiny_sam.model import DEVIATION, MEAN
 from experiments._tiny_sam.samples import Batch, sample_batch
 from experiments._tiny_sam.settings import TrainingSettings
-from experiments._tiny_sam.state import StateError, load_state, save_state
-from srum_jax.errors import BadInput
+from experiments._tiny_sam.state import load_state, save_state
 from srum_jax.stages import noted
 
 STATE = "state.safetensors"
@@ -51,10 +50,7 @@ def train(
     described = json.loads(json.dumps(dataclasses.asdict(settings)))
     done, seconds, parts = 0, 0.0, {"model": model, "average": average}
     if path.exists():
-        try:
-            saved = load_state(path, parts, optimizer)
-        except StateError as error:
-            raise BadInput(str(error)) from error
+        saved = load_state(path, parts, optimizer)
         noted.raise_differences(path, saved["settings"], described, "Use another directory, or the same settings.")
         done, seconds = saved["step"], saved["seconds"]
     began = last_saved = time.monotonic()

@@ -4,10 +4,11 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
-from experiments._argument_types import local_folder, positive
+from experiments._argument_types import local_folder
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.settings import StudySettings
 from experiments._tiny_study.work import default_jobs
+from srum_jax.command_line import in_range
 
 EXIT_CODES = """
 exit codes:
@@ -24,7 +25,7 @@ def add_study_arguments(parser: argparse.ArgumentParser, whole: StudySettings, q
     parser.add_argument("--out", required=True, type=local_folder, metavar="DIR",
                         help="new, or begun by the same command")
     parser.add_argument("--quick", action="store_true", help="few models, small, in some minutes")
-    parser.add_argument("--jobs", type=positive, metavar="N", default=default_jobs(),
+    parser.add_argument("--jobs", type=in_range(int, 1), metavar="N", default=default_jobs(),
                         help="models trained or examined at the same time, each on its share of the cores "
                              "(default: one for each core and 2 GiB of memory, %(default)s here)")
     for name in _numbers():

@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 
 from experiments._tiny_study.exam import GUIDED, Exam
-from experiments._tiny_study.marks import Examiner, Marks, load_marks, save_marks
+from experiments._tiny_study.marks import Examiner, Marks, given_marks, load_marks, save_marks
 from experiments._tiny_study.sentences import confirmation_noise, confirmation_prompts, examined_texts
 from experiments._tiny_study.statistics import Interval, clustered_interval
 from experiments._tiny_study.steps import Study
@@ -61,13 +61,8 @@ class Confirmation:
         Raises:
           FileNotFoundError: the examination was not taken.
         """
-        found = []
-        for seed in range(self.study.settings.seeds):
-            marks = load_marks(self._file(name, seed), self._prompts)
-            if marks is None:
-                raise FileNotFoundError(f"{self._file(name, seed)}: absent; {name} was not examined again.")
-            found.append(marks)
-        return stacked(found, "fit")
+        files = (self._file(name, seed) for seed in range(self.study.settings.seeds))
+        return stacked([given_marks(path, self._prompts) for path in files], "fit")
 
     def interval(self, values: np.ndarray, among: np.ndarray | slice = slice(None)) -> Interval:
         """Of marks or of their differences, [S, P]; `among`: bool [P], pictures that count."""

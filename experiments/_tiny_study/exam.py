@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from etils import epath
 
-from experiments._tiny_study.marks import Examiner, Marks, chosen, load_marks, save_marks
+from experiments._tiny_study.marks import Examiner, Marks, chosen, given_marks, load_marks, save_marks
 from experiments._tiny_study.picture_grid import read_strip, write_strip
 from experiments._tiny_study.sentences import VALIDATION_SEED, first_noise, held_out_prompts, validation_prompts
 from experiments._tiny_study.steps import Study
@@ -51,8 +51,7 @@ class Exam:
                 marks = load_marks(_marks_file(folder, seed, way), self.prompts)
                 if marks is None:
                     guidance = self.guidance(name, way)
-                    draw = examiner().draw_planned if way == PLANNED else examiner().draw
-                    pictures = draw(self.prompts, guidance, self._noise + seed)
+                    pictures = examiner().draw(self.prompts, guidance, self._noise + seed, planned=way == PLANNED)
                     if seed == 0:
                         write_strip(_strip_file(folder, way), [pictures[place] for place in self._shown])
                     marks = Marks.of(self.prompts, pictures)
@@ -92,14 +91,8 @@ class Exam:
         Raises:
           FileNotFoundError: it was not taken.
         """
-        found = []
-        for seed in range(self.study.settings.seeds):
-            path = _marks_file(self._folder(name), seed, way)
-            marks = load_marks(path, self.prompts)
-            if marks is None:
-                raise FileNotFoundError(f"{path}: absent; the exam of {name} was not taken to its end.")
-            found.append(marks)
-        return found
+        files = (_marks_file(self._folder(name), seed, way) for seed in range(self.study.settings.seeds))
+        return [given_marks(path, self.prompts) for path in files]
 
     def understanding(self, name: str) -> dict[str, float]:
         """How well a model answered; see `understanding.understanding`."""

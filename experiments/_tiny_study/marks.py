@@ -10,7 +10,7 @@ from etils import epath
 from experiments._tiny_bases import measure
 from experiments._tiny_bases.bases import base_of
 from experiments._tiny_study.errors import SettingsError
-from experiments._tiny_study.planned_drawing import draw_with_own_plans
+from experiments._tiny_study.planned_drawing import PLAN
 from experiments._tiny_think.plans import THINK_TEMPLATES
 from srum_jax.inference.templates import Templates
 from srum_jax.storage.atomic_file import write_json
@@ -49,13 +49,15 @@ class Examiner:
         self.base = base_of(checkpoint)
         self.pipeline = measure.load_tiny(checkpoint, templates=Templates.read(THINK_TEMPLATES) if think else None)
 
-    def draw(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> list[np.ndarray]:
-        """One picture per prompt; the noise of picture k follows from `seed` and k alone."""
-        return measure.draw(self.pipeline, prompts, self.base.sampler(guidance), _PICTURES * seed)
+    def draw(
+        self, prompts: Sequence[Prompt], guidance: float, seed: int, *, planned: bool = False
+    ) -> list[np.ndarray]:
+        """One picture per prompt; the noise of picture k follows from `seed` and k alone.
 
-    def draw_planned(self, prompts: Sequence[Prompt], guidance: float, seed: int) -> list[np.ndarray]:
-        """The same after a plan that the model writes for each; needs `think`."""
-        return draw_with_own_plans(self.pipeline, prompts, self.base.sampler(guidance), _PICTURES * seed)[0]
+        With `planned`, for which the examiner has to `think`, the model writes a plan for each first.
+        """
+        plan = PLAN if planned else None
+        return measure.draw(self.pipeline, prompts, self.base.sampler(guidance), _PICTURES * seed, plan)
 
     def best_guidance(self, prompts: Sequence[Prompt], scales: Sequence[float], seed: int) -> dict[str, float]:
         """The oracle's mean score under each guidance scale, on prompts of the training set."""
@@ -87,3 +89,11 @@ def load_marks(path: epath.Path, prompts: Sequence[Prompt]) -> Marks | None:
     if found["prompts"] != [prompt_text(prompt) for prompt in prompts]:
         raise SettingsError(f"{path}: holds marks for other prompts; choose another --out.")
     return Marks(*(np.array(found[field.name]) for field in dataclasses.fields(Marks)))
+
+
+def given_marks(path: epath.Path, prompts: Sequence[Prompt]) -> Marks:
+    """As `load_marks`; raises FileNotFoundError if there are none."""
+    marks = load_marks(path, prompts)
+    if marks is None:
+        raise FileNotFoundError(f"{path}: absent; this examination was not taken to its end.")
+    return marks

@@ -1,10 +1,11 @@
-"""Pictures that are planned first: with a model's own plans, and with given ones."""
+"""Pictures that are planned first with given plans, and a model's own plans."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from experiments._tiny_bases.measure import in_parts
 from experiments._tiny_think.plans import PLAN_TOKEN_LIMIT, plan_text
 from srum_jax.families.bagel.conversation import Conversation, text_slots
 from srum_jax.families.bagel.flow_sampling import LatentLayout
@@ -12,7 +13,6 @@ from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.programs import DECODE_IMAGES, SAMPLE_LATENTS, finite_pixels
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.inference.random_keys import Use, random_keys
-from srum_jax.inference.requests import ImageRequest
 from srum_jax.inference.settings import TextSampler
 from srum_jax.pipeline import Pipeline
 from srum_jax.worlds.shapes.layout import draft_of, lay_out_tidily
@@ -24,31 +24,22 @@ _BATCH = 64
 PLAN = TextSampler(max_tokens=PLAN_TOKEN_LIMIT)  # greedy, as `srum_jax.generate --think` writes by default
 
 
-def draw_with_own_plans(
-    pipeline: Pipeline, prompts: Sequence[Prompt], sampler: FlowSampler, seed: int
-) -> tuple[list[np.ndarray], list[str]]:
-    """Pictures and the plans that the model wrote for them, by the path of `srum_jax.generate --think`.
+def draw_with_plans(
+    pipeline: Pipeline, prompts: Sequence[Prompt], plans: Sequence[str], sampler: FlowSampler, seed: int
+) -> list[np.ndarray]:
+    """Pictures as `measure.draw` draws them with PLAN, but with given plans: the same order of texts, the same noise.
 
     Args:
       pipeline: with the templates of this world.
       prompts: one picture each.
+      plans: of the prompts.
       sampler: of the pictures.
       seed: picture k has the seed `seed + k`.
     """
-    generator = pipeline.generator.with_sampler(sampler)
-    requests = [ImageRequest(prompt_text(prompt), seed + number) for number, prompt in enumerate(prompts)]
-    images = [image for batch in _batches(requests) for image in generator.generate(batch, plan=PLAN)]
-    return [image.pixels for image in images], [image.plan for image in images]
-
-
-def draw_with_plans(
-    pipeline: Pipeline, prompts: Sequence[Prompt], plans: Sequence[str], sampler: FlowSampler, seed: int
-) -> list[np.ndarray]:
-    """The same with given plans: the same order of texts, and the same noise."""
     programs, encode = pipeline.generator.programs, pipeline.generator.opened.tokenizer.encode
     pictures, side = [], PICTURE_SIZE // programs.config.latent_stride
     rows = list(zip((prompt_text(prompt) for prompt in prompts), plans, range(seed, seed + len(prompts)), strict=True))
-    for batch in _batches(rows):
+    for batch in in_parts(rows, _BATCH):
         conversation = _asked(pipeline, [text for text, _, _ in batch])
         conversation.add_plan([encode(plan, control_tokens=True) for _, plan, _ in batch])
         places = position_ids(side, side, programs.config.max_latent_size)
@@ -65,7 +56,7 @@ def draw_with_plans(
 def write_plans(pipeline: Pipeline, prompts: Sequence[Prompt], sampler: TextSampler, seed: int) -> list[str]:
     """Plans alone; that of prompt k has the seed `seed + k`."""
     plans = []
-    for batch in _batches(list(zip(prompts, range(seed, seed + len(prompts)), strict=True))):
+    for batch in in_parts(list(zip(prompts, range(seed, seed + len(prompts)), strict=True)), _BATCH):
         conversation = _asked(pipeline, [prompt_text(prompt) for prompt, _ in batch])
         keys = random_keys([seed for _, seed in batch], Use.TEXT)
         written = jax.device_get(conversation.write(keys, np.ones(len(batch), bool), sampler))
@@ -90,7 +81,3 @@ def _asked(pipeline: Pipeline, texts: Sequence[str]) -> Conversation:
     conversation.add_system([instruction] * len(asked))
     conversation.add_text(asked)
     return conversation
-
-
-def _batches(rows: Sequence) -> Iterator[Sequence]:
-    return (rows[first : first + _BATCH] for first in range(0, len(rows), _BATCH))

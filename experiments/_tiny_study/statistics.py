@@ -40,7 +40,7 @@ def mean_interval(values: np.ndarray, seed: int = 0) -> Interval:
     return Interval(float(per_prompt.mean()), float(low), float(high))
 
 
-def clustered_interval(values: np.ndarray, clusters: Sequence[str], strata: Sequence[str], seed: int = 0) -> Interval:
+def clustered_interval(values: np.ndarray, clusters: Sequence[str], strata: Sequence[str]) -> Interval:
     """Bootstrap over sentences within each category, for several pictures of a sentence.
 
     The mean is that of the categories, each the mean of its sentences, each the mean of its pictures. All pictures of a
@@ -50,14 +50,13 @@ def clustered_interval(values: np.ndarray, clusters: Sequence[str], strata: Sequ
       values: float [S, P], a mark per seed and picture.
       clusters: [P], the sentence of each picture.
       strata: [P], its category.
-      seed: of the resampling.
     """
     per_picture, strata_of = values.mean(axis=0), dict(zip(clusters, strata, strict=True))
     names, places = np.unique(np.array(clusters), return_inverse=True)
     per_sentence = np.bincount(places, per_picture) / np.bincount(places)
     category = np.array([strata_of[name] for name in names])
     groups = [per_sentence[category == one] for one in dict.fromkeys(strata)]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     means = np.mean([group[rng.integers(0, len(group), (RESAMPLES, len(group)))].mean(axis=1) for group in groups],
                     axis=0)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from etils import epath
 
 from experiments._tiny_study.marks import Marks
 from experiments._tiny_study.statistics import Interval, difference, mean_interval
+from srum_jax.storage.atomic_file import write_text
 from srum_jax.worlds.shapes.scene import CATEGORIES, Prompt
 
 BASE, SFT = "base", "sft"
@@ -51,6 +53,13 @@ def category_table(models: MarksOfModels, prompts: Sequence[Prompt], mark: str =
         marks = stacked(runs, mark)
         rows.append([name, *(show(mean_interval(marks[:, chosen])) for chosen in columns.values())])
     return markdown(rows)
+
+
+def write_tables(out: epath.Path, tables: Mapping[str, str], over: str) -> None:
+    """Writes tables, by title, to `OUT/table.md`, and prints them; `over`: what their intervals are over."""
+    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
+    write_text(out / "table.md", text + "\n")
+    print(f"\n{text}\n\nBrackets: 95 % intervals over {over}. An asterisk: zero lies outside.\n{out}: table.md")
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -20,11 +20,11 @@ from experiments._tiny_study.table import (
     overall_table,
     points,
     stacked,
+    write_tables,
 )
 from experiments._tiny_study.tasks import Examination, Training
 from experiments._tiny_study.understanding import understanding_table
 from experiments._tiny_study.work import Work
-from srum_jax.storage.atomic_file import write_text
 
 _ROUND_TWO, _ROUND_TWO_MODELS = "paper, 2nd round", "paper-round2"
 
@@ -48,15 +48,27 @@ def run_study(work: Work, base: epath.Path, variants: Sequence[str], *, second_r
         models[_ROUND_TWO] = [study.checkpoint(_ROUND_TWO_MODELS, seed) for seed in seeds]
     work.do([Examination(name, tuple(map(os.fspath, checkpoints))) for name, checkpoints in models.items()])
     exam = Exam(study)
-    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in _tables(study, exam, models, rounds).items())
-    write_text(study.out / "table.md", text + "\n")
-    shown = [BASE, *(name for name in (SFT, "paper") if name in variants)]
-    _write_grid(study.out / "pictures.png", exam, shown)
-    curves = {exam.title(way): {name: exam.marks(name, way) for name in models} for way in exam.ways}
-    write_plot(study.out / "plot.png", curves)
-    print(f"\n{text}")
-    print("\nBrackets: 95 % intervals over prompts. An asterisk: zero lies outside.\n"
-          f"{study.out}: table.md, plot.png, pictures.png; {(time.monotonic() - started) / 60:.1f} minutes now")
+    show(exam, _tables(study, exam, models, rounds), models, (name for name in (SFT, "paper") if name in variants))
+    print(f"{(time.monotonic() - started) / 60:.1f} minutes now")
+
+
+def show(exam: Exam, tables: Mapping[str, str], models: Iterable[str], chosen: Iterable[str]) -> None:
+    """Prints tables, by title, and writes them to `OUT/table.md`; plot and pictures beside them.
+
+    Args:
+      exam: of the study.
+      tables: by title.
+      models: that are in the plot.
+      chosen: whose pictures are shown beside those of the base.
+    """
+    out = exam.study.out
+    write_tables(out, tables, "prompts")
+    write_plot(out / "plot.png", {exam.title(way): {name: exam.marks(name, way) for name in models}
+                                  for way in exam.ways})
+    write_grid(out / "pictures.png", exam.shown_prompts, {
+        f"{name}{ending}": exam.shown_pictures(name, way)
+        for way, ending in ((PLAIN, ", unguided"), (GUIDED, "")) for name in (BASE, *chosen)})
+    print(f"{out}: plot.png, pictures.png")
 
 
 def _tables(study: Study, exam: Exam, models: Iterable[str], rounds: Mapping[str, epath.Path]) -> dict[str, str]:
@@ -87,10 +99,3 @@ def _more(study: Study, way: str, marks: MarksOfModels, guidance: Mapping[str, f
         gain = difference(*(stacked(marks[name], "fit") for name in (_ROUND_TWO, "paper")))
         sentences.append(f"The second round against the first: {points(gain)} points.")
     return "".join(f"\n\n{sentence}" for sentence in sentences)
-
-
-def _write_grid(path: epath.Path, exam: Exam, names: Sequence[str]) -> None:
-    """Pictures of some models for some prompts, with and without guidance."""
-    pictures = {f"{name}{ending}": exam.shown_pictures(name, way)
-                for way, ending in ((PLAIN, ", unguided"), (GUIDED, "")) for name in names}
-    write_grid(path, exam.shown_prompts, pictures)

@@ -8,16 +8,15 @@ import numpy as np
 from etils import epath
 
 from experiments._tiny_methods.tables import guidance_table
-from experiments._tiny_rounds import SHUFFLED, with_inputs
+from experiments._tiny_rounds import SHUFFLED, prepare
 from experiments._tiny_study.exam import Exam
 from experiments._tiny_study.statistics import difference, mean_interval
 from experiments._tiny_study.steps import Study
-from experiments._tiny_study.table import BASE, category_table, markdown, points, stacked
+from experiments._tiny_study.table import BASE, category_table, markdown, percent, points, stacked, write_tables
 from experiments._tiny_study.understanding import understanding_table
 from experiments._tiny_suder.captions import WAYS, right_captions
 from srum_jax.experiment import load_recipe
 from srum_jax.overrides import to_json
-from srum_jax.storage.atomic_file import write_text
 
 
 def run_rounds(study: Study, base: epath.Path, experiment: str, arms: Sequence[str]) -> None:
@@ -35,16 +34,14 @@ def run_rounds(study: Study, base: epath.Path, experiment: str, arms: Sequence[s
     for arm in arms:
         models[arm] = [_model(study, base, experiment, arm, seed) for seed in range(study.settings.seeds)]
         exam.take(arm, models[arm])
-    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in _tables(exam, models).items())
-    write_text(study.out / "table.md", text + "\n")
-    print(f"\n{text}\n\nBrackets: 95 % intervals over sentences or pictures. An asterisk: zero lies outside.\n"
-          f"{study.out}: table.md; {(time.monotonic() - started) / 60:.1f} minutes now")
+    write_tables(study.out, _tables(exam, models), "sentences or pictures")
+    print(f"{(time.monotonic() - started) / 60:.1f} minutes now")
 
 
 def _model(study: Study, base: epath.Path, experiment: str, arm: str, seed: int) -> epath.Path:
     name = f"{experiment}:{arm}"
     recipe = load_recipe(name).experiment
-    inputs = with_inputs(recipe, study.out).rollouts  # common to all arms
+    inputs = prepare(recipe, study.out).rollouts  # common to all arms
     given = {"rollouts.prompts": inputs.prompts, "rollouts.pictures": inputs.pictures}
     return study.trained(name, arm, seed, base, to_json(recipe), {
         **given, "rollouts.audit_every": 0, "rollouts.gradient_norms": False}, given)
@@ -85,9 +82,7 @@ def shares_table(values: Mapping[str, np.ndarray], noted: str = "", notes: Mappi
     rows = [["model", *([noted] if noted else []), "share, %", *(f"against {other}" for other in others),
              *(f"run {run} against {other}" for other in others for run in runs)]]
     for name, found in values.items():
-        share = mean_interval(found)
-        row = [name, *([notes[name]] if notes else []),
-               f"{100 * share.mean:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"]
+        row = [name, *([notes[name]] if notes else []), percent(mean_interval(found))]
         row += [_against(name, found, other, values[other]) for other in others]
         row += [_against(name, found[[run]], other, values[other][[run]]) for other in others for run in runs]
         rows.append(row)

@@ -3,9 +3,8 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import jax
 import numpy as np
 from etils import epath
 
@@ -13,12 +12,12 @@ from experiments._tiny_bases import measure
 from experiments._tiny_bases.bases import BASES
 from experiments._tiny_study.errors import SettingsError
 from experiments._tiny_study.marks import Marks, load_marks, save_marks
-from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
+from experiments._tiny_study.planned_drawing import PLAN, draw_with_plans, true_plans, write_plans
 from experiments._tiny_study.statistics import difference, mean_interval
-from experiments._tiny_study.table import markdown
+from experiments._tiny_study.table import markdown, percent, points
 from experiments._tiny_think.plans import THINK_TEMPLATES, PlanError, plan_fits
 from srum_jax.inference.templates import Templates
-from srum_jax.pipeline import Pipeline, load
+from srum_jax.pipeline import Pipeline
 from srum_jax.storage.atomic_file import write_json
 from srum_jax.worlds.shapes.prompts import prompt_text
 from srum_jax.worlds.shapes.scene import CATEGORIES, Prompt
@@ -28,6 +27,7 @@ NO_PLAN, OWN_PLAN, TRUE_PLAN = "none", "its own", "the true one"
 # What is examined: model and plan. The control comes right before what is compared with it.
 WAYS = ((BASE, NO_PLAN), (CONTROL, NO_PLAN), (THINKER, NO_PLAN), (THINKER, OWN_PLAN), (THINKER, TRUE_PLAN))
 _GREEDY, _SAMPLED = "most likely words", "sampled, temperature 1"
+LazyPipeline = Callable[[], Pipeline]  # loaded when something has to be drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Exam:
     prompts: Sequence[Prompt]
     seed: int  # of the noise
 
-    def marks(self, model: str, plan: str, guidance: float, pipeline: "LazyPipeline") -> Marks:
+    def marks(self, model: str, plan: str, guidance: float, pipeline: LazyPipeline) -> Marks:
         """Of one picture per prompt, drawn now or before."""
         path = self.folder / f"{model}-{plan.replace(' ', '-')}-{guidance:g}.json"
         found = load_marks(path, self.prompts)
@@ -51,14 +51,12 @@ class Exam:
 
     def _draw(self, plan: str, guidance: float, pipeline: Pipeline) -> list[np.ndarray]:
         sampler = BASES["bagel"].sampler(guidance)
-        if plan == NO_PLAN:
-            return measure.draw(pipeline, self.prompts, sampler, self.seed)
-        if plan == OWN_PLAN:
-            return draw_with_own_plans(pipeline, self.prompts, sampler, self.seed)[0]
-        plans = true_plans(self.prompts, self.seed)
-        return draw_with_plans(pipeline, self.prompts, plans, sampler, self.seed)
+        if plan == TRUE_PLAN:
+            plans = true_plans(self.prompts, self.seed)
+            return draw_with_plans(pipeline, self.prompts, plans, sampler, self.seed)
+        return measure.draw(pipeline, self.prompts, sampler, self.seed, PLAN if plan == OWN_PLAN else None)
 
-    def plans(self, pipeline: "LazyPipeline") -> dict[str, list[str]]:
+    def plans(self, pipeline: LazyPipeline) -> dict[str, list[str]]:
         """The thinker's plans by the way in which they were written, in the order of the prompts."""
         path, prompts = self.folder / "plans.json", [prompt_text(prompt) for prompt in self.prompts]
         if not path.exists():
@@ -73,20 +71,9 @@ class Exam:
         return found["plans"]
 
 
-class LazyPipeline:
-    """A checkpoint that is loaded when something has to be drawn."""
-
-    def __init__(self, checkpoint: epath.PathLike):
-        self.checkpoint = checkpoint
-
-    def __call__(self) -> Pipeline:
-        """The pipeline, with the templates of this world."""
-        return self._loaded
-
-    @functools.cached_property
-    def _loaded(self) -> Pipeline:
-        return load(self.checkpoint, dtype="float32", attention="dense", devices=jax.local_devices()[:1],
-                             templates=Templates.read(THINK_TEMPLATES))
+def lazy_pipeline(checkpoint: epath.PathLike) -> LazyPipeline:
+    """Loads a checkpoint when it is called for the first time, with the templates of this world."""
+    return functools.cache(lambda: measure.load_tiny(checkpoint, templates=Templates.read(THINK_TEMPLATES)))
 
 
 def pictures_table(found: Mapping[tuple[str, str], Mapping[float, Marks]]) -> str:
@@ -98,8 +85,8 @@ def pictures_table(found: Mapping[tuple[str, str], Mapping[float, Marks]]) -> st
         row = [model, plan]
         for scale in scales:
             fit, control = marks[scale].fit[None], found[CONTROL, NO_PLAN][scale].fit[None]
-            row.append(_percent(fit))
-            row.append("" if model == CONTROL else _points(fit, control))
+            row.append(percent(mean_interval(fit)))
+            row.append("" if model == CONTROL else points(difference(fit, control)))
             row.append(f"{100 * marks[scale].well_formed.mean():.1f}")
         rows.append(row)
     return markdown(rows)
@@ -121,8 +108,8 @@ def plans_table(plans: Mapping[str, Sequence[str]], prompts: Sequence[Prompt]) -
     for name, texts in plans.items():
         verdicts = [verdict(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
         right = np.array([v is True for v in verdicts], float)
-        rows.append([name, f"{100 * np.mean([v is not None for v in verdicts]):.1f}", _percent(right[None]),
-                     *_by_category(right, prompts)])
+        rows.append([name, f"{100 * np.mean([v is not None for v in verdicts]):.1f}",
+                     percent(mean_interval(right[None])), *_by_category(right, prompts)])
     return markdown(rows)
 
 
@@ -145,13 +132,3 @@ def picture_given_plan(plans: Sequence[str], prompts: Sequence[Prompt], marks: M
 def _by_category(values: np.ndarray, prompts: Sequence[Prompt]) -> list[str]:
     columns = ([prompt.category == category for prompt in prompts] for category in CATEGORIES)
     return [f"{100 * values[chosen].mean():.0f}" for chosen in columns]
-
-
-def _percent(values: np.ndarray) -> str:
-    found = mean_interval(values)
-    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-
-
-def _points(values: np.ndarray, others: np.ndarray) -> str:
-    found = difference(values, others)
-    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]{'*' if found.clear else ''}"

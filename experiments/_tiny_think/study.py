@@ -16,6 +16,7 @@ from experiments._tiny_bagel.export import write_trained_base
 from experiments._tiny_bagel.settings import SampleSettings, ThinkSettings
 from experiments._tiny_bagel.thinking import make_think_step, three_batches
 from experiments._tiny_bases.stage_loop import PROGRESS, run_stage
+from experiments._tiny_study.table import write_tables
 from experiments._tiny_study.understanding import understanding, understanding_table
 from experiments._tiny_think.exam import (
     BASE,
@@ -26,6 +27,7 @@ from experiments._tiny_think.exam import (
     Exam,
     LazyPipeline,
     category_table,
+    lazy_pipeline,
     picture_given_plan,
     pictures_table,
     plans_table,
@@ -33,7 +35,7 @@ from experiments._tiny_think.exam import (
 from srum_jax.devices import start_devices
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.stages import noted
-from srum_jax.storage.atomic_file import write_json, write_text
+from srum_jax.storage.atomic_file import write_json
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.fingerprint import directory_fingerprint
 from srum_jax.weights.load import load
@@ -81,7 +83,7 @@ class Run:
         started = time.monotonic()
         thinker = self.model(THINKER, plans=True)
         models = {BASE: self.base, CONTROL: self.model(CONTROL, plans=False), THINKER: thinker}
-        pipelines = {name: LazyPipeline(checkpoint) for name, checkpoint in models.items()}
+        pipelines = {name: lazy_pipeline(checkpoint) for name, checkpoint in models.items()}
         prompts = balanced_prompts(self.prompts_per_category, _HELD_OUT_SEED, held_out=True)
         exam = Exam(self.out / "marks", prompts, self.seed)
         plans = exam.plans(pipelines[THINKER])
@@ -95,13 +97,10 @@ class Run:
                 [category_table(found, prompts, scale),
                  picture_given_plan(greedy, prompts, found[THINKER, OWN_PLAN][scale])])
         tables["Understanding, on drawn pictures"] = understanding_table(self._understanding(pipelines))
-        text = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
-        write_text(self.out / "table.md", text + "\n")
-        print(f"\n{text}")
-        print("\nBrackets: 95 % intervals over prompts; differences are paired. An asterisk: zero lies outside.")
+        write_tables(self.out, tables, "prompts; differences are paired")
         minutes = {name: json.loads((self.out / "training" / name / PROGRESS).read_text())["seconds"] / 60
                    for name in (CONTROL, THINKER)}
-        print(f"{self.out}: table.md; training took {minutes[CONTROL]:.1f} (control) and {minutes[THINKER]:.1f} "
+        print(f"training took {minutes[CONTROL]:.1f} (control) and {minutes[THINKER]:.1f} "
               f"minutes; {(time.monotonic() - started) / 60:.1f} minutes in all now")
 
     def _understanding(self, pipelines: Mapping[str, LazyPipeline]) -> dict[str, dict[str, float]]:

@@ -269,12 +269,10 @@ class PaintedExaminer:
     def best_guidance(self, prompts, scales, seed):
         return {f"{scale:g}": -abs(scale - 3.0) for scale in scales}
 
-    def draw(self, prompts, guidance, seed):
+    def draw(self, prompts, guidance, seed, *, planned):
         if guidance == 1.0:
             return [np.full((48, 48, 3), 235, np.uint8)] * len(prompts)
         return [render(scene_of(prompt, seed), 48).image for prompt in prompts]
-
-    draw_planned = draw
 
 
 DRAWN = []
@@ -310,7 +308,7 @@ def test_an_exam_marks_every_way_of_drawing_once_and_is_kept(tmp_path, monkeypat
     assert len({prompt.category for prompt in found.shown_prompts}) == 8
     assert found.understanding("paper, 2nd round") == {"accuracy": 0.5}
     (tmp_path / "marks" / "paper-2nd-round" / "1.json").unlink()
-    with pytest.raises(FileNotFoundError, match="the exam of paper, 2nd round was not taken to its end"):
+    with pytest.raises(FileNotFoundError, match="this examination was not taken to its end"):
         found.marks("paper, 2nd round", exam.GUIDED)
 
 

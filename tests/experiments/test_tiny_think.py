@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from experiments._tiny_bases.bases import BASES
+from experiments._tiny_bases.measure import draw
 from experiments._tiny_study.marks import Marks
-from experiments._tiny_study.planned_drawing import PLAN, draw_with_own_plans, draw_with_plans, true_plans, write_plans
+from experiments._tiny_study.planned_drawing import PLAN, draw_with_plans, true_plans, write_plans
 from experiments._tiny_think import exam
 from experiments._tiny_think.plans import THINK_TEMPLATES
 from experiments.tiny_think import main
@@ -45,8 +46,8 @@ def test_tables_compare_every_way_with_the_control():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--steps", "0"], "expected at least 1, found 0"),
-    (["--wrong-captions", "2"], "expected a share"),
+    (["--steps", "0"], "expected a whole number from 1, found '0'"),
+    (["--wrong-captions", "2"], "expected a number from 0 to 1"),
     (["--guidance", "1,1"], "expected different positive numbers"),
     (["--learning-rate", "-1"], "expected a positive number"),
 ])
@@ -67,9 +68,8 @@ def test_a_given_plan_draws_the_picture_that_the_same_plan_draws_in_think_mode()
     pipeline = load(trained_base(), dtype="float32", attention="dense", devices=jax.local_devices()[:1],
                              templates=Templates.read(THINK_TEMPLATES))
     few, how = PROMPTS[:3], dataclasses.replace(BASES["bagel"].sampler(2.0), num_timesteps=5)
-    pictures, plans = draw_with_own_plans(pipeline, few, how, 3)
-    assert plans == write_plans(pipeline, few, PLAN, 3)
-    again = draw_with_plans(pipeline, few, plans, how, 3)
+    pictures = draw(pipeline, few, how, 3, PLAN)
+    again = draw_with_plans(pipeline, few, write_plans(pipeline, few, PLAN, 3), how, 3)
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(pictures, again, strict=True)) <= 1
     others = draw_with_plans(pipeline, few, true_plans(few, 0), how, 3)
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(pictures, others, strict=True)) > 20
