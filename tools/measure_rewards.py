@@ -11,7 +11,6 @@ are relative to the file. Nothing is refused because of a figure: read them befo
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from etils import epath
 
-from srum_jax.command_line import set_up_streams, user_path
+from srum_jax.command_line import in_range, set_up_streams, user_path
 from srum_jax.data.errors import ImageError
 from srum_jax.data.image_transform import decode_image, to_rgb
 from srum_jax.errors import BadInput
@@ -31,7 +30,7 @@ from srum_jax.rewards.dual_config import DualRewards
 from srum_jax.rewards.reliability import ScoredGroup, by_category
 from srum_jax.stages.interruption import run_command
 from srum_jax.storage.atomic_file import write_json
-from srum_jax.storage.reading import numbered_lines
+from srum_jax.storage.reading import json_lines
 
 if TYPE_CHECKING:
     from srum_jax.inference.protocols import Scorer
@@ -75,9 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.measure_rewards", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", type=user_path, required=True, metavar="FILE", help="what is ranked, see above")
-    parser.add_argument("--reference-draws", type=int, default=64, metavar="K",
+    parser.add_argument("--reference-draws", type=in_range(int, 1), default=64, metavar="K",
                         help="draws of the ranking that R_U is compared with (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="members scored together (default: 16)")
+    parser.add_argument("--batch-size", type=in_range(int, 1), default=16, metavar="N",
+                        help="members scored together (default: %(default)s)")
     parser.add_argument("--json", type=user_path, metavar="REPORT", help="also write the figures to this file")
     add_model_arguments(parser)
     add_set_argument(parser, together(rewards=DualRewards()))
@@ -88,9 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measures and prints."""
-    for name in ("reference_draws", "batch_size"):
-        if getattr(arguments, name) < 1:
-            raise BadInput(f"--{name.replace('_', '-')}: expected a positive number, found {getattr(arguments, name)}.")
     rules: DualRewards = apply_overrides(together(rewards=DualRewards()), arguments.set).rewards
     groups = read_groups(epath.Path(arguments.groups))
     with device_failures("If memory ran out, use a smaller --batch-size, or more shards of the weights (--mesh)."):
@@ -127,12 +124,8 @@ def read_groups(path: epath.Path) -> list[GivenGroup]:
       BadInput: naming the line, the field, what was expected and what was found.
     """
     groups = []
-    for number, line in numbered_lines(path):
+    for number, fields in json_lines(path):
         where = f"{path}:{number}"
-        try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{where}: not valid JSON ({error}).") from error
         if not isinstance(fields, dict):
             raise BadInput(f"{where}: expected an object, found {type(fields).__name__}.")
         of_captions = "picture" in fields
@@ -228,12 +221,11 @@ def _text_scores(
 
 def _turned(score, items: list, size: int, turned: bool) -> np.ndarray:
     """Scores in full batches; every item at another place of its batch than before, if `turned`."""
+    from srum_jax.rollouts.candidates import in_batches  # and with it JAX
+
     order = np.roll(np.arange(len(items)), 1 if turned else 0)
-    found: list[np.ndarray] = []
-    for first in range(0, len(order), size):
-        chosen = [items[number] for number in order[first : first + size]]
-        found.append(np.asarray(score(chosen + [chosen[0]] * (size - len(chosen))), np.float64)[: len(chosen)])
-    return np.concatenate(found)[np.argsort(order)]
+    found = in_batches(score, [items[number] for number in order], size)
+    return np.asarray(found, np.float64)[np.argsort(order)]
 
 
 def _split(values: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:

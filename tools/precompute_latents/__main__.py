@@ -9,8 +9,6 @@ same command goes on.
 """
 
 import argparse
-import dataclasses
-import importlib
 import sys
 import time
 from collections.abc import Sequence
@@ -22,8 +20,6 @@ from srum_jax.data.records_source import RecordsSource, read_sidecars
 from srum_jax.errors import BadInput
 from srum_jax.experiment import experiment_names, load_recipe
 from srum_jax.families.bagel.config import BagelRows
-from srum_jax.families.blip3o.config import Blip3oRows
-from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.families.registry import family, recognise
 from srum_jax.overrides import add_set_argument, apply_overrides
 from srum_jax.stages.interruption import run_command
@@ -49,27 +45,8 @@ exit codes:
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class _Kind:
-    """What a family stores: its rows, and where the `encoder.Coding` of it is."""
-
-    rows: type
-    module: str
-    coding: str
-
-
-_KINDS = {
-    "bagel": _Kind(BagelRows, "tools.precompute_latents.posteriors", "Posteriors"),
-    "blip3o": _Kind(Blip3oRows, "tools.precompute_latents.features", "Features"),
-    "janus_pro": _Kind(JanusRows, "tools.precompute_latents.codes", "Codes"),
-}
-
-
-def _kind(name: str) -> _Kind:
-    if name not in _KINDS:
-        raise BadInput(f"--checkpoint: expected a checkpoint of {' or '.join(_KINDS)}, found one of {name}, of which "
-                       "nothing is stored.")
-    return _KINDS[name]
+# What makes the `Coding` of a family, by the name of its function in `codings`.
+_CODINGS = {"bagel": "posteriors", "blip3o": "features", "janus_pro": "codes"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,21 +60,20 @@ def _run(arguments: argparse.Namespace) -> None:
     began = time.perf_counter()
     named = arguments.experiment
     own = recognise(arguments.checkpoint) if arguments.checkpoint else None
-    experiment = load_recipe(named).experiment if named else Experiment("latents", rows=_kind(own or "bagel").rows())
+    rows = family(own).rows if own else BagelRows
+    experiment = load_recipe(named).experiment if named else Experiment("latents", rows=rows())
     experiment = apply_overrides(experiment, arguments.set)
     checkpoint, rows = arguments.checkpoint or experiment.model.checkpoint, experiment.rows
     if not checkpoint:
         raise BadInput("--checkpoint: expected the directory of a checkpoint, found nothing, and the experiment names "
                        "none.")
     name = own or recognise(checkpoint)
-    kind = _kind(name)
-    if not isinstance(rows, kind.rows):
-        raise BadInput(f"--experiment {experiment.name}: expected {kind.rows.__name__}, as the checkpoint is {name}, "
-                       f"found {type(rows).__name__}.")
-    if arguments.images_per_device < 1:
-        raise BadInput(f"--images-per-device: expected a positive number, found {arguments.images_per_device}.")
+    if not isinstance(rows, family(name).rows):
+        raise BadInput(f"--experiment {experiment.name}: expected {family(name).rows.__name__}, as the checkpoint is "
+                       f"{name}, found {type(rows).__name__}.")
     # These import JAX, which takes seconds.
     from srum_jax.devices import start_devices
+    from tools.precompute_latents import codings
     from tools.precompute_latents.encoder import Encoder
     from tools.precompute_latents.rewrite import rewrite
     from tools.precompute_latents.target import Target
@@ -109,8 +85,7 @@ def _run(arguments: argparse.Namespace) -> None:
     except DataError as error:
         raise BadInput(f"--records: {error}") from error
     start_devices()
-    coding = getattr(importlib.import_module(kind.module), kind.coding)
-    encoder = Encoder(checkpoint, family(name).architecture, coding, rows, arguments.dtype,
+    encoder = Encoder(checkpoint, family(name).architecture, getattr(codings, _CODINGS[name]), rows, arguments.dtype,
                       arguments.images_per_device)
     settings = {"encoder_sha256": encoder.sha256.hex(), "dtype": arguments.dtype, **encoder.coding.settings,
                 "records_sha256": source.fingerprint, "package_version": srum_jax.__version__}

@@ -4,14 +4,13 @@ D devices · K images of each of them in a batch · H, W pixels of the canvas
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from PIL import Image
 
 from srum_jax.data.config import Rows
 from srum_jax.data.stored_code import StoredCode
@@ -23,31 +22,7 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS
 from srum_jax.weights.checkpoint import encoder_sha256, open_checkpoint
 from srum_jax.weights.load import load
-
-
-class Coding(Protocol):
-    """What a family stores of an image.
-
-    Attributes:
-      canvas: height and width in pixels.
-      settings: all that the codes depend on besides weights and precision; fit for JSON.
-    """
-
-    canvas: tuple[int, int]
-    settings: dict[str, Any]
-
-    def pixels(self, image: Image.Image) -> np.ndarray:
-        """Uint8 [height, width, 3], no larger than the canvas.
-
-        Raises:
-          CapacityError: it cannot be.
-        """
-
-    def encode(self, encoder: nnx.Module, images: jax.Array, size: jax.Array, compute: ComputeConfig) -> jax.Array:
-        """Values [D, K, ...], by the part that encodes; images uint8 [D, K, H, W, 3], their sizes int32 [D, K, 2]."""
-
-    def code(self, values: np.ndarray, size: tuple[int, int], sha256: bytes) -> StoredCode:
-        """What is stored of an image of that height and width, given its values and the checksum of the encoder."""
+from tools.precompute_latents.codings import Coding
 
 
 class Encoder:
