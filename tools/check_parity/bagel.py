@@ -11,7 +11,7 @@ from srum_jax.storage.reading import is_hidden
 from srum_jax.weights.checkpoint import open_checkpoint
 from srum_jax.weights.load import load
 from tools.check_parity import adamw_case, autoencoder_case, inference_case, rewards, training_case, units
-from tools.check_parity.result import GroupResult, Unchecked
+from tools.check_parity.result import GroupResult, Unchecked, unknown_files
 from tools.check_parity.tensors import read_tensors, reading
 from tools.convert_weights.import_ import import_weights
 
@@ -83,7 +83,4 @@ def _check_model(directory: epath.Path, names: list[str]) -> list[GroupResult | 
         with reading(directory / "infer.safetensors"):
             results += inference_case.check(directory, *models[True][1:])
         seen |= {"infer.safetensors", "infer.json"}
-    for file in names:
-        if file not in seen:
-            results.append(Unchecked(file, "describes the case, or is unknown to this command"))
-    return results
+    return results + unknown_files(directory, seen)

@@ -1,5 +1,6 @@
 """Tolerances of the cases of BLIP3o."""
 
+from collections.abc import Collection
 from typing import Any
 
 from tools.check_parity.result import GroupResult, Unchecked, compare_recorded
@@ -12,15 +13,7 @@ TIMES = {"absolute": 1e-3}
 
 
 def compared(
-    name: str, expected: Tensors, found: dict[str, Any], given: frozenset[str] = frozenset(), **tables: dict[str, float]
+    name: str, expected: Tensors, found: dict[str, Any], given: Collection[str] = (), **tables: dict[str, float]
 ) -> list[GroupResult | Unchecked]:
-    """Every tensor that a file holds: integers exactly, floats as activations.
-
-    Args:
-      name: of the file, for the report.
-      expected: its tensors.
-      found: what was recomputed.
-      given: inputs of the case.
-      **tables: tensors with an absolute tolerance of their own.
-    """
-    return compare_recorded(name, expected, found, ACTIVATION, given, tables)
+    """As `compare_recorded`: floats as activations, but for `tables`, which have an absolute tolerance of their own."""
+    return compare_recorded(name, expected, found, given, tolerance=lambda key: tables.get(key, ACTIVATION))

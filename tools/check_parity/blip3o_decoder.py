@@ -8,7 +8,7 @@ from srum_jax.families.blip3o.pixel_sampling import decoded_pixels, draw_latents
 from srum_jax.families.blip3o.sampler import PixelSampler
 from srum_jax.models.blip3o.pixel_schedule import pixel_times
 from tools.check_parity.blip3o_case import TABLE, TIMES, compared
-from tools.check_parity.model_case import COMPUTE, Case
+from tools.check_parity.model_case import COMPUTE, Case, Taps
 from tools.check_parity.result import GroupResult, Unchecked, compare_floats
 from tools.check_parity.tensors import Tensors, channels_first, channels_last
 
@@ -22,8 +22,8 @@ def check_decoder(case: Case) -> list[GroupResult | Unchecked]:
     noise, num_steps = channels_last(tensors["initial_noise"]), len(tensors["timesteps"])
     times, many = (pixel_times(decoder.config.schedule, count) for count in (num_steps, len(tensors["timesteps_50"])))
     drawn = draw_latents(decoder, noise, features, negative, PixelSampler(num_steps), COMPUTE)
-    taps: dict[str, list[np.ndarray]] = {}
-    pixels = decoded_pixels(decoder.vae, drawn, COMPUTE, lambda name, x: taps.setdefault(name, []).append(x))
+    taps = Taps()
+    pixels = decoded_pixels(decoder.vae, drawn, COMPUTE, taps)
     size = np.asarray(pixels.shape[1:3])
     found: Tensors = {
         "timesteps": times.timesteps, "sigmas": times.sigmas, "init_noise_sigma": times.first_scale,
@@ -37,7 +37,7 @@ def check_decoder(case: Case) -> list[GroupResult | Unchecked]:
     }
     tolerances = {"timesteps": TIMES, "timesteps_50": TIMES, "sigmas": TABLE, "sigmas_50": TABLE}
     expected = {name: value for name, value in tensors.items() if name != "image_uint8"}
-    results = compared("decoder", expected, found, frozenset({"prompt_embeds", "initial_noise"}), **tolerances)
+    results = compared("decoder", expected, found, {"prompt_embeds", "initial_noise"}, **tolerances)
     image = np.round(255 * np.asarray(pixels[0]))
     pair = ("image_uint8", tensors.get("image_uint8"), image)
     return [*results, compare_floats("decoder/image_uint8", [pair], _LEVEL)]
@@ -48,12 +48,12 @@ def _steps(case: Case, latent: jax.Array) -> Tensors:
     tensors, decoder = case.tensors["decoder"], case.model.decoder
     times = pixel_times(decoder.config.schedule, len(tensors["timesteps"]))
     found: Tensors = {}
-    taps: dict[str, list[np.ndarray]] = {}
+    taps = Taps()
     for i, timestep in enumerate(times.timesteps):
         both = jnp.concatenate([latent, latent])
         error = predicted_noise(
             decoder, both, times.sigmas[i], timestep, jnp.asarray(tensors["prompt_embeds"]), COMPUTE,
-            None if i else lambda name, x: taps.setdefault(name, []).append(x),
+            None if i else taps,
         )
         found[f"unet_in_{i}"] = channels_first(both / np.sqrt(times.sigmas[i] ** 2 + 1))
         found[f"unet_out_{i}"] = channels_first(error)

@@ -12,8 +12,7 @@ from srum_jax.families.blip3o.sampler import FeatureSampler
 from srum_jax.models.blip3o.flow import TIME_SCALE, sampling_sigmas, sampling_timesteps, train_sigmas
 from srum_jax.models.blip3o.patches import eva_crop, normalised
 from tools.check_parity.blip3o_case import TABLE, TIMES, compared
-from tools.check_parity.blip3o_training import Taps
-from tools.check_parity.model_case import COMPUTE, Case
+from tools.check_parity.model_case import COMPUTE, Case, Taps
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import Tensors, channels_first, channels_last
 
@@ -33,10 +32,9 @@ def check_eva(case: Case) -> list[GroupResult | Unchecked]:
         "pooled": channels_first(case.model.eva.pooled(features)),
         **{f"block_{number}": x for number, x in enumerate(taps["block"])},
     }
-    given = frozenset({"images"})
     shown = {name: np.asarray(found[name])[: len(tensors[name])] for name in found.keys() & tensors}
-    expected = {name: value if name in given else value[: len(images)] for name, value in tensors.items()}
-    return compared("eva", expected, shown, given)
+    expected = {name: value if name == "images" else value[: len(images)] for name, value in tensors.items()}
+    return compared("eva", expected, shown, {"images"})
 
 
 def check_sampling(case: Case) -> list[GroupResult | Unchecked]:
@@ -66,7 +64,7 @@ def check_sampling(case: Case) -> list[GroupResult | Unchecked]:
         tolerances |= {f"{name}.sigmas": TABLE, f"{name}.timesteps": TIMES}
         if f"{name}.latents_0" in tensors:
             found |= _steps(case, name, noise, condition, sigmas)
-    return compared("sampling", tensors, found, frozenset({"prompt_ids", "initial_noise"}), **tolerances)
+    return compared("sampling", tensors, found, {"prompt_ids", "initial_noise"}, **tolerances)
 
 
 def _steps(case: Case, name: str, x: jax.Array, condition: jax.Array, sigmas: np.ndarray) -> Tensors:

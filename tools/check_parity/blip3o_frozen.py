@@ -4,7 +4,7 @@ import json
 
 from srum_jax.weights.table import published_tensors
 from tools.check_parity.model_case import Case, Results
-from tools.check_parity.result import GroupResult
+from tools.check_parity.result import compare_names
 
 
 def check(case: Case) -> Results:
@@ -15,14 +15,7 @@ def check(case: Case) -> Results:
     trained = [name for name in shapes if _matches(name, architecture.trainable["default"])]
     found = {"trainable": published_tensors(architecture.table, {name: shapes[name] for name in trained})}
     found["frozen"] = published_tensors(architecture.table, {name: shapes[name] for name in shapes.keys() - trained})
-    results = []
-    for title, names in found.items():
-        differing = sorted(set(stated[title]) ^ names.keys())
-        results.append(GroupResult(
-            f"freeze/{title}", float(len(differing)), 0.0, "exact", len(stated[title]), not differing,
-            f"in one of the two lists only: {', '.join(differing[:5])}" if differing else "",
-        ))
-    return results
+    return [compare_names(f"freeze/{title}", stated[title], names) for title, names in found.items()]
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

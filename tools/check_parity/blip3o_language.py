@@ -10,11 +10,12 @@ from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.patches import Pictures, arrange
 from srum_jax.models.blip3o.positions import understanding_positions
 from tools.check_parity.blip3o_case import compared
-from tools.check_parity.model_case import COMPUTE, Case
+from tools.check_parity.blip3o_vision import recorded_pictures
+from tools.check_parity.model_case import COMPUTE, Case, greedy
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import Tensors
 
-_GIVEN = frozenset({"attention_mask", "input_ids"})
+_GIVEN = ("attention_mask", "input_ids")
 
 
 def check_text(case: Case) -> list[GroupResult | Unchecked]:
@@ -24,12 +25,9 @@ def check_text(case: Case) -> list[GroupResult | Unchecked]:
 
 def check_image(case: Case) -> list[GroupResult | Unchecked]:
     """Conversations about the pictures of `golden_vision`."""
-    tensors, config = case.tensors["vision"], case.config.vision
-    grids = [(int(rows), int(columns)) for _, rows, columns in tensors["grid_thw"]]
-    ends = np.cumsum([rows * columns for rows, columns in grids])
-    pictures = arrange(list(zip(np.split(tensors["pixel_values"], ends[:-1]), grids, strict=True)), config)
-    merge = config.merge_size
-    return _check(case, "llm_image", pictures, [(rows // merge, columns // merge) for rows, columns in grids])
+    pictures, merge = recorded_pictures(case), case.config.vision.merge_size
+    grids = [(rows // merge, columns // merge) for _, (rows, columns) in pictures]
+    return _check(case, "llm_image", arrange(pictures, case.config.vision), grids)
 
 
 def _check(
@@ -66,10 +64,5 @@ def _decoded(
     hidden, written = read(model.llm, embedded, jnp.asarray(mask), jnp.asarray(position), context, COMPUTE)
     context = context.append(written, jnp.asarray(mask), jnp.asarray(following))
     step = jax.jit(text_continuation(model.llm, COMPUTE))
-    logits = [model.llm.logits(hidden[:, -1])]
-    tokens = [jnp.argmax(logits[-1], axis=-1).astype(jnp.int32)]
-    for _ in range(count - 1):
-        scores, context = step(context, tokens[-1], jnp.ones(rows, jnp.int32))
-        logits.append(scores)
-        tokens.append(jnp.argmax(scores, axis=-1).astype(jnp.int32))
-    return {"gen_tokens": np.stack(tokens, axis=1), "gen_logits": np.stack(logits, axis=1)}
+    tokens, logits = greedy(step, model.llm.logits(hidden[:, -1]), context, count)
+    return {"gen_tokens": tokens, "gen_logits": logits}

@@ -26,7 +26,7 @@ from tools.check_parity.blip3o_case import GRADIENT, TABLE, compared
 from tools.check_parity.blip3o_training import recorded_forward, training_batch
 from tools.check_parity.model_case import Case
 from tools.check_parity.published_names import published
-from tools.check_parity.result import GroupResult, Unchecked, compare_to_peak
+from tools.check_parity.result import GroupResult, Unchecked, compare_recorded
 
 # Boxes of these cases have exclusive ends.
 _MAPS = {"code": RewardMapConfig.official(edge="half_open"), "signed": RewardMapConfig.paper(overlap="last")}
@@ -66,31 +66,26 @@ def check_losses(case: Case) -> list[GroupResult | Unchecked]:
             found |= {f"{drop}.{kind}.total_lambda{share}": loss(
                 RewardWeighted(reference_coefficient=share), kind) for share in (0.0, 0.5, 1.0)}
     tables = {name: TABLE for name in found if name.startswith("reward_")}
-    return compared("srum", tensors, found, frozenset({"latents_good"}), **tables)
+    return compared("srum", tensors, found, {"latents_good"}, **tables)
 
 
 def check_gradients(case: Case) -> list[GroupResult | Unchecked]:
-    """Gradients of what is trained, one group for each loss."""
-    tensors = case.tensors["srum_grads"]
-    groups: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    names: dict[tuple[str, str], dict[str, str]] = {}
-    for key, value in tensors.items():
+    """Gradients of what is trained."""
+    tensors, found = case.tensors["srum_grads"], {}
+    gradient = functools.cache(functools.partial(_gradient, case))
+
+    @functools.cache
+    def gradients(drop: str, of: str) -> dict[str, np.ndarray]:
+        kind, _, share = of.partition(".")
+        settings = _PLAIN if of == "mse" else RewardWeighted(reference_coefficient=float(share.split("lambda")[1]))
+        return gradient(settings, share.startswith("good"))(_batch(case, drop, None if of == "mse" else kind))
+
+    for key in tensors:
         if (match := _GRADIENT.fullmatch(key)) is None:
             raise ValueError(f"tensor '{key}': expected DROP.LOSS.PARAMETER or full.PARAMETER")
         drop, of, parameter = match.groups()
-        group = (drop or "nodrop", of or "signed.lambda0.5")
-        groups.setdefault(group, {})[key], names.setdefault(group, {})[key] = value, parameter
-    results: list[GroupResult | Unchecked] = []
-    gradient = functools.cache(functools.partial(_gradient, case))
-    for (drop, of), recorded in sorted(groups.items()):
-        kind, _, share = of.partition(".")
-        settings = _PLAIN if of == "mse" else RewardWeighted(reference_coefficient=float(share.split("lambda")[1]))
-        batch = _batch(case, drop, None if of == "mse" else kind)
-        gradients = gradient(settings, share.startswith("good"))(batch)
-        for key, value in sorted(recorded.items()):
-            pair = (key, value, gradients.get(names[drop, of][key]))
-            results.append(compare_to_peak(f"srum_grads/{key}", pair, **GRADIENT))
-    return results
+        found[key] = gradients(drop or "nodrop", of or "signed.lambda0.5").get(parameter)
+    return compare_recorded("srum_grads", tensors, found, tolerance=lambda key: GRADIENT)
 
 
 def _gradient(case: Case, settings: RewardWeighted, good: bool) -> Callable[[Blip3oBatch], dict[str, np.ndarray]]:

@@ -16,7 +16,7 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.objectives.columns import NO_COLUMNS
 from srum_jax.objectives.token_scores import TokenScores
 from tools.check_parity.blip3o_case import TABLE, TIMES, compared
-from tools.check_parity.model_case import COMPUTE, Case
+from tools.check_parity.model_case import COMPUTE, Case, Taps
 from tools.check_parity.result import GroupResult, Unchecked
 from tools.check_parity.tensors import Tensors, channels_first, channels_last
 
@@ -102,7 +102,7 @@ def check_train(case: Case) -> list[GroupResult | Unchecked]:
             "target": _grids(np.asarray(forward.noise) - features, grid),
             **{f"llm_hidden_{number}": x[mask] for number, x in enumerate(states)},
         }
-    given = frozenset({"input_ids", "labels_in", "latents", "noise", "u", *(f"{name}_mask" for name in drops)})
+    given = {"input_ids", "labels_in", "latents", "noise", "u", *(f"{name}_mask" for name in drops)}
     expected = {key: value[mask] if key.startswith("llm_hidden_") else value for key, value in recorded.items()}
     return compared("train", expected, found, given, timesteps=TIMES, sigmas=TABLE)
 
@@ -115,11 +115,3 @@ def _tokens(case: Case, channels_before: np.ndarray) -> jax.Array:
 def _grids(x: np.ndarray, grid: int) -> np.ndarray:
     """[B, G G, C] to [B, C, G, G]."""
     return channels_first(x.reshape(len(x), grid, grid, -1))
-
-
-class Taps(dict):
-    """Keeps what it is called with, by name."""
-
-    def __call__(self, name: str, value: jax.Array) -> None:
-        """A tap."""
-        self.setdefault(name, []).append(np.asarray(value))

@@ -14,7 +14,7 @@ from srum_jax.models.blip3o.patches import (
 )
 from srum_jax.models.blip3o.vision import patch_angles
 from tools.check_parity.blip3o_case import TABLE, compared
-from tools.check_parity.model_case import COMPUTE, Case
+from tools.check_parity.model_case import COMPUTE, Case, Taps
 from tools.check_parity.result import GroupResult, Unchecked, compare_floats
 
 
@@ -28,28 +28,34 @@ def check_preprocess(case: Case) -> list[GroupResult | Unchecked]:
         patches.append(flat)
         found[f"qwen_grid_thw_{number}"] = np.asarray([[1, *grid]], np.int64)
         found[f"eva_pixel_values_{number}"] = np.moveaxis(normalised(eva_crop(picture, config.eva.image_size)), -1, 0)
-    given = frozenset(f"raw_{number}" for number in raw)
     tolerances = {name: TABLE for name in found if name.startswith("eva_")}
-    results = compared("preprocess", tensors, found, given, **tolerances)
+    results = compared("preprocess", tensors, found, {f"raw_{number}" for number in raw}, **tolerances)
     if "vision" in case.tensors:
         pair = ("pixel_values", case.tensors["vision"]["pixel_values"], np.concatenate(patches))
         results.append(compare_floats("preprocess/pixel_values", [pair], **TABLE))
     return results
 
 
+def recorded_pictures(case: Case) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    """Patches of each picture of `golden_vision`, and their rows and columns."""
+    tensors = case.tensors["vision"]
+    grids = [(int(rows), int(columns)) for _, rows, columns in tensors["grid_thw"]]
+    ends = np.cumsum([rows * columns for rows, columns in grids])
+    return list(zip(np.split(tensors["pixel_values"], ends[:-1]), grids, strict=True))
+
+
 def check_vision(case: Case) -> list[GroupResult | Unchecked]:
     """The tower over all pictures at once, one per row."""
     tensors, config = case.tensors["vision"], case.config.vision
-    grids = [(int(rows), int(columns)) for _, rows, columns in tensors["grid_thw"]]
+    pictures = recorded_pictures(case)
+    grids = [grid for _, grid in pictures]
     ends = np.cumsum([rows * columns for rows, columns in grids])
-    pictures = [(patches, grid) for patches, grid in zip(
-        np.split(tensors["pixel_values"], ends[:-1]), grids, strict=True)]
     layouts = [window_layout(grid, config) for grid in grids]
     group = config.merge_size**2
     tokens = np.concatenate([[0], ends // group])
     arranged = arrange(pictures, config)
-    taps: dict[str, list[np.ndarray]] = {}
-    output = case.model.vision(arranged, COMPUTE, lambda name, x: taps.setdefault(name, []).append(np.asarray(x)))
+    taps = Taps()
+    output = case.model.vision(arranged, COMPUTE, taps)
     there = [np.flatnonzero(layout.ravel() >= 0) for layout in layouts]
 
     def in_window_order(x: np.ndarray) -> np.ndarray:  # [N, slots * k, D] to [all patches or tokens, D]
@@ -74,4 +80,4 @@ def check_vision(case: Case) -> list[GroupResult | Unchecked]:
             output, grids, strict=True)]),
         **{f"block_{i}": in_window_order(x) for i, x in enumerate(taps["block"])},
     }
-    return compared("vision", tensors, found, frozenset({"grid_thw", "pixel_values"}), rot_pos_emb=TABLE)
+    return compared("vision", tensors, found, {"grid_thw", "pixel_values"}, rot_pos_emb=TABLE)

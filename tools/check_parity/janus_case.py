@@ -23,8 +23,8 @@ BYTES = {"absolute": 0.0, "outlier_absolute": 1.0, "outlier_share": 0.01}  # of 
 def compared(
     name: str, expected: Tensors, found: dict[str, Any], given: Collection[str] = ()
 ) -> list[GroupResult | Unchecked]:
-    """Every tensor that a file holds; see `compare_recorded`."""
-    return compare_recorded(name, expected, found, ACTIVATION, given)
+    """As `compare_recorded`: floats as activations."""
+    return compare_recorded(name, expected, found, given, tolerance=lambda key: ACTIVATION)
 
 
 def log_probs(logits: jax.Array, ids: np.ndarray) -> dict[str, jax.Array]:

@@ -11,7 +11,7 @@ from srum_jax.models.janus_pro.architecture import JANUS_PRO
 from srum_jax.weights.checkpoint import open_checkpoint
 from tools.check_parity import janus_drawing, janus_reading, janus_training
 from tools.check_parity.model_case import Case, Check, Results, check_case
-from tools.check_parity.result import GroupResult, compare_exact
+from tools.check_parity.result import compare_exact, compare_values
 
 # File of recorded tensors, without `golden_` and ending -> what recomputes them.
 _CHECKS: dict[str, Check] = {
@@ -57,7 +57,6 @@ def _check_community(case: Case) -> Results:
                   other.arrays.read(name, None, np.float32) if name in other.arrays.shapes else None)
                  for name in original.arrays.shapes]
     return [
-        GroupResult("community/config", float(not same), 0.0, "exact", 1, same,
-                    "" if same else f"expected {original.config}, found {other.config}"),
+        compare_values("community/config", 1, [] if same else [f"expected {original.config}, found {other.config}"]),
         compare_exact("community/weights", pairs),
     ]

@@ -17,8 +17,8 @@ from srum_jax.models.janus_pro.prompts import dialogue, expanded, left_padded
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.token_stream import TokenStream, causal_tokens
 from tools.check_parity.janus_case import PIXELS, answer_logits, compared, log_probs
-from tools.check_parity.model_case import COMPUTE, Case
-from tools.check_parity.result import GroupResult, Unchecked, compare_floats
+from tools.check_parity.model_case import COMPUTE, Case, greedy
+from tools.check_parity.result import GroupResult, Unchecked, compare_floats, compare_values
 from tools.check_parity.tensors import Tensors, channels_last
 
 _MASKS = ("attention_mask", "images_emb_mask", "images_seq_mask", "input_ids")
@@ -110,8 +110,8 @@ def check_templates(case: Case, file: str) -> list[GroupResult | Unchecked]:
     for number, entry in enumerate(json.loads((case.directory / file).read_text())):
         turns = [(turn["role"], turn["content"]) for turn in entry["conversation"]]
         found, expected = dialogue(turns, entry["system_prompt"]), entry["text"]
-        results.append(GroupResult(f"templates/{number}", float(found != expected), 0.0, "exact", 1, found == expected,
-                                   "" if found == expected else f"expected {expected!r}, found {found!r}"))
+        wrong = [f"expected {expected!r}, found {found!r}"] if found != expected else []
+        results.append(compare_values(f"templates/{number}", 1, wrong))
     return results
 
 
@@ -140,10 +140,5 @@ def _greedy(case: Case, x: jax.Array, tokens: TokenStream, count: int) -> Tensor
     hidden, written = read(model.llm, x, tokens, model.angles(tokens.position), context, COMPUTE)
     context = context.append(written, tokens.real, jnp.sum(tokens.real, axis=1, dtype=jnp.int32))
     step = jax.jit(text_continuation(model, COMPUTE))
-    logits = [model.llm.logits(hidden[:, -1])]
-    chosen = [jnp.argmax(logits[-1], axis=-1).astype(jnp.int32)]
-    for _ in range(count - 1):
-        scores, context = step(context, chosen[-1], jnp.ones(rows, jnp.int32))
-        logits.append(scores)
-        chosen.append(jnp.argmax(scores, axis=-1).astype(jnp.int32))
-    return {"greedy.tokens": np.stack(chosen, axis=1), "greedy.logits": np.stack(logits, axis=1)}
+    chosen, logits = greedy(step, model.llm.logits(hidden[:, -1]), context, count)
+    return {"greedy.tokens": chosen, "greedy.logits": logits}

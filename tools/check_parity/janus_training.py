@@ -15,7 +15,7 @@ from tools.check_parity.janus_case import ACTIVATION, GRADIENT, answer_logits, c
 from tools.check_parity.janus_reading import pictures_of_rows
 from tools.check_parity.model_case import Case
 from tools.check_parity.published_names import published
-from tools.check_parity.result import GroupResult, Unchecked, compare_floats, compare_to_peak
+from tools.check_parity.result import GroupResult, Unchecked, compare_floats, compare_names, compare_recorded
 
 _COMPUTE = ComputeConfig(remat="none")
 _PARAMETER = {"absolute": 2e-6}
@@ -34,10 +34,8 @@ def check_gradients(case: Case) -> list[GroupResult | Unchecked]:
     found["text.vision_grad_norms"] = np.asarray([np.linalg.norm(tower[name]) for name in names])
     found |= {f"text.vision_grad.{name.removeprefix('vision_model.vision_tower.')}": value
               for name, value in tower.items()}
-    results: list[GroupResult | Unchecked] = [
-        compare_to_peak(f"grads/{key}", (key, value, None if found.get(key) is None else np.asarray(found[key])),
-                        **(ACTIVATION if key.endswith("loss") else GRADIENT))
-        for key, value in sorted(expected.items())]
+    results = compare_recorded(
+        "grads", expected, found, tolerance=lambda key: ACTIVATION if key.endswith("loss") else GRADIENT)
     for kind in ("text", "image"):
         names = [f"{kind}.grad.{name}" for name in case.meta[f"{kind}_params_without_gradient"]]
         zeros = [(name, np.zeros_like(found[name]), found[name]) for name in names]
@@ -65,14 +63,8 @@ def check_adamw(case: Case) -> list[GroupResult | Unchecked]:
     for number in sorted({key.partition(".")[0] for key in expected}):
         found[f"{number}.loss"], found[f"{number}.grad_norm"], parameters, state = step(parameters, state)
         found |= {f"{number}.param.{name}": value for name, value in published(parameters, case.plan).items()}
-    results: list[GroupResult | Unchecked] = []
-    for key, value in sorted(expected.items()):
-        pair = (key, value, None if found.get(key) is None else np.asarray(found[key]))
-        if ".param." in key:
-            results.append(compare_floats(f"adamw/{key}", [pair], **_PARAMETER))
-        else:
-            results.append(compare_to_peak(f"adamw/{key}", pair, **(GRADIENT if "norm" in key else ACTIVATION)))
-    return results
+    return compare_recorded("adamw", expected, found, tolerance=lambda key: (
+        _PARAMETER if ".param." in key else GRADIENT if "norm" in key else ACTIVATION))
 
 
 def check_trained(case: Case) -> list[GroupResult | Unchecked]:
@@ -81,9 +73,7 @@ def check_trained(case: Case) -> list[GroupResult | Unchecked]:
     state = nnx.state(case.model)
     ours = {piece.source for path, _ in nnx.to_flat_state(state) if path[0] in _TRAINED
             for piece in case.plan.pieces[dotted(path)]}
-    differing = sorted(stated ^ ours)
-    return [GroupResult("meta/trained_param_names", float(len(differing)), 0.0, "exact", len(stated), not differing,
-                        f"in one of the two lists only: {', '.join(differing[:5])}" if differing else "")]
+    return [compare_names("meta/trained_param_names", stated, ours)]
 
 
 def _losses(case: Case, graphdef: nnx.GraphDef, rest: nnx.State) -> dict[str, Any]:

@@ -5,17 +5,21 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from etils import epath
 from flax import nnx
 
 from srum_jax.errors import BadInput
+from srum_jax.inference.context import Context
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.storage.reading import is_hidden
 from srum_jax.weights.checkpoint import Checkpoint, open_checkpoint
 from srum_jax.weights.load import load
 from srum_jax.weights.table import Plan
-from tools.check_parity.result import GroupResult, Unchecked
+from tools.check_parity.result import GroupResult, Unchecked, unknown_files
 from tools.check_parity.tensors import Tensors, read_tensors, reading
 
 COMPUTE = ComputeConfig(scan_layers=False, remat="none")  # of every layer its result is looked at
@@ -93,9 +97,37 @@ def check_case(
             tensors[name] = read_tensors(directory / file)
     case = Case(directory, checkpoint, nnx.merge(*load(checkpoint)), tensors)
     results: Results = []
-    for entry, check in ({file: checks[name] for file, name in files.items() if name in checks} | dict(others)).items():
+    known = {file: checks[name] for file, name in files.items() if name in checks} | dict(others)
+    for entry, check in known.items():
         if (directory / entry).exists():
             with reading(directory / entry):
                 results += check(case)
-    return results + [Unchecked(name, "describes the case, or is unknown to this command") for name in names
-                      if name not in others and files.get(name) not in checks]
+    return results + unknown_files(directory, known)
+
+
+class Taps(dict):
+    """Keeps what it is called with, by name; see `tap` of the models."""
+
+    def __call__(self, name: str, value: jax.Array) -> None:
+        """A tap."""
+        self.setdefault(name, []).append(np.asarray(value))
+
+
+def greedy(
+    step: Callable[..., tuple[jax.Array, Context]], first: jax.Array, context: Context, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest tokens one after the other, int32 [B, count], without one that ends; and all scores, [B, count, V].
+
+    Args:
+      step: (context, tokens [B], how many of each row are real [B]) -> (scores [B, V], context).
+      first: scores of the first token, float32 [B, V].
+      context: of the prompts.
+      count: of tokens.
+    """
+    scores = [first]
+    tokens = [jnp.argmax(first, axis=-1).astype(jnp.int32)]
+    for _ in range(count - 1):
+        found, context = step(context, tokens[-1], jnp.ones(len(first), jnp.int32))
+        scores.append(found)
+        tokens.append(jnp.argmax(found, axis=-1).astype(jnp.int32))
+    return np.stack(tokens, axis=1), np.stack(scores, axis=1)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from etils import epath
+
+from srum_jax.storage.reading import is_hidden
 
 # (name of one tensor, expected, found). Expected is None where the case lacks a tensor that its format demands, found
 # is None where nothing was recomputed for it.
@@ -82,18 +85,17 @@ def compare_mostly(
 
 
 def compare_recorded(
-    name: str, expected: Mapping[str, np.ndarray], found: Mapping[str, Any], activation: Mapping[str, float],
-    given: Collection[str] = (), tables: Mapping[str, Mapping[str, float]] | None = None,
+    name: str, expected: Mapping[str, np.ndarray], found: Mapping[str, Any], given: Collection[str] = (), *,
+    tolerance: Callable[[str], Mapping[str, float]],
 ) -> list[GroupResult | Unchecked]:
-    """Every tensor that a file holds, one group each: integers exactly, floats to their peak.
+    """Every tensor that a file holds, one group each: integers exactly, floats within a tolerance.
 
     Args:
       name: of the file, for the report.
       expected: its tensors.
       found: what was recomputed.
-      activation: `share` and `floor` of `compare_to_peak`.
       given: inputs of the case.
-      tables: tensors with a tolerance of their own, arguments of `compare_floats`.
+      tolerance: of a tensor, by its name: `share` and `floor` of `compare_to_peak`, or `absolute` of `compare_floats`.
     """
     results: list[GroupResult | Unchecked] = []
     for key in sorted(expected):
@@ -103,13 +105,32 @@ def compare_recorded(
             continue
         value = None if found.get(key) is None else np.asarray(found[key])
         pair = (key, expected[key], value)
-        if tables and key in tables:
-            results.append(compare_floats(title, [pair], **tables[key]))
+        allowed = tolerance(key)
+        if "absolute" in allowed:
+            results.append(compare_floats(title, [pair], **allowed))
         elif not np.issubdtype(expected[key].dtype, np.floating):
             results.append(compare_exact(title, [pair]))
         else:
-            results.append(compare_to_peak(title, pair, **activation))
+            results.append(compare_to_peak(title, pair, **allowed))
     return results
+
+
+def compare_values(name: str, num_compared: int, wrong: Collection[str]) -> GroupResult:
+    """Values that are no tensors; `wrong` says which of them differ, and how."""
+    return GroupResult(name, float(len(wrong)), 0.0, "exact", num_compared, bool(num_compared) and not wrong,
+                       "; ".join(wrong))
+
+
+def compare_names(name: str, expected: Collection[str], found: Collection[str]) -> GroupResult:
+    """Two lists of the same names, in any order."""
+    return compare_values(name, len(expected), [f"{one}: in one of the two lists only"
+                                                for one in sorted(set(expected) ^ set(found))])
+
+
+def unknown_files(directory: epath.Path, known: Collection[str]) -> list[Unchecked]:
+    """What a folder holds besides the files that were looked at."""
+    return [Unchecked(path.name, "describes the case, or is unknown to this command")
+            for path in sorted(directory.iterdir()) if path.name not in known and not is_hidden(path.name)]
 
 
 def differences(expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:

@@ -12,8 +12,7 @@ from srum_jax.generation.records import detailed_prompt
 from srum_jax.rewards.boxes import official_boxes
 from srum_jax.rewards.judgement import official_reply
 from srum_jax.rewards.reward_map import RewardMapConfig, pixel_map, reward_map
-from srum_jax.storage.reading import is_hidden
-from tools.check_parity.result import GroupResult, Pair, Unchecked, compare_floats
+from tools.check_parity.result import GroupResult, Pair, Unchecked, compare_floats, compare_values, unknown_files
 from tools.check_parity.tensors import read_tensors
 from tools.make_rewards.official_format import official_training_entry
 
@@ -61,15 +60,12 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
     ]
     if raised:
         wrong = [f"{name}: expected {expected}, found {found}" for name, expected, found in raised if expected != found]
-        results.append(GroupResult("reward_maps.raises", 0.0, 0.0, "exact", len(raised), not wrong, "; ".join(wrong)))
+        results.append(compare_values("reward_maps.raises", len(raised), wrong))
     results += [Unchecked(key, "no case in reward_maps.json names it") for key in sorted(set(tensors) - used)]
     texts = {"judge_replies.json": _reply, "detailed_prompt.json": _detailed_prompt,
              "training_records.json": _training_record}
     results += [_compare_texts(directory / name, find) for name, find in texts.items() if (directory / name).exists()]
-    for path in sorted(directory.iterdir()):
-        if path.name not in ("reward_maps.json", "reward_maps.safetensors", *texts) and not is_hidden(path.name):
-            results.append(Unchecked(path.name, "describes the case, or is unknown to this command"))
-    return results
+    return results + unknown_files(directory, ("reward_maps.json", "reward_maps.safetensors", *texts))
 
 
 def _compare_texts(path: epath.Path, find: Callable[[dict[str, Any]], Any]) -> GroupResult:
@@ -77,7 +73,7 @@ def _compare_texts(path: epath.Path, find: Callable[[dict[str, Any]], Any]) -> G
     cases = json.loads(path.read_text())
     wrong = [f"[{i}]: expected {case['result']!r}, found {found!r}" for i, case in enumerate(cases)
              if (found := find(case)) != case["result"]]
-    return GroupResult(path.name, 0.0, 0.0, "exact", len(cases), bool(cases) and not wrong, "; ".join(wrong))
+    return compare_values(path.name, len(cases), wrong)
 
 
 def _reply(case: dict[str, Any]) -> Any:

@@ -6,9 +6,8 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.storage.reading import is_hidden
 from tools.check_parity import unit_images, unit_numbers, unit_sequences
-from tools.check_parity.result import GroupResult, Unchecked
+from tools.check_parity.result import GroupResult, Unchecked, unknown_files
 from tools.check_parity.tensors import Tensors, read_tensors
 
 # What each check needs: tensors whose names start with its own name, and an entry of units.json, where there is one.
@@ -55,7 +54,4 @@ def check(directory: epath.PathLike) -> list[GroupResult | Unchecked]:
     results += [Unchecked(key, "tensor unknown to this command") for key in sorted(set(tensors) - seen_tensors)]
     results += [Unchecked(f"units.json: {key}", _NOT_OURS.get(key, "entry unknown to this command"))
                 for key in sorted(set(entries) - seen_entries)]
-    results += [Unchecked(path.name, "describes the case, or is unknown to this command")
-                for path in sorted(directory.iterdir()) if path.name not in ("units.safetensors", "units.json")
-                and not is_hidden(path.name)]
-    return results
+    return results + unknown_files(directory, ("units.safetensors", "units.json"))
