@@ -126,8 +126,6 @@ def _run(args: argparse.Namespace) -> int:
     if args.benchmark == activation_run.NAME:
         return _activation(args)
     part = _part(args)
-    if args.judge_batch_size < 1:
-        raise BadInput(f"--judge-batch-size: expected a positive number, found {args.judge_batch_size}.")
     template = None if args.judge_template is None else read_text(args.judge_template)
     folder = EvaluationFolder(epath.Path(args.out),
                               find_processes(args.process_index, args.num_processes, args.distributed))

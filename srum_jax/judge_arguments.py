@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from srum_jax.command_line import user_path
+from srum_jax.command_line import in_range, user_path
 from srum_jax.errors import BadInput
 from srum_jax.families.registry import family_of
 from srum_jax.inference.templates import Templates
@@ -48,7 +48,7 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
                             "model: the checkpoint itself, or model:DIR another; oracle: the rule of the world of "
                             "shapes")
     group.add_argument("--judge-revision", metavar="TEXT", help="of the model behind an endpoint, for the results")
-    group.add_argument("--judge-batch-size", type=int, default=8, metavar="N",
+    group.add_argument("--judge-batch-size", type=in_range(int, 1), default=8, metavar="N",
                        help="items judged and committed together (default: %(default)s)")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from srum_jax.data.example import Example, Picture
 from srum_jax.data.record_reader import RECORD_ERRORS
+from srum_jax.data.schema import Region
 from srum_jax.demo.proposing import Proposing
 from srum_jax.demo.settings import DemoSettings
 from srum_jax.errors import BadInput
@@ -73,14 +74,6 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True)
-class JudgedRegion:
-    """See `objectives.columns.JudgedRegion`."""
-
-    box: Box
-    score: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Weighed:
     """What one reading of the rewards makes of a picture, on the grid of tokens [h, w] that training gives it."""
 
@@ -124,9 +117,9 @@ class Judgement:
         return self.pixels.shape[0]
 
     @property
-    def regions(self) -> Sequence[JudgedRegion]:
+    def regions(self) -> Sequence[Region]:
         """See `Judged`."""
-        return [JudgedRegion(Box(*region["box"]), region["score"]) for region in self.record["regions"]]
+        return [Region(Box(*region["box"]), region["score"]) for region in self.record["regions"]]
 
     @property
     def global_score(self) -> float | None:

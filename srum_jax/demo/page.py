@@ -86,13 +86,9 @@ class Page:
             return self.engine.draw(_typed(prompt, "prompt"), _seed(seed, count), count, plan=plan, steps=steps,
                                     tell=tell)
 
-        for update in _told(on.draw_status, work):
+        for update in _told(on.draw_status, work, on.gallery, on.plans):
             if isinstance(update, dict):
                 yield update
-            elif update.result is None:
-                yield {on.draw_status: _progress(update),
-                       **({on.gallery: _gallery(update.pictures)} if update.pictures else {}),
-                       **({on.plans: showing.plans_so_far(update.plans)} if update.plans else {})}
             else:
                 drawn = tuple(update.result)
                 yield {
@@ -146,8 +142,6 @@ class Page:
         for update in _told(on.judge_status, work):
             if isinstance(update, dict):
                 yield update
-            elif update.result is None:
-                yield {on.judge_status: _progress(update)}
             else:
                 found = dict(zip(numbers, update.result, strict=True))
                 known = {**judged, **{number: one for number, one in found.items() if number is not None}}
@@ -176,8 +170,6 @@ class Page:
         for update in _told(on.ask_status, work):
             if isinstance(update, dict):
                 yield update
-            elif update.result is None:
-                yield {on.ask_status: _progress(update)}
             else:
                 answer = update.result
                 thought = "" if answer.thought is None else f"<b>Thought</b><pre>{html.escape(answer.thought)}</pre>"
@@ -198,8 +190,6 @@ class Page:
         for update in _told(on.edit_status, work):
             if isinstance(update, dict):
                 yield update
-            elif update.result is None:
-                yield {on.edit_status: _progress(update)}
             else:
                 yield {on.edit_status: showing.status(f"Changed in {update.seconds:.1f} s."),
                        on.changed: pictures.shown(update.result.made.pixels)}
@@ -217,18 +207,16 @@ class Page:
                 wanted = [candidate.made.pixels for candidate in drawn]
                 return drawn, engine.judge(wanted, prompt, engine.proposing.names[0], tell) if judge else []
 
-            for update in _told(on.compare_status, work):
+            for update in _told(on.compare_status, work, gallery, whose=f"{engine.name}: "):
                 if isinstance(update, dict):
                     yield update
-                    return
-                if update.result is None:
-                    yield {on.compare_status: _progress(update, f"{engine.name}: "),
-                           **({gallery: _gallery(update.pictures)} if update.pictures else {})}
                 else:
                     drawn, judged = update.result
                     yield {on.compare_status: showing.status(f"{engine.name}: {update.seconds:.1f} s"),
                            gallery: _gallery([candidate.made.pixels for candidate in drawn],
                                              _captions(drawn, dict(enumerate(judged))))}
+            if isinstance(update, dict):
+                return  # it has failed
 
     # What is shown.
 
@@ -268,11 +256,17 @@ class Page:
         return shown
 
 
-def _told(status: Any, work: Callable[[Tell], Any]) -> Iterator[Update | Updates]:
-    """The updates of work; if it fails, what is shown of that."""
+def _told(
+    status: Any, work: Callable[[Tell], Any], gallery: Any = None, plans: Any = None, *, whose: str = ""
+) -> Iterator[Update | Updates]:
+    """What is shown while work goes on (pictures and plans where they are given) or of its failure; or its result."""
     try:
         with device_failures():
-            yield from watched(work)
+            for update in watched(work):
+                yield update if update.result is not None else {
+                    status: showing.status(f"{whose}{update.text} … {update.seconds:.0f} s"),
+                    **({gallery: _gallery(update.pictures)} if update.pictures and gallery is not None else {}),
+                    **({plans: showing.plans_so_far(update.plans)} if update.plans and plans is not None else {})}
     except ANTICIPATED as error:
         yield {status: showing.status(_plain(error), bad=True)}
     except Exception:
@@ -284,10 +278,6 @@ def _told(status: Any, work: Callable[[Tell], Any]) -> Iterator[Update | Updates
 def _plain(error: BaseException) -> str:
     """Without the number of a request, which nobody here has given."""
     return str(error).removeprefix("request 0: ")
-
-
-def _progress(update: Update, whose: str = "") -> str:
-    return showing.status(f"{whose}{update.text} … {update.seconds:.0f} s")
 
 
 def _typed(text: str, what: str) -> str:

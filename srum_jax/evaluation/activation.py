@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 from etils import epath
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from srum_jax.errors import BadInput
 from srum_jax.storage import object_store
@@ -134,21 +134,6 @@ class Clusters:
         metadata = {name: json.dumps(value) for name, value in about.items()} | {
             "jaccard": json.dumps(dict(self.jaccard))}
         write_bytes(epath.Path(path), safetensors.numpy.save(dict(self.neurons), metadata))
-
-    @classmethod
-    def load(cls, path: epath.PathLike) -> "Clusters":
-        """The inverse of `save`.
-
-        Raises:
-          BadInput: it is no such file.
-        """
-        try:
-            with safe_open(str(path), "numpy") as file:
-                neurons = {task: file.get_tensor(task) for task in TASKS}
-                jaccard = json.loads(file.metadata()["jaccard"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise BadInput(f"{path}: expected the clusters of `activation` ({error}).") from error
-        return cls(neurons, jaccard)
 
 
 def half_of(sample_ids: Sequence[str]) -> np.ndarray:

@@ -9,11 +9,11 @@ from srum_jax.errors import BadInput
 from srum_jax.evaluation.activation import GENERATION, UNDERSTANDING
 from srum_jax.evaluation.benchmark import Benchmark
 from srum_jax.evaluation.registry import open_benchmark
+from srum_jax.evaluation.t2i_compbench import PARTS_OF_COMPLEX
 from srum_jax.rewards.judgement.calls import Reply
 
 CALIBRATION, MEASURED = SETS = ("calibration", "measured")
 _PROMPTS, _PAIRS, _TASKS = "t2i_compbench", "mmvp", "mme"  # whose items they are
-_LEFT_OUT = ("complex_action", "complex_spatial")  # parts of complex
 _NOTHING = Reply("", 0, True)
 _SEED = 0
 
@@ -55,7 +55,7 @@ def read_samples(files: Mapping[str, bytes]) -> dict[str, list[Sample]]:
                        f"(Questions.csv) or MME (<task>.txt), found {sorted(files) or 'nothing'}.")
     prompts = [Sample(f"{_PROMPTS}/{item.id}", item.id, item.category, item.prompt)
                for item in open_benchmark(_PROMPTS, template="").items(by_benchmark.pop(_PROMPTS))
-               if item.category not in _LEFT_OUT]
+               if item.category not in PARTS_OF_COMPLEX]
     questions = [sample for name, members in sorted(by_benchmark.items())
                  for sample in _questions(open_benchmark(name), members)]
     return {UNDERSTANDING: questions, GENERATION: prompts}

@@ -45,57 +45,28 @@ class Part:
         return tuple(item for item in items if item.id in chosen)
 
 
-@dataclasses.dataclass(frozen=True)
 class EvaluationFolder:
-    """Paths, and what is noted of the evaluation as a whole."""
+    """Paths, and what is noted of the evaluation as a whole.
 
-    root: epath.Path
-    processes: Processes = ALONE
+    Attributes:
+      root: of all.
+      about: the benchmark and its files.
+      model: whose images these are.
+      results, scores: the numbers, and those of each item.
+      template, replies: the question to the judge, and one line a call.
+      images: where drawn images lie, in the official layout.
+      generate, judge: the stages that make images and replies.
+    """
 
-    @property
-    def about(self) -> epath.Path:
-        """The benchmark and its files."""
-        return self.root / "evaluation.json"
-
-    @property
-    def model(self) -> epath.Path:
-        """Whose images these are."""
-        return self.root / "model.json"
-
-    @property
-    def results(self) -> epath.Path:
-        """The numbers."""
-        return self.root / "results.json"
-
-    @property
-    def scores(self) -> epath.Path:
-        """The numbers of each item."""
-        return self.root / "scores.jsonl"
-
-    @property
-    def replies(self) -> epath.Path:
-        """One line a call."""
-        return self.root / "replies.jsonl"
-
-    @property
-    def template(self) -> epath.Path:
-        """The question to the judge."""
-        return self.root / "judge_template.txt"
-
-    @property
-    def images(self) -> epath.Path:
-        """Where drawn images lie, in the official layout."""
-        return self.root / GENERATE / "images"
-
-    @property
-    def judge(self) -> StageFolder:
-        """Of the replies."""
-        return StageFolder(self.root, JUDGE, 1, self.processes)
-
-    @property
-    def generate(self) -> StageFolder:
-        """Of the images."""
-        return StageFolder(self.root, GENERATE, GENERATE_SHARDS, self.processes)
+    def __init__(self, root: epath.Path, processes: Processes = ALONE):
+        """Names the paths; nothing has to exist."""
+        self.root = root
+        self.about, self.model, self.results = (root / f"{name}.json" for name in ("evaluation", "model", "results"))
+        self.scores, self.replies = root / "scores.jsonl", root / "replies.jsonl"
+        self.template = root / "judge_template.txt"
+        self.images = root / GENERATE / "images"
+        self.generate = StageFolder(root, GENERATE, GENERATE_SHARDS, processes)
+        self.judge = StageFolder(root, JUDGE, 1, processes)
 
     def begin(self, benchmark: Benchmark, files: Mapping[str, bytes] | None, part: Part) -> tuple[EvalItem, ...]:
         """Notes what is evaluated, or compares it with what was noted; returns all items.

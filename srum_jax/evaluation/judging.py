@@ -74,7 +74,7 @@ def judge_items(
       Failure: the judge cannot answer; what was committed is intact.
     """
     stage = folder.judge
-    share = folder.processes.share(units)
+    share = stage.processes.share(units)
     missing = units_to_do(share, stage, lambda unit: _is_intact(unit, benchmark, folder, images), repair=repair)
     for unit in tqdm(missing, unit="unit", disable=None):
         lines, conversations = {}, {}

@@ -24,19 +24,16 @@ from srum_jax.evaluation.benchmark import (
     Total,
     last_reply,
 )
-from srum_jax.evaluation.entries import array_entries, refuse_repeated
 from srum_jax.evaluation.line_chart import line_chart
 from srum_jax.evaluation.reply_objects import hundred_point_score
-from srum_jax.evaluation.t2i_compbench import csv_bytes
+from srum_jax.evaluation.t2i_compbench import PARTS_OF_COMPLEX, REMINDER, csv_bytes, items_of_entries
 from srum_jax.storage.atomic_file import as_json_lines
 
 ASPECTS = ("layout", "detail")
 PER_CATEGORY = 10  # the first of each
-_LEFT_OUT = ("complex_action", "complex_spatial")  # parts of complex
 _MARK, _PARTS = "_steps_", "\n---\n"
 _SHARE = 0.9  # of the final mean: the first step that reaches it is reported
 _EARLY = 15  # the last step of the early area
-_REMINDER = 'Reply with one JSON object only: {"score": an integer from 0 to 100, "explanation": at most 20 words}.'
 
 
 def drawn_at(drawn_as: str, steps: Sequence[int] | None) -> str:
@@ -81,15 +78,11 @@ class PerStep(Benchmark):
         """The first ten prompts of each category of a T2I-CompBench file."""
         if not files:
             raise BadInput("--prompts: expected val_comp.json, or a file of its form; found nothing.")
-        fields = {"Question": str, "Category": str, "Question_id": int}
-        entries = [entry for name, data in files.items() for entry in array_entries(name, data, fields)]
-        refuse_repeated(", ".join(files), "Question_id", [entry["Question_id"] for entry in entries])
         taken: dict[str, list[EvalItem]] = {}
-        for entry in sorted(entries, key=lambda entry: entry["Question_id"]):
-            if entry["Category"] not in _LEFT_OUT:
-                members = taken.setdefault(entry["Category"], [])
-                if len(members) < PER_CATEGORY:
-                    members.append(EvalItem(str(entry["Question_id"]), entry["Category"], entry["Question"]))
+        for item in sorted(items_of_entries(files), key=lambda item: int(item.id)):
+            members = taken.setdefault(item.category, [])
+            if item.category not in PARTS_OF_COMPLEX and len(members) < PER_CATEGORY:
+                members.append(item)
         return tuple(item for members in taken.values() for item in members)
 
     def image(self, item: EvalItem, number: int) -> str:
@@ -103,7 +96,7 @@ class PerStep(Benchmark):
             filled = dataclasses.replace(self.template, text=text).fill(prompt=item.prompt)
             yield from self.ask(aspect, filled, item, number,
                                 lambda reply: hundred_point_score(reply, decimals=True) is not None, attempts=3,
-                                reminder=_REMINDER)
+                                reminder=REMINDER)
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """Layout and detail of each step, in [0, 1]."""

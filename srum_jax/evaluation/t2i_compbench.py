@@ -23,7 +23,8 @@ from srum_jax.evaluation.entries import array_entries, refuse_repeated
 from srum_jax.evaluation.reply_objects import hundred_point_score
 from srum_jax.generation.records import GenerationRecord
 
-COMPLEX = ("complex", "complex_action", "complex_spatial")  # three of ten labels, one of the table's eight columns
+PARTS_OF_COMPLEX = ("complex_action", "complex_spatial")
+COMPLEX = ("complex", *PARTS_OF_COMPLEX)  # three of ten labels, one of the table's eight columns
 COLUMNS = ("3d_spatial", "color", "complex", "non-spatial", "numeracy", "shape", "spatial", "texture")
 # Of the validation file, by category: first id and count. Ids are contiguous inside a category.
 VALIDATION = {
@@ -39,7 +40,7 @@ _TEXT_FILES = {
     "spatial_val.txt": "spatial", "texture_val.txt": "texture",
 }
 _CALL, _AUTHORS = "score", "srum-2025"
-_REMINDER = 'Reply with one JSON object only: {"score": an integer from 0 to 100, "explanation": at most 20 words}.'
+REMINDER = 'Reply with one JSON object only: {"score": an integer from 0 to 100, "explanation": at most 20 words}.'
 _CSV_FIELDS = ("question_id", "prompt", "category", "image_path", "question_text", "score", "full_evaluation_text")
 
 
@@ -52,6 +53,18 @@ def overall_terms() -> tuple[Term, ...]:
     """The plain mean of the eight columns."""
     weight = 1 / len(COLUMNS)
     return (*(Term(column, "score", weight) for column in COLUMNS if column != "complex"), *complex_terms(weight))
+
+
+def items_of_entries(files: Mapping[str, bytes]) -> tuple[EvalItem, ...]:
+    """The items of JSON arrays in the form of val_comp.json, of whatever category.
+
+    Raises:
+      BadInput: a file cannot be used, or an id occurs twice.
+    """
+    fields = {"Question": str, "Category": str, "Question_id": int}
+    entries = [entry for name, data in files.items() for entry in array_entries(name, data, fields)]
+    refuse_repeated(", ".join(files), "Question_id", [entry["Question_id"] for entry in entries])
+    return tuple(EvalItem(str(entry["Question_id"]), entry["Category"], entry["Question"]) for entry in entries)
 
 
 class T2ICompBench(Benchmark):
@@ -71,15 +84,12 @@ class T2ICompBench(Benchmark):
             raise BadInput("--prompts: expected val_comp.json, or the benchmark's own text files; found nothing.")
         if all(name in _TEXT_FILES for name in files):
             return tuple(item for name, data in sorted(files.items()) for item in _of_text(name, data))
-        fields = {"Question": str, "Category": str, "Question_id": int}
-        entries = [entry for name, data in files.items() for entry in array_entries(name, data, fields)]
-        name = ", ".join(files)
-        refuse_repeated(name, "Question_id", [entry["Question_id"] for entry in entries])
-        for number, entry in enumerate(entries):
-            if entry["Category"] not in VALIDATION:
-                raise BadInput(f"{name}: entry {number}: field 'Category': expected one of {', '.join(VALIDATION)}; "
-                               f"found {entry['Category']!r}.")
-        return tuple(EvalItem(str(entry["Question_id"]), entry["Category"], entry["Question"]) for entry in entries)
+        items = items_of_entries(files)
+        for number, item in enumerate(items):
+            if item.category not in VALIDATION:
+                raise BadInput(f"{', '.join(files)}: entry {number}: field 'Category': expected one of "
+                               f"{', '.join(VALIDATION)}; found {item.category!r}.")
+        return items
 
     def image(self, item: EvalItem, number: int) -> str:
         """`<category>_<steps>_<think or no_think>/<Question_id>.png`."""
@@ -102,7 +112,7 @@ class T2ICompBench(Benchmark):
         """One call with the original prompt. The authors never ask again."""
         yield from self.ask(_CALL, self.template.fill(prompt=item.prompt), item, number,
                             lambda text: self._score(text) is not None,
-                            attempts=1 if self.protocol == _AUTHORS else 3, reminder=_REMINDER)
+                            attempts=1 if self.protocol == _AUTHORS else 3, reminder=REMINDER)
 
     def read(self, item: EvalItem, replies: Sequence[Sequence[JudgeReply]]) -> ItemScore:
         """The score of the last reply."""

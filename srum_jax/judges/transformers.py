@@ -16,13 +16,12 @@ from srum_jax.weights.transformers_checkpoint import load_model, load_picture_pr
 class HuggingFaceJudge:
     """One call at a time; the checkpoint's own chat template says how image and question are put together."""
 
-    def __init__(self, checkpoint: epath.PathLike, think_system: str, device: str = "auto"):
+    def __init__(self, checkpoint: epath.PathLike, think_system: str):
         """Loads a checkpoint; nothing is downloaded and no code of it is run.
 
         Args:
           checkpoint: a directory with safetensors.
           think_system: put before the question where a call asks for thinking.
-          device: "cpu", "cuda" or "auto".
 
         Raises:
           BadInput: PyTorch is absent.
@@ -37,8 +36,6 @@ class HuggingFaceJudge:
         directory = epath.Path(checkpoint)
         if not directory.is_dir():
             raise BadInput(f"--judge transformers:{directory}: expected a directory with a checkpoint, found none.")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         self._processor = load_picture_processor(directory)
         if not getattr(self._processor, "chat_template", None):
             raise WeightsError(f"{directory}: expected a chat template (chat_template.jinja, or in the processor's "
@@ -50,7 +47,8 @@ class HuggingFaceJudge:
                                f"({' '.join(str(error).split()) or type(error).__name__}).") from error
         model = load_model(AutoModelForImageTextToText, directory, dtype="auto")
         self._torch, self._think_system = torch, think_system
-        self._model = model.to(device)  # from_pretrained has put it into inference mode
+        # from_pretrained has put it into inference mode
+        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def answer(self, calls: Sequence[tuple[np.ndarray, Call]]) -> list[Reply]:
         """See `Judge`."""

@@ -27,8 +27,6 @@ class ComponentsConfig:
 class Components:
     """Proposes what is connected and differs from the image's background, the commonest colour of its border."""
 
-    name = "components"
-
     def __init__(self, config: ComponentsConfig, keep_masks: bool = False):
         """Remembers what counts as a region, and whether proposals carry their masks, run-length encoded."""
         self.config, self.keep_masks = config, keep_masks

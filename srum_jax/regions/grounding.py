@@ -90,8 +90,6 @@ class Grounding:
     config: GroundingConfig
     templates: JudgeTemplates
 
-    name = "grounding"
-
     def propose(self, pictures: Sequence[Pictured]) -> list[dict[str, Any]]:
         """For each picture "proposals" and what a line tells of them: "num_found", "dropped", "problems", "calls",
         "flags"."""

@@ -53,8 +53,6 @@ class SamConfig:
 class Sam:
     """Proposes the masks of a SAM checkpoint."""
 
-    name = "sam"
-
     def __init__(
         self, checkpoint: epath.PathLike, config: SamConfig, device: str = "auto", keep_masks: bool = False
     ):

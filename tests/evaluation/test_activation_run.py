@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
+from safetensors.numpy import load_file
 
 from srum_jax import evaluate
 from srum_jax.errors import BadInput, Failure, Incomplete
-from srum_jax.evaluation.activation import GENERATION, UNDERSTANDING, ClusterRule, Clusters
+from srum_jax.evaluation.activation import GENERATION, UNDERSTANDING, ClusterRule
 from srum_jax.evaluation.activation_run import ActivationConfig, ActivationRun, ComparedModel
 from srum_jax.evaluation.activation_samples import CALIBRATION, MEASURED, read_samples, split
 from srum_jax.families.registry import family_of
@@ -136,9 +137,9 @@ def test_planted_neurons_are_found_on_the_base_and_measured_on_every_model(tmp_p
     assert weaker.seen == 32, "clusters are of the base model alone"
     results = run.score()
     assert results["complete"] and results["base"] == "base" and set(results["models"]) == {"base", "sft"}
-    clusters = Clusters.load(tmp_path / "out" / "clusters.safetensors")
-    assert clusters.neurons[UNDERSTANDING].tolist() == [[0, 7]]
-    assert clusters.neurons[GENERATION].tolist() == [[1, 3]]
+    clusters = load_file(tmp_path / "out" / "clusters.safetensors")
+    assert clusters[UNDERSTANDING].tolist() == [[0, 7]]
+    assert clusters[GENERATION].tolist() == [[1, 3]]
     by_model = {name: found[UNDERSTANDING][UNDERSTANDING]["strength"] for name, found in results["models"].items()}
     assert by_model["base"] - by_model["sft"] == pytest.approx(3, abs=1e-5)
     assert json.loads((tmp_path / "out" / "activation.json").read_text()) == json.loads(json.dumps(results))
@@ -269,7 +270,7 @@ def test_no_neuron_of_the_generation_expert_of_the_shipped_base_serves_understan
                                "activation.gated=true", "sampler.num_timesteps=4")
           for word in ("--set", setting))]) == 0
     channels = json.loads((epath.Path(BASE) / "llm_config.json").read_text())["intermediate_size"]
-    clusters = Clusters.load(out / "clusters.safetensors").neurons
+    clusters = load_file(out / "clusters.safetensors")
     assert (clusters[UNDERSTANDING][:, 1] < channels).all(), "the others are 0 in a question, and positive otherwise"
     assert (clusters[GENERATION][:, 1] >= channels).mean() > 0.5
     assert json.loads((out / "activation.json").read_text())["settings"]["drawn"]["num_timesteps"] == 4

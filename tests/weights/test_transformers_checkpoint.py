@@ -59,14 +59,14 @@ def change_settings(directory, change):
 
 
 def test_a_whole_checkpoint_answers(whole):
-    judge = HuggingFaceJudge(whole, "think", "cpu")
+    judge = HuggingFaceJudge(whole, "think")
     call = Call("global", 1, "SCORE: 0.5", 3, True, None, 0, "")
     (reply,) = judge.answer([(np.zeros((20, 30, 3), np.uint8), call)])
     assert 1 <= reply.num_tokens <= 3
 
 
 def test_a_conversation_reaches_the_checkpoint_with_the_picture_before_its_first_question(whole):
-    judge, shown = HuggingFaceJudge(whole, "think", "cpu"), []
+    judge, shown = HuggingFaceJudge(whole, "think"), []
     template = judge._processor.apply_chat_template
     judge._processor.apply_chat_template = lambda messages, **options: shown.append(messages) or template(
         messages, **options)
@@ -110,7 +110,7 @@ def test_a_conversation_reaches_the_checkpoint_with_the_picture_before_its_first
 def test_one_that_is_not_whole_is_refused_with_names_and_numbers(copy, damage, named):
     damage(copy)
     with pytest.raises(WeightsError) as caught:
-        HuggingFaceJudge(copy, "think", "cpu")
+        HuggingFaceJudge(copy, "think")
     assert str(copy) in str(caught.value) and "\n" not in str(caught.value)
     assert all(text in str(caught.value) for text in named), str(caught.value)
 
@@ -119,7 +119,7 @@ def test_a_cache_whose_files_were_removed_is_told_with_where_its_links_lead(copy
     (copy / SETTINGS).unlink()
     (copy / SETTINGS).symlink_to("../../blobs/123")
     with pytest.raises(WeightsError, match=r"processor_config\.json: a link to \.\./\.\./blobs/123"):
-        HuggingFaceJudge(copy, "think", "cpu")
+        HuggingFaceJudge(copy, "think")
 
 
 def test_the_command_ends_with_2_and_notes_nothing_of_such_a_judge(copy, tmp_path, capfd):
