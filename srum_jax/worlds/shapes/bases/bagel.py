@@ -2,10 +2,9 @@
 
 The language model, the vision tower and the rest start at random; `llm2vae` starts at zero and the generation expert as
 a copy of the understanding expert, as in a new BAGEL (SRUM starts from a trained one, for which this is no substitute).
-Its autoencoder is described in `patch_encoder`: four pixels a latent cell, so one latent token covers 8 x 8 pixels.
+Its autoencoder is that of the trained base: four pixels a latent cell, so one latent token covers 8 x 8 pixels.
 """
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -13,15 +12,14 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.storage.atomic_directory import atomic_directory
 from srum_jax.weights.table import published_tensors
-from srum_jax.worlds.shapes.bases.patch_encoder import CONFIG as AUTOENCODER
-from srum_jax.worlds.shapes.bases.patch_encoder import autoencoder_tensors
+from srum_jax.worlds.shapes.base import trained_base
 from srum_jax.worlds.shapes.tokenizer import SPECIAL_TOKENS, tokenizer_files
 
 # What all tiny BAGELs of this world have in common; widths and sizes are added to it.
@@ -71,14 +69,14 @@ MODEL: dict[str, Any] = {
 }
 _LLM = LLM | {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6}
 _VIT = VIT | {"image_size": 140, "patch_size": 14}
-_VAE = dataclasses.asdict(AUTOENCODER) | {"ch_mult": list(AUTOENCODER.ch_mult)}
 _MODEL = MODEL | {"latent_patch_size": 2, "max_latent_size": 16, "vit_max_num_patch_per_side": 10}
 _TWIN = "_moe_gen"  # in the name of what the generation expert has of its own
 
 
 def base_config() -> BagelConfig:
     """The configuration that `write_base` writes."""
-    return BagelConfig.from_json(llm=_LLM, vit=_VIT, vae=_VAE, model=_MODEL, source="shapes")
+    vae = json.loads((trained_base() / "vae_config.json").read_text())
+    return BagelConfig.from_json(llm=_LLM, vit=_VIT, vae=vae, model=_MODEL, source="shapes")
 
 
 def write_base(directory: epath.PathLike, seed: int = 0) -> epath.Path:
@@ -95,23 +93,22 @@ def write_base(directory: epath.PathLike, seed: int = 0) -> epath.Path:
       FileExistsError: the directory exists.
     """
     directory = epath.Path(directory)
-    files: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, shape in published_tensors(BAGEL.table, BAGEL.shapes(base_config(), BAGEL.parts)).items():
-        files.setdefault(BAGEL.home_of(name).glob, {})[name] = shape
+    shapes = published_tensors(BAGEL.table, BAGEL.shapes(base_config(), BAGEL.parts))
+    autoencoder = (trained_base() / "ae.safetensors").read_bytes()
+    trained = load(autoencoder)
+    started = _model_tensors(np.random.Generator(np.random.Philox(key=[seed, 0])),
+                             {name: shape for name, shape in shapes.items() if name not in trained})
+    started = {name: np.ascontiguousarray(values, np.float32) for name, values in started.items()}
+    weight_map = dict.fromkeys(started, "ema.safetensors") | dict.fromkeys(trained, "ae.safetensors")
+    index = {"metadata": {"total_size": sum(values.nbytes for values in (*started.values(), *trained.values()))},
+             "weight_map": dict(sorted(weight_map.items()))}
     with atomic_directory(directory) as temporary:
-        weight_map, size = {}, 0
-        for stream, (file, shapes) in enumerate(files.items()):
-            rng = np.random.Generator(np.random.Philox(key=[seed, stream]))
-            tensors = autoencoder_tensors(rng, shapes) if stream else _model_tensors(rng, shapes)
-            tensors = {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}
-            (temporary / file).write_bytes(save(tensors))
-            weight_map |= dict.fromkeys(tensors, file)
-            size += sum(values.nbytes for values in tensors.values())
-        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
+        (temporary / "ema.safetensors").write_bytes(save(started))
+        (temporary / "ae.safetensors").write_bytes(autoencoder)
+        (temporary / "vae_config.json").write_bytes((trained_base() / "vae_config.json").read_bytes())
         for file, values in (
             ("llm_config.json", _LLM),
             ("vit_config.json", _VIT),
-            ("vae_config.json", _VAE),
             ("config.json", _MODEL),
             ("model.safetensors.index.json", index),
         ):
