@@ -12,7 +12,8 @@ FLOW, CODES = "suder_tiny_bagel", "suder_tiny"
 # Two steps a round, of two prompts and two pictures with four outputs each.
 _SETTINGS = ("rollouts.prompts_per_round=2", "rollouts.pictures_per_round=2", "rollouts.steps_per_round=2",
              "rollouts.batch_size=8", "rollouts.audit_inputs=2", "training.save_every=2", "data.rows_per_batch=2")
-_OF_FLOW = ("rollouts.rewards.draws=2", "rollouts.sampler.num_timesteps=3")
+_OF_FLOW = ("rollouts.rewards.draws=2", "rollouts.sampler.num_timesteps=3", "rows.samples_per_row=4",
+            "rows.images_per_row=4", "rows.text_capacity=160", "rows.latent_capacity=72")
 
 
 def settings(experiment=FLOW):
