@@ -26,7 +26,8 @@ _BASES = {
     "bagel": ("suder_tiny_bagel", suder_tiny_bagel.VARIANTS,
               dataclasses.replace(_SIZE, learning_rate=2e-5, guidance=(2.0, 4.0, 6.0))),
 }
-_NUMBERS = ("seeds", "steps", "evaluation_prompts_per_category", "validation_prompts_per_category")
+_NUMBERS = ("seeds", "steps", "evaluation_prompts_per_category", "validation_prompts_per_category",
+            "understanding_pictures")
 _EPILOG = """
 examples:
   python -m experiments.tiny_suder --out runs/suder                                # every arm, two seeds

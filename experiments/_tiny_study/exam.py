@@ -66,7 +66,7 @@ class Exam:
         if len(scales) > 1 and not choice.exists():
             write_json(choice, examiner().best_guidance(self._validation, scales, VALIDATION_SEED))
         if not answers.exists():
-            write_json(answers, understanding(examiner().pipeline))
+            write_json(answers, understanding(examiner().pipeline, self.study.settings.understanding_pictures))
 
     def guidance(self, name: str, way: str) -> float:
         """The guidance scale that a model is examined with."""

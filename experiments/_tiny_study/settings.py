@@ -18,6 +18,7 @@ class StudySettings:
     seeds: int = 3  # training runs of a variant
     evaluation_prompts_per_category: int = 60  # held out
     validation_prompts_per_category: int = 12  # training sentences, for the choice of guidance
+    understanding_pictures: int = 128  # held out, drawn, that each model is asked about
     guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # scales to choose from
     new_sentences: bool = False  # held-out ones that the tiny study has not had, and other noise
     think: bool = False  # candidates are planned first, and models are examined with plans too

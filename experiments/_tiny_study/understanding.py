@@ -11,14 +11,14 @@ from srum_jax.worlds.shapes.drawing import render
 from srum_jax.worlds.shapes.questions import PICTURE_SIZE
 from srum_jax.worlds.shapes.records import sample_example
 
-_PICTURES, _WRONG_SHARE, _SEED = 128, 0.5, 1003
+_WRONG_SHARE, _SEED = 0.5, 1003
 _SHOWN = {"accuracy": "fits or not, %", "auc": "AUC of the score, %", "region_accuracy": "region right or not, %",
           "object_named": "object named, %"}
 
 
-def understanding(pipeline: Pipeline) -> dict[str, Any]:
-    """Answers to the same questions about the same held-out pictures, marked; see `JudgeMetrics`."""
-    examples = [sample_example(_SEED, number, _WRONG_SHARE, held_out=True) for number in range(_PICTURES)]
+def understanding(pipeline: Pipeline, count: int) -> dict[str, Any]:
+    """Answers to the same questions about the first held-out pictures, marked; see `JudgeMetrics`."""
+    examples = [sample_example(_SEED, number, _WRONG_SHARE, held_out=True) for number in range(count)]
     pictures = [render(example.scene, PICTURE_SIZE).image for example in examples]
     return dataclasses.asdict(judge_metrics(pipeline, [example.prompt for example in examples], pictures))
 

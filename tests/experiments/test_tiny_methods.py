@@ -200,7 +200,8 @@ def test_arms_that_cannot_be_used_are_errors(tmp_path, capsys, arms, message):
 
 
 SMALLEST = ("--quick", "--prompts-per-category", "1", "--candidates", "2", "--steps", "4",
-            "--evaluation-prompts-per-category", "1", "--validation-prompts-per-category", "1")
+            "--evaluation-prompts-per-category", "1", "--validation-prompts-per-category", "1",
+            "--understanding-pictures", "8")
 
 
 @pytest.mark.slow

@@ -68,8 +68,8 @@ def test_an_arm_that_a_base_has_not_is_refused_before_anything_is_written(tmp_pa
 @pytest.mark.slow
 def test_the_command_goes_from_base_to_tables_and_takes_more_arms(tmp_path):
     out = tmp_path / "study"
-    smallest = ("--out", out, "--seeds", "1", "--steps", "4", "--evaluation-prompts-per-category", "1",
-                "--validation-prompts-per-category", "1")
+    smallest = ("--out", out, "--seeds", "1", "--steps", "2", "--evaluation-prompts-per-category", "1",
+                "--validation-prompts-per-category", "1", "--understanding-pictures", "8")
     for arms in ("simpo", "simpo,shuffled"):
         code, printed, err = commands.run("experiments.tiny_suder", *smallest, "--arms", arms)
         assert code == 0, err

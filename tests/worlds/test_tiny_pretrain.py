@@ -1,6 +1,7 @@
 """Pretraining the base through its command."""
 
 import json
+import shutil
 import signal
 
 import jax.numpy as jnp
@@ -53,6 +54,8 @@ def test_a_killed_run_resumes_with_the_same_weights(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     code, _, err = _start("--out", whole, "--steps", "6", *_SIZES, start=commands.start_afresh).finish()
     assert code == 0, err
+    for stage in ("encoder", "decoder"):
+        shutil.copytree(whole / stage, killed / stage)
     process = _start("--out", killed, "--steps", "6", *_SIZES)
     process.signal_when((killed / "joint" / "progress.json").exists, signal.SIGKILL)
     assert not (killed / "base").exists()
