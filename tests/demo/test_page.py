@@ -3,19 +3,16 @@
 import contextlib
 import importlib.util
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.imports import ROOT
+from tests import commands
 from tests.tools.chromium import browser, executable
 
 pytestmark = [
@@ -35,23 +32,15 @@ def address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "srum_jax.demo", "--port", str(port), "--num-candidates", "2", "--max-upload-mb",
-               "0.1", "--provider", "components", "--set", "sampler.num_timesteps=6", "--set", "plan.max_tokens=16"]
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True)
-    said = []
+    page = commands.start_afresh(
+        "srum_jax.demo", "--port", port, "--num-candidates", "2", "--max-upload-mb", "0.1", "--provider", "components",
+        "--set", "sampler.num_timesteps=6", "--set", "plan.max_tokens=16")
     try:
-        for line in process.stdout:
-            said.append(line)
-            if "compiled" in line:
-                break
-        assert process.poll() is None, "".join(said)
+        page.wait_for(lambda: "compiled" in page.out)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.stdout.close()
-        process.wait(60)
+        page.send_signal(signal.SIGTERM)
+        page.finish(within=60)
 
 
 @contextlib.contextmanager
