@@ -11,8 +11,10 @@ from srum_jax.data.errors import DataError
 from srum_jax.data.image_transform import decode_image
 from srum_jax.data.schema import GlobalStatus, validate
 from srum_jax.worlds.shapes.oracle import judge_image
-from srum_jax.worlds.shapes.prompts import is_held_out, prompt_text
+from srum_jax.worlds.shapes.prompts import is_held_out
 from srum_jax.worlds.shapes.records import record_of, sample_example, write_records
+
+_PROVENANCE = {"world": {"held_out": False}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class _Experiment:
 def test_records_are_valid_and_their_scores_agree_with_their_pixels():
     for index in range(100):
         example = sample_example(0, index, wrong_share=0.5)
-        record = validate(record_of(example, index, {}))
+        record = validate(record_of(example, index, 64, _PROVENANCE))
         judgement = judge_image(record.prompt, np.asarray(decode_image(record.image_encoded)))
         assert record.global_status == GlobalStatus.OK and record.global_score == judgement.global_score
         assert [(region.box, region.score) for region in record.regions] == [
@@ -61,13 +63,16 @@ def test_equal_arguments_give_equal_files_and_a_longer_set_starts_with_a_shorter
     assert sample_example(7, 3, 0.4) == sample_example(7, 3, 0.4) != sample_example(8, 3, 0.4)
 
 
-def test_held_out_examples_have_held_out_prompts():
+def test_held_out_records_have_held_out_prompts():
     for index in range(30):
-        assert is_held_out(prompt_text(sample_example(0, index, 0.4, held_out=True).prompt))
+        record = record_of(
+            sample_example(0, index, 0.4, held_out=True), index, 64, {"world": {"held_out": True}}
+        )
+        assert is_held_out(record.prompt) and record.prompt_set == "shapes_held_out"
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("num_records", 0), ("wrong_share", 1.5), ("seed", -1)]
+    ("field", "value"), [("num_records", 0), ("wrong_share", 1.5), ("image_size", 16), ("seed", -1)]
 )
 def test_arguments_outside_their_range_are_refused_by_name(tmp_path, field, value):
     arguments = {"num_records": 4, field: value}

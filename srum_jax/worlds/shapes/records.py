@@ -16,7 +16,7 @@ from PIL import Image
 from srum_jax.data import writer
 from srum_jax.data.manifest import Manifest
 from srum_jax.data.schema import GlobalStatus, Region, RewardRecord, Verdict
-from srum_jax.worlds.shapes.drawing import render
+from srum_jax.worlds.shapes.drawing import MIN_IMAGE_SIZE, render
 from srum_jax.worlds.shapes.layout import draft_of, lay_out, lay_out_tidily
 from srum_jax.worlds.shapes.mistakes import Fault, plant, possible_mistakes
 from srum_jax.worlds.shapes.oracle import Judgement, judge_scene
@@ -24,8 +24,6 @@ from srum_jax.worlds.shapes.prompts import prompt_text, sample_prompt
 from srum_jax.worlds.shapes.scene import Prompt, Scene
 
 NAME = "shapes"
-IMAGE_SIZE = 64  # pixels of a side
-_PROMPT_SET = f"{NAME}_train"
 _WORLD_VERSION = 2
 
 
@@ -60,7 +58,9 @@ def write_records(
     seed: int = 0,
     *,
     wrong_share: float = 0.4,
+    image_size: int = 64,
     num_shards: int = 4,
+    held_out: bool = False,
 ) -> Manifest:
     """Draws, judges and writes records; equal arguments give equal bytes with the same version of Pillow.
 
@@ -69,13 +69,17 @@ def write_records(
       num_records: how many.
       seed: of prompts, mistakes and places, in [0, 2^64).
       wrong_share: probability that an image has a mistake, in [0, 1].
+      image_size: side in pixels.
       num_shards: files.
+      held_out: prompts of the held-out set instead of the training set.
 
     Raises:
       ValueError: an argument outside its range.
       DataError: the directory holds other records.
     """
-    settings = world_settings(num_records=num_records, seed=seed, wrong_share=wrong_share)
+    settings = world_settings(
+        num_records=num_records, seed=seed, wrong_share=wrong_share, image_size=image_size, held_out=held_out
+    )
     return writer.write_records(
         directory,
         _records(settings),
@@ -86,7 +90,9 @@ def write_records(
     )
 
 
-def world_settings(*, num_records: int, seed: int, wrong_share: float) -> dict[str, Any]:
+def world_settings(
+    *, num_records: int, seed: int, wrong_share: float = 0.4, image_size: int = 64, held_out: bool = False
+) -> dict[str, Any]:
     """Everything that decides which records are drawn, as stored in their manifest; see `write_records`.
 
     Raises:
@@ -96,12 +102,13 @@ def world_settings(*, num_records: int, seed: int, wrong_share: float) -> dict[s
         "num_records": (num_records, 1, math.inf),
         "seed": (seed, 0, 2**64 - 1),
         "wrong_share": (wrong_share, 0, 1),
+        "image_size": (image_size, MIN_IMAGE_SIZE, math.inf),
     }
     for name, (value, low, high) in limits.items():
         if not low <= value <= high:
             raise ValueError(f"{name}: expected a number in [{low}, {high}], found {value}.")
     values = {name: value for name, (value, _, _) in limits.items()}
-    return values | {"image_size": IMAGE_SIZE, "world_version": _WORLD_VERSION}
+    return values | {"held_out": held_out, "world_version": _WORLD_VERSION}
 
 
 def _provenance(settings: dict[str, Any]) -> dict[str, Any]:
@@ -116,19 +123,20 @@ def _provenance(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _records(settings: dict[str, Any]) -> Iterator[RewardRecord]:
     for index in range(settings["num_records"]):
-        example = sample_example(settings["seed"], index, settings["wrong_share"])
-        yield record_of(example, index, _provenance(settings))
+        example = sample_example(settings["seed"], index, settings["wrong_share"], settings["held_out"])
+        yield record_of(example, index, settings["image_size"], _provenance(settings))
 
 
-def record_of(example: Example, index: int, provenance: dict[str, Any]) -> RewardRecord:
+def record_of(example: Example, index: int, image_size: int, provenance: dict[str, Any]) -> RewardRecord:
     """The record of one example, with scores from the procedure that draws it."""
-    judgement = judge_scene(example.prompt, example.scene, IMAGE_SIZE)
+    prompt_set = f"{NAME}_held_out" if provenance["world"]["held_out"] else f"{NAME}_train"
+    judgement = judge_scene(example.prompt, example.scene, image_size)
     return writer.record_of_image(
-        encode_png(render(example.scene, IMAGE_SIZE).image),
-        record_id=f"{_PROMPT_SET}-{index}-c00",
+        encode_png(render(example.scene, image_size).image),
+        record_id=f"{prompt_set}-{index}-c00",
         index=index,
         prompt=prompt_text(example.prompt),
-        prompt_set=_PROMPT_SET,
+        prompt_set=prompt_set,
         source_id=str(index),
         category=example.prompt.category,
         has_directive=example.prompt.relation is not None,
