@@ -1,19 +1,22 @@
-"""A decoder over new tokens that also see a context.
+"""A decoder over new tokens that also see a context, and text that it writes behind one.
 
 B rows · T new tokens · K key/value heads · H head width
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from srum_jax.inference.context import Context, KeyValues
+from srum_jax.inference.text_decoding import NextLogits
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.decoder import Decoder, DecoderLayer
 from srum_jax.models.layers.quantized import cast_floats
 from srum_jax.models.layers.rope import RotaryAngles
-from srum_jax.models.layers.token_stream import TokenStream, concatenate
+from srum_jax.models.layers.token_stream import TokenStream, causal_tokens, concatenate
 
 
 def read(
@@ -49,3 +52,23 @@ def read(
 
     x, written = jax.lax.scan(one_layer, x, (stacked, context.cache))
     return llm.norm(x), written
+
+
+def text_continuation(
+    llm: Decoder, angles: Callable[[jax.Array], RotaryAngles], compute: ComputeConfig
+) -> NextLogits:
+    """For `decode_text`: feeds a token to every row and scores the next.
+
+    Args:
+      llm: the language model.
+      angles: rotary angles of positions int32 [B, 1].
+      compute: precision and attention route.
+    """
+
+    def next_logits(context: Context, token: jax.Array, count: jax.Array) -> tuple[jax.Array, Context]:
+        real = count[:, None] > 0
+        hidden, written = read(llm, llm.embed(token[:, None], compute.compute_dtype), causal_tokens(real),
+                               angles(context.next_position[:, None]), context, compute)
+        return llm.logits(hidden[:, 0]), context.append(written, real, count)
+
+    return next_logits

@@ -62,8 +62,7 @@ def decode_text(
     *,
     start: int,
     end: int,
-    vocab_size: int,
-    with_logits: bool = False,
+    vocab_size: int | None = None,
 ) -> DecodedText:
     """Continues every row with a text, until its end marker or the limit; stops when all rows have.
 
@@ -75,17 +74,16 @@ def decode_text(
       sampler: greedy or with a temperature; the limit N.
       start: token that is fed first.
       end: token that ends a text.
-      vocab_size: V.
-      with_logits: whether to keep all logits, for parity checks.
+      vocab_size: V, to keep all logits, for parity checks; None: they are not kept.
     """
-    begun = begin_text(context, active, sampler, start=start, vocab_size=vocab_size if with_logits else None)
+    begun = begin_text(context, active, sampler, start=start, vocab_size=vocab_size)
     return go_on(next_logits, begun, keys, sampler.max_tokens, sampler, end=end).text
 
 
 def begin_text(
     context: Any, active: jax.Array, sampler: TextSampler, *, start: int, vocab_size: int | None = None
 ) -> Decoding:
-    """Texts of which nothing is written; arguments as for `decode_text`, which keeps all logits if V is given."""
+    """Texts of which nothing is written; arguments as for `decode_text`."""
     rows, limit = active.shape[0], sampler.max_tokens
     return Decoding(
         step=jnp.zeros((), jnp.int32),

@@ -24,7 +24,7 @@ def next_logits(context, token, count):
 @pytest.mark.parametrize("pieces", [(1, 2, 3, 20), (7, 20), (20, 20)])
 def test_where_writing_was_interrupted_changes_nothing(temperature, pieces):
     sampler, context = TextSampler(20, temperature=temperature), jnp.zeros(3, jnp.int32)
-    whole = decode_text(next_logits, context, KEYS, ACTIVE, sampler, start=START, end=END, vocab_size=VOCAB)
+    whole = decode_text(next_logits, context, KEYS, ACTIVE, sampler, start=START, end=END)
     begun = begin_text(context, ACTIVE, sampler, start=START)
     for until in pieces:
         begun = go_on(next_logits, begun, KEYS, jnp.int32(until), sampler, end=END)

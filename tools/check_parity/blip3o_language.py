@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srum_jax.families.blip3o.cached_decoder import read, text_continuation
+from srum_jax.inference.cached_decoder import read, text_continuation
 from srum_jax.inference.context import empty_context
 from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.patches import Pictures, arrange
-from srum_jax.models.blip3o.positions import understanding_positions
+from srum_jax.models.blip3o.positions import mrope_angles, understanding_positions
+from srum_jax.models.layers.token_stream import causal_tokens
 from tools.check_parity.blip3o_case import compared
 from tools.check_parity.blip3o_vision import recorded_pictures
 from tools.check_parity.model_case import COMPUTE, Case, greedy
@@ -61,8 +62,9 @@ def _decoded(
     """Greedy text behind left-padded prompts."""
     rows, width = mask.shape
     context = empty_context(model.config.llm, rows, width + count, embedded.dtype)
-    hidden, written = read(model.llm, embedded, jnp.asarray(mask), jnp.asarray(position), context, COMPUTE)
+    angles = mrope_angles(jnp.asarray(position), model.config.llm)
+    hidden, written = read(model.llm, embedded, causal_tokens(jnp.asarray(mask)), angles, context, COMPUTE)
     context = context.append(written, jnp.asarray(mask), jnp.asarray(following))
-    step = jax.jit(text_continuation(model.llm, COMPUTE))
+    step = jax.jit(text_continuation(model.llm, model.text_angles, COMPUTE))
     tokens, logits = greedy(step, model.llm.logits(hidden[:, -1]), context, count)
     return {"gen_tokens": tokens, "gen_logits": logits}

@@ -9,8 +9,7 @@ from flax import nnx
 from PIL import Image
 
 from srum_jax.data.image_transform import to_unit_range
-from srum_jax.families.janus_pro.text_writing import text_continuation
-from srum_jax.inference.cached_decoder import read
+from srum_jax.inference.cached_decoder import read, text_continuation
 from srum_jax.inference.context import empty_context
 from srum_jax.models.janus_pro.pictures import view_to_read
 from srum_jax.models.janus_pro.prompts import dialogue, expanded, left_padded
@@ -139,6 +138,6 @@ def _greedy(case: Case, x: jax.Array, tokens: TokenStream, count: int) -> Tensor
     context = empty_context(case.config.llm, rows, width + count, x.dtype)
     hidden, written = read(model.llm, x, tokens, model.angles(tokens.position), context, COMPUTE)
     context = context.append(written, tokens.real, jnp.sum(tokens.real, axis=1, dtype=jnp.int32))
-    step = jax.jit(text_continuation(model, COMPUTE))
+    step = jax.jit(text_continuation(model.llm, model.angles, COMPUTE))
     chosen, logits = greedy(step, model.llm.logits(hidden[:, -1]), context, count)
     return {"greedy.tokens": chosen, "greedy.logits": logits}

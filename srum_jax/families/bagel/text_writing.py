@@ -25,13 +25,14 @@ def write_text(
     Args:
       model: its language model is used.
       context: what the texts follow on.
-      keys, active, sampler, with_logits: see `decode_text`.
+      keys, active, sampler: see `decode_text`.
       compute: precision and attention route.
+      with_logits: whether to keep all logits.
     """
     special = model.config.special_tokens
     return decode_text(_continuation(model, compute), context.with_room(sampler.max_tokens), keys, active, sampler,
-                       start=special.bos, end=special.eos, vocab_size=model.config.llm.vocab_size,
-                       with_logits=with_logits)
+                       start=special.bos, end=special.eos,
+                       vocab_size=model.config.llm.vocab_size if with_logits else None)
 
 
 def begin_writing(model: Bagel, context: Context, active: jax.Array, sampler: TextSampler) -> Decoding:

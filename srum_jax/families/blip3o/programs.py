@@ -3,17 +3,19 @@
 import jax
 import jax.numpy as jnp
 
-from srum_jax.families.blip3o.cached_decoder import read, text_continuation
 from srum_jax.families.blip3o.flow_sampling import draw_features, feature_step
 from srum_jax.families.blip3o.pixel_sampling import decoded_pixels, draw_latents
 from srum_jax.families.blip3o.sampler import FeatureSampler, PixelSampler
+from srum_jax.inference.cached_decoder import read, text_continuation
 from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.programs import Program, row_by_row
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import DecodedText, decode_text
 from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.patches import Pictures
+from srum_jax.models.blip3o.positions import mrope_angles
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.token_stream import causal_tokens
 
 _PIXEL_NOISE = 1  # folded into the key of a picture, which features are drawn with as it is
 
@@ -61,8 +63,8 @@ def _prefill(
     pictures: Pictures | None,
 ) -> Context:
     context = empty_context(model.config.llm, len(ids), 0, compute.compute_dtype)
-    embedded = model.embed_conversation(ids, pictures, compute)
-    _, written = read(model.llm, embedded, real, jnp.moveaxis(position, -1, 0), context, compute)
+    _, written = read(model.llm, model.embed_conversation(ids, pictures, compute), causal_tokens(real),
+                      mrope_angles(jnp.moveaxis(position, -1, 0), model.config.llm), context, compute)
     return context.with_room(ids.shape[1]).append(written, real, following)
 
 
@@ -70,10 +72,8 @@ def _write_text(
     model: Blip3o, compute: ComputeConfig, context: Context, start: int, keys: jax.Array, active: jax.Array,
     sampler: TextSampler,
 ) -> DecodedText:
-    return decode_text(
-        text_continuation(model.llm, compute), context.with_room(sampler.max_tokens), keys, active, sampler,
-        start=start, end=model.config.special_tokens.turn_end, vocab_size=model.config.llm.vocab_size,
-    )
+    return decode_text(text_continuation(model.llm, model.text_angles, compute), context.with_room(sampler.max_tokens), keys,
+                       active, sampler, start=start, end=model.config.special_tokens.turn_end)
 
 
 # ids [B, S], real [B, S], first_query [B] -> what conditions the features, [B, Q, D]; see `Blip3o.query_states`

@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from srum_jax.families.janus_pro.code_sampling import Prompts, gumbel_noise, sample_codes
 from srum_jax.families.janus_pro.likelihood import answer_log_probs, code_log_probs
 from srum_jax.families.janus_pro.sampler import CodeSampler
-from srum_jax.families.janus_pro.text_writing import text_continuation
-from srum_jax.inference.cached_decoder import read
+from srum_jax.inference.cached_decoder import read, text_continuation
 from srum_jax.inference.context import Context, empty_context
 from srum_jax.inference.programs import Program, row_by_row
 from srum_jax.inference.settings import TextSampler
@@ -46,10 +45,8 @@ def _write_text(
     model: JanusPro, compute: ComputeConfig, context: Context, start: int, keys: jax.Array, active: jax.Array,
     sampler: TextSampler,
 ) -> DecodedText:
-    return decode_text(
-        text_continuation(model, compute), context.with_room(sampler.max_tokens), keys, active, sampler,
-        start=start, end=model.config.special_tokens.eos, vocab_size=model.config.llm.vocab_size,
-    )
+    return decode_text(text_continuation(model.llm, model.angles, compute), context.with_room(sampler.max_tokens), keys,
+                       active, sampler, start=start, end=model.config.special_tokens.eos)
 
 
 def _score_codes(model: JanusPro, compute: ComputeConfig, prompts: Prompts, pixels: jax.Array) -> jax.Array:

@@ -20,6 +20,7 @@ from srum_jax.models.blip3o.vision import VisionTower
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.decoder import Decoder
+from srum_jax.models.layers.rope import RotaryAngles
 from srum_jax.models.layers.token_stream import causal_tokens
 
 Tap = Callable[[str, jax.Array], None]
@@ -59,8 +60,11 @@ class Blip3o(nnx.Module):
 
         Positions are those of a text alone (the reference bypasses the rule for pictures here).
         """
-        return self.queries.states(self.llm, ids, real, first_query,
-                                   lambda position: mrope_angles(alike(position), self.config.llm), compute, tap)
+        return self.queries.states(self.llm, ids, real, first_query, self.text_angles, compute, tap)
+
+    def text_angles(self, position: jax.Array) -> RotaryAngles:
+        """Rotary angles of tokens of texts, whose three positions are alike: int32 [B, S]."""
+        return mrope_angles(alike(position), self.config.llm)
 
     def hidden(
         self, x: jax.Array, real: jax.Array, position: jax.Array, compute: ComputeConfig, tap: Tap | None = None

@@ -5,12 +5,13 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from srum_jax.families.blip3o.cached_decoder import read, text_continuation
+from srum_jax.inference.cached_decoder import read, text_continuation
 from srum_jax.inference.context import empty_context
 from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.patches import arrange, flat_patches
-from srum_jax.models.blip3o.positions import understanding_positions
+from srum_jax.models.blip3o.positions import mrope_angles, understanding_positions
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.token_stream import causal_tokens
 from tests.models.filled import filled
 from tests.models.tiny_blip3o import tiny_config
 
@@ -41,11 +42,12 @@ def test_decoding_with_a_cache_equals_the_full_forward(tied):
 
     @nnx.jit
     def after_prompt(model, embedded, real, position, following, context):
-        _, written = read(model.llm, embedded, real, position, context, COMPUTE)
+        angles = mrope_angles(position, model.config.llm)
+        _, written = read(model.llm, embedded, causal_tokens(real), angles, context, COMPUTE)
         return context.append(written, real, following)
 
     context = after_prompt(model, embed(model, ids, pictures), real, position, following, context)
-    step = jax.jit(text_continuation(model.llm, COMPUTE))
+    step = jax.jit(text_continuation(model.llm, model.text_angles, COMPUTE))
     for number in range(fed.shape[1]):
         logits, context = step(context, jnp.asarray(fed[:, number]), jnp.ones(2, jnp.int32))
         np.testing.assert_allclose(logits, expected[:, ids.shape[1] + number], rtol=1e-4, atol=1e-4)
