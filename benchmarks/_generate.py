@@ -21,12 +21,12 @@ from srum_jax.families.bagel.answerer import BagelAnswerer
 from srum_jax.families.bagel.conversation import Conversation
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
 from srum_jax.families.bagel.generation_costs import generation_costs
-from srum_jax.families.bagel.generation_programs import GenerationShape
 from srum_jax.families.bagel.generator import BagelGenerator
 from srum_jax.families.bagel.image_codec import decode_latents, initial_noise
 from srum_jax.families.bagel.image_views import latent_position_ids
 from srum_jax.families.bagel.programs import DECODE_IMAGES, PREFILL_TEXT, SAMPLE_LATENTS
 from srum_jax.families.bagel.sampler import FlowSampler
+from srum_jax.families.costs import Drawing
 from srum_jax.families.family import Opened
 from srum_jax.inference.context import Context
 from srum_jax.inference.programs import Program, Programs
@@ -125,7 +125,7 @@ def _measure_images(pipeline: Pipeline, sampler: FlowSampler, side: int, batch: 
             runs.append((*_timed(lambda: generator.generate(requests))[:2], watch.seconds))
     seconds, cpu, parts = min(runs, key=lambda run: run[0])
     programs = pipeline.generator.programs
-    shape = GenerationShape(1, len(pipeline.generator.opened.tokenizer.encode(_PROMPT)), side, side, sampler)
+    shape = Drawing(1, len(pipeline.generator.opened.tokenizer.encode(_PROMPT)), side, side, sampler=sampler)
     costs, peak = generation_costs(programs.config, shape), peak_flops(list(programs.mesh.devices.flat))
     flops = batch * sum(costs[name].flops for name in ("prefill", "denoise", "pixels"))
     return {
@@ -220,7 +220,7 @@ def _drift(args: argparse.Namespace, sampler: FlowSampler, side: int) -> dict[st
 
 def _real_size(side: int) -> dict[str, float]:
     """FLOPs and bytes of one image of the released model, by formula."""
-    costs = generation_costs(RELEASED, GenerationShape(rows=1, height=side, width=side, text=_REAL_TEXT))
+    costs = generation_costs(RELEASED, Drawing(rows=1, height=side, width=side, max_tokens=_REAL_TEXT.max_tokens))
     image = costs["prefill"] + costs["denoise"] + costs["pixels"]
     text_bytes, tokens = costs["decode"].weight_bytes + costs["decode"].activation_bytes, _REAL_TEXT.max_tokens
     return {

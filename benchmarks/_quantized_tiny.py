@@ -144,7 +144,7 @@ def _predictions(base: TinyBase, sentences: Sequence[str], rendered: Sequence[np
     kind = family(base.family)
     checkpoint = open_checkpoint(base.checkpoint(), kind.architecture)
     graphdef, state = load_weights(checkpoint, quantize=integers, dtype=lambda parameter: (
-        "float32" if parameter.startswith(kind.float32) else dtype))
+        "float32" if parameter.startswith(kind.architecture.float32) else dtype))
     forward = kind.forward(checkpoint.config, compute_of(dtype))
     batch = full_rows(base.family, _ROWS[base.family], checkpoint.config, sentences, rendered)
     return predictions_of(graphdef, forward.scores)(state, batch, forward.draws(jax.random.key(_SEED), batch))

@@ -127,7 +127,7 @@ def load(
     parts = family.architecture.parts_for({"draw", "read"} if understanding else {"draw"})
     graphdef, state = load_weights(
         open_checkpoint(checkpoint, family.architecture, parts), mesh=arranged,
-        dtype=lambda parameter: "float32" if parameter.startswith(family.float32) else dtype,
+        dtype=lambda parameter: "float32" if parameter.startswith(family.architecture.float32) else dtype,
         quantize=quantize,
     )
     programs = Programs(graphdef, state, arranged, ComputeConfig(dtype=dtype, attention=route.name, remat="none"),

@@ -67,8 +67,7 @@ def compile_program(request: DrawingRequest, cache: CompileCache) -> DrawingResu
     costs = family(request.family).costs
     mesh = build_mesh(request.mesh, described_devices(request.topology))
     program = costs.lower(costs.config(request.checkpoint, request.layers), mesh, request.drawing, request.program,
-                          dtype=request.dtype, attention=request.attention, understanding=True,
-                          quantize=request.quantize)
+                          dtype=request.dtype, attention=request.attention, quantize=request.quantize)
     memory, text = compile_lowered(program.lowered, (program.state, program.arguments), cache, request.topology, {})
     memory = dataclasses.replace(memory, state_bytes=bytes_per_device(program.state))
     if request.hlo_file:

@@ -3,15 +3,22 @@
 Training reports model FLOPs by it; `aot/` compiles by it what nobody has the chips for, and compares.
 """
 
+import abc
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
 
 import jax
 from etils import epath
+from flax import nnx
 from jax.sharding import Mesh
 
 from srum_jax.data.config import Rows
+from srum_jax.errors import BadInput
+from srum_jax.families.abstract_programs import programs_without_values
+from srum_jax.inference.programs import Program, Programs
+from srum_jax.models.architecture import Architecture
+from srum_jax.models.compute import ComputeConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,27 +78,44 @@ class RowWork(Protocol):
         """
 
 
-class Costs(Protocol):
-    """Attributes: `programs` of generation, in the order in which they run; `search_order`, the same with those that
-    need most memory first; `image_programs`, those that make an image; `text_program`, which writes a plan;
-    `reward_programs`, those that score in a round of SUDER."""
+class Costs(abc.ABC):
+    """Of one family."""
 
-    programs: tuple[str, ...]
-    search_order: tuple[str, ...]
-    image_programs: tuple[str, ...]
-    text_program: str
-    reward_programs: tuple[str, ...]
+    architecture: ClassVar[Architecture]
+    released: ClassVar[Mapping[str, Any]]  # configurations by name; "": of the model that is meant where none is named
+    drawn_by: ClassVar[Mapping[str, Program]]  # programs of generation, in the order in which they run
+    rewarded_by: ClassVar[Mapping[str, Program]] = {}  # those that score in a round of SUDER
+    search_order: ClassVar[tuple[str, ...]]  # of `drawn_by`, those that need most memory first
+    image_programs: ClassVar[tuple[str, ...]]  # of `drawn_by`, those that make an image
+    text_program: ClassVar[str]  # of `drawn_by`, which writes a plan
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Of generation, in the order in which they run."""
+        return tuple(self.drawn_by)
+
+    @property
+    def reward_programs(self) -> tuple[str, ...]:
+        """Those that score in a round of SUDER."""
+        return tuple(self.rewarded_by)
 
     def config(self, checkpoint: epath.PathLike, layers: int | None = None) -> Any:
-        """The configuration of a checkpoint, of the published model for ""; perhaps with another number of layers.
+        """The configuration of a checkpoint or released model, of that which is meant for ""; perhaps with another
+        number of layers.
 
         Raises:
           ConfigError: naming file and field.
         """
+        config = self.released.get(str(checkpoint)) or self.architecture.read_config(checkpoint)
+        if layers is not None:
+            config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=layers))
+        return config
 
     def num_layers(self, config: Any) -> int:
         """Of the decoder."""
+        return config.llm.num_layers
 
+    @abc.abstractmethod
     def step_flops(self, config: Any, batch: Any, trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
         """Model FLOPs of one step: the matrix products that it cannot do without, over the real tokens of a batch.
 
@@ -101,6 +125,7 @@ class Costs(Protocol):
           trained: shapes of the trained parameters by name; None for all of a full training.
         """
 
+    @abc.abstractmethod
     def full_row(self, rows: Rows, config: Any, prompt_tokens: int, *, block: int, seq: int) -> RowWork:
         """A row with as many samples as are packed, each with an image that fills the canvas.
 
@@ -115,30 +140,93 @@ class Costs(Protocol):
           CapacityError: the samples do not fit into a row.
         """
 
+    @abc.abstractmethod
     def check(self, config: Any, drawing: Drawing) -> None:
         """Raises BadInput where the model cannot draw that."""
 
+    @abc.abstractmethod
     def side(self, config: Any) -> int:
         """Pixels along a side of what the model draws where nothing else is asked for."""
 
-    def prompt_slots(self, drawing: Drawing) -> int:
+    @staticmethod
+    @abc.abstractmethod
+    def prompt_slots(drawing: Drawing) -> int:
         """Slots that a prompt takes, padding included."""
 
     def question_tokens(self, config: Any, drawing: Drawing) -> int:
         """Tokens of a short question about a picture of this size, which an answer follows: `prompt_tokens` of the
         drawing that writes it; 0 where the family cannot be asked."""
+        return 0
 
     def reward_costs(self, config: Any, drawing: Drawing) -> dict[str, Cost]:
         """What SUDER's rewards cost: "pictures", the likelihood of the prompt given one, and "captions", that of the
         picture given one; for prompts and captions of the full length. Empty where the family cannot be asked."""
+        return {}
 
-    def drawing_costs(self, config: Any, drawing: Drawing) -> dict[str, Cost]:
-        """The cost of every program, for prompts of the full length and plans of the full limit."""
+    @staticmethod
+    @abc.abstractmethod
+    def drawing_costs(config: Any, drawing: Drawing) -> dict[str, Cost]:
+        """The cost of every program of generation, for prompts of the full length and plans of the full limit."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def arguments(programs: Programs, program: str, drawing: Drawing) -> tuple:
+        """Those of a program besides the model's state; rows are a multiple of `programs.rows_multiple`."""
 
     def lower(self, config: Any, mesh: Mesh, drawing: Drawing, program: str, *, dtype: str, attention: str,
-              understanding: bool, quantize: str | None = None) -> DrawingProgram:
+              quantize: str | None = None) -> DrawingProgram:
         """One program, ready to be compiled.
 
         Raises:
           BadInput: the mesh does not divide the weights, or the rows.
         """
+        programs, state = self.without_values(config, mesh, dtype=dtype, attention=attention, quantize=quantize)
+        if drawing.rows % programs.rows_multiple:
+            raise BadInput(f"--batch: expected a multiple of {programs.rows_multiple} (data x fsdp of the mesh), "
+                           f"found {drawing.rows}.")
+        arguments = self.arguments(programs, program, drawing)
+        lowered = programs.lower({**self.drawn_by, **self.rewarded_by}[program], *arguments)
+        return DrawingProgram(lowered, state, arguments)
+
+    def without_values(self, config: Any, mesh: Mesh, *, dtype: str = "bfloat16", attention: str = "splash",
+                       quantize: str | None = None) -> tuple[Programs, nnx.State]:
+        """See `programs_without_values`."""
+        compute = ComputeConfig(dtype=dtype, attention=attention, remat="none")
+        return programs_without_values(self.architecture, config, mesh, compute, quantize)
+
+
+@dataclasses.dataclass(frozen=True)
+class SlotWork:
+    """Of one full row of slots; a `RowWork`.
+
+    Attributes:
+      config: of the model.
+      counts: what the row holds, a dataclass of numbers.
+      tokens: see `RowWork`.
+      slots: of all its tokens, padding included.
+      flops: (configuration, counts, shapes of trained parameters) -> model FLOPs of a step.
+    """
+
+    config: Any
+    counts: Any
+    tokens: int
+    slots: int
+    flops: Callable[[Any, Any, Mapping[str, tuple[int, ...]]], float]
+
+    @property
+    def padding(self) -> float:
+        """See `RowWork`."""
+        return 1 - self.tokens / self.slots
+
+    def step_flops(self, trained: Mapping[str, tuple[int, ...]], rows: int) -> float:
+        """See `RowWork`."""
+        return self.flops(self.config, scaled(self.counts, rows), trained)
+
+    def kernel_flops(self, name: str, operands: tuple[tuple[int, ...], ...]) -> float | None:
+        """See `RowWork`; not known: prompts are short, and the recipes attend without a kernel."""
+        return None
+
+
+def scaled(counts: Any, rows: int) -> Any:
+    """The counts of a batch of equal rows, given those of one: a dataclass of numbers."""
+    return type(counts)(*(rows * value for value in dataclasses.astuple(counts)))

@@ -62,7 +62,6 @@ class Family:
         whose pixels they were trained to name boxes; None: they were not.
       plans: whether it can write a plan before a picture (think mode).
       steps: whether it has a whole picture in view at every step of sampling (`OnStep`).
-      float32: how the names of parameters begin that generation keeps in float32 whatever the dtype.
       costs: what its work amounts to; None: nobody has counted it.
     """
 
@@ -79,5 +78,4 @@ class Family:
     box_frame: Callable[[Any, int, int], tuple[int, int]] | None = None
     plans: bool = False
     steps: bool = False
-    float32: tuple[str, ...] = ()
     costs: Costs | None = None

@@ -68,6 +68,7 @@ class Architecture:
       never_trained: patterns that win over everything.
       linear_maps: what LoRA may name -> path in the model.
       encoder: how the parameters of what turns pictures into stored codes begin.
+      float32: how the names of parameters begin that generation keeps in float32 whatever the dtype.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Architecture:
     never_trained: tuple[str, ...]
     linear_maps: Mapping[str, str]
     encoder: str
+    float32: tuple[str, ...] = ()
     other_tables: tuple[Table, ...] = ()
 
     def table_of(self, sources: Collection[str]) -> Table:

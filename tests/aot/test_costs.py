@@ -2,6 +2,7 @@
 
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +24,11 @@ from srum_jax.families.bagel.generation_costs import (
     prefill_cost,
     reward_costs,
 )
-from srum_jax.families.bagel.generation_programs import PROGRAMS, GenerationShape, program_arguments
+from srum_jax.families.bagel.generation_programs import PROGRAMS, latent_grid, program_arguments, prompt_slots
 from srum_jax.families.bagel.prefill import prefill_text
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
-from srum_jax.families.costs import Cost
+from srum_jax.families.costs import Cost, Drawing
 from srum_jax.inference.programs import Program
-from srum_jax.inference.settings import TextSampler
 from srum_jax.models.bagel.config import RELEASED, LanguageConfig
 from srum_jax.models.bagel.model import abstract_bagel
 from tests.models.packs import mesh_of, small_config
@@ -49,8 +49,8 @@ def xla_flops(programs, name, shape):
 
 def shape_of(config, **changes):
     side = config.max_latent_size * config.latent_stride
-    fields = dict(rows=2, prompt_tokens=30, height=side, width=side, sampler=FlowSampler(2), text=TextSampler(2))
-    return GenerationShape(**fields | changes)
+    fields = dict(rows=2, prompt_tokens=30, height=side, width=side, sampler=FlowSampler(2), max_tokens=2)
+    return Drawing(**fields | changes)
 
 
 def test_the_released_configuration_has_the_published_number_of_values():
@@ -64,10 +64,9 @@ def test_the_released_configuration_has_the_published_number_of_values():
 
 def test_prefill_costs_what_xla_counts(one_layer):
     shape = shape_of(one_layer.config)
-    tokens = shape.prompt_slots
+    tokens = prompt_slots(shape)
     # Dense attention computes all pairs, those of the empty context too, where the mask allows half of the new ones.
-    dense = layers_cost(one_layer.config.llm, tokens=tokens, context=0, pairs=tokens * (tokens + shape.prompt_slots),
-                        experts=1)
+    dense = layers_cost(one_layer.config.llm, tokens=tokens, context=0, pairs=2 * tokens**2, experts=1)
     # With the hidden states: without them nothing of a last layer but its keys and values would be computed.
     whole = Program(lambda model, compute, *arguments: prefill_text(model, *arguments, compute))
     compiled = one_layer.lower(whole, *program_arguments(one_layer, "prefill", shape)).compile()
@@ -80,8 +79,8 @@ def test_a_denoising_step_costs_what_xla_counts(one_layer, branches):
     guidance = Guidance(4.0 if branches > 1 else 1.0, 2.0 if branches == 3 else 1.0, (0.0, 1.0))
     sampler = FlowSampler(2, guidance=guidance)
     shape = shape_of(one_layer.config, sampler=sampler)
-    contexts = (shape.prompt_slots,) * branches
-    ours = denoise_cost(one_layer.config, contexts, shape.latent_tokens(one_layer.config), sampler)
+    contexts = (prompt_slots(shape),) * branches
+    ours = denoise_cost(one_layer.config, contexts, math.prod(latent_grid(one_layer.config, shape)), sampler)
     assert xla_flops(one_layer, "denoise", shape) == pytest.approx(2 * ours.flops, rel=0.05)
 
 
@@ -99,7 +98,7 @@ def test_a_decoded_token_costs_what_xla_counts():
     programs, _ = BagelCosts().without_values(config, mesh_of(1, 1, 1, 1), dtype="float32", attention="dense")
     shape = shape_of(config, rows=2)
     # XLA sees one iteration, which attends to all slots.
-    slots = shape.prompt_slots + shape.text.max_tokens
+    slots = prompt_slots(shape) + shape.max_tokens
     ours = decode_cost(config, slots, 1)
     assert xla_flops(programs, "decode", shape) == pytest.approx(2 * ours.flops, rel=0.1)
 
@@ -113,7 +112,7 @@ def test_guided_steps_are_those_inside_the_interval():
 
 
 def test_work_of_the_released_model_is_that_of_its_weights():
-    costs = generation_costs(RELEASED, GenerationShape(rows=1, text=TextSampler(1000)))
+    costs = generation_costs(RELEASED, Drawing(rows=1, max_tokens=1000))
     expert = 28 * 233_058_048  # values of one expert's layers, norms and biases included
     evaluations = 41 * 2 + 8
     linear = 2 * expert * 4096 * evaluations
@@ -154,8 +153,8 @@ def test_nothing_is_allocated_for_a_description():
 
 
 def test_the_surrogate_costs_a_pass_over_the_picture_for_each_draw_and_the_exact_reward_one():
-    shape = GenerationShape(rows=1, prompt_tokens=18, height=512, width=512)
-    few, many = (reward_costs(RELEASED, shape, draws) for draws in (2, 8))
+    few, many = (reward_costs(RELEASED, Drawing(rows=1, prompt_tokens=18, height=512, width=512, draws=draws))
+                 for draws in (2, 8))
     passes = denoise_cost(RELEASED, (20,), 32 * 32, FlowSampler(num_timesteps=7, guidance=Guidance(text_scale=1.0)))
     assert many["captions"].flops - few["captions"].flops == pytest.approx(passes.flops)
     assert few["pictures"] == many["pictures"]

@@ -16,7 +16,7 @@ from srum_jax.aot.training_report import as_text, training_entry
 from srum_jax.data.errors import CapacityError
 from srum_jax.errors import BadInput, Failure
 from srum_jax.families.bagel.step_costs import full_row, row_statistics
-from srum_jax.families.model_costs import scaled
+from srum_jax.families.costs import scaled
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED
 from tests.aot.made_up_step import BETWEEN, GATHER, MESH, request, result

@@ -65,6 +65,6 @@ def _decoded(
     angles = mrope_angles(jnp.asarray(position), model.config.llm)
     hidden, written = read(model.llm, embedded, causal_tokens(jnp.asarray(mask)), angles, context, COMPUTE)
     context = context.append(written, jnp.asarray(mask), jnp.asarray(following))
-    step = jax.jit(text_continuation(model.llm, model.text_angles, COMPUTE))
+    step = jax.jit(text_continuation(model.llm, model.angles, COMPUTE))
     tokens, logits = greedy(step, model.llm.logits(hidden[:, -1]), context, count)
     return {"gen_tokens": tokens, "gen_logits": logits}

@@ -16,5 +16,5 @@ from srum_jax.models.bagel.architecture import BAGEL
 FAMILY = Family(
     architecture=BAGEL, rows=BagelRows, packer=BagelPacker, forward=BagelForward, sampler=FlowSampler,
     checker=RequestReader, generator=BagelGenerator, answerer=BagelAnswerer, scorer=BagelScorer,
-    neurons=BagelNeurons, plans=True, steps=True, float32=("vae.",), costs=BagelCosts(),
+    neurons=BagelNeurons, plans=True, steps=True, costs=BagelCosts(),
 )

@@ -9,12 +9,13 @@ per pass over the layers, keys and values of the context, and inputs and outputs
 """
 
 import dataclasses
+import math
 
 from srum_jax.families.bagel.flow_sampling import guided_steps
-from srum_jax.families.bagel.generation_programs import GenerationShape
+from srum_jax.families.bagel.generation_programs import latent_grid, num_patches, sampler_of
 from srum_jax.families.bagel.prefill import NUM_MARKERS
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
-from srum_jax.families.costs import Cost
+from srum_jax.families.costs import Cost, Drawing
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, LanguageConfig
 
 _TIME_FEATURES = 256
@@ -110,16 +111,10 @@ def pixels_cost(vae: AutoencoderConfig, rows: int, columns: int) -> Cost:
     return Cost(total.flops, total.num_bytes, 4.0 * total.weights)
 
 
-def reward_costs(config: BagelConfig, shape: GenerationShape, draws: int) -> dict[str, Cost]:
-    """One likelihood of each direction; the autoencoder's encoder, and the words of the request, are left out.
-
-    Args:
-      config: with its vision tower.
-      shape: prompts and captions of the full length.
-      draws: times at which the velocity's error is looked at.
-    """
-    prompt, vit = shape.prompt_tokens + 2, config.vit
-    patches = shape.num_patches(config)
+def reward_costs(config: BagelConfig, drawing: Drawing) -> dict[str, Cost]:
+    """See `Costs.reward_costs`; the autoencoder's encoder, and the words of the request, are left out."""
+    prompt, vit = drawing.prompt_tokens + 2, config.vit
+    patches = num_patches(config, drawing)
     matrices = vit.num_layers * (4 * vit.hidden_size**2 + 2 * vit.hidden_size * vit.intermediate_size)
     tower = Cost(flops=2.0 * patches * matrices + 4.0 * patches**2 * vit.hidden_size * vit.num_layers,
                  weight_bytes=_VALUE_BYTES * matrices)
@@ -128,11 +123,11 @@ def reward_costs(config: BagelConfig, shape: GenerationShape, draws: int) -> dic
     behind = layers_cost(config.llm, tokens=read + prompt, context=0, experts=1,
                          pairs=read**2 + prompt * read + prompt * (prompt + 1) / 2)
     head = config.llm.hidden_size * config.llm.vocab_size
-    looks = FlowSampler(num_timesteps=draws + 1, guidance=Guidance(text_scale=1.0))
+    looks = FlowSampler(num_timesteps=drawing.draws + 1, guidance=Guidance(text_scale=1.0))
     return {
         "pictures": tower + behind + Cost(flops=2.0 * prompt * head, weight_bytes=_VALUE_BYTES * head),
         "captions": prefill_cost(config, prompt) + denoise_cost(
-            config, (prompt,), shape.latent_tokens(config), looks),
+            config, (prompt,), math.prod(latent_grid(config, drawing)), looks),
     }
 
 
@@ -162,17 +157,15 @@ class _Convolutions:
         self.num_bytes += 2.0 * _SCORES_BYTES * pixels**2  # scores, written and read
 
 
-def generation_costs(config: BagelConfig, shape: GenerationShape) -> dict[str, Cost]:
+def generation_costs(config: BagelConfig, drawing: Drawing) -> dict[str, Cost]:
     """The cost of every program of `PROGRAMS`, for prompts of the full length and plans of the full limit."""
-    prompt = shape.prompt_tokens + 2
+    prompt, sampler, grid = drawing.prompt_tokens + 2, sampler_of(drawing), latent_grid(config, drawing)
     # Text guidance leaves out the prompt, image guidance the source image; from text alone both start from nothing,
     # but the branch without images keeps the prompt.
-    contexts = (prompt, 0, prompt)[: shape.sampler.guidance.branches]
-    cells = config.latent_patch_size
-    rows, columns = (side * cells for side in shape.latent_grid(config))
+    contexts = (prompt, 0, prompt)[: sampler.guidance.branches]
     return {
         "prefill": prefill_cost(config, prompt),
-        "decode": decode_cost(config, prompt, shape.text.max_tokens),
-        "denoise": denoise_cost(config, contexts, shape.latent_tokens(config), shape.sampler),
-        "pixels": pixels_cost(config.vae, rows, columns),
+        "decode": decode_cost(config, prompt, drawing.max_tokens),
+        "denoise": denoise_cost(config, contexts, math.prod(grid), sampler),
+        "pixels": pixels_cost(config.vae, *(side * config.latent_patch_size for side in grid)),
     }

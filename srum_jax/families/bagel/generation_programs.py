@@ -8,11 +8,11 @@ behind it, and "score_pictures" how well the flow leads to a picture behind its 
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 
-from srum_jax.errors import BadInput
 from srum_jax.families.abstract_programs import abstract_context, struct
 from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.prefill import NUM_MARKERS
@@ -26,6 +26,7 @@ from srum_jax.families.bagel.programs import (
     WRITE_TEXT,
 )
 from srum_jax.families.bagel.sampler import FlowSampler
+from srum_jax.families.costs import Drawing
 from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.random_keys import Use, random_keys
@@ -36,97 +37,68 @@ from srum_jax.models.layers.logical_axes import ROWS
 PROGRAMS = {"prefill": PREFILL_TEXT, "decode": WRITE_TEXT, "denoise": SAMPLE_LATENTS, "pixels": DECODE_IMAGES}
 REWARD_PROGRAMS = {"read": PREFILL_PATCHES, "score_texts": SCORE_TEXT, "score_pictures": FLOW_ERRORS}
 _ASKED_SLOTS = 16  # of a request of up to 14 tokens, as "Describe the image in detail."
-_PLAN, _SAMPLER = TextSampler(), FlowSampler()
 
 
-@dataclasses.dataclass(frozen=True)
-class GenerationShape:
-    """What is to be generated, as far as it fixes the programs."""
-
-    rows: int  # images in one batch
-    prompt_tokens: int = 254  # of the longest prompt; its two markers and the padding to a bucket come on top
-    height: int = 1024  # pixels
-    width: int = 1024
-    sampler: FlowSampler = _SAMPLER
-    text: TextSampler = _PLAN
-
-    @property
-    def prompt_slots(self) -> int:
-        """Slots of the context."""
-        return bucket(self.prompt_tokens + 2)
-
-    def num_patches(self, config: BagelConfig) -> int:
-        """Patches of an image of this size, as the vision tower reads it."""
-        patch = config.vit.patch_size
-        return -(-self.height // patch) * -(-self.width // patch)
-
-    def check(self, config: BagelConfig) -> None:
-        """Raises BadInput, naming the field, where the model cannot make that."""
-        most = config.max_latent_size * config.latent_stride
-        for name in ("height", "width"):
-            side = getattr(self, name)
-            if side % config.latent_stride or not 0 < side <= most:
-                raise BadInput(f"{name}: expected a multiple of {config.latent_stride} pixels, at most {most}; found "
-                               f"{side}.")
-
-    def latent_grid(self, config: BagelConfig) -> tuple[int, int]:
-        """Latent tokens along the sides."""
-        return self.height // config.latent_stride, self.width // config.latent_stride
-
-    def latent_tokens(self, config: BagelConfig) -> int:
-        """Latent tokens of one image."""
-        rows, columns = self.latent_grid(config)
-        return rows * columns
+def sampler_of(drawing: Drawing) -> FlowSampler:
+    """What images are sampled with: the settings that are named, or the published ones with as many times."""
+    if drawing.sampler is not None:
+        return drawing.sampler
+    published = FlowSampler().of_edits() if drawing.editing else FlowSampler()
+    return dataclasses.replace(published, num_timesteps=drawing.num_timesteps)
 
 
-def program_arguments(programs: Programs, name: str, shape: GenerationShape) -> tuple:
-    """The arguments of one of `PROGRAMS` besides the model's state."""
-    config, rows = programs.config, shape.rows
-
-    def array(*sizes: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
-        return struct(programs.mesh, (rows, *sizes), dtype, ROWS)
-
-    if name == "pixels":
-        latent = array(shape.latent_tokens(config), config.latent_values, dtype=jnp.float32)
-        return (latent, *shape.latent_grid(config))
-    context = abstract_context(programs, rows, shape.prompt_slots)
-    if name == "prefill":
-        return context, array(shape.prompt_slots), array()
-    keys = array(dtype=jax.eval_shape(lambda: random_keys([0], Use.NOISE)).dtype)
-    if name == "decode":
-        return context, keys, array(dtype=bool), shape.text
-    layout = LatentLayout(array(shape.latent_tokens(config)), array())
-    return [context] * shape.sampler.guidance.branches, keys, layout, shape.sampler
+def prompt_slots(drawing: Drawing) -> int:
+    """Slots of the context: a prompt, its two markers, padding to a bucket."""
+    return bucket(drawing.prompt_tokens + 2)
 
 
-def question_tokens(config: BagelConfig, shape: GenerationShape) -> int:
+def num_patches(config: BagelConfig, drawing: Drawing) -> int:
+    """Patches of an image of this size, as the vision tower reads it."""
+    patch = config.vit.patch_size
+    return -(-drawing.height // patch) * -(-drawing.width // patch)
+
+
+def latent_grid(config: BagelConfig, drawing: Drawing) -> tuple[int, int]:
+    """Latent tokens along the sides of one image."""
+    return drawing.height // config.latent_stride, drawing.width // config.latent_stride
+
+
+def question_tokens(config: BagelConfig, drawing: Drawing) -> int:
     """Tokens of an image of this size and of a request behind it; the two markers of the request come on top."""
-    return NUM_MARKERS + bucket(shape.num_patches(config)) + _ASKED_SLOTS - 2
+    return NUM_MARKERS + bucket(num_patches(config, drawing)) + _ASKED_SLOTS - 2
 
 
-def reward_arguments(programs: Programs, name: str, shape: GenerationShape, draws: int) -> tuple:
-    """The arguments of one of `REWARD_PROGRAMS` besides the model's state.
+def program_arguments(programs: Programs, name: str, drawing: Drawing) -> tuple:
+    """The arguments of one of `PROGRAMS` or `REWARD_PROGRAMS` besides the model's state.
 
-    Args:
-      programs: of the model.
-      name: of the program.
-      shape: prompts of its length are scored behind images of its size, and such images behind captions that may be as
-        long as its texts.
-      draws: times at which the flow's error is looked at.
+    Prompts are scored behind images of the drawing's size, and such images behind captions that may be as long as its
+    texts.
     """
-    config, rows = programs.config, shape.rows
+    config, slots, grid = programs.config, prompt_slots(drawing), latent_grid(programs.config, drawing)
+    tokens = math.prod(grid)
 
     def array(*sizes: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
-        return struct(programs.mesh, (rows, *sizes), dtype, ROWS)
+        return struct(programs.mesh, (drawing.rows, *sizes), dtype, ROWS)
 
-    asked = abstract_context(programs, rows, bucket(question_tokens(config, shape) + 2))
-    if name == "read":
-        width = bucket(shape.num_patches(config))
-        return asked, array(width, config.vit.patch_values, dtype=jnp.float32), array(width), array()
-    if name == "score_texts":
-        return asked, array(shape.prompt_slots), array()
-    captions = abstract_context(programs, rows, bucket(max(shape.text.max_tokens, shape.prompt_tokens) + 2))
+    def context(slots: int):
+        return abstract_context(programs, drawing.rows, slots)
+
     keys = array(dtype=jax.eval_shape(lambda: random_keys([0], Use.NOISE)).dtype)
-    tokens = shape.latent_tokens(config)
-    latent, times = (array(*sizes, dtype=jnp.float32) for sizes in ((tokens, config.latent_values), (draws,)))
-    return captions, latent, keys, times, LatentLayout(array(tokens), array())
+    latent, layout = array(tokens, config.latent_values, dtype=jnp.float32), LatentLayout(array(tokens), array())
+    if name == "pixels":
+        return (latent, *grid)
+    if name == "prefill":
+        return context(slots), array(slots), array()
+    if name == "decode":
+        return context(slots), keys, array(dtype=bool), TextSampler(drawing.max_tokens)
+    if name == "denoise":
+        sampler = sampler_of(drawing)
+        return [context(slots)] * sampler.guidance.branches, keys, layout, sampler
+    if name == "score_pictures":
+        captions = context(bucket(max(drawing.max_tokens, drawing.prompt_tokens) + 2))
+        return captions, latent, keys, array(drawing.draws, dtype=jnp.float32), layout
+    asked = context(bucket(question_tokens(config, drawing) + 2))
+    if name == "score_texts":
+        return asked, array(slots), array()
+    width = bucket(num_patches(config, drawing))
+    return asked, array(width, config.vit.patch_values, dtype=jnp.float32), array(width), array()

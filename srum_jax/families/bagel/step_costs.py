@@ -17,7 +17,7 @@ from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, PackedSample, TextItem, pack_sample
 from srum_jax.families.bagel.step_flops import PackCounts, count_pack, step_flops
-from srum_jax.families.model_costs import scaled
+from srum_jax.families.costs import scaled
 from srum_jax.models.bagel.batch import PackedBatch
 from srum_jax.models.bagel.config import BagelConfig
 from srum_jax.models.layers.attention_mask import allowed

@@ -1,4 +1,4 @@
-"""What BLIP3o's work amounts to; see `srum_jax.families.costs.Costs`."""
+"""What BLIP3o's work amounts to."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,15 +15,14 @@ from srum_jax.families.blip3o.config import Blip3oRows
 from srum_jax.families.blip3o.generation_costs import generation_costs
 from srum_jax.families.blip3o.rows import Blip3oPacker
 from srum_jax.families.blip3o.step_flops import count_slots, step_flops
-from srum_jax.families.costs import Drawing
-from srum_jax.families.model_costs import ModelCosts, SlotWork
+from srum_jax.families.costs import Costs, Drawing, SlotWork
 from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.released import RELEASED
 from srum_jax.objectives.columns import NO_COLUMNS
 
 
-class Blip3oCosts(ModelCosts):
+class Blip3oCosts(Costs):
     """The costs of BLIP3o. In place of a checkpoint, "8B" and "4B" stand for the released models."""
 
     search_order = ("latents", "pixels", "features", "prefill", "decode")

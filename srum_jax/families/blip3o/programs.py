@@ -72,7 +72,7 @@ def _write_text(
     model: Blip3o, compute: ComputeConfig, context: Context, start: int, keys: jax.Array, active: jax.Array,
     sampler: TextSampler,
 ) -> DecodedText:
-    return decode_text(text_continuation(model.llm, model.text_angles, compute), context.with_room(sampler.max_tokens), keys,
+    return decode_text(text_continuation(model.llm, model.angles, compute), context.with_room(sampler.max_tokens), keys,
                        active, sampler, start=start, end=model.config.special_tokens.turn_end)
 
 

@@ -1,4 +1,4 @@
-"""What Janus-Pro's work amounts to; see `srum_jax.families.costs.Costs`."""
+"""What Janus-Pro's work amounts to."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,20 +9,19 @@ import numpy as np
 from srum_jax.data.errors import CapacityError
 from srum_jax.data.example import stack_rows
 from srum_jax.errors import BadInput
-from srum_jax.families.costs import Cost, Drawing
+from srum_jax.families.costs import Costs, Drawing, SlotWork
 from srum_jax.families.janus_pro import generation_costs
 from srum_jax.families.janus_pro.batch import JanusBatch
 from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.families.janus_pro.rows import JanusPacker
 from srum_jax.families.janus_pro.step_flops import count_slots, step_flops
-from srum_jax.families.model_costs import ModelCosts, SlotWork
 from srum_jax.models.janus_pro.architecture import JANUS_PRO
 from srum_jax.models.janus_pro.config import JanusConfig
 from srum_jax.models.janus_pro.released import RELEASED
 from srum_jax.objectives.columns import NO_COLUMNS
 
 
-class JanusCosts(ModelCosts):
+class JanusCosts(Costs):
     """The costs of Janus-Pro. In place of a checkpoint, "1B" and "7B" stand for the released models."""
 
     search_order = ("codes", "pixels", "decode")
@@ -30,13 +29,13 @@ class JanusCosts(ModelCosts):
     text_program = "decode"  # of answers; pictures are drawn without a plan
 
     architecture = JANUS_PRO
-    float32 = generation_costs.FLOAT32
     released: ClassVar = {"": RELEASED["7B"], **RELEASED}
     drawn_by = generation_costs.PROGRAMS
     rewarded_by = generation_costs.REWARD_PROGRAMS
     arguments = staticmethod(generation_costs.program_arguments)
     prompt_slots = staticmethod(generation_costs.prompt_slots)
     drawing_costs = staticmethod(generation_costs.generation_costs)
+    reward_costs = staticmethod(generation_costs.reward_costs)
 
     def step_flops(self, config: JanusConfig, batch: JanusBatch,
                    trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
@@ -72,7 +71,3 @@ class JanusCosts(ModelCosts):
     def question_tokens(self, config: JanusConfig, drawing: Drawing) -> int:
         """See `Costs.question_tokens`; the template of a question is longer than that of a prompt."""
         return generation_costs.question_slots(config) - generation_costs.TEMPLATE_TOKENS
-
-    def reward_costs(self, config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
-        """See `generation_costs.reward_costs`; both likelihoods are exact."""
-        return generation_costs.reward_costs(config, drawing)

@@ -5,7 +5,6 @@ from srum_jax.families.janus_pro.answerer import JanusAnswerer
 from srum_jax.families.janus_pro.config import JanusRows
 from srum_jax.families.janus_pro.costs import JanusCosts
 from srum_jax.families.janus_pro.forward import JanusForward
-from srum_jax.families.janus_pro.generation_costs import FLOAT32
 from srum_jax.families.janus_pro.generator import JanusGenerator
 from srum_jax.families.janus_pro.request_reader import RequestReader
 from srum_jax.families.janus_pro.rows import JanusPacker
@@ -15,6 +14,5 @@ from srum_jax.models.janus_pro.architecture import JANUS_PRO
 
 FAMILY = Family(
     architecture=JANUS_PRO, rows=JanusRows, packer=JanusPacker, forward=JanusForward, sampler=CodeSampler,
-    checker=RequestReader, generator=JanusGenerator, answerer=JanusAnswerer, scorer=JanusScorer, float32=FLOAT32,
-    costs=JanusCosts(),
+    checker=RequestReader, generator=JanusGenerator, answerer=JanusAnswerer, scorer=JanusScorer, costs=JanusCosts(),
 )

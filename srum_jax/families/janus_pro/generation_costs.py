@@ -30,7 +30,6 @@ from srum_jax.models.janus_pro.config import JanusConfig
 from srum_jax.models.layers.logical_axes import ROWS, shapes_by_name
 
 TEMPLATE_TOKENS = 8  # around a caption: the first token, roles and what separates them, the token before the picture
-FLOAT32 = ("vq.",)
 PROGRAMS = {"codes": DRAW_CODES, "pixels": DECODE_CODES, "decode": WRITE_TEXT}
 REWARD_PROGRAMS = {"score_texts": SCORE_TEXT, "score_pictures": SCORE_CODES}
 _ASKED_TOKENS = 64  # around a picture: the system's text, roles, and a request as "Describe the image in detail."
@@ -70,10 +69,7 @@ def generation_costs(config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
 
 
 def reward_costs(config: JanusConfig, drawing: Drawing) -> dict[str, Cost]:
-    """One likelihood of each direction, for prompts and captions of the full length; the request's words are left out.
-
-    See `Costs.reward_costs`.
-    """
+    """See `Costs.reward_costs`; both likelihoods are exact. The request's words are left out."""
     traced, llm, codes, side = _Traced(config, {"draw", "read"}), config.llm, config.vq.num_codes, config.vq.image_size
     slots, said = prompt_slots(drawing), bucket(drawing.prompt_tokens)
     read = config.vision.num_tokens + said

@@ -37,4 +37,5 @@ BAGEL = Architecture(
     linear_maps={name: f"llm.layers.gen.{name}" for name in _EXPERT_MAPS}
     | {name: name for name in ("time_embedder.fc1", "time_embedder.fc2", "vae2llm", "llm2vae")},
     encoder="vae.encoder.",
+    float32=("vae.",),
 )

@@ -60,9 +60,9 @@ class Blip3o(nnx.Module):
 
         Positions are those of a text alone (the reference bypasses the rule for pictures here).
         """
-        return self.queries.states(self.llm, ids, real, first_query, self.text_angles, compute, tap)
+        return self.queries.states(self.llm, ids, real, first_query, self.angles, compute, tap)
 
-    def text_angles(self, position: jax.Array) -> RotaryAngles:
+    def angles(self, position: jax.Array) -> RotaryAngles:
         """Rotary angles of tokens of texts, whose three positions are alike: int32 [B, S]."""
         return mrope_angles(alike(position), self.config.llm)
 

@@ -36,4 +36,5 @@ JANUS_PRO = Architecture(
     linear_maps={name: f"llm.layers.{name}" for name in _DECODER_MAPS}
     | {"gen_head.fc1": "gen_head.fc1", "gen_head.fc2": "gen_head.fc2"},
     encoder="vq.encoder.",
+    float32=("vq.",),
 )

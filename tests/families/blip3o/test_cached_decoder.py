@@ -47,7 +47,7 @@ def test_decoding_with_a_cache_equals_the_full_forward(tied):
         return context.append(written, real, following)
 
     context = after_prompt(model, embed(model, ids, pictures), real, position, following, context)
-    step = jax.jit(text_continuation(model.llm, model.text_angles, COMPUTE))
+    step = jax.jit(text_continuation(model.llm, model.angles, COMPUTE))
     for number in range(fed.shape[1]):
         logits, context = step(context, jnp.asarray(fed[:, number]), jnp.ones(2, jnp.int32))
         np.testing.assert_allclose(logits, expected[:, ids.shape[1] + number], rtol=1e-4, atol=1e-4)
