@@ -56,7 +56,6 @@ class Example:
     kind: Literal["drawing", "reading"] = "drawing"  # the picture is learnt, or the answer is
     answer: str | None = None  # reading: what is learnt
     prompt_left_out: bool = False  # drawing: the picture is learnt without its caption (text dropout)
-    reference: Picture | None = None  # drawing: None is the picture itself, under another draw of its code
 
 
 class RandomDraws(Protocol):

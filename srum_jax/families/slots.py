@@ -25,8 +25,6 @@ class SlotRow(abc.ABC):
         rows = self._packer.rows
         if example.kind == "drawing":
             _require_slot(self._drawn, rows.samples_per_row, "samples_per_row")
-            if example.reference is not None:
-                raise CapacityError("it has a reference picture of its own, for which this family's rows have no room")
             self._add_drawing(example, draws)
             self._drawn += 1
         else:

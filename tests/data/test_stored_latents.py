@@ -10,7 +10,7 @@ from srum_jax.data.writer import write_records
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.family import FAMILY
 from srum_jax.families.bagel.forward import BagelForward
-from srum_jax.families.bagel.packing import RowBuilder, RowCapacity
+from srum_jax.families.bagel.packing import RowBuilder
 from srum_jax.families.bagel.position_ids import position_ids
 from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.families.bagel.sample_plan import Dropout, LatentItem, pack_sample
@@ -119,8 +119,6 @@ def test_a_row_of_one_kind_refuses_images_of_the_other():
     sample = pack_sample([item], MODEL.special_tokens, Dropout(), np.random.default_rng(0))
     with pytest.raises(CapacityError, match="comes as pixels, its row holds a stored posterior"):
         RowBuilder(row_capacity(settings("", latents="stored")[1], MODEL)).add(sample)
-    with pytest.raises(ValueError, match="references: expected none beside stored posteriors"):
-        RowCapacity(1, 1, 1, 1, 1, 8, 8, 4, references=True, moment_channels=8, moment_stride=2)
 
 
 def test_another_word_for_the_latents_is_refused():

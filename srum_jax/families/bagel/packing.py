@@ -28,7 +28,6 @@ class RowCapacity:
     latent_stride: int  # pixels of a latent token, along each side
     patch_values: int = 0  # values of a ViT patch
     float_images: bool = False  # pixels are float32 in [-1, 1] instead of uint8
-    references: bool = False  # images have references of their own
     moment_channels: int = 0  # of stored posteriors, which come instead of pixels; 0: pixels
     moment_stride: int = 0  # pixels of a latent cell, along each side
     samples: int = 1  # slots
@@ -38,10 +37,6 @@ class RowCapacity:
     def shares_noise(self) -> bool:
         """Whether neighbours whose time was drawn alike, as of a pair, see one noise."""
         return self.columns.pairs_pictures
-
-    def __post_init__(self):
-        if self.references and self.moment_channels:
-            raise ValueError("references: expected none beside stored posteriors, which have no pixels.")
 
     @property
     def canvases(self) -> tuple[int, int, int, int]:
@@ -77,7 +72,6 @@ class RowBuilder:
             "timestep_logit": np.full(capacity.latent, -np.inf, np.float32),
             "images": np.zeros(capacity.canvases, pixels),
             "image_size": np.zeros((capacity.images, 2), np.int32),
-            "reference_images": np.zeros(capacity.canvases, pixels) if capacity.references else None,
             "image_columns": {name: np.zeros(capacity.latent, np.float32) for name in capacity.columns.image},
             "ce_index": np.zeros(capacity.ce, np.int32),
             "ce_labels": np.zeros(capacity.ce, np.int32),
@@ -134,9 +128,6 @@ class RowBuilder:
                 arrays["posterior_moments"][slot][cells] = item.moments
                 continue
             arrays["images"][slot, :height, :width] = item.pixels
-            if self.capacity.references:
-                reference = item.pixels if item.reference_pixels is None else item.reference_pixels
-                arrays["reference_images"][slot, :height, :width] = reference
         ce = slice(used["ce"], used["ce"] + len(sample.ce_places))
         arrays["ce_index"][ce] = used["text"] + np.searchsorted(sample.text_places, sample.ce_places)
         arrays["ce_labels"][ce] = sample.ce_labels

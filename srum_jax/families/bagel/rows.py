@@ -83,8 +83,6 @@ class BagelPacker(ModelPacker):
         return dataclasses.replace(sample, text_columns=example.text_columns)
 
     def _drawing(self, example: Example) -> list[TextItem | LatentItem]:
-        if example.reference is not None:
-            raise CapacityError("it has a reference picture of its own, for which rows of BAGEL have no room")
         picture, transform = example.picture, self.rows.transform
         moments = self.stored(picture) if self.rows.stored_codes else None
         pixels = None if self.rows.stored_codes else transform.resize(picture.image())

@@ -59,7 +59,6 @@ class LatentItem:
     droppable: bool = False
     closing_label: int | None = None
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # float32 [rows, columns] each
-    reference_pixels: np.ndarray | None = None  # None: the image itself
     split_start: bool = True  # False: continues the split of the frame before
     split_end: bool = True
     frame_delta: int | None = None  # rotary ids to the next frame of a video

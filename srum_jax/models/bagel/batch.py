@@ -39,7 +39,6 @@ class PackedBatch:
     timestep_logit: Array  # [B, Cg] raw time, the same for all tokens of an image; -inf for clean images
     images: Array  # [B, M, H, W, 3] uint8 pixels, or float32 in [-1, 1]; padded at the bottom and right
     image_size: Array  # [B, M, 2] height and width in pixels of the part that is not padding; 0 for no image
-    reference_images: Array | None  # as `images`; None: the reference is the image itself, sampled anew
     image_columns: dict[str, Array]  # float32 [B, Cg] each, what the objective wants beside each latent token
     ce_index: Array  # [B, Cc] places in the text buffer whose next token is to be predicted
     ce_labels: Array  # [B, Cc] token ids to be predicted
@@ -47,6 +46,7 @@ class PackedBatch:
     text_columns: dict[str, Array]  # float32 [B, Cc] each, the same beside each prediction
     posterior_moments: Array | None = None  # float16 [B, M, h, w, 2 z] instead of `images`, whose H and W are 0 then
     noise_index: Array | None = None  # [B, Cg] whose noise each latent token sees; None: its own
+    reference_images: Array | None = None  # as `images`; None: the reference is the image itself, sampled anew
     num_samples: int = dataclasses.field(default=1, metadata={"static": True})  # that a row has room for
 
     @property

@@ -1,4 +1,3 @@
-import dataclasses
 
 import numpy as np
 import pytest
@@ -92,13 +91,6 @@ def test_frames_that_form_no_split_are_refused():
     for plan in ([latent(split_end=False)], [latent(split_start=False)], [latent(split_end=False), TextItem([1])]):
         with pytest.raises(ValueError, match="split"):
             sample(*plan)
-
-
-def test_reference_images_default_to_the_image_itself():
-    capacity = dataclasses.replace(CAPACITY, references=True)
-    other = np.full((8, 12, 3), 9, np.uint8)
-    row = pack_row([sample(latent(), latent(reference_pixels=other))], capacity)
-    assert row.reference_images[:2, 0, 0, 0].tolist() == [7, 9]
 
 
 def test_an_image_larger_than_the_position_table_is_refused():

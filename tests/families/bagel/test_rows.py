@@ -76,7 +76,6 @@ def test_a_picture_is_read_before_the_question_and_the_answer_is_learnt():
 @pytest.mark.parametrize("example, changes, reason", [
     (drawing("why", kind="reading", answer="so"), {"model": MODEL, "vit_capacity": 0}, "no vision tower"),
     (drawing("why", kind="reading", answer="so" * 9), {}, "ce_capacity"),
-    (drawing(reference=Picture(24, 20, pixels=PIXELS)), {}, "reference picture"),
     (drawing("x" * 60), {}, "text_capacity"),
 ])
 def test_an_example_that_has_no_place_leaves_the_row_as_it_was(example, changes, reason):

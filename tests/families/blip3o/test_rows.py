@@ -133,7 +133,6 @@ def test_an_answer_is_predicted_from_the_token_before_each_of_its_own():
     ([reading(answer="a red circle and a blue square")], "answer_capacity"),
     ([reading(question="what is in the picture " * 8)], "reading_capacity"),
     ([reading(pixels=np.zeros((64, 640, 3), np.uint8))], "reading_windows"),
-    ([dataclasses.replace(drawing(), reference=Picture(96, 64, pixels=PIXELS))], "reference picture"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_what_finds_no_room_is_refused_by_the_setting_and_leaves_the_row_as_it_was(wrong, reason):
     row = packer().empty_row()

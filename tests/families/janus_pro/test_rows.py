@@ -106,11 +106,6 @@ def test_what_does_not_fit_is_refused_by_the_capacity_and_leaves_the_row_as_it_w
     assert pickle.dumps(row.finish()) == before
 
 
-def test_a_reference_picture_is_refused():
-    with pytest.raises(CapacityError, match="reference"):
-        filled(dataclasses.replace(drawing(), reference=Picture(1, 1)))
-
-
 CODE = np.arange(36).reshape(6, 6)
 
 
