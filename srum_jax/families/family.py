@@ -14,6 +14,7 @@ from srum_jax.inference.opened import Opened, SmallFiles
 from srum_jax.inference.protocols import Answerer, Checker, Generator, Neurons, Scorer
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.objectives.columns import ColumnNames
 from srum_jax.objectives.token_scores import TokenMasks, TokenScores
 
@@ -37,8 +38,7 @@ class Forward(Protocol):
     def draws(self, key: jax.Array, batch: Batch) -> Any:
         """Every random number of a step, alike on any mesh; a tree of arrays [B, ...]."""
 
-    def scores(self, model: nnx.Module, batch: Batch, draws: Any, *, tap: Callable[[str, Any], None] | None = None
-               ) -> TokenScores:
+    def scores(self, model: nnx.Module, batch: Batch, draws: Any, *, tap: Tap = no_tap) -> TokenScores:
         """Runs the model; `tap` is called with names and values of intermediates."""
 
 

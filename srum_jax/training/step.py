@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from srum_jax.data.example import Batch
 from srum_jax.families.family import Forward
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.objectives.loss import objective_loss, objective_totals
 from srum_jax.objectives.objective import Objective
 from srum_jax.objectives.token_scores import Columns, error_by_time, token_counts
@@ -159,7 +160,7 @@ def draws_of_step(forward: Forward, seed: int, step: jax.Array, batch: Batch) ->
 
 def share_of_loss(
     model: nnx.Module, forward: Forward, objective: Objective, batch: Batch, draws: Any, totals: Any = None, *,
-    tap: Callable[[str, Any], None] | None = None,
+    tap: Tap = no_tap,
 ) -> tuple[jax.Array, dict[str, WeightedSum]]:
     """A batch's share of the step's loss, float32 [], and what is worth logging.
 

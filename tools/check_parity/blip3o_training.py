@@ -13,6 +13,7 @@ from srum_jax.families.blip3o.forward import Blip3oForward
 from srum_jax.families.blip3o.rows import Blip3oPacker
 from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.objectives.columns import NO_COLUMNS
 from srum_jax.objectives.token_scores import TokenScores
 from tools.check_parity.blip3o_case import TABLE, TIMES, compared
@@ -32,7 +33,7 @@ class RecordedForward(Blip3oForward):
         """The recorded noise."""
         return self.noise
 
-    def scores(self, model: Blip3o, batch: Blip3oBatch, draws: jax.Array, *, tap=None) -> TokenScores:
+    def scores(self, model: Blip3o, batch: Blip3oBatch, draws: jax.Array, *, tap: Tap = no_tap) -> TokenScores:
         """Of the features that the batch brings."""
         features = batch.features.reshape(draws.shape)
         return self.scores_of_features(model, batch, draws, features, self.reference, tap=tap)

@@ -15,6 +15,7 @@ from srum_jax.models.bagel.decoder import Decoder, Hidden, MixtureLayer, Rotary
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.quantized import cast_floats
+from srum_jax.models.layers.tap import no_tap
 from srum_jax.models.layers.token_stream import TokenStream, concatenate
 
 # The inputs of new tokens -> their last hidden states after the final norms, their keys and values [L, B, T, K, H], and
@@ -88,7 +89,7 @@ def make_reader(
         def tap(name: str, branch: Hidden) -> None:
             watched.append(watch(layer, Hidden(x.und + branch.und, x.gen + branch.gen)))
 
-        after = layer.after_attention(x, attended, None if watch is None else tap)
+        after = layer.after_attention(x, attended, no_tap if watch is None else tap)
         return after, (KeyValues(key, value), watched[0] if watched else None)
 
     def read(x: Hidden) -> tuple[Hidden, KeyValues, Any]:

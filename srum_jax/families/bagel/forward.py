@@ -17,6 +17,7 @@ from srum_jax.models.bagel.vae import Autoencoder, Posterior
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, constrain
 from srum_jax.models.layers.patchify import patchify
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.objectives.flow_path import interpolate, timestep_from_logit, velocity_error
 from srum_jax.objectives.token_scores import TokenMasks, TokenScores
 
@@ -75,7 +76,7 @@ class BagelForward:
             reference_posterior=jax.random.normal(reference, cells),
         )
 
-    def scores(self, model: Bagel, batch: PackedBatch, draws: StepNoise, *, tap=None) -> TokenScores:
+    def scores(self, model: Bagel, batch: PackedBatch, draws: StepNoise, *, tap: Tap = no_tap) -> TokenScores:
         """Squared velocity errors of latent tokens, log probabilities of texts.
 
         Args:
@@ -86,14 +87,13 @@ class BagelForward:
             "velocity".
         """
         latent, reference_latent = self.latents(model.vae, batch, draws)
-        if tap is not None:
-            tap("latent", latent)
-            tap("reference_latent", reference_latent)
+        tap("latent", latent)
+        tap("reference_latent", reference_latent)
         return self.scores_of_latents(model, batch, draws, latent, reference_latent, tap=tap)
 
     def scores_of_latents(
         self, model: Bagel, batch: PackedBatch, draws: StepNoise, latent: jax.Array, reference_latent: jax.Array, *,
-        tap=None,
+        tap: Tap = no_tap,
     ) -> TokenScores:
         """`scores` for images that have been encoded already; the model needs no autoencoder.
 
@@ -104,10 +104,9 @@ class BagelForward:
         timestep = timestep_from_logit(batch.timestep_logit, self.config.timestep_shift)
         noisy = interpolate(latent, draws.flow, timestep)
         output = model(batch, noisy, timestep, self.compute, tap)
-        if tap is not None:
-            tap("timestep", timestep)
-            tap("noisy_latent", noisy)
-            tap("velocity", output.velocity)
+        tap("timestep", timestep)
+        tap("noisy_latent", noisy)
+        tap("velocity", output.velocity)
         return TokenScores(
             image_error=velocity_error(output.velocity, latent, draws.flow),
             reference_error=velocity_error(output.velocity, reference_latent, draws.flow),

@@ -18,6 +18,7 @@ from srum_jax.models.blip3o.model import Blip3o
 from srum_jax.models.blip3o.patches import normalised
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import ROWS, constrain
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.objectives.flow_path import interpolate, velocity_error
 from srum_jax.objectives.token_scores import TokenMasks, TokenScores
 
@@ -56,7 +57,7 @@ class Blip3oForward:
         dit = self.config.dit
         return jax.random.normal(key, (batch.ids.shape[0], batch.ids.shape[1] * dit.grid**2, dit.channels))
 
-    def scores(self, model: Blip3o, batch: Blip3oBatch, draws: jax.Array, *, tap=None) -> TokenScores:
+    def scores(self, model: Blip3o, batch: Blip3oBatch, draws: jax.Array, *, tap: Tap = no_tap) -> TokenScores:
         """Squared velocity errors of features, log probabilities of answers.
 
         Args:
@@ -77,7 +78,7 @@ class Blip3oForward:
 
     def scores_of_features(
         self, model: Blip3o, batch: Blip3oBatch, draws: jax.Array, features: jax.Array,
-        reference: jax.Array | None = None, *, tap=None,
+        reference: jax.Array | None = None, *, tap: Tap = no_tap,
     ) -> TokenScores:
         """`scores` of pictures whose features are known; the model needs no EVA-CLIP tower.
 
@@ -90,10 +91,9 @@ class Blip3oForward:
         time = jnp.repeat(sigma, self.config.dit.grid**2, axis=1)
         noisy = interpolate(features, draws, time)
         velocity = self._velocity(model, batch, noisy, sigma, tap)
-        if tap is not None:
-            tap("features", features)
-            tap("noisy_features", noisy)
-            tap("velocity", velocity)
+        tap("features", features)
+        tap("noisy_features", noisy)
+        tap("velocity", velocity)
         return TokenScores(
             image_error=velocity_error(velocity, features, draws),
             reference_error=None if reference is None else velocity_error(velocity, reference, draws),
@@ -101,7 +101,7 @@ class Blip3oForward:
             text_log_prob=self._text_log_prob(model, batch),
         )
 
-    def _velocity(self, model: Blip3o, batch: Blip3oBatch, noisy: jax.Array, sigma: jax.Array, tap) -> jax.Array:
+    def _velocity(self, model: Blip3o, batch: Blip3oBatch, noisy: jax.Array, sigma: jax.Array, tap: Tap) -> jax.Array:
         """[B, S G G, C] of noisy features at times [B, S]."""
         condition = model.query_states(
             _slots(batch.ids), _slots(self._real(batch)), _slots(batch.first_query), self.compute, tap
@@ -110,11 +110,9 @@ class Blip3oForward:
         condition = condition * _slots(batch.conditioned)[:, None, None].astype(condition.dtype)
         timestep, dit = _slots(sigma) * TIME_SCALE, self.config.dit
         grids = constrain(noisy.reshape(-1, dit.grid, dit.grid, dit.channels), ROWS)
-        inner = None
-        if tap is not None:
-            tap("condition", condition)
-            tap("timestep", timestep)
-            inner = lambda name, value: tap(f"dit_{name}", value)  # noqa: E731
+        tap("condition", condition)
+        tap("timestep", timestep)
+        inner = no_tap if tap is no_tap else lambda name, value: tap(f"dit_{name}", value)
         return model.dit(grids, timestep, condition, self.compute, inner).reshape(noisy.shape)
 
     def _text_log_prob(self, model: Blip3o, batch: Blip3oBatch) -> jax.Array:

@@ -11,13 +11,13 @@ from srum_jax.families.blip3o.flow_sampling import guided, side_by_side
 from srum_jax.families.blip3o.sampler import PixelSampler
 from srum_jax.models.blip3o.pixel_decoder import LatentDecoder, PixelDecoder
 from srum_jax.models.blip3o.pixel_schedule import pixel_times
-from srum_jax.models.blip3o.unet import Tap
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.tap import Tap, no_tap
 
 
 def predicted_noise(
     decoder: PixelDecoder, latent: jax.Array, sigma: jax.Array, timestep: jax.Array, condition: jax.Array,
-    compute: ComputeConfig, tap: Tap | None = None,
+    compute: ComputeConfig, tap: Tap = no_tap,
 ) -> jax.Array:
     """The U-Net's output for pictures that are drawn whole, float32 [B, h, w, 4].
 
@@ -66,7 +66,7 @@ def draw_latents(
     return jax.lax.scan(step, noise * times.first_scale, steps)[0]
 
 
-def decoded_pixels(vae: LatentDecoder, latent: jax.Array, compute: ComputeConfig, tap: Tap | None = None) -> jax.Array:
+def decoded_pixels(vae: LatentDecoder, latent: jax.Array, compute: ComputeConfig, tap: Tap = no_tap) -> jax.Array:
     """Pixels in [0, 1] of scaled latents: [B, h, w, 4] to float32 [B, H, W, 3]."""
     pixels = vae(latent.astype(compute.compute_dtype), tap).astype(jnp.float32)
     return jnp.clip(pixels / 2 + 0.5, 0, 1)

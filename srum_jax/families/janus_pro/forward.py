@@ -17,6 +17,7 @@ from srum_jax.models.janus_pro.config import JanusConfig
 from srum_jax.models.janus_pro.model import JanusPro
 from srum_jax.models.janus_pro.vq import VQ, from_bytes
 from srum_jax.models.layers.logical_axes import ROWS, constrain
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.objectives.token_scores import TokenMasks, TokenScores
 
 
@@ -52,7 +53,9 @@ class JanusForward:
         """Nothing here is random."""
         return {}
 
-    def scores(self, model: JanusPro, batch: JanusBatch, draws: dict[str, jax.Array], *, tap=None) -> TokenScores:
+    def scores(
+        self, model: JanusPro, batch: JanusBatch, draws: dict[str, jax.Array], *, tap: Tap = no_tap
+    ) -> TokenScores:
         """Minus the log probabilities of codes, and log probabilities of answers.
 
         Args:
@@ -63,8 +66,7 @@ class JanusForward:
           tap: called with "codes" int32 [B, S, N]; also see `code_log_probs`.
         """
         codes = encode(model.vq, batch.pixels) if batch.codes is None else batch.codes
-        if tap is not None:
-            tap("codes", codes)
+        tap("codes", codes)
         log_prob = code_log_probs(model, _slots(batch.ids), _slots(_prompts(batch)), _slots(codes), self.compute, tap)
         return TokenScores(
             image_error=-log_prob.reshape(len(batch.ids), -1),

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.janus_pro.model import JanusPro
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.token_stream import causal_tokens
 
 
 def code_log_probs(
-    model: JanusPro, ids: jax.Array, real: jax.Array, codes: jax.Array, compute: ComputeConfig, tap=None
+    model: JanusPro, ids: jax.Array, real: jax.Array, codes: jax.Array, compute: ComputeConfig, tap: Tap = no_tap
 ) -> jax.Array:
     """Log probability of each code, given the prompt and the codes before it; float32 [B, N], without guidance.
 
@@ -29,8 +30,7 @@ def code_log_probs(
     taken = jnp.broadcast_to(real[:, -1:], codes[:, :-1].shape)
     hidden = model.hidden(x, causal_tokens(jnp.concatenate([real, taken], axis=1)), compute, tap)
     logits = model.gen_head(hidden[:, ids.shape[1] - 1 :])
-    if tap is not None:
-        tap("code_logits", logits)
+    tap("code_logits", logits)
     return _chosen(logits, codes)
 
 

@@ -8,7 +8,6 @@ B rows · U und tokens · G gen tokens · S = U + G · D width · N query heads 
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +22,9 @@ from srum_jax.models.layers.linear import Embedding, Linear
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, constrain
 from srum_jax.models.layers.norm import RMSNorm
 from srum_jax.models.layers.rope import RotaryAngles, rotary_angles
+from srum_jax.models.layers.tap import Tap, no_tap
 
 # Called with a name and a value along the unscanned path, for parity checks.
-Tap = Callable[[str, "Hidden"], None]
 
 
 @jax.tree_util.register_dataclass
@@ -59,7 +58,7 @@ class MixtureLayer(nnx.Module):
         self.und = DecoderLayer(config, rngs=rngs, stack=stack)
         self.gen = DecoderLayer(config, rngs=rngs, stack=stack)
 
-    def __call__(self, x: Hidden, rotary: Rotary, attention: Attention, tap: Tap | None = None) -> Hidden:
+    def __call__(self, x: Hidden, rotary: Rotary, attention: Attention, tap: Tap = no_tap) -> Hidden:
         """Adds the attention branch, then the MLP branch, each token by its own expert."""
         return self.after_attention(x, attention(*self.attention_inputs(x, rotary)), tap)
 
@@ -70,14 +69,13 @@ class MixtureLayer(nnx.Module):
         query, key, value = (jnp.concatenate(pair, axis=1) for pair in zip(und_qkv, gen_qkv, strict=True))
         return query, key, value
 
-    def after_attention(self, x: Hidden, attended: jax.Array, tap: Tap | None = None) -> Hidden:
+    def after_attention(self, x: Hidden, attended: jax.Array, tap: Tap = no_tap) -> Hidden:
         """The rest of the layer, given what all tokens attended to, [B, S, N, H]."""
         num_und = x.und.shape[1]
         branch = Hidden(
             self.und.attention_output(attended[:, :num_und]), self.gen.attention_output(attended[:, num_und:])
         )
-        if tap is not None:
-            tap("attention_branch", branch)
+        tap("attention_branch", branch)
         x = _constrain(Hidden(x.und + branch.und, x.gen + branch.gen))
         return _constrain(Hidden(x.und + self.und.mlp(x.und), x.gen + self.gen.mlp(x.gen)))
 
@@ -96,7 +94,7 @@ class Decoder(nnx.Module):
         self.config = config
 
     def __call__(
-        self, x: Hidden, rotary: Rotary, attention: Attention, compute: ComputeConfig, tap: Tap | None = None
+        self, x: Hidden, rotary: Rotary, attention: Attention, compute: ComputeConfig, tap: Tap = no_tap
     ) -> Hidden:
         """Runs all layers and the final norms.
 
@@ -111,7 +109,7 @@ class Decoder(nnx.Module):
         x = run_layers(
             self.layers, lambda layer, x: layer(x, rotary, attention, tap), _constrain(x),
             num_layers=self.config.num_layers, compute=compute,
-            after_each=None if tap is None else functools.partial(tap, "layer"),
+            after_each=None if tap is no_tap else functools.partial(tap, "layer"),
         )
         return Hidden(self.und_norm(x.und), self.gen_norm(x.gen))
 

@@ -20,6 +20,7 @@ from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.linear import Linear
 from srum_jax.models.layers.parameter import FixedTable, abstract_model
 from srum_jax.models.layers.sincos_table import sincos_table
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.timestep_embedding import timestep_features
 from srum_jax.models.layers.token_stream import TokenStream, concatenate
 
@@ -83,7 +84,7 @@ class Bagel(nnx.Module):
         self.vae = Autoencoder(config.vae, rngs=rngs) if with_vae else None
 
     def embed_latents(
-        self, latent: jax.Array, timestep: jax.Array, position_ids: jax.Array, dtype: jnp.dtype, tap=None
+        self, latent: jax.Array, timestep: jax.Array, position_ids: jax.Array, dtype: jnp.dtype, tap: Tap = no_tap
     ) -> jax.Array:
         """The decoder's input for latent tokens.
 
@@ -96,13 +97,13 @@ class Bagel(nnx.Module):
         """
         values = self.vae2llm(latent.astype(dtype))
         time = self.time_embedder(timestep, dtype)
-        if tap is not None:
-            tap("vae2llm", values)
-            tap("time_embed", time)
+        tap("vae2llm", values)
+        tap("time_embed", time)
         return values + time + self.latent_pos_embed(position_ids, dtype)
 
     def embed_patches(
-        self, patches: jax.Array, position_ids: jax.Array, tokens: TokenStream, compute: ComputeConfig, tap=None
+        self, patches: jax.Array, position_ids: jax.Array, tokens: TokenStream, compute: ComputeConfig,
+        tap: Tap = no_tap,
     ) -> jax.Array:
         """The decoder's input for image patches, [B, Cv, D] in the compute dtype.
 
@@ -126,9 +127,8 @@ class Bagel(nnx.Module):
         attention = make_attention(alone, alone, route, compute.attention_block)
         hidden = self.vit(patches.astype(dtype), position_ids, attention, compute, tap)
         connected = self.connector(hidden)
-        if tap is not None:
-            tap("vit_tower", hidden)
-            tap("vit_connector", connected)
+        tap("vit_tower", hidden)
+        tap("vit_connector", connected)
         return connected + self.vit_pos_embed(position_ids, dtype)
 
     def __call__(
@@ -137,7 +137,7 @@ class Bagel(nnx.Module):
         noisy_latent: jax.Array,
         timestep: jax.Array,
         compute: ComputeConfig,
-        tap=None,
+        tap: Tap = no_tap,
     ) -> TrainingOutput:
         """The training forward pass over a packed batch.
 
@@ -160,11 +160,9 @@ class Bagel(nnx.Module):
         num_und = und.shape[1]
         rotary = Rotary.of(tokens.position, num_und, self.config.llm)
         attention = make_attention(tokens, tokens, compute.attention, compute.attention_block, prefix=num_und)
-        if tap is not None:
-            tap("packed_sequence", Hidden(und, gen))
+        tap("packed_sequence", Hidden(und, gen))
         hidden = self.llm(Hidden(und, gen), rotary, attention, compute, tap)
-        if tap is not None:
-            tap("last_hidden", hidden)
+        tap("last_hidden", hidden)
         logits = None
         if batch.ce_index.shape[1]:
             chosen = jnp.take_along_axis(hidden.und, batch.ce_index[..., None], axis=1)

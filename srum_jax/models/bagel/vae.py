@@ -13,6 +13,7 @@ from srum_jax.models.bagel.config import AutoencoderConfig
 from srum_jax.models.layers.autoencoder_blocks import NORM_EPS, SAME, Level, Middle
 from srum_jax.models.layers.linear import Conv
 from srum_jax.models.layers.norm import GroupNorm
+from srum_jax.models.layers.tap import Tap, no_tap
 
 
 @jax.tree_util.register_dataclass
@@ -39,11 +40,10 @@ class Encoder(nnx.Module):
         self.norm_out = GroupNorm(widths[-1], NORM_EPS, rngs=rngs)
         self.conv_out = Conv(widths[-1], 2 * config.z_channels, 3, rngs=rngs, padding=SAME)
 
-    def __call__(self, x: jax.Array, tap=None) -> jax.Array:
+    def __call__(self, x: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """[B, H, W, 3] to [B, H/8, W/8, 2 z]."""
         x = self.conv_in(x)
-        if tap is not None:
-            tap("conv_in", x)
+        tap("conv_in", x)
         for level in self.down:
             x = level(x)
         x = self.mid(x, tap)
@@ -65,11 +65,10 @@ class ImageDecoder(nnx.Module):
         self.norm_out = GroupNorm(widths[0], NORM_EPS, rngs=rngs)
         self.conv_out = Conv(widths[0], config.out_ch, 3, rngs=rngs, padding=SAME)
 
-    def __call__(self, z: jax.Array, tap=None) -> jax.Array:
+    def __call__(self, z: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """[B, h, w, z] to [B, 8 h, 8 w, 3]."""
         x = self.conv_in(z)
-        if tap is not None:
-            tap("conv_in", x)
+        tap("conv_in", x)
         x = self.mid(x, tap)
         for level in reversed(self.up):
             x = level(x)
@@ -84,7 +83,7 @@ class Autoencoder(nnx.Module):
         self.decoder = ImageDecoder(config, rngs=rngs)
         self.scale_factor, self.shift_factor = config.scale_factor, config.shift_factor
 
-    def posterior(self, images: jax.Array, tap=None) -> Posterior:
+    def posterior(self, images: jax.Array, tap: Tap = no_tap) -> Posterior:
         """The distribution of latents of pixels in [-1, 1], [B, H, W, 3]; parameters in float32."""
         mean, logvar = jnp.split(self.encoder(images, tap).astype(jnp.float32), 2, axis=-1)
         return Posterior(mean, logvar)
@@ -94,6 +93,6 @@ class Autoencoder(nnx.Module):
         latent = posterior.mean + jnp.exp(0.5 * posterior.logvar) * noise
         return self.scale_factor * (latent - self.shift_factor)
 
-    def decode(self, latent: jax.Array, tap=None) -> jax.Array:
+    def decode(self, latent: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """Pixels, nominally in [-1, 1] and not clipped, of scaled latents [B, h, w, z]."""
         return self.decoder(latent / self.scale_factor + self.shift_factor, tap)

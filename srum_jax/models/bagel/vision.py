@@ -15,6 +15,7 @@ from srum_jax.models.layers.layer_stack import run_layers
 from srum_jax.models.layers.linear import Embedding, Linear
 from srum_jax.models.layers.norm import LayerNorm
 from srum_jax.models.layers.siglip import SiglipLayer
+from srum_jax.models.layers.tap import Tap, no_tap
 
 
 class VisionTower(nnx.Module):
@@ -28,7 +29,8 @@ class VisionTower(nnx.Module):
         self.num_layers = config.num_layers
 
     def __call__(
-        self, patches: jax.Array, position_ids: jax.Array, attention: Attention, compute: ComputeConfig, tap=None
+        self, patches: jax.Array, position_ids: jax.Array, attention: Attention, compute: ComputeConfig,
+        tap: Tap = no_tap,
     ) -> jax.Array:
         """Encodes packed patches.
 
@@ -45,7 +47,7 @@ class VisionTower(nnx.Module):
         x = run_layers(
             self.layers, lambda layer, x: layer(x, attention),
             self.patch_embed(patches) + self.position_embed(position_ids, patches.dtype), num_layers=self.num_layers,
-            compute=compute, after_each=None if tap is None else functools.partial(tap, "vit_layer"),
+            compute=compute, after_each=None if tap is no_tap else functools.partial(tap, "vit_layer"),
         )
         return self.post_norm(x)
 

@@ -3,7 +3,6 @@
 B rows · T features of a picture · Q condition tokens · D width · N heads · H head width · M modulation width
 """
 
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from srum_jax.models.layers.logical_axes import ROWS, constrain
 from srum_jax.models.layers.norm import LayerNorm, RMSNorm
 from srum_jax.models.layers.parameter import parameter, zeros
 from srum_jax.models.layers.rope import RotaryAngles
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.timestep_embedding import timestep_features
 
 _TIME_FEATURES = 256
@@ -24,7 +24,6 @@ _THETA = 10000.0
 _QK_EPS = 1e-5
 _OUT_EPS = 1e-6
 
-Tap = Callable[[str, jax.Array], None]
 
 
 def grid_angles(grid: int, head_dim: int) -> RotaryAngles:
@@ -120,7 +119,7 @@ class DiT(nnx.Module):
 
     def __call__(
         self, features: jax.Array, timestep: jax.Array, condition: jax.Array, compute: ComputeConfig,
-        tap: Tap | None = None,
+        tap: Tap = no_tap,
     ) -> jax.Array:
         """The velocity, noise less features.
 
@@ -142,18 +141,16 @@ class DiT(nnx.Module):
         vector = time + self.pooled(self.pooled_norm(jnp.mean(condition, axis=1)))
         modulation = jax.nn.silu(vector)[:, None]
         rotary = grid_angles(self.config.grid, self.config.head_dim)
-        if tap is not None:
-            tap("patch_embedder", x)
-            tap("caption_projection", condition)
-            tap("time_caption_embed", vector)
+        tap("patch_embedder", x)
+        tap("caption_projection", condition)
+        tap("time_caption_embed", vector)
         x = run_layers(
             self.layers, lambda layer, x: layer(x, condition, modulation, rotary), constrain(x, ROWS),
             num_layers=self.config.num_layers, compute=compute,
-            after_each=None if tap is None else lambda x: tap("layer", x),
+            after_each=None if tap is no_tap else lambda x: tap("layer", x),
         )
         x = self.out(_normalised(x) * (1 + self.out_scale(modulation)))
-        if tap is not None:
-            tap("norm_out", x)
+        tap("norm_out", x)
         return x.reshape(features.shape)
 
 

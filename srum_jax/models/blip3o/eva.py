@@ -3,7 +3,6 @@
 B pictures · P patches · D width · G pooled features along a side
 """
 
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from srum_jax.models.layers.layer_stack import run_layers
 from srum_jax.models.layers.linear import Conv, Linear
 from srum_jax.models.layers.norm import LayerNorm
 from srum_jax.models.layers.parameter import normal, parameter
+from srum_jax.models.layers.tap import Tap, no_tap
 
 
 class EvaLayer(nnx.Module):
@@ -53,7 +53,7 @@ class EvaTower(nnx.Module):
         self.config = config
 
     def __call__(
-        self, images: jax.Array, compute: ComputeConfig, tap: Callable[[str, jax.Array], None] | None = None
+        self, images: jax.Array, compute: ComputeConfig, tap: Tap = no_tap
     ) -> jax.Array:
         """Features of every patch.
 
@@ -68,13 +68,12 @@ class EvaTower(nnx.Module):
         dtype = compute.compute_dtype
         patches = self.patch_embed(images.astype(dtype))
         patches = patches.reshape(len(images), -1, self.config.width)
-        if tap is not None:
-            tap("patch_embed", patches)
+        tap("patch_embed", patches)
         first = jnp.broadcast_to(self.class_token[...].astype(dtype), (len(images), 1, self.config.width))
         x = jnp.concatenate([first, patches], axis=1) + self.position[...].astype(dtype)
         x = run_layers(
             self.layers, lambda layer, x: layer(x), x, num_layers=self.config.num_layers, compute=compute,
-            after_each=None if tap is None else lambda x: tap("block", x),
+            after_each=None if tap is no_tap else lambda x: tap("block", x),
         )
         return x[:, 1:]
 

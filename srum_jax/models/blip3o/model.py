@@ -3,7 +3,7 @@
 B rows · S tokens · Q queries · D width of the language model · N pictures · T tokens of a picture
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,8 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.decoder import Decoder
 from srum_jax.models.layers.rope import RotaryAngles
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.token_stream import causal_tokens
-
-Tap = Callable[[str, jax.Array], None]
 
 
 class Blip3o(nnx.Module):
@@ -54,7 +53,7 @@ class Blip3o(nnx.Module):
         self.decoder = PixelDecoder(config.pixels, rngs=rngs) if drawn else None
 
     def query_states(
-        self, ids: jax.Array, real: jax.Array, first_query: jax.Array, compute: ComputeConfig, tap: Tap | None = None
+        self, ids: jax.Array, real: jax.Array, first_query: jax.Array, compute: ComputeConfig, tap: Tap = no_tap
     ) -> jax.Array:
         """What the language model says of the picture to be drawn, [B, Q, D]; see `ImageQueries.states`.
 
@@ -67,7 +66,7 @@ class Blip3o(nnx.Module):
         return mrope_angles(alike(position), self.config.llm)
 
     def hidden(
-        self, x: jax.Array, real: jax.Array, position: jax.Array, compute: ComputeConfig, tap: Tap | None = None
+        self, x: jax.Array, real: jax.Array, position: jax.Array, compute: ComputeConfig, tap: Tap = no_tap
     ) -> jax.Array:
         """The language model over embedded tokens, each of which sees those before it.
 
@@ -78,8 +77,7 @@ class Blip3o(nnx.Module):
           compute: precision, attention route, remat.
           tap: called with "embed", and "layer" after each layer.
         """
-        if tap is not None:
-            tap("embed", x)
+        tap("embed", x)
         tokens = causal_tokens(real)
         attention = make_attention(tokens, tokens, compute.attention, compute.attention_block)
         return self.llm(x, mrope_angles(position, self.config.llm), attention, compute, tap)

@@ -1,6 +1,5 @@
 """From picture features to pixels: the U-Net and the decoding half of SDXL's autoencoder. Maps are [B, H, W, C]."""
 
-from collections.abc import Callable
 
 import jax
 from flax import nnx
@@ -10,6 +9,7 @@ from srum_jax.models.blip3o.unet import UNet
 from srum_jax.models.layers.autoencoder_blocks import NORM_EPS, SAME, Level, Middle
 from srum_jax.models.layers.linear import Conv
 from srum_jax.models.layers.norm import GroupNorm
+from srum_jax.models.layers.tap import Tap, no_tap
 
 
 class LatentDecoder(nnx.Module):
@@ -29,7 +29,7 @@ class LatentDecoder(nnx.Module):
         self.conv_out = Conv(widths[-1], config.out_channels, 3, rngs=rngs, padding=SAME)
         self.scaling_factor = config.scaling_factor
 
-    def __call__(self, latent: jax.Array, tap: Callable[[str, jax.Array], None] | None = None) -> jax.Array:
+    def __call__(self, latent: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """Pixels, nominally in [-1, 1] and not clipped.
 
         Args:
@@ -40,8 +40,7 @@ class LatentDecoder(nnx.Module):
           [B, 8 h, 8 w, 3] with the published sizes.
         """
         def look(name: str, x: jax.Array) -> jax.Array:
-            if tap is not None:
-                tap(name, x)
+            tap(name, x)
             return x
 
         x = look("post_quant_conv", self.post_quant_conv(latent / self.scaling_factor))

@@ -16,6 +16,7 @@ from srum_jax.models.layers.layer_stack import run_layers
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, constrain
 from srum_jax.models.layers.parameter import parameter
 from srum_jax.models.layers.rope import RotaryAngles
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.token_stream import causal_tokens, concatenate, earlier_tokens
 
 _Streams = tuple[jax.Array, jax.Array]  # prompts [B, S - Q, D], queries [B, Q, D]
@@ -32,7 +33,7 @@ class ImageQueries(nnx.Module):
     def states(
         self, llm: Decoder, ids: jax.Array, real: jax.Array, first: jax.Array,
         angles: Callable[[jax.Array], RotaryAngles], compute: ComputeConfig,
-        tap: Callable[[str, jax.Array], None] | None = None,
+        tap: Tap = no_tap,
     ) -> jax.Array:
         """The language model's states at the queries, [B, Q, D].
 
@@ -78,8 +79,8 @@ class ImageQueries(nnx.Module):
                                    (len(ids), *self.vectors.shape[1:]))
         streams = (constrain(llm.embed(ids[:, :longest], compute.compute_dtype), ROWS, TOKENS),
                    constrain(vectors, ROWS, TOKENS))
-        if tap is not None:
+        if tap is not no_tap:
             look("embed", streams)
         _, queries = run_layers(llm.layers, layer, streams, num_layers=llm.config.num_layers, compute=compute,
-                                after_each=None if tap is None else lambda streams: look("layer", streams))
+                                after_each=None if tap is no_tap else lambda streams: look("layer", streams))
         return llm.norm(queries)

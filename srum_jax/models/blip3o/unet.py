@@ -3,7 +3,6 @@
 B rows · N tokens of the condition · T pixels of a map · C channels
 """
 
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +14,12 @@ from srum_jax.models.layers.autoencoder_blocks import SAME, ResidualBlock, doubl
 from srum_jax.models.layers.layer_stack import run_layers
 from srum_jax.models.layers.linear import Conv, Linear
 from srum_jax.models.layers.norm import GroupNorm, LayerNorm
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.timestep_embedding import timestep_features
 
 _TRANSFORMER_EPS = 1e-6  # of the GroupNorm before a transformer
 _TOKEN_EPS = 1e-5
 
-Tap = Callable[[str, jax.Array], None]
 
 
 class CrossBlock(nnx.Module):
@@ -180,7 +179,7 @@ class UNet(nnx.Module):
 
     def __call__(
         self, latent: jax.Array, timestep: jax.Array, condition: jax.Array, size: jax.Array, compute: ComputeConfig,
-        tap: Tap | None = None,
+        tap: Tap = no_tap,
     ) -> jax.Array:
         """The noise in latents.
 
@@ -195,10 +194,6 @@ class UNet(nnx.Module):
         Returns:
           float32 [B, H, W, 4].
         """
-        def look(name: str, x: jax.Array) -> None:
-            if tap is not None:
-                tap(name, x)
-
         dtype, config = compute.compute_dtype, self.config
         condition = condition.astype(dtype)
         of_time = self.time(timestep_features(
@@ -208,13 +203,13 @@ class UNet(nnx.Module):
         time = of_time + of_condition
         skips = [self.conv_in(latent.astype(dtype))]
         for name, x in (("time_embedding", of_time), ("add_embedding", of_condition), ("conv_in", skips[0])):
-            look(name, x)
+            tap(name, x)
         for level in self.down:
             skips += level(skips[-1], time, condition, compute)
-            look("down", skips[-1])
+            tap("down", skips[-1])
         x = self.mid(skips[-1], time, condition, compute)[-1]
-        look("mid", x)
+        tap("mid", x)
         for level in self.up:
             x = level(x, time, condition, compute, skips)[-1]
-            look("up", x)
+            tap("up", x)
         return self.conv_out(jax.nn.silu(self.norm_out(x))).astype(jnp.float32)

@@ -5,7 +5,6 @@ The patches of a picture lie window by window, every window in as many slots as 
 N pictures · P slots = windows x slots of a window · T tokens of the language model · D width
 """
 
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from srum_jax.models.layers.linear import Linear
 from srum_jax.models.layers.norm import RMSNorm
 from srum_jax.models.layers.parameter import along_last, normal, parameter
 from srum_jax.models.layers.rope import RotaryAngles, rotate
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.token_stream import TokenStream
 
 _THETA = 10000.0
@@ -96,7 +96,7 @@ class VisionTower(nnx.Module):
         self.config = config
 
     def __call__(
-        self, pictures: Pictures, compute: ComputeConfig, tap: Callable[[str, jax.Array], None] | None = None
+        self, pictures: Pictures, compute: ComputeConfig, tap: Tap = no_tap
     ) -> jax.Array:
         """Reads pictures.
 
@@ -125,15 +125,13 @@ class VisionTower(nnx.Module):
             return layer(x, rotary, attention), number + 1
 
         x = self.patch_embed(pictures.patches.astype(compute.compute_dtype))
-        if tap is not None:
-            tap("patch_embed", x)
+        tap("patch_embed", x)
         x, _ = run_layers(
             self.layers, layer, (x, jnp.zeros((), jnp.int32)), num_layers=config.num_layers, compute=compute,
-            after_each=None if tap is None else lambda stream: tap("block", stream[0]),
+            after_each=None if tap is no_tap else lambda stream: tap("block", stream[0]),
         )
         merged = self.merger(x)
-        if tap is not None:
-            tap("merger", merged)
+        tap("merger", merged)
         return jnp.take_along_axis(merged, pictures.token[..., None], axis=1)
 
 

@@ -4,7 +4,7 @@ B rows · S tokens · D width of the language model · N codes of a picture · K
 P pictures to be read · T tokens of one
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,8 @@ from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.decoder import Decoder
 from srum_jax.models.layers.linear import Embedding, Linear
 from srum_jax.models.layers.rope import rotary_angles
+from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.token_stream import TokenStream
-
-Tap = Callable[[str, jax.Array], None]
 
 
 class CodeHead(nnx.Module):
@@ -96,7 +95,7 @@ class JanusPro(nnx.Module):
         return jnp.where(at[..., None], jnp.take_along_axis(tokens, number[..., None], axis=1), x)
 
     def hidden(
-        self, x: jax.Array, tokens: TokenStream, compute: ComputeConfig, tap: Tap | None = None
+        self, x: jax.Array, tokens: TokenStream, compute: ComputeConfig, tap: Tap = no_tap
     ) -> jax.Array:
         """The language model over embedded tokens, [B, S, D], after the final norm.
 

@@ -1,6 +1,5 @@
 """How pictures are read: a SigLIP tower, and the maps between it and the language model."""
 
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,7 @@ from srum_jax.models.layers.layer_stack import run_layers
 from srum_jax.models.layers.linear import Conv, Embedding, Linear
 from srum_jax.models.layers.norm import LayerNorm
 from srum_jax.models.layers.siglip import SiglipLayer
-
-Tap = Callable[[str, jax.Array], None]
+from srum_jax.models.layers.tap import Tap, no_tap
 
 
 class VisionTower(nnx.Module):
@@ -26,7 +24,7 @@ class VisionTower(nnx.Module):
         self.post_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, rngs=rngs)
         self.config = config
 
-    def __call__(self, pictures: jax.Array, compute: ComputeConfig, tap: Tap | None = None) -> jax.Array:
+    def __call__(self, pictures: jax.Array, compute: ComputeConfig, tap: Tap = no_tap) -> jax.Array:
         """Reads pictures.
 
         Args:
@@ -40,15 +38,13 @@ class VisionTower(nnx.Module):
         """
         x = self.patch_embed(pictures.astype(compute.compute_dtype))
         x = x.reshape(len(pictures), -1, self.config.hidden_size)
-        if tap is not None:
-            tap("patch_embed", x)
+        tap("patch_embed", x)
         x = x + self.position_embed(jnp.arange(self.config.num_tokens), x.dtype)[None]
-        if tap is not None:
-            tap("embeddings", x)
+        tap("embeddings", x)
         x = run_layers(
             self.layers, lambda layer, x: layer(x, jax.nn.dot_product_attention), x,
             num_layers=self.config.num_layers, compute=compute,
-            after_each=None if tap is None else lambda x: tap("block", x),
+            after_each=None if tap is no_tap else lambda x: tap("block", x),
         )
         return self.post_norm(x)
 

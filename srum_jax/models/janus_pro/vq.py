@@ -3,7 +3,6 @@
 B pictures · g codes along a side · K codes of the codebook · e width of a code
 """
 
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +13,8 @@ from srum_jax.models.layers.autoencoder_blocks import NORM_EPS, SAME, Level, Mid
 from srum_jax.models.layers.linear import Conv, Embedding
 from srum_jax.models.layers.norm import GroupNorm
 from srum_jax.models.layers.parameter import along_last
+from srum_jax.models.layers.tap import Tap, no_tap
 
-Tap = Callable[[str, jax.Array], None]
 _LEAST_NORM = 1e-12
 
 
@@ -37,9 +36,8 @@ class Encoder(nnx.Module):
         self.quant_conv = Conv(config.z_channels, config.code_width, 1, rngs=rngs)
         self.codebook = Embedding(config.codebook_size, config.code_width, rngs=rngs)
 
-    def __call__(self, x: jax.Array, tap: Tap | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """[B, H, W, 3] in [-1, 1] to [B, g, g, e], not normalised."""
-        tap = tap or _no_tap
         x = self.conv_in(x)
         tap("conv_in", x)
         for number, level in enumerate(self.down):
@@ -72,9 +70,8 @@ class ImageDecoder(nnx.Module):
         self.norm_out = GroupNorm(widths[-1], NORM_EPS, num_groups=config.num_groups, rngs=rngs)
         self.conv_out = Conv(widths[-1], 3, 3, padding=SAME, rngs=rngs)
 
-    def __call__(self, z: jax.Array, tap: Tap | None = None) -> jax.Array:
+    def __call__(self, z: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """[B, g, g, e] to [B, H, W, 3]."""
-        tap = tap or _no_tap
         x = self.post_quant_conv(z)
         tap("post_quant_conv", x)
         x = self.conv_in(x)
@@ -97,7 +94,7 @@ class VQ(nnx.Module):
         self.decoder = ImageDecoder(config, rngs=rngs)
         self.config = config
 
-    def encode(self, pictures: jax.Array, tap: Tap | None = None) -> jax.Array:
+    def encode(self, pictures: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """Pictures [B, H, W, 3] in [-1, 1] to codes int32 [B, g * g], row by row."""
         z = self.encoder(pictures.astype(jnp.float32), tap)
         nearest = jnp.argmin(self.distances(z), axis=-1)  # the first on ties
@@ -115,7 +112,7 @@ class VQ(nnx.Module):
         grid = codes.reshape(len(codes), self.config.grid, self.config.grid)
         return jnp.take(self.encoder.unit_codebook(), grid, axis=0)
 
-    def decode(self, codes: jax.Array, tap: Tap | None = None) -> jax.Array:
+    def decode(self, codes: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """Codes int32 [B, g * g] to pixels float32 [B, H, W, 3], nominally in [-1, 1] and not clipped."""
         return self.decoder(self.rows(codes), tap)
 
@@ -139,5 +136,3 @@ def _below(tap: Tap, name: str) -> Tap:
     return lambda inner, value: tap(f"{name}.{inner}", value)
 
 
-def _no_tap(name: str, value: jax.Array) -> None:
-    """Looks at nothing."""

@@ -11,6 +11,7 @@ from flax import nnx
 
 from srum_jax.models.layers.linear import Conv, Linear
 from srum_jax.models.layers.norm import GroupNorm
+from srum_jax.models.layers.tap import Tap, no_tap
 
 SAME = ((1, 1), (1, 1))  # padding of a convolution of 3 x 3 that keeps the size
 NORM_EPS = 1e-6
@@ -79,9 +80,8 @@ class Middle(nnx.Module):
         self.attn_1 = PixelAttention(features, rngs=rngs, num_groups=num_groups, matrices=matrices)
         self.block_2 = ResidualBlock(features, features, rngs=rngs, num_groups=num_groups)
 
-    def __call__(self, x: jax.Array, tap=None) -> jax.Array:
+    def __call__(self, x: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """[B, h, w, C] to [B, h, w, C]; `tap` is called with "mid_block_1", "mid_attn" and "mid_block_2"."""
-        tap = tap or _no_tap
         x = self.block_1(x)
         tap("mid_block_1", x)
         x = self.attn_1(x)
@@ -109,9 +109,8 @@ class Level(nnx.Module):
             widths[-1], widths[-1], 3, rngs=rngs, stride=2, padding=((0, 1), (0, 1))) if down else None
         self.upsample = Conv(widths[-1], widths[-1], 3, rngs=rngs, padding=SAME) if up else None
 
-    def __call__(self, x: jax.Array, tap=None) -> jax.Array:
+    def __call__(self, x: jax.Array, tap: Tap = no_tap) -> jax.Array:
         """[B, H, W, in] to [B, H', W', out]; `tap` is called with "res_0", "attn_0", ..., "downsample", "upsample"."""
-        tap = tap or _no_tap
         for number, block in enumerate(self.block):
             x = block(x)
             tap(f"res_{number}", x)
@@ -125,10 +124,6 @@ class Level(nnx.Module):
             x = self.upsample(doubled(x))
             tap("upsample", x)
         return x
-
-
-def _no_tap(name: str, value: jax.Array) -> None:
-    """Looks at nothing."""
 
 
 def doubled(x: jax.Array) -> jax.Array:

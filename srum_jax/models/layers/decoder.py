@@ -4,7 +4,6 @@ B rows · S tokens · D width · N query heads · K key/value heads · H head wi
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from srum_jax.models.layers.linear import Embedding, Linear
 from srum_jax.models.layers.logical_axes import ROWS, TOKENS, constrain
 from srum_jax.models.layers.norm import RMSNorm
 from srum_jax.models.layers.rope import RotaryAngles, rotate
+from srum_jax.models.layers.tap import Tap, no_tap
 
 
 class DecoderLayer(nnx.Module):
@@ -105,7 +105,7 @@ class Decoder(nnx.Module):
         rotary: RotaryAngles,
         attention: Attention,
         compute: ComputeConfig,
-        tap: Callable[[str, jax.Array], None] | None = None,
+        tap: Tap = no_tap,
     ) -> jax.Array:
         """Runs all layers and the final norm.
 
@@ -119,7 +119,7 @@ class Decoder(nnx.Module):
         x = run_layers(
             self.layers, lambda layer, x: layer(x, rotary, attention), constrain(x, ROWS, TOKENS),
             num_layers=self.config.num_layers, compute=compute,
-            after_each=None if tap is None else functools.partial(tap, "layer"),
+            after_each=None if tap is no_tap else functools.partial(tap, "layer"),
         )
         return self.norm(x)
 
