@@ -25,7 +25,7 @@ from srum_jax.families.bagel.generation_costs import (
     reward_costs,
 )
 from srum_jax.families.bagel.generation_programs import PROGRAMS, latent_grid, program_arguments, prompt_slots
-from srum_jax.families.bagel.prefill import prefill_text
+from srum_jax.families.bagel.prefill import text_chunk
 from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.families.costs import Cost, Drawing
 from srum_jax.inference.programs import Program
@@ -68,7 +68,8 @@ def test_prefill_costs_what_xla_counts(one_layer):
     # Dense attention computes all pairs, those of the empty context too, where the mask allows half of the new ones.
     dense = layers_cost(one_layer.config.llm, tokens=tokens, context=0, pairs=2 * tokens**2, experts=1)
     # With the hidden states: without them nothing of a last layer but its keys and values would be computed.
-    whole = Program(lambda model, compute, *arguments: prefill_text(model, *arguments, compute))
+    whole = Program(lambda model, compute, context, *arguments: text_chunk(
+        model, compute, context, *arguments).added(model, context, compute))
     compiled = one_layer.lower(whole, *program_arguments(one_layer, "prefill", shape)).compile()
     assert compiled.cost_analysis()["flops"] == pytest.approx(2 * dense.flops, rel=0.05)
     assert prefill_cost(one_layer.config, tokens).flops < dense.flops

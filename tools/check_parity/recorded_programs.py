@@ -8,7 +8,7 @@ import numpy as np
 
 from srum_jax.families.bagel.flow_sampling import LatentLayout, sample_latents
 from srum_jax.families.bagel.image_codec import decode_latents, encode_images
-from srum_jax.families.bagel.prefill import prefill_latents, prefill_patches, prefill_text
+from srum_jax.families.bagel.prefill import latent_chunk, patch_chunk, text_chunk
 from srum_jax.families.bagel.programs import (
     ENCODE_IMAGES,
     PREFILL_LATENTS,
@@ -41,10 +41,11 @@ class Operation:
 
 # What the programs of a run compute before anything is left out.
 _TEXT, _PATCHES, _LATENTS = (
-    Program(lambda model, compute, *a, prefill=prefill: prefill(model, *a, compute))
-    for prefill in (prefill_text, prefill_patches, prefill_latents)
+    Program(lambda model, compute, context, *a, chunk=chunk: chunk(model, compute, context, *a).added(
+        model, context, compute)[:2])
+    for chunk in (text_chunk, patch_chunk, latent_chunk)
 )
-_WRITTEN = Program(lambda model, compute, *a: write_text(model, *a, compute, with_logits=True), static=(3,))
+_WRITTEN = Program(lambda *a: write_text(*a, with_logits=True), static=(3,))
 _SAMPLED = Program(lambda model, compute, *a: sample_latents(model, *a, compute, trace=True), static=(3,))
 _ENCODED = Program(lambda model, _, *a: encode_images(model.vae, *a, model.config))
 _DECODED = Program(lambda model, _, *a: decode_latents(model.vae, *a, model.config), static=(1, 2))
@@ -79,7 +80,7 @@ class RecordedPrograms(Programs):
     def _prefill_text(self, context: Context, token_ids: np.ndarray, num_tokens: np.ndarray) -> Context:
         after, hidden = super().call(_TEXT, context, token_ids, num_tokens)
         count = num_tokens[0]
-        self._record("text", context, after, hidden[0, :count], token_ids[0, :count], [], [])
+        self._record("text", context, after, hidden.und[0, :count], token_ids[0, :count], [], [])
         return after
 
     def _prefill_patches(
@@ -88,7 +89,7 @@ class RecordedPrograms(Programs):
         after, hidden = super().call(_PATCHES, context, patches, position_ids, num_patches)
         count = num_patches[0]
         order = between_markers(count)
-        self._record("vit", context, after, hidden[0, order], self._markers(), position_ids[0, :count],
+        self._record("vit", context, after, hidden.und[0, order], self._markers(), position_ids[0, :count],
                      patches[0, :count])
         return after
 

@@ -87,13 +87,13 @@ def sample_latents(
 
 
 def flow_step(
-    model: Bagel, contexts: list[Context], x: jax.Array, layout: LatentLayout, t: jax.Array, dt: jax.Array,
-    sampler: FlowSampler, compute: ComputeConfig,
+    model: Bagel, compute: ComputeConfig, contexts: list[Context], x: jax.Array, layout: LatentLayout, t: jax.Array,
+    dt: jax.Array, sampler: FlowSampler,
 ) -> tuple[jax.Array, jax.Array]:
     """One step of `sample_latents` alone.
 
     Args:
-      model, layout, sampler, compute: see there.
+      model, compute, layout, sampler: see there.
       contexts: of all branches inside the guidance interval, else the conditional one.
       x: float32 [B, G, P], zero in padding.
       t, dt: float32 [], the time and what it falls by; see `denoise_schedule`.

@@ -55,12 +55,12 @@ def _added(model: Bagel, context: Context, compute: ComputeConfig, chunk: Chunk,
 
 def _watch_text(model: Bagel, compute: ComputeConfig, context: Context, ids: jax.Array, num_tokens: jax.Array,
                 gated: bool) -> Watched:
-    return _added(model, context, compute, text_chunk(model, context, ids, num_tokens, compute), gated)
+    return _added(model, context, compute, text_chunk(model, compute, context, ids, num_tokens), gated)
 
 
 def _watch_patches(model: Bagel, compute: ComputeConfig, context: Context, patches: jax.Array,
                    position_ids: jax.Array, num_patches: jax.Array, gated: bool) -> Watched:
-    chunk = patch_chunk(model, context, patches, position_ids, num_patches, compute)
+    chunk = patch_chunk(model, compute, context, patches, position_ids, num_patches)
     return _added(model, context, compute, chunk, gated)
 
 

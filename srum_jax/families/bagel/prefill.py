@@ -39,19 +39,36 @@ class Chunk:
 
 
 def text_chunk(
-    model: Bagel, context: Context, token_ids: jax.Array, num_tokens: jax.Array, compute: ComputeConfig
+    model: Bagel, compute: ComputeConfig, context: Context, token_ids: jax.Array, num_tokens: jax.Array
 ) -> Chunk:
-    """Texts, each token of which sees those before it; arguments as of `prefill_text`."""
+    """Texts, each token of which sees those before it.
+
+    Args:
+      model: its language model is used.
+      compute: precision.
+      context: with at least T free slots.
+      token_ids: int32 [B, T], starting and ending markers included; padded at the end.
+      num_tokens: int32 [B].
+    """
     tokens = causal_tokens(num_tokens, token_ids.shape[1], context.next_position)
     und = model.llm.embed(token_ids, compute.compute_dtype)
     return Chunk(tokens, Hidden(und, _no_latents(und)), num_tokens)
 
 
 def patch_chunk(
-    model: Bagel, context: Context, patches: jax.Array, position_ids: jax.Array, num_patches: jax.Array,
-    compute: ComputeConfig,
+    model: Bagel, compute: ComputeConfig, context: Context, patches: jax.Array, position_ids: jax.Array,
+    num_patches: jax.Array,
 ) -> Chunk:
-    """One image to be understood in each row; arguments as of `prefill_patches`."""
+    """One image to be understood in each row: both markers, then the patches.
+
+    Args:
+      model: with a vision tower.
+      compute: precision and attention route.
+      context: with at least V + 2 free slots.
+      patches: float32 [B, V, patch values], pixels in [-1, 1]; padded at the end.
+      position_ids: int32 [B, V], rows of the vision position tables.
+      num_patches: int32 [B].
+    """
     tokens = image_tokens(_with_markers(num_patches, patches.shape[1]), context.next_position)
     patch_tokens = jax.tree.map(lambda x: x[:, NUM_MARKERS:], tokens)
     embedded = model.embed_patches(patches, position_ids, patch_tokens, compute)
@@ -59,79 +76,25 @@ def patch_chunk(
     return Chunk(tokens, Hidden(und, _no_latents(und)), (num_patches > 0).astype(jnp.int32))
 
 
-def prefill_text(
-    model: Bagel, context: Context, token_ids: jax.Array, num_tokens: jax.Array, compute: ComputeConfig
-) -> tuple[Context, jax.Array]:
-    """Adds texts, causally.
-
-    Args:
-      model: its language model is used.
-      context: with at least T free slots.
-      token_ids: int32 [B, T], starting and ending markers included; padded at the end.
-      num_tokens: int32 [B].
-      compute: precision and attention route.
-
-    Returns:
-      The longer context, and the last hidden states [B, T, D].
-    """
-    context, hidden, _ = text_chunk(model, context, token_ids, num_tokens, compute).added(model, context, compute)
-    return context, hidden.und
-
-
-def prefill_patches(
-    model: Bagel,
-    context: Context,
-    patches: jax.Array,
-    position_ids: jax.Array,
-    num_patches: jax.Array,
-    compute: ComputeConfig,
-) -> tuple[Context, jax.Array]:
-    """Adds one image to be understood to each row.
-
-    Args:
-      model: with a vision tower.
-      context: with at least V + 2 free slots.
-      patches: float32 [B, V, patch values], pixels in [-1, 1]; padded at the end.
-      position_ids: int32 [B, V], rows of the vision position tables.
-      num_patches: int32 [B].
-      compute: precision and attention route.
-
-    Returns:
-      The longer context, and the last hidden states [B, 2 + V, D]: both markers, then the patches.
-    """
-    chunk = patch_chunk(model, context, patches, position_ids, num_patches, compute)
-    context, hidden, _ = chunk.added(model, context, compute)
-    return context, hidden.und
-
-
-def prefill_latents(
-    model: Bagel,
-    context: Context,
-    latent: jax.Array,
-    position_ids: jax.Array,
+def latent_chunk(
+    model: Bagel, compute: ComputeConfig, context: Context, latent: jax.Array, position_ids: jax.Array,
     num_latents: jax.Array,
-    compute: ComputeConfig,
-) -> tuple[Context, Hidden]:
-    """Adds one clean latent image to each row.
+) -> Chunk:
+    """One clean latent image in each row: und [B, 2, D] of the markers, gen [B, G, D] of the latents.
 
     Args:
       model: any.
+      compute: precision.
       context: with at least G + 2 free slots.
       latent: float32 [B, G, P], scaled as the autoencoder samples them; padded at the end.
       position_ids: int32 [B, G], rows of the latent position table.
       num_latents: int32 [B].
-      compute: precision and attention route.
-
-    Returns:
-      The longer context, and the last hidden states: und [B, 2, D] of the markers, gen [B, G, D] of the latents.
     """
     tokens = image_tokens(_with_markers(num_latents, latent.shape[1]), context.next_position)
     timestep = jnp.zeros(latent.shape[:2], jnp.float32)
     gen = model.embed_latents(latent, timestep, position_ids, compute.compute_dtype)
     und = _markers(model, latent.shape[0], compute)
-    chunk = Chunk(tokens, Hidden(und, gen), (num_latents > 0).astype(jnp.int32))
-    context, hidden, _ = chunk.added(model, context, compute)
-    return context, hidden
+    return Chunk(tokens, Hidden(und, gen), (num_latents > 0).astype(jnp.int32))
 
 
 def image_markers(model: Bagel, compute: ComputeConfig) -> jax.Array:

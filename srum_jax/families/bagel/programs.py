@@ -13,7 +13,7 @@ from srum_jax.families.bagel.image_codec import (
     sure_moments,
     to_uint8,
 )
-from srum_jax.families.bagel.prefill import prefill_latents, prefill_patches, prefill_text
+from srum_jax.families.bagel.prefill import latent_chunk, patch_chunk, text_chunk
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.families.bagel.scoring import flow_errors, text_log_probs
 from srum_jax.families.bagel.text_writing import begin_writing, write_on, write_text
@@ -34,27 +34,15 @@ def _grow(model: Bagel, compute: ComputeConfig, context: Context, slots: int) ->
 
 
 def _prefill_text(model: Bagel, compute: ComputeConfig, context: Context, *chunk: jax.Array) -> Context:
-    return prefill_text(model, context, *chunk, compute)[0]
+    return text_chunk(model, compute, context, *chunk).added(model, context, compute)[0]
 
 
 def _prefill_patches(model: Bagel, compute: ComputeConfig, context: Context, *chunk: jax.Array) -> Context:
-    return prefill_patches(model, context, *chunk, compute)[0]
+    return patch_chunk(model, compute, context, *chunk).added(model, context, compute)[0]
 
 
 def _prefill_latents(model: Bagel, compute: ComputeConfig, context: Context, *chunk: jax.Array) -> Context:
-    return prefill_latents(model, context, *chunk, compute)[0]
-
-
-def _write_text(model: Bagel, compute: ComputeConfig, *arguments):
-    return write_text(model, *arguments, compute)
-
-
-def _begin_text(model: Bagel, compute: ComputeConfig, *arguments):
-    return begin_writing(model, *arguments)
-
-
-def _write_on(model: Bagel, compute: ComputeConfig, *arguments):
-    return write_on(model, *arguments, compute)
+    return latent_chunk(model, compute, context, *chunk).added(model, context, compute)[0]
 
 
 def _sample_latents(
@@ -67,21 +55,6 @@ def _sample_latents(
 
 def _noise(model: Bagel, compute: ComputeConfig, keys: jax.Array, layout: LatentLayout) -> jax.Array:
     return jnp.where(layout.real[..., None], initial_noise(keys, layout.position_ids.shape[1], model.config), 0.0)
-
-
-def _sample_step(model: Bagel, compute: ComputeConfig, *arguments):
-    return flow_step(model, *arguments, compute)
-
-
-def _score_text(model: Bagel, compute: ComputeConfig, *arguments: jax.Array) -> jax.Array:
-    return text_log_probs(model, *arguments, compute)
-
-
-def _flow_errors(
-    model: Bagel, compute: ComputeConfig, context: Context, latent: jax.Array, keys: jax.Array, times: jax.Array,
-    layout: LatentLayout,
-) -> jax.Array:
-    return flow_errors(model, context, latent, keys, times, layout, compute)
 
 
 def _encode_images(model: Bagel, compute: ComputeConfig, images: jax.Array, keys: jax.Array) -> jax.Array:
@@ -99,29 +72,29 @@ def _decode_images(
 EMPTY_CONTEXT = Program(_empty_context, static=(0, 1))
 # context, slots -> the same with more free slots
 GROW = Program(_grow, static=(1,))
-# context, token_ids [B, T], num_tokens [B] -> context; see `prefill.prefill_text`
+# context, token_ids [B, T], num_tokens [B] -> context; see `prefill.text_chunk`
 PREFILL_TEXT = Program(_prefill_text, rows=(1, 2), donated=(0,))
-# context, patches [B, V, values], position_ids [B, V], num_patches [B] -> context; see `prefill.prefill_patches`
+# context, patches [B, V, values], position_ids [B, V], num_patches [B] -> context; see `prefill.patch_chunk`
 PREFILL_PATCHES = Program(_prefill_patches, rows=(1, 2, 3), donated=(0,))
-# context, latent [B, G, P], position_ids [B, G], num_latents [B] -> context; see `prefill.prefill_latents`
+# context, latent [B, G, P], position_ids [B, G], num_latents [B] -> context; see `prefill.latent_chunk`
 PREFILL_LATENTS = Program(_prefill_latents, rows=(1, 2, 3), donated=(0,))
 # context, keys [B], active [B], TextSampler -> DecodedText; the context is kept
-WRITE_TEXT = Program(_write_text, rows=(1, 2), static=(3,))
+WRITE_TEXT = Program(write_text, rows=(1, 2), static=(3,))
 # context, active [B], TextSampler -> Decoding; the context is kept
-BEGIN_TEXT = Program(_begin_text, rows=(1,), static=(2,))
+BEGIN_TEXT = Program(begin_writing, rows=(1,), static=(2,))
 # Decoding, keys [B], tokens until which to write int32 [], TextSampler -> Decoding; see `text_writing.write_on`
-WRITE_ON = Program(_write_on, rows=(1,), donated=(0,), static=(3,))
+WRITE_ON = Program(write_on, rows=(1,), donated=(0,), static=(3,))
 # contexts, keys [B], LatentLayout, FlowSampler -> latents float32 [B, G, P]; noise is drawn with one key per row
 SAMPLE_LATENTS = Program(_sample_latents, rows=(1, 2), static=(3,))
 # keys [B], LatentLayout -> latents float32 [B, G, P] of noise
 NOISE = Program(_noise, rows=(0, 1))
 # contexts, latents [B, G, P], LatentLayout, t and dt float32 [], FlowSampler -> the latents after the step, and those
 # that it had in view; see `flow_sampling.flow_step`
-SAMPLE_STEP = Program(_sample_step, rows=(1, 2), donated=(1,), static=(5,))
+SAMPLE_STEP = Program(flow_step, rows=(1, 2), donated=(1,), static=(5,))
 # context, token_ids [B, T], num_tokens [B] -> float32 [B, T]; see `scoring.text_log_probs`; the context is kept
-SCORE_TEXT = Program(_score_text, rows=(1, 2))
+SCORE_TEXT = Program(text_log_probs, rows=(1, 2))
 # context, latent [B, G, P], keys [B], times [B, K], LatentLayout -> float32 [B, K]; see `scoring.flow_errors`
-FLOW_ERRORS = Program(_flow_errors, rows=(1, 2, 3, 4))
+FLOW_ERRORS = Program(flow_errors, rows=(1, 2, 3, 4))
 # images float32 [N, H, W, 3], keys [N] -> latents float32 [N, G, P]; posterior noise is drawn with one key per image
 ENCODE_IMAGES = Program(_encode_images, rows=(0, 1))
 # latent float32 [N, rows * columns, P], rows, columns -> uint8 [N, H, W, 3], `sure_moments`, and whether all pixels

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from srum_jax.families.bagel.flow_sampling import LatentLayout, flow_velocity
 from srum_jax.families.bagel.image_codec import initial_noise
-from srum_jax.families.bagel.prefill import prefill_text
+from srum_jax.families.bagel.prefill import text_chunk
 from srum_jax.families.bagel.sampler import Guidance
 from srum_jax.inference.context import Context
 from srum_jax.models.bagel.model import Bagel
@@ -21,25 +21,25 @@ UNGUIDED = Guidance(text_scale=1.0)
 
 
 def text_log_probs(
-    model: Bagel, context: Context, token_ids: jax.Array, num_tokens: jax.Array, compute: ComputeConfig
+    model: Bagel, compute: ComputeConfig, context: Context, token_ids: jax.Array, num_tokens: jax.Array
 ) -> jax.Array:
     """Log probability of each token after the first, float32 [B, T]: place k has that of token k + 1.
 
     Args:
       model: its language model is used.
+      compute: precision and attention route.
       context: what the texts follow on.
       token_ids: int32 [B, T], the starting marker included; padded at the end. The last place has no meaning.
       num_tokens: int32 [B].
-      compute: precision and attention route.
     """
-    _, hidden = prefill_text(model, context, token_ids, num_tokens, compute)
+    _, hidden, _ = text_chunk(model, compute, context, token_ids, num_tokens).added(model, context, compute)
     labels = jnp.roll(token_ids, -1, axis=1)
 
     def one_place(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         state, label = inputs  # [B, D], [B]
         return token_log_probs(model.llm.lm_head(state)[:, None], label[:, None])[:, 0]
 
-    by_place = (jnp.moveaxis(hidden, 1, 0), labels.T)
+    by_place = (jnp.moveaxis(hidden.und, 1, 0), labels.T)
     return jax.lax.map(one_place, by_place, batch_size=min(_TOKENS_AT_ONCE, token_ids.shape[1])).T
 
 
@@ -54,23 +54,23 @@ def noised(
 
 def flow_errors(
     model: Bagel,
+    compute: ComputeConfig,
     context: Context,
     latent: jax.Array,
     keys: jax.Array,
     times: jax.Array,
     layout: LatentLayout,
-    compute: ComputeConfig,
 ) -> jax.Array:
     """Mean squared velocity error of each picture at each time, without guidance; float32 [B, K].
 
     Args:
       model: any.
+      compute: precision and attention route.
       context: what the pictures follow on.
       latent: float32 [B, G, P].
       keys: [B]; time k is looked at under the noise of `fold_in(key, k)`.
       times: float32 [B, K].
       layout: of the latent tokens.
-      compute: precision and attention route.
     """
     velocity = flow_velocity(model, [context], layout, UNGUIDED, compute)
     tokens = layout.real.astype(jnp.float32)

@@ -13,20 +13,20 @@ from srum_jax.models.compute import ComputeConfig
 
 def write_text(
     model: Bagel,
+    compute: ComputeConfig,
     context: Context,
     keys: jax.Array,
     active: jax.Array,
     sampler: TextSampler,
-    compute: ComputeConfig,
     with_logits: bool = False,
 ) -> DecodedText:
     """Continues every row with a text; the context is not changed.
 
     Args:
       model: its language model is used.
+      compute: precision and attention route.
       context: what the texts follow on.
       keys, active, sampler: see `decode_text`.
-      compute: precision and attention route.
       with_logits: whether to keep all logits.
     """
     special = model.config.special_tokens
@@ -35,13 +35,15 @@ def write_text(
                        vocab_size=model.config.llm.vocab_size if with_logits else None)
 
 
-def begin_writing(model: Bagel, context: Context, active: jax.Array, sampler: TextSampler) -> Decoding:
+def begin_writing(
+    model: Bagel, compute: ComputeConfig, context: Context, active: jax.Array, sampler: TextSampler
+) -> Decoding:
     """Texts to be written by `write_on`; see `write_text`."""
     return begin_text(context.with_room(sampler.max_tokens), active, sampler, start=model.config.special_tokens.bos)
 
 
 def write_on(
-    model: Bagel, begun: Decoding, keys: jax.Array, until: jax.Array, sampler: TextSampler, compute: ComputeConfig
+    model: Bagel, compute: ComputeConfig, begun: Decoding, keys: jax.Array, until: jax.Array, sampler: TextSampler
 ) -> Decoding:
     """The same texts, with so many tokens fed; see `go_on`."""
     return go_on(_continuation(model, compute), begun, keys, until, sampler, end=model.config.special_tokens.eos)

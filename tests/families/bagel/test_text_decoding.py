@@ -28,8 +28,8 @@ def contexts(texts):
 def decoded(texts, sampler, seeds=None, with_logits=False):
     model = nnx.merge(*random_model())
     keys = random_keys(seeds or [0] * len(texts), Use.TEXT)
-    run = jax.jit(lambda context, keys: write_text(model, context, keys, jnp.ones(len(texts), bool), sampler,
-                                                    ComputeConfig(remat="none"), with_logits))
+    run = jax.jit(lambda context, keys: write_text(model, ComputeConfig(remat="none"), context, keys,
+                                                   jnp.ones(len(texts), bool), sampler, with_logits))
     return jax.device_get(run(contexts(texts).everything, keys))
 
 
@@ -97,8 +97,8 @@ def test_sampling_follows_the_softmax_of_the_logits():
 
 def test_rows_that_only_fill_up_the_batch_do_not_keep_it_running():
     model = nnx.merge(*random_model())
-    result = write_text(model, contexts(TEXTS).everything, random_keys([0] * 3, Use.TEXT), jnp.zeros(3, bool),
-                         TextSampler(1000), ComputeConfig(remat="none"))
+    result = write_text(model, ComputeConfig(remat="none"), contexts(TEXTS).everything,
+                        random_keys([0] * 3, Use.TEXT), jnp.zeros(3, bool), TextSampler(1000))
     assert (np.asarray(result.num_tokens) == 0).all()
 
 
@@ -110,8 +110,8 @@ def test_logits_that_are_not_numbers_are_reported_by_row():
     programs = small_pipeline().generator.programs
     conversation = Conversation(type(programs)(graphdef, state, programs.mesh, programs.compute), 3, 64, False)
     conversation.add_text(TEXTS)
-    result = write_text(model, conversation.everything, random_keys([0] * 3, Use.TEXT), jnp.ones(3, bool),
-                         TextSampler(2), ComputeConfig(remat="none"))
+    result = write_text(model, ComputeConfig(remat="none"), conversation.everything,
+                        random_keys([0] * 3, Use.TEXT), jnp.ones(3, bool), TextSampler(2))
     assert np.asarray(result.healthy).tolist() == [True, False, True]
 
 
