@@ -1,15 +1,54 @@
-"""Rows of fixed slots: some for pictures that are drawn, some for pictures that are read."""
+"""Rows and batches of fixed slots: some for pictures that are drawn, some for pictures that are read.
+
+B rows · S slots for drawing · T tokens of one · N image tokens of a picture
+R slots for reading · L tokens of one · A predicted tokens of one
+"""
 
 import abc
+import dataclasses
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from srum_jax.data.errors import CapacityError
-from srum_jax.data.example import Example, RandomDraws
+from srum_jax.data.example import Array, Example, RandomDraws
 from srum_jax.families.packer import ModelPacker
+from srum_jax.objectives.token_scores import TokenMasks
 from srum_jax.rewards.token_grid import Grid
+
+
+@dataclasses.dataclass(frozen=True)
+class SlotReadings:
+    """Questions about one picture each, with their answers. Slots without one have sample -1 and length 0."""
+
+    sample: Array  # int32 [B, R], number in the row
+    ids: Array  # int32 [B, R, L], padded behind
+    length: Array  # int32 [B, R]
+    answer_index: Array  # int32 [B, R, A], places whose next token is predicted
+    answer_ids: Array  # int32 [B, R, A], the tokens that are
+    answer_weights: Array  # float32 [B, R, A]; 0 for padding
+
+    @property
+    def real(self) -> jax.Array:
+        """Bool [B, R, L]: tokens of conversations."""
+        return jnp.arange(self.ids.shape[2])[None, None] < self.length[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class SlotBatch:
+    """One training batch. Slots without a drawing have sample -1."""
+
+    sample: Array  # int32 [B, S], number in the row
+    ids: Array  # int32 [B, S, T]
+    pixels: Array  # uint8 [B, S, H, W, 3], cut out for the encoder; H and W are 0 where stored codes come instead
+    image_columns: dict[str, Array]  # float32 [B, S N] each, what the objective wants beside each image token
+    text_columns: dict[str, Array]  # float32 [B, R A] each, the same beside each prediction
+    readings: Any  # `SlotReadings`
+    # Samples that a row has room for.
+    num_samples: int = dataclasses.field(default=1, metadata={"static": True}, kw_only=True)
 
 
 class SlotRow(abc.ABC):
@@ -118,3 +157,36 @@ def empty_readings(packer: ModelPacker) -> dict[str, np.ndarray]:
 def _require_slot(taken: int, slots: int, field: str) -> None:
     if taken == slots:
         raise CapacityError(f"needs a slot, but all {slots} of its row are taken; raise rows.{field}")
+
+
+def slot_masks(batch: SlotBatch, real: jax.Array, image: str, cells: int) -> TokenMasks:
+    """Every image token of a slot that is taken, and every token of an answer.
+
+    Args:
+      batch: of a step.
+      real: bool [B, S, T], tokens of slots for drawing.
+      image: what the image tokens are called.
+      cells: how many a picture has, N.
+    """
+    readings = batch.readings
+    sample = jnp.repeat(batch.sample, cells, axis=1)
+    weights = flat(readings.answer_weights)
+    text_sample = jnp.repeat(readings.sample, readings.answer_ids.shape[2], axis=1)
+    return TokenMasks(
+        image=sample >= 0,
+        image_sample=sample,
+        text=weights,
+        text_sample=jnp.where(weights > 0, text_sample, -1),
+        streams={"text": flat(real), image: sample >= 0, "reading": flat(readings.real)},
+        num_samples=batch.num_samples,
+    )
+
+
+def joined(x: jax.Array) -> jax.Array:
+    """All slots as rows: [B, S, ...] to [B S, ...]."""
+    return x.reshape(-1, *x.shape[2:])
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """[B, S, T] to [B, S T]."""
+    return x.reshape(len(x), -1)

@@ -20,6 +20,7 @@ from srum_jax.models.layers.patchify import patchify
 from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.objectives.flow_path import interpolate, timestep_from_logit, velocity_error
 from srum_jax.objectives.token_scores import TokenMasks, TokenScores
+from srum_jax.rewards.dual_likelihood import token_log_probs
 
 # Arrays of a batch that go whole to each row's devices; the others are split along their tokens.
 _WHOLE = frozenset({"images", "image_size", "reference_images", "posterior_moments", "ce_index", "ce_labels",
@@ -173,5 +174,4 @@ def _text_log_prob(output: TrainingOutput, batch: PackedBatch) -> jax.Array:
     """Log probability of each predicted token, float32 [B, Cc]."""
     if output.text_logits is None:
         return jnp.zeros(batch.ce_index.shape, jnp.float32)
-    chosen = jnp.take_along_axis(output.text_logits, batch.ce_labels[..., None], axis=-1)[..., 0]
-    return chosen - jax.nn.logsumexp(output.text_logits, axis=-1)
+    return token_log_probs(output.text_logits, batch.ce_labels)

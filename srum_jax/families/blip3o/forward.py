@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from srum_jax.families.blip3o.batch import Blip3oBatch
+from srum_jax.families.slots import flat, joined, slot_masks
 from srum_jax.models.blip3o.config import Blip3oConfig
 from srum_jax.models.blip3o.eva import EvaTower
 from srum_jax.models.blip3o.flow import TIME_SCALE, drawn_sigma
@@ -38,19 +39,7 @@ class Blip3oForward:
 
     def masks(self, batch: Blip3oBatch) -> TokenMasks:
         """Every feature of a slot that is taken, and every token of an answer."""
-        cells, readings = self.config.dit.grid**2, batch.readings
-        sample = jnp.repeat(batch.sample, cells, axis=1)
-        weights = _flat(readings.answer_weights)
-        text_sample = jnp.repeat(readings.sample, readings.answer_ids.shape[2], axis=1)
-        read = _before(readings.length, readings.ids.shape[2])
-        return TokenMasks(
-            image=sample >= 0,
-            image_sample=sample,
-            text=weights,
-            text_sample=jnp.where(weights > 0, text_sample, -1),
-            streams={"text": _flat(self._real(batch)), "features": sample >= 0, "reading": _flat(read)},
-            num_samples=batch.num_samples,
-        )
+        return slot_masks(batch, self._real(batch), "features", self.config.dit.grid**2)
 
     def draws(self, key: jax.Array, batch: Blip3oBatch) -> jax.Array:
         """The noise of one step, float32 [B, S G G, C], the same on any mesh; times lie in the batch."""
@@ -104,11 +93,11 @@ class Blip3oForward:
     def _velocity(self, model: Blip3o, batch: Blip3oBatch, noisy: jax.Array, sigma: jax.Array, tap: Tap) -> jax.Array:
         """[B, S G G, C] of noisy features at times [B, S]."""
         condition = model.query_states(
-            _slots(batch.ids), _slots(self._real(batch)), _slots(batch.first_query), self.compute, tap
+            joined(batch.ids), joined(self._real(batch)), joined(batch.first_query), self.compute, tap
         )
         # Before any projection: what sampling without condition is given too.
-        condition = condition * _slots(batch.conditioned)[:, None, None].astype(condition.dtype)
-        timestep, dit = _slots(sigma) * TIME_SCALE, self.config.dit
+        condition = condition * joined(batch.conditioned)[:, None, None].astype(condition.dtype)
+        timestep, dit = joined(sigma) * TIME_SCALE, self.config.dit
         grids = constrain(noisy.reshape(-1, dit.grid, dit.grid, dit.channels), ROWS)
         tap("condition", condition)
         tap("timestep", timestep)
@@ -119,19 +108,18 @@ class Blip3oForward:
         """Of each predicted token, float32 [B, R A]."""
         readings = batch.readings
         if not readings.ids.shape[1]:
-            return jnp.zeros_like(_flat(readings.answer_weights))
-        ids, real = _slots(readings.ids), _slots(_before(readings.length, readings.ids.shape[2]))
-        embedded = model.embed_conversation(ids, jax.tree.map(_slots, readings.pictures), self.compute)
-        hidden = model.hidden(embedded, real, jnp.moveaxis(_slots(readings.position), 1, 0), self.compute)
-        predicting = jnp.take_along_axis(hidden, _slots(readings.answer_index)[..., None], axis=1)
+            return jnp.zeros_like(flat(readings.answer_weights))
+        ids, real = joined(readings.ids), joined(readings.real)
+        embedded = model.embed_conversation(ids, jax.tree.map(joined, readings.pictures), self.compute)
+        hidden = model.hidden(embedded, real, jnp.moveaxis(joined(readings.position), 1, 0), self.compute)
+        predicting = jnp.take_along_axis(hidden, joined(readings.answer_index)[..., None], axis=1)
         log_prob = jax.nn.log_softmax(model.llm.logits(predicting))
-        found = jnp.take_along_axis(log_prob, _slots(readings.answer_ids)[..., None], axis=-1)
+        found = jnp.take_along_axis(log_prob, joined(readings.answer_ids)[..., None], axis=-1)
         return found.reshape(len(batch.ids), -1)
-
     def _real(self, batch: Blip3oBatch) -> jax.Array:
         """Bool [B, S, T]: prompts, [IMG] and queries."""
         end = jnp.where(batch.sample >= 0, batch.first_query + self.config.num_queries, 0)
-        return _before(end, batch.ids.shape[2])
+        return jnp.arange(batch.ids.shape[2])[None, None] < end[..., None]
 
 
 def encode(eva: EvaTower, pixels: jax.Array, compute: ComputeConfig) -> jax.Array:
@@ -150,19 +138,3 @@ def encode(eva: EvaTower, pixels: jax.Array, compute: ComputeConfig) -> jax.Arra
         return eva.pooled(eva(constrain(normalised(pixels), ROWS), compute))
 
     return jnp.moveaxis(jax.lax.map(one_slot, jnp.moveaxis(pixels, 1, 0)), 0, 1)
-
-
-def _before(end: jax.Array, places: int) -> jax.Array:
-    """Which places lie before the end: [B, S] to bool [B, S, places]."""
-    return jnp.arange(places)[None, None] < end[..., None]
-
-
-def _slots(x: jax.Array) -> jax.Array:
-    """[B, S, ...] to [B S, ...]."""
-    return x.reshape(-1, *x.shape[2:])
-
-
-def _flat(x: jax.Array) -> jax.Array:
-    """[B, S, T] to [B, S T]."""
-    return x.reshape(len(x), -1)
-

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 
 from srum_jax.families.janus_pro.batch import JanusBatch
 from srum_jax.families.janus_pro.likelihood import answer_log_probs, code_log_probs
+from srum_jax.families.slots import flat, joined, slot_masks
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.janus_pro.config import JanusConfig
 from srum_jax.models.janus_pro.model import JanusPro
@@ -36,18 +37,7 @@ class JanusForward:
 
     def masks(self, batch: JanusBatch) -> TokenMasks:
         """Every code of a slot that is taken, and every token of an answer."""
-        readings = batch.readings
-        sample = jnp.repeat(batch.sample, self.config.vq.num_codes, axis=1)
-        weights = _flat(readings.answer_weights)
-        text_sample = jnp.repeat(readings.sample, readings.answer_ids.shape[2], axis=1)
-        return TokenMasks(
-            image=sample >= 0,
-            image_sample=sample,
-            text=weights,
-            text_sample=jnp.where(weights > 0, text_sample, -1),
-            streams={"text": _flat(_prompts(batch)), "codes": sample >= 0, "reading": _flat(_read(batch))},
-            num_samples=batch.num_samples,
-        )
+        return slot_masks(batch, _prompts(batch), "codes", self.config.vq.num_codes)
 
     def draws(self, key: jax.Array, batch: JanusBatch) -> dict[str, jax.Array]:
         """Nothing here is random."""
@@ -67,7 +57,7 @@ class JanusForward:
         """
         codes = encode(model.vq, batch.pixels) if batch.codes is None else batch.codes
         tap("codes", codes)
-        log_prob = code_log_probs(model, _slots(batch.ids), _slots(_prompts(batch)), _slots(codes), self.compute, tap)
+        log_prob = code_log_probs(model, joined(batch.ids), joined(_prompts(batch)), joined(codes), self.compute, tap)
         return TokenScores(
             image_error=-log_prob.reshape(len(batch.ids), -1),
             reference_error=None,
@@ -79,10 +69,10 @@ class JanusForward:
         """[B, R A]."""
         readings = batch.readings
         if not readings.answer_ids.size:
-            return jnp.zeros(_flat(readings.answer_ids).shape, jnp.float32)
+            return jnp.zeros(flat(readings.answer_ids).shape, jnp.float32)
         found = answer_log_probs(
-            model, _slots(readings.ids), _slots(_read(batch)), from_bytes(_slots(readings.views))[:, None],
-            _slots(readings.answer_index), _slots(readings.answer_ids), self.compute,
+            model, joined(readings.ids), joined(readings.real), from_bytes(joined(readings.views))[:, None],
+            joined(readings.answer_index), joined(readings.answer_ids), self.compute,
         )
         return found.reshape(len(batch.ids), -1)
 
@@ -105,18 +95,3 @@ def _prompts(batch: JanusBatch) -> jax.Array:
     """Bool [B, S, T]: tokens of prompts, which lie at the end of their slots."""
     width = batch.ids.shape[2]
     return jnp.arange(width)[None, None] >= width - batch.length[..., None]
-
-
-def _read(batch: JanusBatch) -> jax.Array:
-    """Bool [B, R, L]: tokens of conversations."""
-    return jnp.arange(batch.readings.ids.shape[2])[None, None] < batch.readings.length[..., None]
-
-
-def _slots(x: jax.Array) -> jax.Array:
-    """[B, S, ...] to [B S, ...]."""
-    return x.reshape(-1, *x.shape[2:])
-
-
-def _flat(x: jax.Array) -> jax.Array:
-    """[B, S, T] to [B, S T]."""
-    return x.reshape(len(x), -1)

@@ -10,6 +10,7 @@ from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.janus_pro.model import JanusPro
 from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.token_stream import causal_tokens
+from srum_jax.rewards.dual_likelihood import token_log_probs
 
 
 def code_log_probs(
@@ -31,7 +32,7 @@ def code_log_probs(
     hidden = model.hidden(x, causal_tokens(jnp.concatenate([real, taken], axis=1)), compute, tap)
     logits = model.gen_head(hidden[:, ids.shape[1] - 1 :])
     tap("code_logits", logits)
-    return _chosen(logits, codes)
+    return token_log_probs(logits, codes)
 
 
 def answer_log_probs(
@@ -50,9 +51,4 @@ def answer_log_probs(
       compute: precision, attention route, remat.
     """
     hidden = model.hidden(model.embed_conversation(ids, pictures, compute), causal_tokens(real), compute)
-    return _chosen(model.llm.logits(jnp.take_along_axis(hidden, places[..., None], axis=1)), answers)
-
-
-def _chosen(logits: jax.Array, ids: jax.Array) -> jax.Array:
-    chosen = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
-    return chosen - jax.nn.logsumexp(logits, axis=-1)
+    return token_log_probs(model.llm.logits(jnp.take_along_axis(hidden, places[..., None], axis=1)), answers)
