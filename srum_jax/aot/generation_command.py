@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     name = args.family or (recognise(args.checkpoint) if args.checkpoint else NAMES[0])
     costs = costs_of(family(name))
-    programs = chosen(args.programs, costs.programs)
+    programs = chosen(args.programs, tuple(costs.drawn_by))
     topology, mesh = parse_topology(args.topology), args.mesh or MeshConfig(data=1, fsdp=-1)
     if mesh.seq != 1:
         raise BadInput(f"--mesh: generation does not split the tokens of a row: expected seq=1, found {mesh.seq}.")

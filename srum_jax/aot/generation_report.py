@@ -21,7 +21,7 @@ def program_entry(request: DrawingRequest, topology: Topology, axes: dict[str, i
     """
     cost = _costs(request)[request.program]
     rows, memory = request.drawing.rows, result.memory
-    time = _roofline(cost, rows, topology, axes)
+    time = roofline(cost, topology.chip, rows, axes)
     limit = topology.chip.hbm_bytes
     return {
         "program": request.program,
@@ -44,7 +44,7 @@ def whole_entry(request: DrawingRequest, topology: Topology, axes: dict[str, int
     """The figures of one batch on one slice."""
     drawing, costs = request.drawing, family(request.family).costs
     rows = drawing.rows
-    times = {name: _roofline(cost, rows, topology, axes)["seconds"] for name, cost in _costs(request).items()}
+    times = {name: roofline(cost, topology.chip, rows, axes)["seconds"] for name, cost in _costs(request).items()}
     image = sum(times[name] for name in costs.image_programs)
     return {
         "topology": topology.name,
@@ -55,7 +55,7 @@ def whole_entry(request: DrawingRequest, topology: Topology, axes: dict[str, int
         "prompt_slots": costs.prompt_slots(drawing),
         "steps": drawing.num_timesteps - 1,
         "plan_tokens": drawing.max_tokens,
-        "layers": costs.num_layers(costs.config(request.checkpoint, request.layers)),
+        "layers": costs.config(request.checkpoint, request.layers).llm.num_layers,
         "dtype": request.dtype,
         "quantize": request.quantize,
         "fits": all(entry["fits"] for entry in entries),
@@ -109,7 +109,3 @@ def as_text(report: dict[str, Any]) -> str:
 def _costs(request: DrawingRequest) -> dict[str, Cost]:
     costs = family(request.family).costs
     return costs.drawing_costs(costs.config(request.checkpoint, request.layers), request.drawing)
-
-
-def _roofline(cost: Cost, rows: int, topology: Topology, axes: dict[str, int]) -> dict[str, Any]:
-    return roofline(cost, topology.chip, rows, data=axes["data"], fsdp=axes["fsdp"], tensor=axes["tensor"])

@@ -3,6 +3,7 @@
 Estimates from published rates, never measurements.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from srum_jax.aot.topology import Chip
@@ -25,16 +26,17 @@ STEP_ASSUMPTIONS = (
 )
 
 
-def roofline(cost: "Cost", chip: Chip, rows: int, *, data: int, fsdp: int, tensor: int) -> dict[str, Any]:
+def roofline(cost: "Cost", chip: Chip, rows: int, axes: Mapping[str, int]) -> dict[str, Any]:
     """Of one program on a batch, seconds of `compute`, `memory` and `exchange`; the longest is `bound`, of `seconds`.
 
     Args:
       cost: of the program.
       chip: of the slice.
       rows: of the batch, a multiple of data x fsdp.
-      data, fsdp, tensor: sizes of the mesh.
+      axes: sizes of the mesh.
     """
-    rows_of_chip = rows / (data * fsdp)
+    fsdp, tensor = axes["fsdp"], axes["tensor"]
+    rows_of_chip = rows / (axes["data"] * fsdp)
     if not cost.passes:  # the autoencoder lies whole on every chip, and splits rows only
         fsdp = tensor = 1
     # Weights that are split over fsdp arrive from the other chips, are written, and are read.

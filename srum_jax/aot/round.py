@@ -30,7 +30,7 @@ def check_round(asked: TrainPlan, programs: str | None) -> tuple[str, ...]:
     if asked.request.num_slices != 1 or asked.mesh["seq"] != 1:
         raise BadInput(f"--round: expected one slice and seq=1, as rollouts do not split the tokens of a row; found "
                        f"{asked.request.num_slices} and seq={asked.mesh['seq']}.")
-    return chosen(programs, (*asked.family.costs.programs, *asked.family.costs.reward_programs))
+    return chosen(programs, (*asked.family.costs.drawn_by, *asked.family.costs.rewarded_by))
 
 
 def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_seconds: float | None,
@@ -64,7 +64,7 @@ def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_se
     rows, limited_by = rounded(config.batch_size), None
     if largest:
         found, limited_by = largest_batch(
-            [name for name in (*costs.search_order, *costs.reward_programs) if name in programs], needed, limit,
+            [name for name in (*costs.search_order, *costs.rewarded_by) if name in programs], needed, limit,
             multiple, rounded(most or max(counts.values())), rows)
         rows = found or multiple  # if nothing fits, the report says by how much
     drawing = _drawing(asked, rows)
@@ -73,8 +73,7 @@ def round_entry(asked: TrainPlan, topology: Topology, step: TrainResult, step_se
     rewards = costs.reward_costs(asked.config, drawing)
 
     def seconds(cost, outputs: int) -> float:
-        time = roofline(cost, topology.chip, rows, data=axes["data"], fsdp=axes["fsdp"], tensor=axes["tensor"])
-        return time["seconds"] * math.ceil(outputs / rows)
+        return roofline(cost, topology.chip, rows, axes)["seconds"] * math.ceil(outputs / rows)
 
     entries = [{"program": program, "needed_gib": needed(program, rows) / GIB,
                 "fits": needed(program, rows) <= limit} for program in programs]

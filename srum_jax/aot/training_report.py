@@ -39,7 +39,7 @@ def training_entry(asked: "TrainPlan", topology: Topology, result: "TrainResult"
         "rows": asked.rows,
         "remat": experiment.compute.remat,
         "accumulation_steps": experiment.training.accumulation_steps,
-        "layers": asked.family.costs.num_layers(asked.config),
+        "layers": asked.config.llm.num_layers,
         "trained_parameters": result.parameters,
         "compiler_options": list(request.compiler_options),
         "fits": memory.fits(limit),

@@ -9,16 +9,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import jax
+import jax.numpy as jnp
 from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 
 from srum_jax.data.config import Rows
 from srum_jax.errors import BadInput
-from srum_jax.families.abstract_programs import programs_without_values
 from srum_jax.inference.programs import Program, Programs
 from srum_jax.models.architecture import Architecture
 from srum_jax.models.compute import ComputeConfig
+from srum_jax.models.layers.logical_axes import laid_out
+from srum_jax.models.layers.quantized import as_loaded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,16 +91,6 @@ class Costs(abc.ABC):
     image_programs: ClassVar[tuple[str, ...]]  # of `drawn_by`, those that make an image
     text_program: ClassVar[str]  # of `drawn_by`, which writes a plan
 
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """Of generation, in the order in which they run."""
-        return tuple(self.drawn_by)
-
-    @property
-    def reward_programs(self) -> tuple[str, ...]:
-        """Those that score in a round of SUDER."""
-        return tuple(self.rewarded_by)
-
     def config(self, checkpoint: epath.PathLike, layers: int | None = None) -> Any:
         """The configuration of a checkpoint or released model, of that which is meant for ""; perhaps with another
         number of layers.
@@ -110,10 +102,6 @@ class Costs(abc.ABC):
         if layers is not None:
             config = dataclasses.replace(config, llm=dataclasses.replace(config.llm, num_layers=layers))
         return config
-
-    def num_layers(self, config: Any) -> int:
-        """Of the decoder."""
-        return config.llm.num_layers
 
     @abc.abstractmethod
     def step_flops(self, config: Any, batch: Any, trained: Mapping[str, tuple[int, ...]] | None = None) -> float:
@@ -190,9 +178,23 @@ class Costs(abc.ABC):
 
     def without_values(self, config: Any, mesh: Mesh, *, dtype: str = "bfloat16", attention: str = "splash",
                        quantize: str | None = None) -> tuple[Programs, nnx.State]:
-        """See `programs_without_values`."""
-        compute = ComputeConfig(dtype=dtype, attention=attention, remat="none")
-        return programs_without_values(self.architecture, config, mesh, compute, quantize)
+        """What `srum_jax.pipeline.load` makes of a checkpoint, and its state, without the values.
+
+        Args:
+          config: of the model.
+          mesh: that it lies on.
+          dtype: of the weights, and of computing.
+          attention: route, see `ComputeConfig`.
+          quantize: integers that matrices of layers are kept in, see `models.layers.quantized`; None: the dtype.
+
+        Raises:
+          BadInput: if the mesh does not divide the weights.
+        """
+        graphdef, abstract = self.architecture.abstract(config, self.architecture.parts_for({"draw", "read"}))
+        state = as_loaded(
+            laid_out(abstract, mesh, self.architecture.rules),
+            lambda name: jnp.float32 if name.startswith(self.architecture.float32) else jnp.dtype(dtype), quantize)
+        return Programs(graphdef, state, mesh, ComputeConfig(dtype=dtype, attention=attention, remat="none")), state
 
 
 @dataclasses.dataclass(frozen=True)

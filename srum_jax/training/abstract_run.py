@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from srum_jax.data.config import Rows
 from srum_jax.data.example import Batch
 from srum_jax.errors import BadInput
 from srum_jax.families.family import Family, Forward
 from srum_jax.mesh import on_mesh
-from srum_jax.models.layers.logical_axes import TOKENS, Rules, dotted, named_shardings
-from srum_jax.models.layers.quantized import quantizable, quantized_struct
+from srum_jax.models.layers.logical_axes import TOKENS, laid_out
+from srum_jax.models.layers.quantized import as_loaded
 from srum_jax.training.experiment import Experiment
 from srum_jax.training.lora import attach_factors
 from srum_jax.training.optimizer import make_optimizer
@@ -55,14 +55,14 @@ def abstract_run(experiment: Experiment, config: Any, mesh: Mesh) -> AbstractRun
     architecture = family.architecture
     stored_codes = rows_of(experiment, family).stored_codes
     graphdef, abstract = architecture.abstract(config, parts_of(source, architecture, stored_codes))
-    laid_out = _laid_out(abstract, mesh, architecture.rules)
+    whole = laid_out(abstract, mesh, architecture.rules)
     if source.lora is None:
-        trained, frozen = split_trainable(laid_out, source.trainable, architecture)
+        trained, frozen = split_trainable(whole, source.trainable, architecture)
         check_quantized(source, trained)
     else:
         graphdef, factors = attach_factors(graphdef, abstract, source.lora, architecture)
-        trained, frozen = _laid_out(factors, mesh, architecture.rules), laid_out
-    frozen = _as_loaded(frozen, jnp.dtype(experiment.compute.dtype), source.quantize)
+        trained, frozen = laid_out(factors, mesh, architecture.rules), whole
+    frozen = as_loaded(frozen, lambda _: jnp.dtype(experiment.compute.dtype), source.quantize)
     forward = family.forward(config, experiment.compute)
     return AbstractRun(
         optimizer=optimizer,
@@ -83,7 +83,8 @@ def abstract_batch(experiment: Experiment, family: Family, config: Any, forward:
     rows = experiment.data.rows_per_batch
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape), x.dtype), packer.empty_row().finish())
     shardings = on_mesh(mesh, forward.layout(batch))
-    return jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), batch, shardings)
+    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                        batch, shardings)
 
 
 def rows_of(experiment: Experiment, family: Family) -> Rows:
@@ -105,22 +106,3 @@ def check_tokens(rows: Rows, mesh: Mapping[str, int]) -> None:
         if getattr(rows, name) % mesh[TOKENS]:
             raise BadInput(f"rows.{name}: expected a multiple of seq = {mesh[TOKENS]} of the mesh, found "
                            f"{getattr(rows, name)}.")
-
-
-def _as_loaded(frozen: nnx.State, dtype: jnp.dtype, quantize: str | None) -> nnx.State:
-    integers = quantizable(frozen) if quantize else set()
-
-    def struct(name: str, leaf: jax.ShapeDtypeStruct) -> Any:
-        return quantized_struct(leaf, quantize) if name in integers else _struct(leaf, dtype, leaf.sharding)
-
-    return nnx.from_flat_state([(path, variable.replace(struct(dotted(path), variable.get_value())))
-                                for path, variable in nnx.to_flat_state(frozen)])
-
-
-def _laid_out(abstract: nnx.State, mesh: Mesh, rules: Rules) -> nnx.State:
-    layout = named_shardings(abstract, mesh, rules)
-    return jax.tree.map(lambda leaf, sharding: _struct(leaf, leaf.dtype, sharding), abstract, layout)
-
-
-def _struct(leaf: jax.ShapeDtypeStruct, dtype: jnp.dtype, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)

@@ -134,15 +134,15 @@ def test_branches_of_guidance_share_the_weights_and_nothing_else():
 def test_the_roofline_names_what_takes_longest():
     cost = Cost(flops=918e12, activation_bytes=0, weight_bytes=16.4e9, passes=1, summed_values=0)
     chip = CHIPS["v6e"]
-    alone = roofline(cost, chip, 4, data=1, fsdp=1, tensor=1)
+    alone = roofline(cost, chip, 4, dict(data=1, fsdp=1, tensor=1))
     assert alone["bound"] == "compute" and alone["seconds"] == pytest.approx(4)
     assert alone["memory"] == pytest.approx(0.01) and alone["exchange"] == 0
-    split = roofline(cost, chip, 4, data=1, fsdp=4, tensor=1)
+    split = roofline(cost, chip, 4, dict(data=1, fsdp=4, tensor=1))
     assert split["compute"] == pytest.approx(1)
     assert split["exchange"] == pytest.approx(0.75 * 16.4e9 / chip.ici_bandwidth)
     assert split["memory"] == pytest.approx(0.01 * 1.75), "what arrives from other chips is written first"
     slow = dataclasses.replace(chip, ici_bandwidth=1e9)
-    assert roofline(cost, slow, 4, data=1, fsdp=4, tensor=1)["bound"] == "exchange"
+    assert roofline(cost, slow, 4, dict(data=1, fsdp=4, tensor=1))["bound"] == "exchange"
 
 
 def test_nothing_is_allocated_for_a_description():

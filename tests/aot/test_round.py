@@ -45,7 +45,7 @@ def test_what_draws_is_compiled_for_the_outputs_of_the_experiment_and_has_to_fit
     assert main([*SUDER, "--json", str(tmp_path / "report.json")]) == 0
     found = json.loads((tmp_path / "report.json").read_text())["round"]
     costs = family("janus_pro").costs
-    assert [program["program"] for program in found["programs"]] == [*costs.programs, *costs.reward_programs]
+    assert [program["program"] for program in found["programs"]] == [*costs.drawn_by, *costs.rewarded_by]
     assert {program["needed_gib"] for program in found["programs"]} == {8 + 4}  # 64 at once
     assert found["outputs"] == {"generation": 64 * 8, "understanding": 32 * 8} and found["resident_gib"] == 4
     drawn = [request for request in compiler if isinstance(request, DrawingRequest)]

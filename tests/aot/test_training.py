@@ -27,7 +27,7 @@ def test_a_request_names_what_is_compiled():
     found = plan(request(experiment="bagel_lora", settings=("compute.remat=dots",), layers=3))
     assert found.experiment.name == "bagel_lora" and found.experiment.compute.remat == "dots"
     assert found.mesh == MESH and found.rows == found.request.rows == 64 and found.step == 64
-    assert found.family.costs.num_layers(found.config) == 3 and found.config.llm.hidden_size == RELEASED.llm.hidden_size
+    assert found.config.llm.num_layers == 3 and found.config.llm.hidden_size == RELEASED.llm.hidden_size
     assert plan(found.request) == found, "the other process finds the same"
     assert found.with_rows(128).rows == found.with_rows(128).request.rows == 128
 

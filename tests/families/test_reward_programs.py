@@ -34,7 +34,7 @@ def test_every_described_program_is_called_by_the_scorer_on_arrays_of_that_kind(
     costs, config = family(tiny.family).costs, pipeline.scorer.programs.config
     height, width, _ = tiny.picture.shape
     programs, _ = costs.without_values(config, mesh_of(1, 1, 1, 1), dtype="float32", attention="dense")
-    for name in costs.reward_programs:
+    for name in costs.rewarded_by:
         arguments = costs.arguments(programs, name, Drawing(1, 20, height, width, max_tokens=20, draws=DRAWS))
         assert kinds(arguments) == kinds(called[costs.rewarded_by[name]]), name
         programs.lower(costs.rewarded_by[name], *arguments)

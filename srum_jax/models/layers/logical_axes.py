@@ -61,6 +61,12 @@ def named_shardings(abstract_state: nnx.State, mesh: Mesh, rules: Rules) -> nnx.
     )
 
 
+def laid_out(abstract_state: nnx.State, mesh: Mesh, rules: Rules) -> nnx.State:
+    """The same shapes with their shardings; raises as `named_shardings`."""
+    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                        abstract_state, named_shardings(abstract_state, mesh, rules))
+
+
 def check_layout(abstract_state: nnx.State, mesh: Mesh, rules: Rules) -> None:
     """Refuses layouts that compile on a TPU but are known to be silently slow.
 

@@ -12,6 +12,7 @@ L layers · I input · O output features
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -85,6 +86,19 @@ def quantized_struct(matrix: jax.ShapeDtypeStruct, dtype: str) -> qwix.QArray:
         jax.ShapeDtypeStruct((layers, _groups(matrix.shape, dtype), columns), jnp.float32,
                              sharding=scale_sharding(matrix.sharding, matrix.shape, dtype)),
     )
+
+
+def as_loaded(state: nnx.State, dtype_of: Callable[[str], jnp.dtype], quantize: str | None) -> nnx.State:
+    """Shapes with shardings, as loading makes them: in a dtype by name, matrices of layers perhaps as integers."""
+    integers = quantizable(state) if quantize else set()
+
+    def struct(name: str, leaf: jax.ShapeDtypeStruct) -> Any:
+        if name in integers:
+            return quantized_struct(leaf, quantize)
+        return jax.ShapeDtypeStruct(leaf.shape, dtype_of(name), sharding=leaf.sharding)
+
+    return nnx.from_flat_state([(path, variable.replace(struct(dotted(path), variable.get_value())))
+                                for path, variable in nnx.to_flat_state(state)])
 
 
 def _groups(shape: tuple[int, ...], dtype: str) -> int:

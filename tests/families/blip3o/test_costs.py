@@ -91,7 +91,7 @@ def test_products_are_counted_as_often_as_loops_turn():
 @pytest.mark.slow
 def test_generation_names_a_cost_for_each_program_and_refuses_what_it_cannot_draw():
     costs = COSTS.drawing_costs(MODEL, Drawing(rows=1, prompt_tokens=8, height=64, width=64, num_timesteps=2))
-    assert set(costs) == set(COSTS.programs) >= {*COSTS.search_order, *COSTS.image_programs, COSTS.text_program}
+    assert set(costs) == set(COSTS.drawn_by) >= {*COSTS.search_order, *COSTS.image_programs, COSTS.text_program}
     assert all(cost.flops > 0 and cost.weight_bytes > 0 for cost in costs.values())
     twice = COSTS.drawing_costs(MODEL, Drawing(rows=1, prompt_tokens=8, height=64, width=64, num_timesteps=4))
     assert twice["latents"].flops == 2 * costs["latents"].flops

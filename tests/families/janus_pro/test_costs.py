@@ -77,7 +77,7 @@ def test_a_full_row_holds_what_it_has_room_for():
 
 def test_generation_names_a_cost_for_each_program_and_refuses_what_it_cannot_draw():
     costs = COSTS.drawing_costs(MODEL, DRAWING)
-    assert set(costs) == set(COSTS.programs) >= {*COSTS.search_order, *COSTS.image_programs, COSTS.text_program}
+    assert set(costs) == set(COSTS.drawn_by) >= {*COSTS.search_order, *COSTS.image_programs, COSTS.text_program}
     assert all(cost.flops > 0 and cost.weight_bytes > 0 for cost in costs.values())
     rows = 2 * (COSTS.prompt_slots(DRAWING) + MODEL.vq.num_codes - 1)  # with the text and without
     least = 2 * rows * size("llm.layers.") + 2 * 2 * MODEL.vq.num_codes * size("gen_head.")
