@@ -7,11 +7,11 @@ L layers · B rows · C slots · T slots of a chunk · K key/value heads · H he
 """
 
 import dataclasses
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
+from srum_jax.models.decoder_config import DecoderConfig
 from srum_jax.models.layers.logical_axes import ROWS, constrain
 from srum_jax.models.layers.token_stream import TokenStream, earlier_tokens
 
@@ -91,15 +91,7 @@ class Bookmark:
     next_position: jax.Array  # int32 [B]
 
 
-class CacheSizes(Protocol):
-    """The part of a language model's configuration that its keys and values depend on."""
-
-    num_layers: int
-    num_kv_heads: int
-    head_dim: int
-
-
-def empty_context(config: CacheSizes, rows: int, capacity: int, dtype: jnp.dtype) -> Context:
+def empty_context(config: DecoderConfig, rows: int, capacity: int, dtype: jnp.dtype) -> Context:
     """Rows that hold nothing yet.
 
     Args:

@@ -44,11 +44,9 @@ class OrbaxArrays:
         self.directory = epath.Path(step_directory) / which
         metadata = _read_metadata(self.directory)
         tree = metadata["tree_metadata"]
-        self._names = {}  # parameter -> name of the array's folder
+        # Of parameters, and of the folders that hold them.
+        self._names = [".".join(str(key["key"]) for key in entry["key_metadata"]) for entry in tree.values()]
         problems = []
-        for entry in tree.values():
-            keys = [str(key["key"]) for key in entry["key_metadata"]]
-            self._names[".".join(keys)] = ".".join(keys)
         self._metadata = metadata
         for parameter in self._names:
             try:
@@ -120,7 +118,7 @@ class OrbaxArrays:
     def _open(self, parameter: str) -> ts.TensorStore:
         # Nothing is read twice, so nothing is worth keeping.
         context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
-        return ts.open(self._spec(self._names[parameter]), open=True, read=True, context=context).result()
+        return ts.open(self._spec(parameter), open=True, read=True, context=context).result()
 
 
 def _first_line(error: ValueError) -> str:
