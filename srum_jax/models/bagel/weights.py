@@ -11,20 +11,24 @@ import numpy as np
 
 from srum_jax.models.key_table import Ignored, Rule, Table
 from srum_jax.models.layers.sincos_table import sincos_table
-from srum_jax.models.published_layers import conv, linear, norm, rms
+from srum_jax.models.published_layers import (
+    QKV,
+    conv,
+    decoder_layer,
+    linear,
+    norm,
+    norms_and_mlp,
+    pixel_attention,
+    residual_block,
+    rms,
+)
 
 
 def _expert(expert: str, suffix: str) -> Iterator[Rule]:
     layer, ours = "language_model.model.layers.{layer}", f"llm.layers.{expert}"
-    yield from rms(f"{layer}.input_layernorm{suffix}", f"{ours}.input_norm")
-    yield from rms(f"{layer}.post_attention_layernorm{suffix}", f"{ours}.mlp_norm")
-    for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
-        yield from linear(f"{layer}.self_attn.{theirs}_proj{suffix}", f"{ours}.{name}")
-    yield from linear(f"{layer}.self_attn.o_proj{suffix}", f"{ours}.out", bias=False)
+    yield from decoder_layer(layer, ours, bias=True, suffix=suffix)
     for theirs, name in (("q", "query"), ("k", "key")):
         yield from rms(f"{layer}.self_attn.{theirs}_norm{suffix}", f"{ours}.{name}_norm")
-    for name in ("gate", "up", "down"):
-        yield from linear(f"{layer}.mlp{suffix}.{name}_proj", f"{ours}.{name}", bias=False)
     yield from rms(f"language_model.model.norm{suffix}", f"llm.{expert}_norm")
 
 
@@ -58,31 +62,19 @@ def _vision() -> Iterator[Rule]:
     yield Rule(f"{tower}.embeddings.position_embedding.weight", "vit.position_embed.embedding")
     yield from norm(f"{tower}.post_layernorm", "vit.post_norm")
     layer = f"{tower}.encoder.layers.{{layer}}"
-    for theirs, name in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out")):
+    for theirs, name in (*QKV, ("out", "out")):
         yield from linear(f"{layer}.self_attn.{theirs}_proj", f"vit.layers.{name}")
-    for number in (1, 2):
-        yield from norm(f"{layer}.layer_norm{number}", f"vit.layers.norm{number}")
-        yield from linear(f"{layer}.mlp.fc{number}", f"vit.layers.fc{number}")
-
-
-def _residual_block(prefix: str) -> Iterator[Rule]:
-    for number in (1, 2):
-        yield from norm(f"{prefix}.norm{number}", f"vae.{prefix}.norm{number}")
-        yield from conv(f"{prefix}.conv{number}", f"vae.{prefix}.conv{number}")
-    yield from conv(f"{prefix}.nin_shortcut", f"vae.{prefix}.nin_shortcut")
+    yield from norms_and_mlp(layer, "vit.layers", "layer_norm")
 
 
 def _autoencoder() -> Iterator[Rule]:
     for half, levels, change in (("encoder", "down", "downsample"), ("decoder", "up", "upsample")):
         yield from conv(f"{half}.conv_in", f"vae.{half}.conv_in")
-        yield from _residual_block(f"{half}.{levels}.{{level}}.block.{{block}}")
-        yield from conv(
-            f"{half}.{levels}.{{level}}.{change}.conv", f"vae.{half}.{levels}.{{level}}.{change}"
-        )
-        yield from _residual_block(f"{half}.mid.block_{{block}}")
-        yield from norm(f"{half}.mid.attn_1.norm", f"vae.{half}.mid.attn_1.norm")
-        for name in ("q", "k", "v", "proj_out"):
-            yield from conv(f"{half}.mid.attn_1.{name}", f"vae.{half}.mid.attn_1.{name}")
+        level = f"{half}.{levels}.{{level}}"
+        yield from residual_block(f"{level}.block.{{block}}", f"vae.{level}.block.{{block}}")
+        yield from conv(f"{level}.{change}.conv", f"vae.{level}.{change}")
+        yield from residual_block(f"{half}.mid.block_{{block}}", f"vae.{half}.mid.block_{{block}}")
+        yield from pixel_attention(f"{half}.mid.attn_1", f"vae.{half}.mid.attn_1")
         yield from norm(f"{half}.norm_out", f"vae.{half}.norm_out")
         yield from conv(f"{half}.conv_out", f"vae.{half}.conv_out")
 

@@ -3,17 +3,14 @@
 from collections.abc import Iterator
 
 from srum_jax.models.key_table import Rule
-from srum_jax.models.published_layers import conv, linear, norm
+from srum_jax.models.published_layers import QKV, conv, linear, norm, residual_block
 
 UNET_PREFIX = "diffusion-decoder.unet."
 VAE_PREFIX = "diffusion-decoder.vae."
 
 
 def _residual_block(source: str, target: str) -> Iterator[Rule]:
-    for number in (1, 2):
-        yield from norm(f"{source}.norm{number}", f"{target}.norm{number}")
-        yield from conv(f"{source}.conv{number}", f"{target}.conv{number}")
-    yield from conv(f"{source}.conv_shortcut", f"{target}.nin_shortcut")
+    yield from residual_block(source, target, "conv_shortcut")
     yield from linear(f"{source}.time_emb_proj", f"{target}.time_proj")
 
 
@@ -25,7 +22,7 @@ def _transformer(source: str, target: str) -> Iterator[Rule]:
     for number in (1, 2, 3):
         yield from norm(f"{block}.norm{number}", f"{ours}.norm{number}")
     for attention, kind in (("attn1", "self"), ("attn2", "cross")):
-        for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
+        for theirs, name in QKV:
             yield from linear(f"{block}.{attention}.to_{theirs}", f"{ours}.{kind}_{name}", bias=False)
         yield from linear(f"{block}.{attention}.to_out.0", f"{ours}.{kind}_out")
     yield from linear(f"{block}.ff.net.0.proj", f"{ours}.fc1")

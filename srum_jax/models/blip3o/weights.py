@@ -8,24 +8,9 @@ from collections.abc import Iterator
 
 from srum_jax.models.blip3o.pixel_weights import UNET_PREFIX, VAE_PREFIX, unet, vae
 from srum_jax.models.key_table import Ignored, Rule, Table
-from srum_jax.models.published_layers import conv, linear, norm, rms
+from srum_jax.models.published_layers import QKV, conv, language_model, linear, norm, norms_and_mlp, rms
 
 EVA_PREFIX = "model.gen_vision_tower.vision_tower.model."
-
-
-def _language_model() -> Iterator[Rule]:
-    yield Rule("model.embed_tokens.weight", "llm.embed.embedding")
-    yield from linear("lm_head", "llm.lm_head", bias=False)
-    yield from rms("model.norm", "llm.norm")
-    layer, ours = "model.layers.{layer}", "llm.layers"
-    yield from rms(f"{layer}.input_layernorm", f"{ours}.input_norm")
-    yield from rms(f"{layer}.post_attention_layernorm", f"{ours}.mlp_norm")
-    for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
-        yield from linear(f"{layer}.self_attn.{theirs}_proj", f"{ours}.{name}")
-    yield from linear(f"{layer}.self_attn.o_proj", f"{ours}.out", bias=False)
-    for name in ("gate", "up", "down"):
-        yield from linear(f"{layer}.mlp.{name}_proj", f"{ours}.{name}", bias=False)
-    yield Rule("model.latent_queries", "queries.vectors")
 
 
 def _vision() -> Iterator[Rule]:
@@ -60,7 +45,7 @@ def _diffusion_transformer() -> Iterator[Rule]:
                          ("norm2", "attention_out_norm"), ("ffn_norm1", "mlp_norm"), ("ffn_norm2", "mlp_out_norm")):
         yield from rms(f"{layer}.{theirs}", f"{ours}.{name}")
     for attention, kind in (("attn1", "self"), ("attn2", "cross")):
-        for theirs, name in (("q", "query"), ("k", "key"), ("v", "value")):
+        for theirs, name in QKV:
             yield from linear(f"{layer}.{attention}.to_{theirs}", f"{ours}.{kind}_{name}", bias=False)
         for theirs, name in (("q", "query"), ("k", "key")):
             yield from norm(f"{layer}.{attention}.norm_{theirs}", f"{ours}.{kind}_{name}_norm")
@@ -74,15 +59,14 @@ def _feature_tower() -> Iterator[Rule]:
     yield Rule(f"{EVA_PREFIX}pos_embed", "eva.position")
     yield from conv(f"{EVA_PREFIX}patch_embed.proj", "eva.patch_embed")
     layer, ours = f"{EVA_PREFIX}blocks.{{layer}}", "eva.layers"
-    for number in (1, 2):
-        yield from norm(f"{layer}.norm{number}", f"{ours}.norm{number}")
-        yield from linear(f"{layer}.mlp.fc{number}", f"{ours}.fc{number}")
+    yield from norms_and_mlp(layer, ours)
     yield from linear(f"{layer}.attn.qkv", f"{ours}.qkv")
     yield from linear(f"{layer}.attn.proj", f"{ours}.out")
 
 
 TABLE = Table(
-    rules=(*_language_model(), *_diffusion_transformer(), *_vision(), *_feature_tower(), *unet(), *vae()),
+    rules=(*language_model("model", "lm_head", bias=True), Rule("model.latent_queries", "queries.vectors"),
+           *_diffusion_transformer(), *_vision(), *_feature_tower(), *unet(), *vae()),
     ignored=(
         Ignored("model.vae.*", "an autoencoder that BLIP3o does not use"),
         Ignored(f"{VAE_PREFIX}encoder.*", "the pixel decoder's autoencoder only decodes"),

@@ -8,46 +8,21 @@ from collections.abc import Iterator
 
 from srum_jax.models.janus_pro.config import MAX_DEPTH
 from srum_jax.models.key_table import Ignored, Rule, Table
-from srum_jax.models.published_layers import conv, linear, norm, rms
-
-_QKV = (("q", "query"), ("k", "key"), ("v", "value"))
-
-
-def _decoder(published: str, head: str) -> Iterator[Rule]:
-    yield Rule(f"{published}.embed_tokens.weight", "llm.embed.embedding")
-    yield from linear(head, "llm.lm_head", bias=False)
-    yield from rms(f"{published}.norm", "llm.norm")
-    layer, ours = f"{published}.layers.{{layer}}", "llm.layers"
-    yield from rms(f"{layer}.input_layernorm", f"{ours}.input_norm")
-    yield from rms(f"{layer}.post_attention_layernorm", f"{ours}.mlp_norm")
-    for theirs, name in (*_QKV, ("o", "out")):
-        yield from linear(f"{layer}.self_attn.{theirs}_proj", f"{ours}.{name}", bias=False)
-    for name in ("gate", "up", "down"):
-        yield from linear(f"{layer}.mlp.{name}_proj", f"{ours}.{name}", bias=False)
+from srum_jax.models.published_layers import (
+    QKV,
+    conv,
+    language_model,
+    linear,
+    norm,
+    norms_and_mlp,
+    pixel_attention,
+    residual_block,
+)
 
 
 def _head(published: str, first: str) -> Iterator[Rule]:
     yield from linear(f"{published}.{first}", "gen_head.fc1")
     yield from linear(f"{published}.vision_head", "gen_head.fc2")
-
-
-def _tower_mlp(layer: str, norms: str) -> Iterator[Rule]:
-    for number in (1, 2):
-        yield from norm(f"{layer}.{norms}{number}", f"vision.layers.norm{number}")
-        yield from linear(f"{layer}.mlp.fc{number}", f"vision.layers.fc{number}")
-
-
-def _residual_block(source: str, target: str) -> Iterator[Rule]:
-    for number in (1, 2):
-        yield from norm(f"{source}.norm{number}", f"{target}.norm{number}")
-        yield from conv(f"{source}.conv{number}", f"{target}.conv{number}")
-    yield from conv(f"{source}.nin_shortcut", f"{target}.nin_shortcut")
-
-
-def _attention(source: str, target: str) -> Iterator[Rule]:
-    yield from norm(f"{source}.norm", f"{target}.norm")
-    for name in ("q", "k", "v", "proj_out"):
-        yield from conv(f"{source}.{name}", f"{target}.{name}")
 
 
 def _vq(published: str, levels: dict[str, str], block: str, middle: tuple[str, str, str]) -> Iterator[Rule]:
@@ -68,17 +43,17 @@ def _vq(published: str, levels: dict[str, str], block: str, middle: tuple[str, s
             yield from conv(f"{source}.{name}", f"{target}.{name}")
         yield from norm(f"{source}.norm_out", f"{target}.norm_out")
         level, own = f"{source}.{levels[half]}.{{level}}", f"{target}.{ours}.{{level}}"
-        yield from _residual_block(f"{level}.{block}.{{block}}", f"{own}.block.{{block}}")
-        yield from _attention(f"{level}.attn.{{block}}", f"{own}.attn.{{block}}")
+        yield from residual_block(f"{level}.{block}.{{block}}", f"{own}.block.{{block}}")
+        yield from pixel_attention(f"{level}.attn.{{block}}", f"{own}.attn.{{block}}")
         yield from conv(f"{level}.{change}.conv", f"{own}.{change}")
         first, attention, second = (f"{source}.mid.{name}" for name in middle)
-        yield from _residual_block(first, f"{target}.mid.block_1")
-        yield from _attention(attention, f"{target}.mid.attn_1")
-        yield from _residual_block(second, f"{target}.mid.block_2")
+        yield from residual_block(first, f"{target}.mid.block_1")
+        yield from pixel_attention(attention, f"{target}.mid.attn_1")
+        yield from residual_block(second, f"{target}.mid.block_2")
 
 
 def _original() -> Iterator[Rule]:
-    yield from _decoder("language_model.model", "language_model.lm_head")
+    yield from language_model("language_model.model", "language_model.lm_head", bias=False)
     yield from _head("gen_head", "output_mlp_projector")
     yield Rule("gen_embed.weight", "gen_embed.embedding")
     for aligner in ("aligner", "gen_aligner"):
@@ -89,15 +64,15 @@ def _original() -> Iterator[Rule]:
     yield from conv(f"{tower}.patch_embed.proj", "vision.patch_embed")
     yield from norm(f"{tower}.norm", "vision.post_norm")
     layer = f"{tower}.blocks.{{layer}}"
-    yield from _tower_mlp(layer, "norm")
-    for number, (_, name) in enumerate(_QKV):
-        yield from linear(f"{layer}.attn.qkv", f"vision.layers.{name}", share=(number, len(_QKV)))
+    yield from norms_and_mlp(layer, "vision.layers")
+    for number, (_, name) in enumerate(QKV):
+        yield from linear(f"{layer}.attn.qkv", f"vision.layers.{name}", share=(number, len(QKV)))
     yield from linear(f"{layer}.attn.proj", "vision.layers.out")
     yield from _vq("gen_vision_model", dict.fromkeys(("encoder", "decoder"), "conv_blocks"), "res", ("0", "1", "2"))
 
 
 def _community() -> Iterator[Rule]:
-    yield from _decoder("model.language_model", "lm_head")
+    yield from language_model("model.language_model", "lm_head", bias=False)
     yield from _head("model.generation_head", "proj_out")
     yield Rule("model.generation_embeddings.weight", "gen_embed.embedding")
     for theirs, aligner in (("aligner", "aligner"), ("generation_aligner", "gen_aligner")):
@@ -109,8 +84,8 @@ def _community() -> Iterator[Rule]:
     yield from conv(f"{tower}.embeddings.patch_embedding", "vision.patch_embed")
     yield from norm(f"{tower}.post_layernorm", "vision.post_norm")
     layer = f"{tower}.encoder.layers.{{layer}}"
-    yield from _tower_mlp(layer, "layer_norm")
-    for theirs, name in _QKV:
+    yield from norms_and_mlp(layer, "vision.layers", "layer_norm")
+    for theirs, name in QKV:
         yield from linear(f"{layer}.self_attn.{theirs}_proj", f"vision.layers.{name}")
     yield from linear(f"{layer}.self_attn.projection_layer", "vision.layers.out")
     yield from _vq("model.vqmodel", {"encoder": "down", "decoder": "up"}, "block", ("block_1", "attn_1", "block_2"))
