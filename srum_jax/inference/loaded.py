@@ -3,15 +3,15 @@
 import abc
 import copy
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
 from flax import nnx
 
 from srum_jax.inference.batch_shapes import filled
-from srum_jax.inference.opened import Opened
+from srum_jax.inference.opened import Opened, SmallFiles
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.request_checks import ModelReader
 from srum_jax.inference.requests import Answer, ImageRequest, Question, each_read
@@ -21,7 +21,7 @@ from srum_jax.inference.text_decoding import DecodedText
 
 
 class LoadedModel:
-    """A `Checker` that has its weights.
+    """A `Checker` that has its weights; without its vision tower it sees no pictures.
 
     Attributes:
       opened: the checkpoint.
@@ -29,8 +29,11 @@ class LoadedModel:
       reader: checks requests, and reads them as the model is given them.
     """
 
-    def __init__(self, opened: Opened, reader: ModelReader):
-        self.opened, self.programs, self.reader = opened, opened.programs, reader
+    reads: ClassVar[Callable[[SmallFiles], ModelReader]]  # of the family
+
+    def __init__(self, opened: Opened):
+        """Puts a loaded model to work."""
+        self.opened, self.programs, self.reader = opened, opened.programs, type(self).reads(opened)
 
     @property
     def default_size(self) -> tuple[int, int]:
@@ -91,8 +94,9 @@ class LoadedGenerator(LoadedModel):
       sampler: of images, of the family's kind.
     """
 
-    def __init__(self, opened: Opened, reader: ModelReader, sampler: Any):
-        super().__init__(opened, reader)
+    def __init__(self, opened: Opened, sampler: Any):
+        """Puts a loaded model to work, with the part that makes pictures."""
+        super().__init__(opened)
         self.sampler = sampler
 
     @property

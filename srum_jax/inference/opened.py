@@ -31,6 +31,10 @@ class SmallFiles:
     control_tokens: bool = False
     directory: str = ""
 
+    def has(self, part: str) -> bool:
+        """Whether the model has an optional part."""
+        return getattr(self.config, part) is not None
+
 
 @dataclasses.dataclass(frozen=True)
 class Opened(SmallFiles):
@@ -41,3 +45,7 @@ class Opened(SmallFiles):
     """
 
     programs: Programs = dataclasses.field(kw_only=True)
+
+    def has(self, part: str) -> bool:
+        """Whether it was loaded, too."""
+        return getattr(self.programs.model, part) is not None

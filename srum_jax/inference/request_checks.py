@@ -114,18 +114,18 @@ class PromptReader:
 class ModelReader(abc.ABC):
     """Reads requests for one model: a `Checker` but for what each family wants."""
 
-    tower: ClassVar[str]  # what a checkpoint has of the vision tower, for messages
+    part: ClassVar[str]  # the vision tower, in configuration and model
+    tower: ClassVar[str]  # what a checkpoint has of it, for messages
     most_aspect: ClassVar[int] = 200  # ratio of a picture's sides
 
-    def __init__(self, files: SmallFiles, most: int, *, sees: bool):
+    def __init__(self, files: SmallFiles, most: int):
         """Remembers what requests are checked against.
 
         Args:
           files: of the checkpoint.
           most: see `PromptReader`.
-          sees: whether the model has its vision tower.
         """
-        self._config, self._tokens, self._sees = files.config, files.config.special_tokens, sees
+        self._config, self._tokens, self._sees = files.config, files.config.special_tokens, files.has(self.part)
         self._think = files.templates.think_understanding
         self._prompt = PromptReader(files, dataclasses.astuple(self._tokens), self._config.llm.vocab_size, most)
 

@@ -8,7 +8,6 @@ import numpy as np
 from srum_jax.families.bagel.conversation import Conversation, patch_slots, text_slots
 from srum_jax.families.bagel.request_reader import ReadQuestion, RequestReader
 from srum_jax.inference.loaded import LoadedAnswerer
-from srum_jax.inference.opened import Opened
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import DecodedText
@@ -46,9 +45,7 @@ def asked(
 class BagelAnswerer(LoadedAnswerer):
     """See `Answerer`."""
 
-    def __init__(self, opened: Opened):
-        """Puts a loaded model to work; without its vision tower it answers questions without images."""
-        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vit is not None))
+    reads = RequestReader
 
     def _write(self, read: list[ReadQuestion], keys: jax.Array, active: np.ndarray, sampler: TextSampler, think: bool
                ) -> DecodedText:

@@ -16,7 +16,6 @@ from srum_jax.families.bagel.request_reader import ReadImageRequest, RequestRead
 from srum_jax.families.bagel.sampler import FlowSampler
 from srum_jax.inference.batch_shapes import fill_rows, filled, same_size
 from srum_jax.inference.loaded import LoadedGenerator
-from srum_jax.inference.opened import Opened
 from srum_jax.inference.programs import Program
 from srum_jax.inference.protocols import OnPlan, OnStep
 from srum_jax.inference.random_keys import Use, random_keys
@@ -28,9 +27,7 @@ from srum_jax.inference.text_decoding import DecodedText
 class BagelGenerator(LoadedGenerator):
     """See `Generator`."""
 
-    def __init__(self, opened: Opened, sampler: FlowSampler):
-        """Puts a loaded model with its autoencoder to work; without its vision tower it makes no edits."""
-        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vit is not None), sampler)
+    reads = RequestReader
 
     def generate(
         self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None,

@@ -42,13 +42,13 @@ class ReadQuestion:
 class RequestReader(ModelReader):
     """Reads requests for one model."""
 
+    part: ClassVar[str] = "vit"
     tower: ClassVar[str] = "vit_config.json and vit_model.* tensors"
 
-    def __init__(self, files: SmallFiles, *, sees: bool = True):
-        """See `ModelReader`; without a tower in the configuration, the model has none."""
+    def __init__(self, files: SmallFiles):
+        """See `ModelReader`."""
         # Both markers of a text need a rotary position too.
-        super().__init__(files, files.config.llm.max_position_embeddings - 2,
-                         sees=sees and files.config.vit is not None)
+        super().__init__(files, files.config.llm.max_position_embeddings - 2)
         self._views = ImageViews.of(files.config)
         for text in (files.templates.think_generation, files.templates.think_understanding):
             self._prompt.check_range(self._prompt.encode(text, control_tokens=True), "an instruction of think mode")

@@ -11,21 +11,18 @@ from srum_jax.families.bagel.flow_sampling import LatentLayout
 from srum_jax.families.bagel.programs import FLOW_ERRORS, SCORE_TEXT
 from srum_jax.families.bagel.request_reader import RequestReader
 from srum_jax.inference.batch_shapes import filled
-from srum_jax.inference.opened import Opened
+from srum_jax.inference.loaded import LoadedModel
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import ImageRequest, Question, each_read
 from srum_jax.rewards.dual_likelihood import likelihood
 
 
-class BagelScorer:
+class BagelScorer(LoadedModel):
     """See `Scorer`."""
 
     exact: ClassVar[bool] = False
 
-    def __init__(self, opened: Opened):
-        """Puts a loaded model to work; pictures need its autoencoder, questions about them its vision tower."""
-        self.programs = opened.programs
-        self.reader = RequestReader(opened, sees=self.programs.model.vit is not None)
+    reads = RequestReader
 
     def texts(
         self, questions: Sequence[Question], answers: Sequence[str], *, count_end: bool = False, total: bool = False

@@ -8,7 +8,6 @@ from srum_jax.families.blip3o.request_reader import ReadPicture, ReadQuestion, R
 from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.context import Context
 from srum_jax.inference.loaded import LoadedAnswerer
-from srum_jax.inference.opened import Opened
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import DecodedText
 from srum_jax.models.blip3o.patches import Pictures, arrange, window_layout
@@ -20,9 +19,7 @@ _WINDOW_BUCKETS = 8  # per octave; a picture of 1036 pixels has 100 windows, and
 class Blip3oAnswerer(LoadedAnswerer):
     """See `Answerer`. In think mode the instruction to think takes the place of the system's usual text."""
 
-    def __init__(self, opened: Opened):
-        """Puts a loaded model to work; without its vision tower it answers questions without pictures."""
-        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None))
+    reads = RequestReader
 
     def _write(self, read: list[ReadQuestion], keys: jax.Array, active: np.ndarray, sampler: TextSampler, think: bool
                ) -> DecodedText:

@@ -36,9 +36,11 @@ PICTURES_AT_ONCE = 2
 class Blip3oGenerator(LoadedGenerator):
     """See `Generator`."""
 
+    reads = RequestReader
+
     def __init__(self, opened: Opened, sampler: PictureSampler):
         """Puts a loaded model to work; without its pixel decoder it refuses to draw."""
-        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None), sampler)
+        super().__init__(opened, sampler)
         self._negative: jax.Array | None = None  # features, once they are known
         if opened.config.pixels is not None:
             try:

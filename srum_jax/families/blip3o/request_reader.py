@@ -58,12 +58,13 @@ class ReadQuestion:
 class RequestReader(ModelReader):
     """Reads requests for one model."""
 
+    part: ClassVar[str] = "vision"
     tower: ClassVar[str] = "visual.* tensors"
     most_aspect: ClassVar[int] = 200  # beyond it, Qwen2.5-VL's own preprocessing refuses a picture
 
-    def __init__(self, files: SmallFiles, *, sees: bool = True):
+    def __init__(self, files: SmallFiles):
         """See `ModelReader`; BadInput: the tokenizer is that of another model."""
-        super().__init__(files, files.config.llm.max_position_embeddings, sees=sees)
+        super().__init__(files, files.config.llm.max_position_embeddings)
         self._decoder = epath.Path(files.directory) / DECODER_DIRECTORY
         check_control_tokens(files.tokenizer, self._tokens)
         for turn in ("open", "closed"):

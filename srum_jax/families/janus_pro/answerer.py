@@ -9,7 +9,6 @@ from srum_jax.families.janus_pro.programs import PREFILL, WRITE_TEXT
 from srum_jax.families.janus_pro.request_reader import ReadQuestion, RequestReader
 from srum_jax.inference.batch_shapes import bucket
 from srum_jax.inference.loaded import LoadedAnswerer
-from srum_jax.inference.opened import Opened
 from srum_jax.inference.programs import Programs
 from srum_jax.inference.settings import TextSampler
 from srum_jax.inference.text_decoding import DecodedText
@@ -20,9 +19,7 @@ from srum_jax.models.janus_pro.prompts import left_padded
 class JanusAnswerer(LoadedAnswerer):
     """See `Answerer`. In think mode the instruction to think takes the place of the system's usual text."""
 
-    def __init__(self, opened: Opened):
-        """Puts a loaded model to work; without its vision tower it answers questions without pictures."""
-        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None))
+    reads = RequestReader
 
     def _write(self, read: list[ReadQuestion], keys: jax.Array, active: np.ndarray, sampler: TextSampler, think: bool
                ) -> DecodedText:

@@ -8,10 +8,8 @@ from srum_jax.families.janus_pro.code_sampling import Prompts
 from srum_jax.families.janus_pro.programs import DECODE_CODES, DRAW_CODES
 from srum_jax.families.janus_pro.request_reader import RequestReader
 from srum_jax.families.janus_pro.rows import CODES, CODES_DTYPE
-from srum_jax.families.janus_pro.sampler import CodeSampler
 from srum_jax.inference.batch_shapes import bucket, filled
 from srum_jax.inference.loaded import LoadedGenerator
-from srum_jax.inference.opened import Opened
 from srum_jax.inference.protocols import OnPlan, OnStep
 from srum_jax.inference.random_keys import Use, random_keys
 from srum_jax.inference.requests import GeneratedImage, ImageRequest, RequestError, each_read
@@ -22,9 +20,7 @@ from srum_jax.models.janus_pro.prompts import left_padded
 class JanusGenerator(LoadedGenerator):
     """See `Generator`."""
 
-    def __init__(self, opened: Opened, sampler: CodeSampler):
-        """Puts a loaded model with its picture tokenizer to work."""
-        super().__init__(opened, RequestReader(opened, sees=opened.programs.model.vision is not None), sampler)
+    reads = RequestReader
 
     def generate(
         self, requests: Sequence[ImageRequest], *, plan: TextSampler | None = None, on_step: OnStep | None = None,

@@ -31,13 +31,14 @@ class ReadQuestion:
 class RequestReader(ModelReader):
     """Reads requests for one model."""
 
+    part: ClassVar[str] = "vision"
     tower: ClassVar[str] = "vision_model.* tensors"
     most_aspect: ClassVar[int] = 200  # beyond it, less than a row of pixels is left after the resize
 
-    def __init__(self, files: SmallFiles, *, sees: bool = True):
+    def __init__(self, files: SmallFiles):
         """See `ModelReader`; BadInput: the tokenizer is that of another model."""
         self._room = files.config.llm.max_position_embeddings
-        super().__init__(files, self._room, sees=sees)
+        super().__init__(files, self._room)
         self._prompt.check_range(self._drawing(""), "the template around a caption")
         self._prompt.check_range(self.asking("", 0, think=True), "an instruction of think mode")
 

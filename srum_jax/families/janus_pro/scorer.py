@@ -10,21 +10,18 @@ from srum_jax.families.janus_pro.generator import prompts_of
 from srum_jax.families.janus_pro.programs import SCORE_CODES, SCORE_TEXT
 from srum_jax.families.janus_pro.request_reader import RequestReader
 from srum_jax.inference.batch_shapes import bucket, filled
-from srum_jax.inference.opened import Opened
+from srum_jax.inference.loaded import LoadedModel
 from srum_jax.inference.request_checks import as_image
 from srum_jax.inference.requests import ImageRequest, Question, each_read
 from srum_jax.models.janus_pro.pictures import view_to_draw
 
 
-class JanusScorer:
+class JanusScorer(LoadedModel):
     """See `Scorer`."""
 
     exact = True
 
-    def __init__(self, opened: Opened):
-        """Puts a loaded model to work; texts about pictures need its vision tower, pictures their tokenizer."""
-        self.programs = opened.programs
-        self.reader = RequestReader(opened, sees=self.programs.model.vision is not None)
+    reads = RequestReader
 
     def texts(
         self, questions: Sequence[Question], answers: Sequence[str], *, count_end: bool = False, total: bool = False

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 from PIL import Image
 
 from srum_jax.families.blip3o.request_reader import RequestReader
+from srum_jax.inference.opened import Opened
 from srum_jax.inference.requests import Question, RequestError
 from srum_jax.inference.settings import TextSampler
 from srum_jax.models.blip3o.patches import arrange
@@ -90,5 +93,6 @@ def test_a_question_that_holds_the_mark_of_a_picture_is_refused_where_control_to
 
 
 def test_a_model_that_was_loaded_without_its_tower_refuses_pictures():
+    blind = Opened(**vars(small_files()), programs=SimpleNamespace(model=SimpleNamespace(vision=None)))
     with pytest.raises(RequestError, match="vision tower"):
-        RequestReader(small_files(), sees=False).question(QUESTIONS[0])
+        RequestReader(blind).question(QUESTIONS[0])
