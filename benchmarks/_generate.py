@@ -36,9 +36,10 @@ from srum_jax.inference.templates import Templates
 from srum_jax.mesh import build_mesh
 from srum_jax.mesh_config import MeshConfig
 from srum_jax.models.bagel.config import RELEASED, BagelConfig, SpecialTokens
-from srum_jax.models.bagel.model import abstract_bagel
+from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import named_shardings
+from srum_jax.models.layers.parameter import abstract_model
 from srum_jax.models.layers.sharding import RULES
 from srum_jax.observability.peak_flops import peak_flops
 from srum_jax.pipeline import Pipeline, load
@@ -247,7 +248,7 @@ def _random_programs(args: argparse.Namespace, dtype: str) -> Programs:
     """Random weights of the released widths, exact in bfloat16; the vocabulary, on which no image depends, is small."""
     llm = dataclasses.replace(RELEASED.llm, num_layers=args.layers, vocab_size=1024)
     config = dataclasses.replace(RELEASED, llm=llm, vit=None, special_tokens=SpecialTokens(1020, 1021, 1022, 1023))
-    graphdef, abstract = abstract_bagel(config)
+    graphdef, abstract = abstract_model(Bagel, config)
     mesh = build_mesh(MeshConfig(data=1, fsdp=-1), jax.local_devices())
     shardings = dict(nnx.to_flat_state(named_shardings(abstract, mesh, RULES)))
     draws = np.random.default_rng(0)

@@ -126,7 +126,7 @@ def measure(threads: int, steps: int) -> dict[str, float]:
     from srum_jax.training.step import columns_of
 
     config, batch, noise, latent, reference = _inputs()
-    model = Bagel(config, rngs=nnx.Rngs(0), with_vae=False)
+    model = Bagel(config, rngs=nnx.Rngs(0), parts=("vit",))
     graphdef, trained, frozen = nnx.split(model, nnx.Param, ...)
     optimizer = make_optimizer(OptimizerConfig(learning_rate=2.5e-5, warmup_steps=0))
     objective = RewardWeighted(reference_coefficient=0.5)

@@ -63,7 +63,7 @@ def make_joint_step(
 
 def flat_model(config: BagelConfig, seed: int) -> Bagel:
     """A new model without autoencoder whose linear maps are fast on CPUs."""
-    return flat_linears(Bagel(config, rngs=nnx.Rngs(seed), with_vae=False))
+    return flat_linears(Bagel(config, rngs=nnx.Rngs(seed), parts=("vit",)))
 
 
 def flat_linears(model: nnx.Module) -> nnx.Module:

@@ -61,9 +61,9 @@ class ImageTransform:
 
         return side(width), side(height)
 
-    def resize(self, image: Image.Image, num_images: int = 1) -> np.ndarray:
+    def resize(self, image: Image.Image) -> np.ndarray:
         """Uint8 [height, width, 3] of the resized image: bicubic with antialias."""
-        size = self.target_size(*image.size, num_images)
+        size = self.target_size(*image.size)
         image = to_rgb(image)
         if image.size != size:
             image = image.resize(size, Image.Resampling.BICUBIC)

@@ -30,7 +30,8 @@ from srum_jax.families.bagel.sampler import FlowSampler, Guidance
 from srum_jax.families.costs import Cost, Drawing
 from srum_jax.inference.programs import Program
 from srum_jax.models.bagel.config import RELEASED, LanguageConfig
-from srum_jax.models.bagel.model import abstract_bagel
+from srum_jax.models.bagel.model import Bagel
+from srum_jax.models.layers.parameter import abstract_model
 from tests.models.packs import mesh_of, small_config
 
 WIDE = LanguageConfig(64, 128, 384, 1, 4, 2, 1e-6, 1e4, 512)
@@ -54,7 +55,7 @@ def shape_of(config, **changes):
 
 
 def test_the_released_configuration_has_the_published_number_of_values():
-    _, abstract = abstract_bagel(RELEASED)
+    _, abstract = abstract_model(Bagel, RELEASED)
     sizes = {}
     for path, variable in nnx.to_flat_state(abstract):
         sizes[path[0]] = sizes.get(path[0], 0) + variable.get_value().size

@@ -61,7 +61,7 @@ def with_queries_of(model, vectors):
     ((8000, 8000), (3584, 3584)),
 ])
 def test_pictures_are_resized_to_multiples_of_a_token_halves_to_even(before, after):
-    assert smart_resize(*before) == after
+    assert smart_resize(*before, 28) == after
 
 
 def test_a_window_is_a_square_of_tokens_smaller_at_the_edges(config):

@@ -12,9 +12,10 @@ from flax import nnx
 from srum_jax.families.bagel.config import BagelRows
 from srum_jax.families.bagel.rows import row_capacity
 from srum_jax.models.bagel.config import AutoencoderConfig, BagelConfig, SpecialTokens
-from srum_jax.models.bagel.model import Bagel, abstract_bagel
+from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.config_fields import ConfigError
+from srum_jax.models.layers.parameter import abstract_model
 from tests.models.packs import random_batch, small_config
 
 LLM = {"vocab_size": 152064, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
@@ -88,7 +89,7 @@ def test_a_configuration_that_cannot_be_used_is_named_by_file_and_field(tmp_path
 
 @functools.cache
 def shapes(config):
-    _, state = abstract_bagel(config)
+    _, state = abstract_model(Bagel, config)
     return {path: variable.get_value().shape for path, variable in nnx.to_flat_state(state)}
 
 
@@ -122,7 +123,7 @@ def test_a_field_that_decides_a_number_changes_the_output(path, value):
     noisy = jax.random.normal(jax.random.key(0), (1, 16, config.latent_values))
 
     def velocity(config):
-        model = Bagel(config, rngs=nnx.Rngs(0), with_vae=False)
+        model = Bagel(config, rngs=nnx.Rngs(0), parts=("vit",))
         model.llm2vae.kernel.set_value(jnp.ones_like(model.llm2vae.kernel[...]))
         return model(batch, noisy, jnp.full((1, 16), 0.5), ComputeConfig(remat="none")).velocity
 

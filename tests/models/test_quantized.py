@@ -8,8 +8,9 @@ import qwix
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from srum_jax.models.bagel.model import abstract_bagel
+from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.layers.linear import Linear
+from srum_jax.models.layers.parameter import abstract_model
 from srum_jax.models.layers.quantized import (
     cast_floats,
     product,
@@ -91,7 +92,7 @@ def test_a_cast_changes_floats_and_leaves_what_is_quantized(matrix):
 
 
 def test_matrices_of_layers_are_quantized_and_nothing_else():
-    _, state = abstract_bagel(small_config())
+    _, state = abstract_model(Bagel, small_config())
     maps = ("query", "key", "value", "out", "gate", "up", "down")
     towers = {name for name in quantizable(state) if name.startswith("vit.layers.") and name.endswith(".kernel")}
     assert quantizable(state) == {f"llm.layers.{expert}.{name}.kernel"

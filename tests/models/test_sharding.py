@@ -10,9 +10,10 @@ from jax.sharding import PartitionSpec as P
 from srum_jax.errors import BadInput
 from srum_jax.families.bagel.forward import BagelForward
 from srum_jax.models.bagel.config import RELEASED, LanguageConfig
-from srum_jax.models.bagel.model import Bagel, abstract_bagel
+from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import check_layout, named_shardings, partition_spec
+from srum_jax.models.layers.parameter import abstract_model
 from srum_jax.models.layers.sharding import RULES
 from srum_jax.objectives.config import RewardWeighted
 from srum_jax.training.step import share_of_loss
@@ -21,7 +22,7 @@ from tests.models.packs import mesh_of, on_devices, random_batch, small_config
 
 @pytest.mark.slow
 def test_the_released_model_has_the_published_number_of_values_and_is_never_materialised():
-    _, state = abstract_bagel(RELEASED)
+    _, state = abstract_model(Bagel, RELEASED)
     sizes = {"vae": 0, "bagel": 0}
     for path, variable in nnx.to_flat_state(state):
         assert isinstance(variable.get_value(), jax.ShapeDtypeStruct)
@@ -31,7 +32,7 @@ def test_the_released_model_has_the_published_number_of_values_and_is_never_mate
 
 def test_every_parameter_of_the_released_model_has_a_rule_and_large_ones_are_split():
     mesh = mesh_of(1, 8, 1, 1)
-    _, state = abstract_bagel(RELEASED)
+    _, state = abstract_model(Bagel, RELEASED)
     shardings = dict(nnx.to_flat_state(named_shardings(state, mesh, RULES)))
     replicated = 0
     for path, variable in nnx.to_flat_state(state):
@@ -54,13 +55,13 @@ def test_a_dimension_without_rule_is_an_error_that_names_it():
 
 
 def test_a_dimension_that_does_not_divide_is_an_error():
-    _, state = abstract_bagel(small_config(llm=LanguageConfig(64, 60, 128, 2, 4, 2, 1e-6, 1e4, 64)))
+    _, state = abstract_model(Bagel, small_config(llm=LanguageConfig(64, 60, 128, 2, 4, 2, 1e-6, 1e4, 64)))
     with pytest.raises(BadInput, match="cannot be split 8 ways"):
         named_shardings(state, mesh_of(1, 8, 1, 1), RULES)
 
 
 def test_layouts_known_to_be_slow_are_refused_and_good_ones_are_not():
-    _, state = abstract_bagel(RELEASED)
+    _, state = abstract_model(Bagel, RELEASED)
 
     class Mesh64:  # only the shape of a mesh matters here, and no machine has 64 devices at hand
         def __init__(self, **shape):

@@ -11,11 +11,12 @@ from flax import nnx
 
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import RELEASED
-from srum_jax.models.bagel.model import Bagel, abstract_bagel
+from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.linear import Linear
 from srum_jax.models.layers.logical_axes import dotted, shapes_by_name
 from srum_jax.models.layers.low_rank import LowRankLinear
+from srum_jax.models.layers.parameter import abstract_model
 from srum_jax.models.layers.quantized import quantizable, quantize
 from srum_jax.training.config import LoraConfig, ModelSource
 from srum_jax.training.lora import attach_factors, initial_factors, mapped
@@ -40,7 +41,7 @@ def velocity(graphdef, *states, dtype="float32", remat="full", scan_layers=True)
 
 @pytest.fixture(scope="module")
 def base():
-    model = Bagel(CONFIG, rngs=nnx.Rngs(0), with_vae=False)
+    model = Bagel(CONFIG, rngs=nnx.Rngs(0), parts=("vit",))
     model.llm2vae.kernel.set_value(0.1 * jax.random.normal(jax.random.key(1), model.llm2vae.kernel[...].shape))
     return nnx.split(model)
 
@@ -209,14 +210,14 @@ def test_loaded_weights_stay_in_the_compute_dtype_and_factors_are_float32(tiny_b
 
 
 def test_the_released_model_has_the_documented_number_of_factors_and_fixed_values():
-    graphdef, state = abstract_bagel(RELEASED, with_vit=False)
+    graphdef, state = abstract_model(Bagel, RELEASED, parts=("vae",))
     _, factors = attach_factors(graphdef, state, LoraConfig(rank=32), BAGEL)
     count = [sum(map(math.prod, shapes_by_name(part).values())) for part in (factors, state)]
     assert count == [32 * 2_523_136, 14_253_984_483]
 
 
 def test_factors_can_be_attached_to_a_model_of_shapes_alone():
-    _, factors = attach_factors(*abstract_bagel(small_config()), LoraConfig(rank=2, targets=("gate",)), BAGEL)
+    _, factors = attach_factors(*abstract_model(Bagel, small_config()), LoraConfig(rank=2, targets=("gate",)), BAGEL)
     assert shapes_by_name(factors) == {"llm.layers.gen.gate.lora_a": (3, 64, 2),
                                        "llm.layers.gen.gate.lora_b": (3, 2, 128)}
 

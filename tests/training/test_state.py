@@ -11,10 +11,11 @@ from jax.experimental import multihost_utils
 from srum_jax.errors import BadInput, Failure
 from srum_jax.experiment import load_recipe
 from srum_jax.models.bagel.architecture import BAGEL
-from srum_jax.models.bagel.model import Bagel, abstract_bagel
+from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.blip3o.architecture import BLIP3O
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.logical_axes import dotted, named_shardings
+from srum_jax.models.layers.parameter import abstract_model
 from srum_jax.models.layers.sharding import RULES
 from srum_jax.training.abstract_run import abstract_run
 from srum_jax.training.config import EmaConfig, LoraConfig, ModelSource, OptimizerConfig
@@ -39,7 +40,7 @@ def names(state):
 
 @pytest.fixture(scope="module")
 def abstract():
-    return abstract_bagel(small_config())[1]
+    return abstract_model(Bagel, small_config())[1]
 
 
 def test_the_paper_trains_the_language_model_and_the_latent_projections_and_nothing_else(abstract):

@@ -2,8 +2,9 @@
 
 from srum_jax.models.architecture import Architecture, Part, WeightFile
 from srum_jax.models.bagel.config import BagelConfig
-from srum_jax.models.bagel.model import abstract_bagel
+from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.bagel.weights import AUTOENCODER_SOURCES, TABLE, VISION_SOURCES
+from srum_jax.models.layers.parameter import abstract_model
 from srum_jax.models.layers.sharding import RULES
 
 # Of every layer of the generation expert.
@@ -25,7 +26,7 @@ BAGEL = Architecture(
         "vae": Part("autoencoder", AUTOENCODER_SOURCES, frozenset({"train", "draw"})),
     },
     read_config=BagelConfig.from_directory,
-    abstract=lambda config, parts: abstract_bagel(config, with_vit="vit" in parts, with_vae="vae" in parts),
+    abstract=lambda config, parts: abstract_model(Bagel, config, parts=parts),
     rules=RULES,
     trainable={
         # Both experts, embeddings and heads, and the latent projections.

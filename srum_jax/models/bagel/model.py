@@ -5,6 +5,7 @@ D width
 """
 
 import dataclasses
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from srum_jax.models.bagel.vision import Connector, VisionTower
 from srum_jax.models.compute import ComputeConfig
 from srum_jax.models.layers.attention import make_attention
 from srum_jax.models.layers.linear import Linear
-from srum_jax.models.layers.parameter import FixedTable, abstract_model
+from srum_jax.models.layers.parameter import FixedTable
 from srum_jax.models.layers.sincos_table import sincos_table
 from srum_jax.models.layers.tap import Tap, no_tap
 from srum_jax.models.layers.timestep_embedding import timestep_features
@@ -62,14 +63,7 @@ class PositionTable(nnx.Module):
 class Bagel(nnx.Module):
     """The whole model. Without vision tower it only generates; without autoencoder it works on given latents."""
 
-    def __init__(
-        self,
-        config: BagelConfig,
-        *,
-        rngs: nnx.Rngs,
-        with_vit: bool = True,
-        with_vae: bool = True,
-    ):
+    def __init__(self, config: BagelConfig, *, rngs: nnx.Rngs, parts: Collection[str] = ("vit", "vae")):
         width = config.llm.hidden_size
         self.config = config
         self.llm = Decoder(config.llm, rngs=rngs)
@@ -77,11 +71,11 @@ class Bagel(nnx.Module):
         self.vae2llm = Linear(config.latent_values, width, rngs=rngs)
         self.llm2vae = Linear(width, config.latent_values, rngs=rngs, initializer=jax.nn.initializers.zeros)
         self.latent_pos_embed = PositionTable(config.max_latent_size, width)
-        sees = with_vit and config.vit is not None
+        sees = "vit" in parts and config.vit is not None
         self.vit = VisionTower(config.vit, rngs=rngs) if sees else None
         self.connector = Connector(config.vit.hidden_size, width, rngs=rngs) if sees else None
         self.vit_pos_embed = PositionTable(config.vit_max_num_patch_per_side, width) if sees else None
-        self.vae = Autoencoder(config.vae, rngs=rngs) if with_vae else None
+        self.vae = Autoencoder(config.vae, rngs=rngs) if "vae" in parts else None
 
     def embed_latents(
         self, latent: jax.Array, timestep: jax.Array, position_ids: jax.Array, dtype: jnp.dtype, tap: Tap = no_tap
@@ -168,10 +162,3 @@ class Bagel(nnx.Module):
             chosen = jnp.take_along_axis(hidden.und, batch.ce_index[..., None], axis=1)
             logits = self.llm.lm_head(chosen).astype(jnp.float32)
         return TrainingOutput(self.llm2vae(hidden.gen), logits)
-
-
-def abstract_bagel(
-    config: BagelConfig, *, with_vit: bool = True, with_vae: bool = True
-) -> tuple[nnx.GraphDef, nnx.State]:
-    """As `abstract_model`."""
-    return abstract_model(Bagel, config, with_vit=with_vit, with_vae=with_vae)

@@ -40,19 +40,17 @@ class Pictures:
         return self.real.sum(axis=1, dtype=np.int32) // config.merge_size**2
 
 
-def smart_resize(
-    height: int, width: int, factor: int = 28, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS
-) -> tuple[int, int]:
-    """Height and width after the resize: multiples of `factor`, in all between the two numbers of pixels.
+def smart_resize(height: int, width: int, factor: int) -> tuple[int, int]:
+    """Height and width after the resize: multiples of `factor`, in all between the least and the most pixels.
 
     Halves are rounded to even, as Python does (Qwen2.5-VL's `smart_resize`).
     """
     tall, wide = (round(side / factor) * factor for side in (height, width))
-    if tall * wide > max_pixels:
-        shrink = math.sqrt(height * width / max_pixels)
+    if tall * wide > MAX_PIXELS:
+        shrink = math.sqrt(height * width / MAX_PIXELS)
         tall, wide = (max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width))
-    elif tall * wide < min_pixels:
-        grow = math.sqrt(min_pixels / (height * width))
+    elif tall * wide < MIN_PIXELS:
+        grow = math.sqrt(MIN_PIXELS / (height * width))
         tall, wide = (math.ceil(side * grow / factor) * factor for side in (height, width))
     return tall, wide
 
@@ -63,20 +61,17 @@ def normalised(pixels: Array) -> Array:
     return (pixels.astype(np.float32) / np.float32(255) - mean) / std
 
 
-def flat_patches(
-    picture: Image.Image, config: VisionConfig, *, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS
-) -> tuple[np.ndarray, tuple[int, int]]:
+def flat_patches(picture: Image.Image, config: VisionConfig) -> tuple[np.ndarray, tuple[int, int]]:
     """A resized picture as patches, those of a token side by side.
 
     Args:
       picture: RGB, of any size.
       config: of the tower.
-      min_pixels, max_pixels: bounds of the resized picture.
 
     Returns:
       float32 [patches, values], and the number of rows and columns of patches.
     """
-    tall, wide = smart_resize(picture.height, picture.width, config.token_pixels, min_pixels, max_pixels)
+    tall, wide = smart_resize(picture.height, picture.width, config.token_pixels)
     resized = picture.convert("RGB").resize((wide, tall), Image.Resampling.BICUBIC)
     pixels = normalised(np.asarray(resized))
     size, merge = config.patch_size, config.merge_size

@@ -34,7 +34,7 @@ class NumberTokenizer:
 @functools.cache
 def random_model(with_vit: bool = True):
     """Graph and state of a small model; every parameter is random, biases too."""
-    graphdef, state = nnx.split(Bagel(small_config(), rngs=nnx.Rngs(0), with_vit=with_vit))
+    graphdef, state = nnx.split(Bagel(small_config(), rngs=nnx.Rngs(0), parts=("vit", "vae") if with_vit else ("vae",)))
     rng = np.random.default_rng(0)
 
     def randomised(path, x):

@@ -7,9 +7,10 @@ import pytest
 from srum_jax.families.bagel.step_flops import PackCounts, count_pack, step_flops
 from srum_jax.models.bagel.architecture import BAGEL
 from srum_jax.models.bagel.config import RELEASED
-from srum_jax.models.bagel.model import abstract_bagel
+from srum_jax.models.bagel.model import Bagel
 from srum_jax.models.layers.attention_mask import allowed
 from srum_jax.models.layers.logical_axes import shapes_by_name
+from srum_jax.models.layers.parameter import abstract_model
 from srum_jax.models.layers.token_stream import TokenStream
 from srum_jax.observability.peak_flops import peak_flops
 from srum_jax.training.config import LoraConfig
@@ -69,7 +70,7 @@ def test_the_released_model_takes_six_flops_for_each_weight_of_a_tokens_expert()
 def test_weights_that_are_not_trained_take_no_gradient_and_factors_come_on_top():
     config = small_config(vit=None)
     counts = PackCounts(und_tokens=10, gen_tokens=100, vit_tokens=0, text_predictions=3, pairs=50)
-    graphdef, state = abstract_bagel(config)
+    graphdef, state = abstract_model(Bagel, config)
     everything = shapes_by_name(state)
     assert step_flops(config, counts, everything) == step_flops(config, counts)
     llm = config.llm
