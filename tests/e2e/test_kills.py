@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.training import QUICK, lines, parameters, start, steps
 
-_STEPS_A_KILL = 7  # more than one start makes
+_STEPS_A_KILL = 5  # more than one start makes
 _SETTINGS = (*QUICK, "training.save_every=2", "training.log_every=1", "training.keep=2")
 _DEADLINE_SECONDS = 120  # of one start
 
