@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="share of captions that are wrong, as in pretraining (default: %(default)s)")
     parser.add_argument("--prompts-per-category", type=in_range(int, 1), metavar="N", default=40,
                         help="held-out prompts to draw for (default: %(default)s)")
+    parser.add_argument("--understanding-pictures", type=in_range(int, 1), metavar="N", default=128,
+                        help="held out, drawn, that each model is asked about (default: %(default)s)")
     parser.add_argument("--guidance", type=_scales, metavar="A,B", default=(1.0, 2.0), help="default: 1,2")
     parser.add_argument("--save-seconds", type=float, metavar="S", default=60.0, help="between two saved states")
     return parser

@@ -50,8 +50,9 @@ def run_study(args: argparse.Namespace) -> None:
     start_devices()
     run = Run(args)
     run.remember()
-    jax.config.update("jax_compilation_cache_dir", os.fspath(run.out / "programs"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", os.fspath(run.out / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     run.study()
 
 
@@ -63,6 +64,7 @@ class Run:
         self.base = trained_base() if args.base is None else args.base
         self.seed, self.guidance, self.save_seconds = args.seed, args.guidance, args.save_seconds
         self.prompts_per_category = args.prompts_per_category
+        self.understanding_pictures = args.understanding_pictures
         self.settings = ThinkSettings(steps=args.steps, planned=args.planned, pictures=args.pictures,
                                       questions=args.questions, learning_rate=args.learning_rate)
         self.samples = SampleSettings(wrong_captions=args.wrong_captions)
@@ -75,6 +77,7 @@ class Run:
         """
         settings = {"base_sha256": directory_fingerprint(self.base), "seed": self.seed,
                     "prompts_per_category": self.prompts_per_category,
+                    "understanding_pictures": self.understanding_pictures,
                     **dataclasses.asdict(self.settings), **dataclasses.asdict(self.samples)}
         noted.note(self.out / "study.json", settings)
 
@@ -108,7 +111,7 @@ class Run:
         measured = json.loads(path.read_text()) if path.exists() else {}
         for name, pipeline in pipelines.items():
             if name not in measured:
-                measured[name] = understanding(pipeline())
+                measured[name] = understanding(pipeline(), self.understanding_pictures)
                 write_json(path, measured)
         return measured
 

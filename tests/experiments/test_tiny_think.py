@@ -79,7 +79,8 @@ def test_a_given_plan_draws_the_picture_that_the_same_plan_draws_in_think_mode()
 def test_the_command_trains_and_draws_in_every_way_and_goes_on_where_it_was(tmp_path):
     out = tmp_path / "study"
     command = ["experiments.tiny_think", "--out", out, "--steps", "2", "--planned", "2",
-               "--pictures", "2", "--questions", "2", "--prompts-per-category", "1", "--guidance", "2"]
+               "--pictures", "2", "--questions", "2", "--prompts-per-category", "1", "--understanding-pictures", "8",
+               "--guidance", "2"]
     code, printed, err = commands.run_afresh(*command)
     assert code == 0, err
     table = (out / "table.md").read_text()
