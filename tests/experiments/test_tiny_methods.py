@@ -216,6 +216,8 @@ def test_a_study_that_was_stopped_goes_on_to_its_tables_and_takes_more_arms(tmp_
     assert {path.name for path in (out / "confirmation").iterdir()} == {"base-0.json", "sft-0.json", "best-0.json"}
     table = (out / "table.md").read_text()
     assert table in printed and all(f"| {name} |" in table for name in ("base", "sft", "best"))
+    answers = [(out / "marks" / name / "understanding.json").read_text() for name in ("base", "sft", "best")]
+    assert len(set(answers)) == 1  # training leaves the understanding side as it was
     assert (out / "plot.png").exists() and (out / "pictures.png").exists()
     assert [json.loads((out / path / "manifest.json").read_text())["num_records"]
             for path in ("records/best", "rewards/round1/export")] == [8, 16]
