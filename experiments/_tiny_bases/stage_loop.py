@@ -1,5 +1,6 @@
 """Runs a stage to its end, from wherever it was interrupted; a resumed stage gives the same numbers to the bit."""
 
+import abc
 import argparse
 import dataclasses
 import functools
@@ -29,7 +30,7 @@ STATE, PROGRESS = "state.safetensors", "progress.json"
 _LOG_EVERY = 100  # steps
 
 
-class StagedRun:
+class StagedRun(abc.ABC):
     """The stages of a base, each a method; each finishes those before it that it needs.
 
     Attributes:
@@ -48,9 +49,9 @@ class StagedRun:
         for stage in self.stages if self.arguments.stage is None else (self.arguments.stage,):
             getattr(self, stage)()
 
+    @abc.abstractmethod
     def drawn(self) -> np.ndarray:
         """Uint8 [N, S, S, 3]: what the first stages learn from."""
-        raise NotImplementedError
 
     def some_pictures(self, number: int, count: int) -> jax.Array:
         """Of those that were drawn, the ones of a step: float32 [B, S, S, 3] in [-1, 1]."""
