@@ -34,9 +34,9 @@ def with_shapes(workdir):
     return workdir
 
 
-def start(workdir, *settings, more=(), **options):
+def start(workdir, *settings, more=(), module="srum_jax.train", **options):
     """Starts the command with `--set` for every setting; `more` are further words."""
-    return commands.start("srum_jax.train", "--experiment=tiny", "--workdir", with_shapes(workdir), *more,
+    return commands.start(module, "--experiment=tiny", "--workdir", with_shapes(workdir), *more,
                           *(f"--set={setting}" for setting in settings), **options)
 
 

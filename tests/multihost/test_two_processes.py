@@ -9,7 +9,7 @@ import pytest
 
 from srum_jax.data.records_source import RecordsSource
 from srum_jax.data.shuffle import shuffled_index
-from tests.e2e.training import QUICK, lines, parameters, run, steps
+from tests.e2e.training import QUICK, lines, parameters, run, steps, with_shapes
 from tests.multihost.pair import run_as_two, two_processes
 
 SETTINGS = (*QUICK, "data.rows_per_batch=4", "training.log_every=1", "training.save_every=2")
@@ -72,9 +72,7 @@ def test_the_tokens_of_a_row_may_run_across_two_processes(whole, tmp_path):
 
 @pytest.mark.slow
 def test_an_error_in_one_process_ends_both_within_seconds_and_the_other_names_it(tmp_path):
-    code, _, err = run(tmp_path, *SETTINGS, "training.steps=2")
-    assert code == 0, err
-    folder = tmp_path / "shapes" / "records"
+    folder = with_shapes(tmp_path) / "shapes" / "records"
     source = RecordsSource(folder)
     record = shuffled_index(5 * 8, len(source), 0, 0)  # the first of step 6: process 0 reads it, process 1 does not
     shard, payload = folder / source.file_of(record), source.read(record)
@@ -102,7 +100,7 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on_as_if_no
     broken = tmp_path / "broken"
     for victim in (1, 0):
         before = steps(broken)
-        with two_processes(broken, *LONG) as processes:
+        with two_processes(broken, *LONG, module="tests.multihost.quick_to_miss") as processes:
             code, *_ = processes[victim].signal_when(lambda before=before: steps(broken) != before, signal.SIGKILL)
             assert code == -signal.SIGKILL
             seconds, [(code, _, err)] = _ends(processes[1 - victim :][:1], within=60)

@@ -124,7 +124,7 @@ def test_interrupted_a_stage_ends_within_30_s_with_130_and_loses_only_the_open_c
     out = generated(tmp_path / "run")
     assert stage == "segment" or segment(out) == 0
     words = {"segment": ["--provider", "components"], "judge": ["--judge", scores_for(tmp_path / "scores.jsonl")]}
-    process = commands.start("tests.tools.slow_stages", 1.0, stage, "--out", out, *words[stage])
+    process = commands.start("tests.tools.slow_stages", 0.5, stage, "--out", out, *words[stage])
     process.wait_for(lambda: list((out / stage).rglob("*.jsonl")))
     committed = {path: path.stat().st_mtime_ns for path in (out / stage).rglob("0*.jsonl")}
     asked = time.monotonic()

@@ -1,6 +1,7 @@
 """segment, judge and export through the command line, over a folder that a fake model has generated."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -248,9 +249,13 @@ def test_stages_killed_at_random_moments_end_with_the_bytes_of_an_uninterrupted_
     rng = np.random.default_rng(0)
     for command in (["segment", "--provider", "components"], ["judge", "--judge", scores],
                     ["export", "--num-record-shards", "2"]):
+        undisturbed = shutil.copytree(out, tmp_path / command[0])
+        begun = time.monotonic()
+        assert commands.run("tools.make_rewards", *command, "--out", undisturbed).code == 0
+        seconds = time.monotonic() - begun
         for _ in range(7):
             process = commands.start("tools.make_rewards", *command, "--out", out)
-            time.sleep(float(rng.uniform(0.0, 3.0)))
+            time.sleep(float(rng.uniform(0.0, seconds)))
             process.kill()
         assert main([*command, "--out", str(out)]) == 0
     found = {name: data for name, data in contents(out).items() if "partial" not in name}
