@@ -129,8 +129,7 @@ def test_text_is_dropped_as_often_as_asked(records):
     assert 25 < starts.sum() < 75
 
 
-@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow),
-                                         pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_iterator_continues_exactly(records, num_workers):
     plain = iterator(records)
     expected = take(plain, 6)
