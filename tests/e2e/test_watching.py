@@ -22,7 +22,7 @@ def test_a_run_with_slow_storage_says_that_it_starves_and_what_helps(tmp_path, m
     read = RowSource.row
 
     def slow_row(self, number):
-        time.sleep(0.15)  # eight rows a step, one after the other
+        time.sleep(0.12)  # eight rows a step, one after the other
         return read(self, number)
 
     chosen = prepare(apply_overrides(experiment(), _SETTINGS), tmp_path)

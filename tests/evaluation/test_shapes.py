@@ -169,8 +169,8 @@ def test_every_setting_of_a_benchmark_is_one_of_some_family_and_shapes_sets_its_
 
 @pytest.mark.slow
 def test_the_tiny_janus_draws_with_the_settings_of_its_page(tmp_path):
-    done = commands.run_afresh("srum_jax.evaluate", "--benchmark", "shapes", "--stage", "all", "--dtype", "float32",
-                               "--checkpoint", trained_janus(), "--out", tmp_path / "out")
+    done = commands.run("srum_jax.evaluate", "--benchmark", "shapes", "--stage", "all", "--dtype", "float32",
+                        "--checkpoint", trained_janus(), "--out", tmp_path / "out")
     assert done.code == 0, done.err
     found = results(tmp_path / "out")
     assert found["sampler"] == {"guidance": 1.5, "temperature": 0.8}
