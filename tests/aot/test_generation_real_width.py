@@ -25,7 +25,7 @@ CHIPS_OF_MESH = MeshOfChips({"data": 1, "fsdp": CHIPS, "seq": 1, "tensor": 1})
 LLM = dataclasses.replace(RELEASED.llm, num_layers=LAYERS)
 DRAWING = Drawing(ROWS, height=320, width=256)  # with more latents than there are slots for a prompt
 SLOTS = family("bagel").costs.prompt_slots(DRAWING)
-LATENTS = DRAWING.height * DRAWING.width // 16**2  # of a picture
+LATENTS = DRAWING.height * DRAWING.width // RELEASED.latent_stride**2  # of a picture
 # Bytes, in bfloat16.
 LARGEST_MATRIX = 2 * LLM.hidden_size * LLM.intermediate_size
 OUTPUT_HEAD = 2 * LLM.hidden_size * LLM.vocab_size

@@ -103,4 +103,4 @@ def test_the_program_is_understood_and_does_not_compute_much_twice(compiled):
     # Text fills one block, latents another. Products: of two forward passes, backwards to queries, to keys and values.
     padded = 2 * ComputeConfig().attention_block
     assert found.attention_flops == (2 + 2 + 3 + 4) * LAYERS * 2 * padded**2 * WIDTH
-    assert (found.compiled_flops - found.attention_flops) * chips / found.model_flops < 2.0
+    assert (found.compiled_flops - found.attention_flops) * chips / found.model_flops < 1.9
